@@ -1,0 +1,21 @@
+"""What providers and models are known to take; every fact carries its source."""
+
+from __future__ import annotations
+
+from callsheet._catalog.models import MODELS, Capability, capability
+from callsheet._catalog.preflight import check
+from callsheet._catalog.providers import PROVIDERS
+from callsheet._catalog.sizes import output_size
+from callsheet._catalog.timing import RenderTime, render_time
+
+
+__all__ = [
+    "MODELS",
+    "PROVIDERS",
+    "Capability",
+    "RenderTime",
+    "capability",
+    "check",
+    "output_size",
+    "render_time",
+]

@@ -1,0 +1,255 @@
+"""What each model takes and what an account may ask of it: one row per model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import attrs
+
+
+RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
+"""Every aspect ratio that some model knows (Ark create reference, August 2026)."""
+
+
+@attrs.frozen(kw_only=True)
+class Capability:
+    """What one model takes.
+
+    The flags that carry the name of a `TaskSpec` field say whether the model takes that field at
+    all: the service answers 400 to a body field that the model does not take, even to ``false``
+    (Ark create reference, August 2026; TanStack/ai probes of BytePlus, July 2026). Where sources
+    disagree the row holds the wider reading, so that nothing is refused that may work.
+
+    Attributes:
+        family: Name without vendor and date, such as ``1.5 pro``.
+        generation: Which column of the table of output sizes applies.
+        cn: Id at Volcengine Ark and at CometAPI.
+        byteplus: Id at BytePlus ModelArk; ``None`` if no such id is known.
+        retired: The provider is taking it away, or has done so in places.
+        text: Makes a video from a prompt alone.
+        first_frame: Takes a first frame.
+        last_frame: Takes a last frame beside the first.
+        reference_images: Most pictures among the references.
+        reference_videos: Most videos among the references.
+        reference_audios: Most clips among the references.
+        audio_alone: Takes clips without any picture or video beside them.
+        heic: Takes heic and heif pictures.
+        resolutions: Lower-case names, smallest first.
+        reference_resolutions: The same for a spec with references.
+        default_resolution: What the provider takes if none is given.
+        frame_ratios: Ratios of a spec with a first frame.
+        shortest: Fewest seconds.
+        longest: Most seconds.
+        free_duration: Takes a duration of -1: the model chooses.
+        frames: Takes a number of frames.
+        camera_fixed: Takes the field.
+        generate_audio: Takes the field.
+        draft: Takes the field, and renders drafts in full.
+        service_tier: Takes the field, with ``flex``.
+        priority: Takes the field.
+        tools: Takes the field, with ``web_search``.
+        earliest_expiry: Least ``execution_expires_after``, seconds.
+        creates_per_minute: New tasks per minute that an account may ask for.
+        concurrent: Tasks of one account that run at once; the others wait.
+    """
+
+    family: str
+    generation: Literal["1.0", "1.5", "2.0", "2.5"]
+    cn: str
+    byteplus: str | None
+    retired: bool = False
+    text: bool = True
+    first_frame: bool = True
+    last_frame: bool = True
+    reference_images: int = 0
+    reference_videos: int = 0
+    reference_audios: int = 0
+    audio_alone: bool = False
+    heic: bool = False
+    resolutions: tuple[str, ...] = ("480p", "720p", "1080p")
+    reference_resolutions: tuple[str, ...] = attrs.Factory(
+        lambda self: self.resolutions, takes_self=True
+    )
+    default_resolution: str = "720p"
+    frame_ratios: tuple[str, ...] = RATIOS
+    shortest: int
+    longest: int
+    free_duration: bool = False
+    frames: bool = False
+    camera_fixed: bool = False
+    generate_audio: bool = False
+    draft: bool = False
+    service_tier: bool = False
+    priority: bool = True
+    tools: bool = False
+    earliest_expiry: int = 3600
+    creates_per_minute: int
+    concurrent: int
+
+    @property
+    def name(self) -> str:
+        """What the model is called in messages."""
+        return f"Seedance {self.family}"
+
+
+_LITE_T2V = Capability(
+    family="1.0 lite t2v",
+    generation="1.0",
+    cn="doubao-seedance-1-0-lite-t2v-250428",
+    byteplus="seedance-1-0-lite-t2v-250428",
+    retired=True,  # missing from the Ark reference of August 2026, 404 at BytePlus in July
+    first_frame=False,
+    last_frame=False,
+    shortest=2,
+    longest=12,
+    frames=True,  # older references only
+    camera_fixed=True,
+    service_tier=True,
+    creates_per_minute=300,
+    concurrent=5,
+)
+_LITE_I2V = attrs.evolve(
+    _LITE_T2V,
+    family="1.0 lite i2v",
+    cn="doubao-seedance-1-0-lite-i2v-250428",
+    byteplus="seedance-1-0-lite-i2v-250428",
+    text=False,
+    first_frame=True,
+    last_frame=True,
+    reference_images=4,
+    reference_resolutions=("480p", "720p"),
+)
+_PRO = Capability(
+    family="1.0 pro",
+    generation="1.0",
+    cn="doubao-seedance-1-0-pro-250528",
+    byteplus="seedance-1-0-pro-250528",
+    default_resolution="1080p",
+    shortest=2,
+    longest=12,
+    frames=True,
+    camera_fixed=True,
+    service_tier=True,
+    creates_per_minute=600,
+    concurrent=10,
+)
+_PRO_FAST = attrs.evolve(
+    _PRO,
+    family="1.0 pro fast",
+    cn="doubao-seedance-1-0-pro-fast-251015",
+    byteplus="seedance-1-0-pro-fast-251015",
+    last_frame=False,
+)
+_PRO_1_5 = Capability(
+    family="1.5 pro",
+    generation="1.5",
+    cn="doubao-seedance-1-5-pro-251215",
+    byteplus="seedance-1-5-pro-251215",
+    heic=True,
+    # 1080p stands in no reference and was accepted live, so the default of all three stays.
+    shortest=4,
+    longest=12,
+    free_duration=True,
+    camera_fixed=True,
+    generate_audio=True,
+    draft=True,
+    service_tier=True,
+    priority=False,  # the 1.0 models ignore it, this one answers 400
+    creates_per_minute=600,
+    concurrent=10,
+)
+_V2 = Capability(
+    family="2.0",
+    generation="2.0",
+    cn="doubao-seedance-2-0-260128",
+    byteplus="dreamina-seedance-2-0-260128",
+    reference_images=9,
+    reference_videos=3,
+    reference_audios=3,
+    heic=True,
+    resolutions=("480p", "720p", "1080p", "4k"),
+    shortest=4,
+    longest=15,
+    free_duration=True,
+    generate_audio=True,
+    tools=True,
+    earliest_expiry=1,  # the documented floor of an hour was not enforced (live, August 2026)
+    creates_per_minute=180,  # personal account; enterprise 600 and 10; at 4k 15 and 1
+    concurrent=3,
+)
+_V2_R2V = attrs.evolve(
+    _V2,
+    family="2.0 r2v",
+    cn="doubao-seedance-2-0-r2v-260128",  # one example of Ark's own command line, no table:
+    byteplus=None,  # the row of 2.0 stands in, the widest of its family
+)
+_V2_FAST = attrs.evolve(
+    _V2,
+    family="2.0 fast",
+    cn="doubao-seedance-2-0-fast-260128",
+    byteplus="dreamina-seedance-2-0-fast-260128",
+    resolutions=("480p", "720p"),
+    reference_resolutions=("480p", "720p"),
+)
+_V2_MINI = attrs.evolve(
+    _V2_FAST,
+    family="2.0 mini",
+    cn="doubao-seedance-2-0-mini-260615",
+    byteplus="dreamina-seedance-2-0-mini-260615",
+)
+_V2_5 = Capability(
+    family="2.5",
+    generation="2.5",
+    cn="doubao-seedance-2-5-260628",
+    byteplus="dreamina-seedance-2-5-260628",
+    reference_images=64,  # the tutorial says 30, 64 were accepted live in August 2026
+    reference_videos=10,
+    reference_audios=10,
+    audio_alone=True,
+    heic=True,
+    frame_ratios=("adaptive",),  # the tutorial and five live reports agree that others fail
+    shortest=4,
+    longest=30,
+    free_duration=True,
+    generate_audio=True,
+    draft=True,  # the August 2026 reference lists it, the September tutorial does not
+    tools=True,
+    creates_per_minute=180,  # personal account; enterprise 600 and 10
+    concurrent=3,
+)
+
+MODELS: Final[tuple[Capability, ...]] = (
+    _LITE_T2V,
+    _LITE_I2V,
+    _PRO,
+    _PRO_FAST,
+    _PRO_1_5,
+    _V2,
+    _V2_FAST,
+    _V2_MINI,
+    _V2_R2V,
+    _V2_5,
+)
+"""Every model that is known, oldest first.
+
+Sources: Ark create references of June and August 2026 and of the 1.5 pro era, the Seedance 2.5
+tutorial of September 2026, the create rate and concurrency tables of both tutorials, and
+TanStack/ai probes of BytePlus, July 2026.
+"""
+
+_BY_ID: Final[Mapping[str, Capability]] = {
+    id_: row for row in MODELS for id_ in (row.cn, row.byteplus) if id_ is not None
+}
+
+
+def capability(model: str) -> Capability | None:
+    """What the model with this id takes.
+
+    Args:
+        model: Id at any provider, with its date.
+
+    Returns:
+        Its row, or ``None``: an endpoint id (``ep-…``), a family name without date, a newer model.
+    """
+    return _BY_ID.get(model)

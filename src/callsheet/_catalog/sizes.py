@@ -1,0 +1,76 @@
+"""How large a finished video is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from callsheet._catalog.models import RATIOS, capability
+
+
+_NEWER_720P: Final = ((1280, 720), (1112, 834), (960, 960), (834, 1112), (720, 1280), (1470, 630))
+_NEWER_1080P: Final = (
+    (1920, 1080),
+    (1664, 1248),
+    (1440, 1440),
+    (1248, 1664),
+    (1080, 1920),
+    (2206, 946),
+)
+_NEWER_480P: Final = ((864, 496), (752, 560), (640, 640), (560, 752), (496, 864), (992, 432))
+
+_SIZES: Final = {
+    ("480p", "1.0"): ((864, 480), (736, 544), (640, 640), (544, 736), (480, 864), (960, 416)),
+    ("480p", "1.5"): _NEWER_480P,
+    ("480p", "2.0"): _NEWER_480P,
+    ("480p", "2.5"): ((854, 480), (752, 560), (640, 640), (560, 752), (480, 854), (992, 432)),
+    ("720p", "1.0"): ((1248, 704), (1120, 832), (960, 960), (832, 1120), (704, 1248), (1504, 640)),
+    ("720p", "1.5"): _NEWER_720P,
+    ("720p", "2.0"): _NEWER_720P,
+    ("720p", "2.5"): _NEWER_720P,
+    ("1080p", "1.0"): (
+        (1920, 1088),
+        (1664, 1248),
+        (1440, 1440),
+        (1248, 1664),
+        (1088, 1920),
+        (2176, 928),
+    ),
+    ("1080p", "1.5"): _NEWER_1080P,
+    ("1080p", "2.0"): _NEWER_1080P,
+    ("1080p", "2.5"): _NEWER_1080P,
+    ("4k", "2.0"): (
+        (3840, 2160),
+        (3326, 2494),
+        (2880, 2880),
+        (2494, 3326),
+        (2160, 3840),
+        (4398, 1886),
+    ),
+}
+"""Resolution and generation to sizes in the order of `RATIOS`, which ends with ``adaptive``."""
+
+
+def output_size(
+    model: str | None, resolution: str | None, ratio: str | None
+) -> tuple[int, int] | None:
+    """Width and height in pixels of what a model makes.
+
+    Args:
+        model: Id of the model.
+        resolution: Such as ``"720p"``, in any case; the model's default if ``None``.
+        ratio: Such as ``"16:9"``.
+
+    Returns:
+        The size, or ``None`` where the table has none: an unknown model, a resolution the model
+        does not make, or a ratio that depends on the input (``"adaptive"`` and ``None``).
+
+    Source: Ark create references of the 1.5 pro era and of August 2026, Seedance 2.5 tutorial of
+    September 2026.
+    """
+    row = capability(model) if model is not None else None
+    if row is None or ratio not in RATIOS[:-1]:
+        return None
+    name = (resolution or row.default_resolution).lower()
+    if name not in row.resolutions:
+        return None
+    return _SIZES[name, row.generation][RATIOS.index(ratio)]

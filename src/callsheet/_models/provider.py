@@ -1,0 +1,43 @@
+"""Where tasks go."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from callsheet._models.policy import Limits
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+@attrs.frozen(kw_only=True)
+class Provider:
+    """An address that speaks the task API, and what is known of it.
+
+    Attributes:
+        name: Short name, used in messages.
+        base_url: Address before ``/contents/generations/tasks``, without a slash at its end.
+        dialect: ``"ark"`` (options are body fields) or ``"comet"`` (options are text commands in
+            the prompt).
+        key_variable: Environment variable that holds the key; ``None`` if no key is needed.
+        default_model: Model of a spec that names none.
+        limits: Published quota, with every rate set.
+        lists: Whether tasks can be listed by id; ``None`` if unknown: it is then tried once.
+        token: Whether a submission carries a token in ``safety_identifier``, which the provider
+            documents and echoes.
+        speed: Seconds that pass at the provider in one second here; 1 except for an emulator
+            that runs faster than life.
+    """
+
+    name: str
+    base_url: str = attrs.field(converter=_without_slash)
+    dialect: Literal["ark", "comet"] = "ark"
+    key_variable: str | None = None
+    default_model: str
+    limits: Limits = attrs.field(factory=Limits)
+    lists: bool | None = None
+    token: bool = False
+    speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))

@@ -1,0 +1,185 @@
+"""What a caller wants made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from callsheet._models.media import AudioRef, Image, Media, VideoRef
+from callsheet.errors import Problem, SpecError
+
+
+MediaSource = str | bytes | bytearray | Path
+
+
+def _image(value: Image | MediaSource | None) -> Image | None:
+    return value if value is None or isinstance(value, Image) else Image(value)
+
+
+def _sequence(value: Any) -> Any:
+    """A tuple of any sequence; other values stay as they are, for the preflight to name."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+@attrs.frozen
+class TaskSpec:
+    """One video to be made. Fields that are not set are not sent.
+
+    A spec is only a value: it is checked by the preflight, when it is submitted, where all its
+    problems are named at once. Ranges depend on the model; see the catalog.
+
+    Attributes:
+        prompt: What is to be seen; may be left out when media are given.
+        model: Model id or endpoint id (``ep-…``); the provider's default if not set.
+        first_frame: Picture the video starts from.
+        last_frame: Picture the video ends with; needs `first_frame`.
+        references: Pictures, videos and clips to take material from, in the order in which the
+            prompt names them. Not together with first or last frame.
+        resolution: ``"480p"``, ``"720p"``, ``"1080p"`` or ``"4k"``.
+        ratio: ``"16:9"``, ``"4:3"``, ``"1:1"``, ``"3:4"``, ``"9:16"``, ``"21:9"``, ``"adaptive"``.
+        duration: Seconds; -1 lets the model choose where it can.
+        frames: Number of frames, 25 + 4k from 29 to 289; where supported it beats `duration`.
+        seed: -1 (random) to 2**32 - 1.
+        camera_fixed: Keep the camera still.
+        watermark: Draw the provider's mark into the video.
+        generate_audio: Make sound.
+        draft: Make a cheap 480p preview.
+        draft_task: Id of a draft task to render in full.
+        return_last_frame: Also give the URL of the last frame.
+        service_tier: ``"default"`` or ``"flex"`` (cheaper, slower).
+        execution_expires_after: Seconds after which the provider gives up, 3600 to 259200.
+        priority: 0 to 9, order among the account's waiting tasks.
+        tools: Tool names, such as ``"web_search"``, or tool objects as the provider documents them.
+        callback_url: Where the provider posts status changes.
+        extra: Raw keys merged into the request body, for what is newer than this package.
+    """
+
+    prompt: str | None = None
+    model: str | None = attrs.field(default=None, kw_only=True)
+    first_frame: Image | None = attrs.field(default=None, kw_only=True, converter=_image)
+    last_frame: Image | None = attrs.field(default=None, kw_only=True, converter=_image)
+    references: Sequence[Media] = attrs.field(default=(), kw_only=True, converter=_sequence)
+    resolution: str | None = attrs.field(default=None, kw_only=True)
+    ratio: str | None = attrs.field(default=None, kw_only=True)
+    duration: int | None = attrs.field(default=None, kw_only=True)
+    frames: int | None = attrs.field(default=None, kw_only=True)
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    camera_fixed: bool | None = attrs.field(default=None, kw_only=True)
+    watermark: bool | None = attrs.field(default=None, kw_only=True)
+    generate_audio: bool | None = attrs.field(default=None, kw_only=True)
+    draft: bool | None = attrs.field(default=None, kw_only=True)
+    draft_task: str | None = attrs.field(default=None, kw_only=True)
+    return_last_frame: bool | None = attrs.field(default=None, kw_only=True)
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
+    execution_expires_after: int | None = attrs.field(default=None, kw_only=True)
+    priority: int | None = attrs.field(default=None, kw_only=True)
+    tools: Sequence[str | Mapping[str, Any]] = attrs.field(
+        default=(), kw_only=True, converter=_sequence, hash=False
+    )
+    callback_url: str | None = attrs.field(default=None, kw_only=True)
+    extra: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, hash=False)
+
+    @property
+    def media(self) -> tuple[tuple[str, Media], ...]:
+        """Every medium with the field it stands in, in the order in which they are sent."""
+        named: list[tuple[str, Media]] = []
+        if isinstance(self.first_frame, Media):
+            named.append(("first_frame", self.first_frame))
+        if isinstance(self.last_frame, Media):
+            named.append(("last_frame", self.last_frame))
+        if isinstance(self.references, tuple):
+            named += [
+                (f"references[{i}]", medium)
+                for i, medium in enumerate(self.references)
+                if isinstance(medium, Media)
+            ]
+        return tuple(named)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that were set, as JSON values; `from_dict` reads them back.
+
+        Raises:
+            ValueError: A medium is given as bytes, which have no short form in JSON.
+        """
+        row: dict[str, Any] = {}
+        for field in attrs.fields(type(self)):
+            value = getattr(self, field.name)
+            if value is None or value == ():
+                continue
+            if isinstance(value, Image):
+                value = _media_text(value)
+            elif field.name == "references":
+                value = [{medium.kind: _media_text(medium)} for medium in value]
+            elif field.name == "tools":
+                value = list(value)
+            row[field.name] = value
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any], *, base: Path | None = None) -> TaskSpec:
+        """Read a spec from JSON values.
+
+        Args:
+            row: Field names and values; ``None`` counts as not set. `references` is a list of
+                ``{"image": …}``, ``{"video": …}`` or ``{"audio": …}``, or of plain URLs and paths,
+                whose kind is then told from the suffix.
+            base: Folder that relative paths start from; the working directory if ``None``.
+
+        Raises:
+            SpecError: A name that is no field, or a medium that is no URL or path.
+        """
+        known = sorted(field.name for field in attrs.fields(cls))
+        problems = [
+            Problem(str(name), _short(value), f"no such field; known are {', '.join(known)}")
+            for name, value in row.items()
+            if name not in known
+        ]
+        values = {name: value for name, value in row.items() if value is not None}
+        for name in ("first_frame", "last_frame"):
+            if name in values:
+                values[name] = _read_media(name, values[name], "image", base, problems)
+        if "references" in values:
+            items = values["references"]
+            if isinstance(items, (str, Mapping)):
+                items = [items]
+            values["references"] = tuple(
+                _read_media(f"references[{i}]", item, None, base, problems)
+                for i, item in enumerate(items)
+            )
+        if problems:
+            raise SpecError(problems)
+        return cls(**values)
+
+
+_KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": AudioRef}
+_SUFFIXES = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one terminal line
+
+
+def _media_text(medium: Media) -> str:
+    if isinstance(medium.source, bytes):
+        msg = f"{medium.kind} given as bytes cannot be written as JSON; give a path or a URL"
+        raise ValueError(msg)  # noqa: TRY004 - the type is allowed, only this use is not
+    return str(medium.source)
+
+
+def _read_media(
+    field: str, value: object, kind: str | None, base: Path | None, problems: list[Problem]
+) -> Media | None:
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((kind, value),) = value.items()
+    if not isinstance(value, str) or (kind is not None and kind not in _KINDS):
+        problems.append(Problem(field, _short(value), "a URL, an asset:// id or a file's path"))
+        return None
+    path = value.split("?", 1)[0] if "://" in value else value
+    medium = _KINDS[kind or _SUFFIXES.get(Path(path).suffix.lower(), "image")](value)
+    if base is not None and isinstance(medium.source, Path):
+        medium = type(medium)(base / medium.source)
+    return medium

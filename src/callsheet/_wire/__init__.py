@@ -1,0 +1,1 @@
+"""The provider's JSON, read and written without any I/O."""

@@ -1,0 +1,55 @@
+"""Request quotas: sliding windows of accepted calls."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+
+TOLERANCE = 0.05
+"""Share by which a window is shorter than the published one, so that a client which spaces its
+calls exactly is not refused for a few milliseconds of jitter."""
+
+
+@attrs.define
+class Window:
+    """At most *limit* accepted calls in any *period*; refused calls do not count.
+
+    Attributes:
+        limit: Calls, >= 1.
+        period: Length of the window, seconds.
+    """
+
+    limit: int
+    period: float
+    _accepted: deque[float] = attrs.field(factory=deque, init=False)
+
+    def take(self, now: float) -> bool:
+        """Count a call at *now* (seconds) and return whether it is within the quota."""
+        horizon = now - self.period * (1 - TOLERANCE)
+        while self._accepted and self._accepted[0] <= horizon:
+            self._accepted.popleft()
+        if len(self._accepted) >= self.limit:
+            return False
+        self._accepted.append(now)
+        return True
+
+
+@attrs.define
+class Counter:
+    """How many calls of one verb came in, and how many the quota refused."""
+
+    seen: int = 0
+    refused: int = 0
+
+
+@attrs.define
+class Requests:
+    """Calls by verb, over all accounts; *refused* counts answers 429 and spent URLs."""
+
+    create: Counter = attrs.field(factory=Counter)
+    get: Counter = attrs.field(factory=Counter)
+    list: Counter = attrs.field(factory=Counter)
+    delete: Counter = attrs.field(factory=Counter)
+    download: Counter = attrs.field(factory=Counter)

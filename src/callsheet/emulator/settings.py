@@ -1,0 +1,71 @@
+"""What a user may set on the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+from attrs.validators import and_, ge, gt, in_, instance_of, le, optional
+
+
+_positive = gt(0)
+_count = and_(instance_of(int), ge(1))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """Take a bare string as one name, for a setting that holds many."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple | set | frozenset):
+        msg = f"a list of strings is wanted, not {value!r}"
+        raise TypeError(msg)
+    return tuple(value)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How the emulated service behaves; every time is in emulated seconds.
+
+    Attributes:
+        keys: API keys that are let in; empty: any key that is not blank. One key is one account:
+            its own tasks, queue and quotas.
+        seed: Whole number from which render times, endings, seeds and ids are drawn.
+        speed: Emulated seconds per second of the clock, > 0. Quotas and URL lifetimes follow it too.
+        epoch: Unix time at which emulated time starts, seconds; None: the wall clock's.
+        concurrency: Tasks that one model renders at a time for one account, >= 1; None: the
+            provider's published figure, 5 to 10 (1 for 4k).
+        render_seconds: Median render time for every model and size, seconds, > 0; None: figures
+            near those measured on the service, 33 s to 25 min.
+        render_sigma: Spread of the log-normal render times, >= 0; 0: always the median.
+        failure_rate: Share of tasks that fail for no fault of their prompt, 0 to 1.
+        queue_limit: Queued tasks that one account may hold, >= 0; over it a create is refused.
+            None: no limit.
+        creates_per_minute: Accepted creates per account and model in any 60 s, >= 1; None: the
+            provider's published figure, 300 or 600 (15 for 4k).
+        gets_per_second: GETs of one task per account in any second, >= 1.
+        lists_per_second: List calls per account in any second, >= 1.
+        deletes_per_second: DELETEs per account in any second, >= 1.
+        not_open: Model ids that answer ``ModelNotOpen``.
+        endpoints: Model id behind each endpoint id (``ep-…``); empty: every endpoint id is 1.5 pro.
+        comet_full: Whether the CometAPI face has list and DELETE and returns every field, which its
+            reference does not document.
+    """
+
+    keys: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    seed: int = attrs.field(default=0, validator=instance_of(int))
+    speed: float = attrs.field(default=1.0, validator=_positive)
+    epoch: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    concurrency: int | None = attrs.field(default=None, validator=optional(_count))
+    render_seconds: float | None = attrs.field(default=None, validator=optional(_positive))
+    render_sigma: float = attrs.field(default=0.25, validator=and_(ge(0), le(3)))
+    failure_rate: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
+    queue_limit: int | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(int), ge(0)))
+    )
+    creates_per_minute: int | None = attrs.field(default=None, validator=optional(_count))
+    gets_per_second: int = attrs.field(default=20, validator=_count)
+    lists_per_second: int = attrs.field(default=1, validator=_count)
+    deletes_per_second: int = attrs.field(default=20, validator=_count)
+    not_open: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    endpoints: Mapping[str, str] = attrs.field(factory=dict, validator=instance_of(Mapping))
+    comet_full: bool = attrs.field(default=False, validator=in_((False, True)))
