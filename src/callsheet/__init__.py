@@ -1,1 +1,53 @@
-"""Asyncio and trio SDK for making many videos through the Seedance task API."""
+"""Asyncio and trio SDK for making many videos through the Seedance task API.
+
+One `Client` submits any number of `TaskSpec` values, keeps their ids in a registry and watches all
+tasks with one shared poller, until each has an `Outcome`: a video URL or a typed reason.
+"""
+
+from __future__ import annotations
+
+from callsheet import errors, events
+from callsheet._batch import Batch
+from callsheet._client import Client
+from callsheet._handle import TaskHandle
+from callsheet._io.tasks import Tasks
+from callsheet._models.media import AudioRef, Image, Media, VideoRef
+from callsheet._models.outcome import BatchResult, Outcome, Progress, Video
+from callsheet._models.policy import Limits, Polling, RetryPolicy
+from callsheet._models.provider import Provider
+from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage
+from callsheet._models.spec import TaskSpec
+from callsheet._stream import OutcomeStream
+from callsheet.errors import *  # noqa: F403 - every error is public
+
+
+__version__ = "0.1.0"
+
+__all__ = [  # noqa: PLE0604 - the errors name themselves
+    "AudioRef",
+    "Batch",
+    "BatchResult",
+    "Client",
+    "ErrorDetail",
+    "Image",
+    "Limits",
+    "Media",
+    "Outcome",
+    "OutcomeStream",
+    "Page",
+    "Polling",
+    "Progress",
+    "Provider",
+    "RetryPolicy",
+    "Snapshot",
+    "Status",
+    "TaskHandle",
+    "TaskSpec",
+    "Tasks",
+    "Usage",
+    "Video",
+    "VideoRef",
+    "errors",
+    "events",
+    *errors.__all__,
+]

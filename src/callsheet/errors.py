@@ -15,6 +15,42 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BalanceError",
+    "BatchError",
+    "CallsheetError",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectFailedError",
+    "ContentRejectedError",
+    "DownloadError",
+    "InvalidRequestError",
+    "ModelNotFoundError",
+    "NotFoundError",
+    "NotSubmittedError",
+    "Problem",
+    "ProtocolError",
+    "QueueFullError",
+    "QuotaExhaustedError",
+    "RateLimitError",
+    "ServerError",
+    "SpecError",
+    "SpendLimitError",
+    "SubmissionUncertainError",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskExpiredError",
+    "TaskFailedError",
+    "TaskRejectedError",
+    "TaskTimeoutError",
+    "TransportError",
+    "WebhookError",
+]
+
+
 class CallsheetError(Exception):
     """Base of every error that callsheet raises or reports.
 

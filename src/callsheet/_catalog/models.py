@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
@@ -147,7 +150,7 @@ _PRO_1_5 = Capability(
     cn="doubao-seedance-1-5-pro-251215",
     byteplus="seedance-1-5-pro-251215",
     heic=True,
-    # 1080p stands in no reference and was accepted live, so the default of all three stays.
+    # resolutions: 1080p stands in no reference, but was accepted live, so it is not refused.
     shortest=4,
     longest=12,
     free_duration=True,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from callsheet._models.policy import Limits
 from callsheet._models.provider import Provider
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 _CN_DEFAULT: Final = "doubao-seedance-1-5-pro-251215"

@@ -52,9 +52,7 @@ _UNSURE: Final = 0.3
 """Added to sigma where the model chooses the duration or the resolution is unknown."""
 
 
-def render_time(
-    model: str | None, resolution: str | None, duration: float | None
-) -> RenderTime:
+def render_time(model: str | None, resolution: str | None, duration: float | None) -> RenderTime:
     """How long a video of this kind usually takes to render, without waiting in a queue.
 
     Args:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from types import TracebackType
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Self
 
+import anyio
 import attrs
 import httpx
 
+from callsheet._io.transport import BaseTransport, shared_ssl_context
 from callsheet.errors import ConnectFailedError, DownloadError, TransportError
 
 
 REDIRECTS = 5
 
 _BASE_HEADERS = {"accept": "*/*", "user-agent": "callsheet"}
-
-
-@functools.cache
-def _ssl_context() -> ssl.SSLContext:
-    """One for the process: making one takes 18 ms."""
-    return ssl.create_default_context()
 
 
 @attrs.frozen(kw_only=True)
@@ -46,71 +40,76 @@ class Storage:
 
     Args:
         connections: Most connections at once.
-        transport: An `httpx` transport to use instead of the network.
+        transport: Answers instead of the network; it is left open.
     """
 
-    def __init__(
-        self, connections: int = 4, *, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, connections: int = 4, *, transport: BaseTransport | None = None) -> None:
+        self._borrowed = transport is not None
         self._client = httpx.AsyncClient(
-            verify=_ssl_context(),
+            verify=shared_ssl_context(),
             transport=transport,
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections
-            ),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers=_BASE_HEADERS,
             follow_redirects=True,
             max_redirects=REDIRECTS,
         )
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        if not self._borrowed:
+            with anyio.CancelScope(shield=True):
+                await self._client.aclose()
 
     @asynccontextmanager
     async def open(
-        self, url: str, *, headers: Mapping[str, str], timeout: float
-    ) -> AsyncIterator[Answer]:
+        self, url: str, *, headers: Mapping[str, str], stall: float
+    ) -> AsyncGenerator[Answer]:
         """Send one GET and give its answer, whatever its status.
 
         Args:
             url: An ``http://`` or ``https://`` URL.
             headers: Sent beside ``Accept`` and ``User-Agent``.
-            timeout: Seconds without any progress after which the request is given up.
+            stall: Seconds without any progress after which the request is given up.
 
         Raises:
             ConnectFailedError: No connection came up.
-            TransportError: The connection broke, or nothing came for *timeout* seconds.
+            TransportError: The connection broke, or nothing came for *stall* seconds.
             DownloadError: The URL cannot be asked at all, or redirects without end.
         """
-        try:
+        with _our_errors():
             async with self._client.stream(
                 "GET",
                 url,
                 headers=dict(headers),
-                timeout=httpx.Timeout(timeout, pool=None),
+                timeout=httpx.Timeout(stall, pool=None),
             ) as response:
                 yield Answer(
                     status_code=response.status_code,
                     headers={name.lower(): value for name, value in response.headers.items()},
-                    chunks=response.aiter_raw,
+                    chunks=partial(_chunks, response),
                 )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-            raise ConnectFailedError(_words(exc)) from None
-        except httpx.TooManyRedirects:
-            raise DownloadError(f"the storage host redirected more than {REDIRECTS} times") from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
-            raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
-        except httpx.RequestError as exc:
-            raise TransportError(_words(exc)) from None
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
+    with _our_errors():
+        async for chunk in response.aiter_raw():
+            yield chunk
+
+
+@contextmanager
+def _our_errors() -> Generator[None]:
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
+        raise ConnectFailedError(_words(exc)) from None
+    except httpx.TooManyRedirects:
+        raise DownloadError(f"more than {REDIRECTS} redirects in a row") from None
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
+        raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
+    except httpx.RequestError as exc:
+        raise TransportError(_words(exc)) from None
 
 
 def _words(exc: Exception) -> str:

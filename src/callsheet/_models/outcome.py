@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self, overload
 
@@ -114,11 +114,15 @@ class Outcome:
         return None if self.video is None else self.video.url
 
 
+def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    return tuple(outcomes)
+
+
 @attrs.frozen
 class BatchResult(Sequence[Outcome]):
     """The outcomes of a whole batch, in input order."""
 
-    outcomes: tuple[Outcome, ...] = attrs.field(converter=tuple)
+    outcomes: tuple[Outcome, ...] = attrs.field(converter=_frozen)
 
     @overload
     def __getitem__(self, index: int) -> Outcome: ...

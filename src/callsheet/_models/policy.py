@@ -54,13 +54,16 @@ class RetryPolicy:
         initial: Seconds before the second attempt, > 0; doubled for each further one, with jitter.
         ceiling: Longest pause, seconds; a ``Retry-After`` is honoured up to this, too.
         timeout: Seconds that one attempt may take in all, > 0.
+        patience: Seconds for which a create that is refused for load (HTTP 429) is offered again.
+            While the queue is full of the client's own tasks there is no end to it.
         resubmit: What happens to a create whose answer was lost, once it cannot be found.
     """
 
     attempts: int = attrs.field(default=6, validator=ge(1))
-    initial: float = attrs.field(default=0.5, validator=gt(0))
+    initial: float = attrs.field(default=1.0, validator=gt(0))
     ceiling: float = attrs.field(default=60.0, validator=gt(0))
     timeout: float = attrs.field(default=60.0, validator=gt(0))
+    patience: float = attrs.field(default=1800.0, validator=ge(0))
     resubmit: Resubmit = attrs.field(
         default="if-absent", validator=in_(("if-absent", "never", "always"))
     )

@@ -1,1 +1,34 @@
 """The provider's JSON, read and written without any I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from callsheet._wire.ark import Ark
+from callsheet._wire.comet import Comet
+from callsheet._wire.http import Request, Response
+from callsheet._wire.refusals import dooms_batch, error_of, parse_retry_after
+from callsheet._wire.targets import LIST_BASE, id_cost
+
+
+if TYPE_CHECKING:
+    from callsheet._wire.dialect import Dialect
+
+
+__all__ = [
+    "LIST_BASE",
+    "Request",
+    "Response",
+    "dialect_of",
+    "dooms_batch",
+    "error_of",
+    "id_cost",
+    "parse_retry_after",
+]
+
+_DIALECTS: dict[str, Dialect] = {"ark": Ark(), "comet": Comet()}
+
+
+def dialect_of(name: Literal["ark", "comet"]) -> Dialect:
+    """The dialect that a provider speaks."""
+    return _DIALECTS[name]

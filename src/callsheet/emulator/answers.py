@@ -23,11 +23,15 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, no mistake o
         code: The provider's error code.
         message: The sentence, without the request id.
         param: The one parameter it names; "" if none.
+        tail: What stands between the sentence and the request id; "": no request id.
     """
 
-    def __init__(self, status: int, code: str, message: str, param: str = "") -> None:
+    def __init__(
+        self, status: int, code: str, message: str, param: str = "", *, tail: str = "Request id:"
+    ) -> None:
         super().__init__(status, code, message, param)
         self.status, self.code, self.message, self.param = status, code, message, param
+        self.tail = tail
 
 
 def ark_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
@@ -35,8 +39,9 @@ def ark_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
 
     Source: Ark error-code reference; bodies collected from live services.
     """
-    label = "Request ID" if refusal.status == 429 else "Request id"  # noqa: PLR2004
-    message = f"{refusal.message} {label}: {request_id}"
+    message = refusal.message
+    if refusal.tail:
+        message += f" {refusal.tail} {request_id}"
     error = {"code": refusal.code, "message": message, "param": refusal.param}
     return {"error": error | {"type": _TYPES[refusal.status]}}
 
@@ -92,7 +97,7 @@ def model_not_open(name: str) -> Refusal:
 def unauthorized() -> Refusal:
     """Refuse a request without a good key."""
     message = "the API key or AK/SK in the request is missing or invalid."
-    return Refusal(401, "AuthenticationError", message)
+    return Refusal(401, "AuthenticationError", message, tail="request id:")
 
 
 def unknown_task(task_id: str) -> Refusal:
@@ -103,7 +108,7 @@ def unknown_task(task_id: str) -> Refusal:
 def running() -> Refusal:
     """Refuse to cancel a running task."""
     message = "Cannot delete task because it is currently running"
-    return Refusal(409, "InvalidAction.RunningTaskDeletion", message)
+    return Refusal(409, "InvalidAction.RunningTaskDeletion", message, tail="")
 
 
 def already_cancelled() -> Refusal:
@@ -120,7 +125,8 @@ def sensitive_prompt() -> Refusal:
 
 def too_many_creates() -> Refusal:
     """Refuse a create above the model's creates per minute."""
-    return Refusal(429, "RateLimitExceeded.FoundationModelRPMExceeded", "RPM exceeded.")
+    code = "RateLimitExceeded.FoundationModelRPMExceeded"
+    return Refusal(429, code, "RPM exceeded", tail="")
 
 
 def too_many_calls() -> Refusal:
@@ -134,4 +140,5 @@ def too_many_calls() -> Refusal:
 
 def queue_full() -> Refusal:
     """Refuse a create because too many tasks wait."""
-    return Refusal(429, "QuotaExceeded", "The request has exceeded the quota.")
+    message = "The request has exceeded the quota."
+    return Refusal(429, "QuotaExceeded", message, tail="Request ID:")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
 
-_SHORTHAND = "16:9 4:3 1:1 3:4 9:16 21:9".split()
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_SHORTHAND = ["16:9", "4:3", "1:1", "3:4", "9:16", "21:9"]
 
 
 def _row(text: str) -> dict[str, tuple[int, int]]:
@@ -172,9 +176,7 @@ TWO = Model(
     expiry_floor=1,
     seconds=110,
 )
-TWO_FAST = attrs.evolve(
-    TWO, family="seedance-2-0-fast", resolutions=("480p", "720p"), seconds=134
-)
+TWO_FAST = attrs.evolve(TWO, family="seedance-2-0-fast", resolutions=("480p", "720p"), seconds=134)
 TWO_MINI = attrs.evolve(TWO_FAST, family="seedance-2-0-mini", seconds=150)
 TWO_4K = attrs.evolve(TWO, family="seedance-2-0-4k", concurrency=1, creates_per_minute=15)
 TWO_FIVE = Model(

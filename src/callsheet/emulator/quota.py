@@ -23,7 +23,7 @@ class Window:
 
     limit: int
     period: float
-    _accepted: deque[float] = attrs.field(factory=deque, init=False)
+    _accepted: deque[float] = attrs.field(factory=deque[float], init=False)
 
     def take(self, now: float) -> bool:
         """Count a call at *now* (seconds) and return whether it is within the quota."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from attrs.validators import and_, ge, gt, in_, instance_of, le, optional
 
 
-_positive = gt(0)
+_positive: Callable[[object, attrs.Attribute[float], float], object] = gt(0)
 _count = and_(instance_of(int), ge(1))
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     """Take a bare string as one name, for a setting that holds many."""
     if isinstance(value, str):
         return (value,)
-    if not isinstance(value, list | tuple | set | frozenset):
-        msg = f"a list of strings is wanted, not {value!r}"
-        raise TypeError(msg)
     return tuple(value)
+
+
+def _mapping(value: Mapping[str, str]) -> dict[str, str]:
+    return dict(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +31,7 @@ class Settings:
         keys: API keys that are let in; empty: any key that is not blank. One key is one account:
             its own tasks, queue and quotas.
         seed: Whole number from which render times, endings, seeds and ids are drawn.
-        speed: Emulated seconds per second of the clock, > 0. Quotas and URL lifetimes follow it too.
+        speed: Emulated seconds per second of the clock, > 0; quotas and URL lifetimes follow it.
         epoch: Unix time at which emulated time starts, seconds; None: the wall clock's.
         concurrency: Tasks that one model renders at a time for one account, >= 1; None: the
             provider's published figure, 5 to 10 (1 for 4k).
@@ -67,5 +68,5 @@ class Settings:
     lists_per_second: int = attrs.field(default=1, validator=_count)
     deletes_per_second: int = attrs.field(default=20, validator=_count)
     not_open: tuple[str, ...] = attrs.field(default=(), converter=_names)
-    endpoints: Mapping[str, str] = attrs.field(factory=dict, validator=instance_of(Mapping))
+    endpoints: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_mapping)
     comet_full: bool = attrs.field(default=False, validator=in_((False, True)))

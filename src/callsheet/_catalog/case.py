@@ -1,0 +1,77 @@
+"""What one rule of the preflight looks at, and how it says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from callsheet._catalog.models import Capability
+from callsheet._models.media import Media, MediaFacts
+from callsheet._models.provider import Provider
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import Problem
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One spec on its way to one provider.
+
+    Attributes:
+        spec: The spec; fields of a wrong type are taken out and were named before.
+        provider: Where it goes.
+        model: What its model takes; ``None`` if the model is not known.
+        facts: What is known of local media.
+    """
+
+    spec: TaskSpec
+    provider: Provider
+    model: Capability | None
+    facts: Mapping[Media, MediaFacts | str]
+
+
+Rule = Callable[[Case], Iterator[Problem]]
+"""Names whatever it finds wrong, and never raises."""
+
+BODY_FIELDS: Final = (
+    "resolution",
+    "ratio",
+    "duration",
+    "frames",
+    "seed",
+    "camera_fixed",
+    "watermark",
+    "generate_audio",
+    "draft",
+    "return_last_frame",
+    "service_tier",
+    "execution_expires_after",
+    "priority",
+    "tools",
+    "callback_url",
+)
+"""Fields that travel under their own name in the request body, or as a text command."""
+
+_WIDTH: Final = 80
+
+
+def shortened(value: object) -> str:
+    """The representation of any value whatever, at most 80 characters of it."""
+    if isinstance(value, (str, bytes, bytearray)):
+        value = value[: _WIDTH + 1]
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a caller's object may raise anything, and huge ints do
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
+def problem(field: str, value: object, allowed: str) -> Problem:
+    """A `Problem` with its value shortened."""
+    return Problem(field, shortened(value), allowed)
+
+
+def is_set(spec: TaskSpec, field: str) -> bool:
+    """Whether the caller gave the field a value, be it ``False`` or 0."""
+    return getattr(spec, field) not in (None, ())

@@ -1,0 +1,89 @@
+"""Rules about where a spec goes: model ids per cloud, and what CometAPI documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.providers import CLOUDS
+from callsheet._models.commands import COMMANDS, command_text, commands_in
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from callsheet.errors import Problem
+
+
+def cloud_problems(case: Case) -> Iterator[Problem]:
+    """A model is called by the id it has in the provider's cloud, and web search is in China only.
+
+    Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026, whose
+    ``tools`` are absent from the BytePlus SDK.
+    """
+    provider, model = case.provider, case.model
+    cloud = CLOUDS.get(provider.name)
+    if cloud is None:
+        return
+    if model is not None and case.spec.model is not None:
+        right = model.cn if cloud == "cn" else model.byteplus
+        if right is None:
+            yield problem("model", case.spec.model, f"a model of {provider.name}: it has no such")
+        elif case.spec.model != right:
+            yield problem("model", case.spec.model, f"{right}: so it is called at {provider.name}")
+    if cloud == "byteplus" and is_set(case.spec, "tools"):
+        yield problem(
+            "tools", case.spec.tools, "leave it out: only Volcengine Ark in China has tools"
+        )
+
+
+_UNDOCUMENTED: Final = (
+    "generate_audio",
+    "draft",
+    "draft_task",
+    "return_last_frame",
+    "service_tier",
+    "execution_expires_after",
+    "priority",
+    "tools",
+)
+"""Fields that CometAPI's reference does not hold, and that have no text command either."""
+
+
+_SHORT: Final = 20
+
+
+def comet_problems(case: Case) -> Iterator[Problem]:
+    """At CometAPI options travel as text commands in the prompt, and others do not travel.
+
+    A prompt that already holds commands is sent as it is, so an option must stand there, too.
+
+    Source: CometAPI's create reference (2026): ``model``, ``content`` and ``callback_url``.
+    """
+    spec = case.spec
+    if case.provider.dialect != "comet":
+        return
+    for field in _UNDOCUMENTED:
+        if is_set(spec, field):
+            yield problem(
+                field,
+                getattr(spec, field),
+                "leave it out: not documented at CometAPI; "
+                "put the raw key into extra to send it anyway",
+            )
+    written = commands_in(spec.prompt or "")
+    if not written:
+        return
+    for field, (name, *_) in COMMANDS.items():
+        value = getattr(spec, field, None)
+        if value is None:
+            continue
+        text = command_text(value)
+        if written.get(field, "").lower() != text.lower():
+            shown = text if text.isprintable() and len(text) <= _SHORT else "…"
+            yield problem(
+                field,
+                value,
+                "the prompt already holds text commands and is left alone; "
+                f"write --{name} {shown} there or take them out",
+            )

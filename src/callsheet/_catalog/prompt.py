@@ -1,0 +1,55 @@
+"""Rules about the words of a spec."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from callsheet._catalog.case import Case, problem
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from callsheet.errors import Problem
+
+
+MOST_WORDS: Final = 4_000
+MOST_CHARACTERS: Final = 32_000
+"""Our bounds. The provider only advises (up to 1000 English words or 500 Chinese characters, Ark
+create reference, August 2026) and answers no error: what is too long is cut or not followed. Four
+times the advice passes; beyond that a file has been taken for a prompt."""
+
+_CONTROL: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD: Final = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
+
+
+def prompt_problems(case: Case) -> Iterator[Problem]:
+    """The prompt is there where it is needed, is text, and is no novel."""
+    spec = case.spec
+    if spec.prompt is None:
+        if not (spec.media or spec.references or spec.draft_task is not None):
+            yield problem("prompt", None, "a prompt, unless media or a draft_task are given")
+        return
+    if not spec.prompt.strip():
+        yield problem("prompt", spec.prompt, "words; leave it out if the media say it all")
+    if found := _CONTROL.search(spec.prompt):
+        yield problem(
+            "prompt",
+            spec.prompt[max(0, found.start() - 20) : found.end() + 20],
+            "text without control characters and halves of characters; line breaks are fine",
+        )
+    if len(spec.prompt) > MOST_CHARACTERS:
+        yield _too_long(spec.prompt, f"it has {len(spec.prompt)} characters")
+    elif (words := sum(1 for _ in _WORD.finditer(spec.prompt))) > MOST_WORDS:
+        yield _too_long(spec.prompt, f"it has {words} words")
+
+
+def _too_long(prompt: str, length: str) -> Problem:
+    return problem(
+        "prompt",
+        prompt,
+        f"at most {MOST_WORDS} words (a Chinese character counts as one) and {MOST_CHARACTERS} "
+        f"characters, {length}; the provider advises 1000 English words or 500 Chinese characters",
+    )

@@ -1,0 +1,269 @@
+"""Every task that has no outcome yet, by id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from callsheet._core.watched import Watched
+from callsheet._models.outcome import Outcome, Video
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import (
+    CallsheetError,
+    ProtocolError,
+    TaskCancelledError,
+    TaskError,
+    TaskExpiredError,
+    TaskFailedError,
+    TaskRejectedError,
+    TaskTimeoutError,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+DEFAULT_EXPIRY = 172_800.0
+"""Seconds after which the provider expires a task that does not say otherwise (Ark reference)."""
+
+GRACE = 600.0
+"""Seconds beyond its expiry that the provider is given to say so."""
+
+_BUCKET = 60.0
+
+
+class Listener(Protocol):
+    """What a group of records is told about each of them."""
+
+    def moved(self, record: Record, before: Status | None) -> None:
+        """The record got an id, or another status."""
+
+    def settled(self, record: Record, before: Status | None) -> None:
+        """The record has its outcome."""
+
+
+@attrs.define(eq=False)
+class Record(Watched):
+    """One spec and the task that is made from it. Slots only: there may be a million.
+
+    Attributes:
+        spec: The spec; ``None`` for a task that was attached by id.
+        index: Its position in its group.
+        model: The model it was resolved to.
+        group: What is told of its changes.
+        task_id: The provider's id, once there is one.
+        status: The last known status; ``None`` without an id.
+        snapshot: The last answer, kept from the moment it shows more than a place in a queue.
+        result: The video or the error, once there is one; it never changes again.
+        deadline: When waiting ends, on the client's clock.
+        due: When it is to be asked about next; the schedule's.
+        started: When it was first known or presumed to run; the schedule's.
+        misses: Polls in a row that said nothing about it; the schedule's.
+    """
+
+    spec: TaskSpec | None
+    index: int = 0
+    model: str | None = None
+    group: Listener | None = None
+    task_id: str | None = None
+    status: Status | None = None
+    snapshot: Snapshot | None = None
+    result: Video | CallsheetError | None = None
+    deadline: float = float("inf")
+    due: float = float("inf")
+    started: float | None = None
+    misses: int = 0
+    _twin: Record | None = attrs.field(default=None, init=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its outcome."""
+        return self.result is not None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended.
+
+        Raises:
+            ValueError: It has not ended.
+        """
+        match self.result:
+            case None:
+                msg = "the task has no outcome yet"
+                raise ValueError(msg)
+            case Video() as video:
+                return Outcome(index=self.index, spec=self.spec, task_id=self.task_id, video=video)
+            case error:
+                return Outcome(index=self.index, spec=self.spec, task_id=self.task_id, error=error)
+
+    def move(self, status: Status) -> None:
+        """Take a status that is not an end."""
+        before, self.status = self.status, status
+        if before is not status and self.group is not None:
+            self.group.moved(self, before)
+
+    def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
+        """Take the outcome, once and for all; tell whether this was the first."""
+        if self.result is not None:
+            return False
+        before, self.result = self.status, result
+        self.status = status or self.status
+        if self.group is not None:
+            self.group.settled(self, before)
+        self.wake()
+        return True
+
+
+@attrs.define
+class Registry:
+    """The pending records by task id. A settled record leaves it and lives on with its holders."""
+
+    _pending: dict[str, Record] = attrs.field(factory=dict, init=False)
+    _deadlines: dict[int, set[Record]] = attrs.field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def __iter__(self) -> Iterator[Record]:
+        """All pending records, the earliest added first; the registry must not change meanwhile."""
+        return iter(self._pending.values())
+
+    def get(self, task_id: str) -> Record | None:
+        """The pending record of a task."""
+        return self._pending.get(task_id)
+
+    def add(self, record: Record, task_id: str, *, now: float) -> None:
+        """Note the id that the provider gave to a new task.
+
+        Raises:
+            ProtocolError: A pending task has this id already: two creates, one answer.
+        """
+        if task_id in self._pending:
+            reason = f"the provider gave the id {task_id} to two tasks"
+            raise ProtocolError(reason)
+        self._enter(record, task_id, now=now)
+
+    def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
+        """Note an id that the caller brought; tell whether the task is new here.
+
+        A second record of one pending task shares its polls and its end.
+        """
+        first = self._pending.get(task_id)
+        if first is None:
+            self._enter(record, task_id, now=now)
+            return True
+        record.spec, record.model = first.spec, first.model
+        record.task_id, record.deadline = task_id, first.deadline
+        record._twin, first._twin = first._twin, record  # noqa: SLF001 - records are the registry's
+        if first.status is not None:
+            record.snapshot = first.snapshot
+            record.move(first.status)
+        return False
+
+    def _enter(self, record: Record, task_id: str, *, now: float) -> None:
+        expiry = None if record.spec is None else record.spec.execution_expires_after
+        record.task_id = task_id
+        record.deadline = now + (expiry or DEFAULT_EXPIRY) + GRACE
+        self._pending[task_id] = record
+        self._deadlines.setdefault(int(record.deadline // _BUCKET), set()).add(record)
+        record.move(Status.QUEUED)
+        record.wake()
+
+    def forget(self, record: Record) -> None:
+        """Drop a pending record without an outcome: nobody asks about its task any more."""
+        if record.task_id is not None and self._pending.get(record.task_id) is record:
+            del self._pending[record.task_id]
+            self._forget_deadline(record)
+
+    def apply(self, snapshot: Snapshot) -> tuple[Record, ...]:
+        """Take what an answer says; return the records it settled, none twice.
+
+        An answer about a task that is not pending, or older than one already taken, says nothing.
+        A success without a URL settles nothing: it must be read again.
+        """
+        record = self._pending.get(snapshot.task_id)
+        if record is None or _older(snapshot, record.snapshot):
+            return ()
+        if not snapshot.status.terminal:
+            for each in self._twins(record):
+                if snapshot.status is not Status.QUEUED:
+                    each.snapshot = snapshot
+                each.move(snapshot.status)
+            return ()
+        if snapshot.status is Status.SUCCEEDED and snapshot.video_url is None:
+            return ()
+        for each in self._twins(record):
+            each.snapshot = snapshot
+        return self.settle(record, verdict(snapshot), snapshot.status)
+
+    def settle(
+        self, record: Record, result: Video | CallsheetError, status: Status | None = None
+    ) -> tuple[Record, ...]:
+        """End a record and those that share its task; return those that had not ended before."""
+        self.forget(record)
+        return tuple(each for each in self._twins(record) if each.settle(result, status))
+
+    def overdue(self, *, now: float) -> list[tuple[Record, TaskTimeoutError]]:
+        """The records whose deadline has passed, each with the error to settle it with."""
+        late: list[tuple[Record, TaskTimeoutError]] = []
+        for bucket in [b for b in self._deadlines if (b + 1) * _BUCKET <= now]:
+            for record in self._deadlines[bucket]:
+                waited = now - (record.deadline - GRACE - _expiry_of(record))
+                late.append((record, TaskTimeoutError(record.task_id, waited)))
+        return late
+
+    def next_deadline(self) -> float | None:
+        """When `overdue` will have something to say, if nothing changes."""
+        return (min(self._deadlines) + 1) * _BUCKET if self._deadlines else None
+
+    def _forget_deadline(self, record: Record) -> None:
+        bucket = int(record.deadline // _BUCKET)
+        members = self._deadlines[bucket]
+        members.discard(record)
+        if not members:
+            del self._deadlines[bucket]
+
+    @staticmethod
+    def _twins(record: Record) -> Iterator[Record]:
+        each: Record | None = record
+        while each is not None:
+            following = each._twin  # noqa: SLF001 - records are the registry's
+            yield each
+            each = following
+
+
+def _expiry_of(record: Record) -> float:
+    own = None if record.spec is None else record.spec.execution_expires_after
+    return own or DEFAULT_EXPIRY
+
+
+def _older(snapshot: Snapshot, known: Snapshot | None) -> bool:
+    return (
+        known is not None
+        and not snapshot.status.terminal
+        and snapshot.updated_at is not None
+        and known.updated_at is not None
+        and snapshot.updated_at < known.updated_at
+    )
+
+
+def verdict(snapshot: Snapshot) -> Video | TaskError:
+    """What an answer with a terminal status means for the caller."""
+    if snapshot.status is Status.SUCCEEDED:
+        if snapshot.video_url is not None:
+            return Video.from_snapshot(snapshot)
+        return TaskFailedError(
+            snapshot.task_id, None, "succeeded, but the answer holds no video URL"
+        )
+    code = snapshot.error.code if snapshot.error else None
+    reason = snapshot.error.message if snapshot.error else ""
+    if snapshot.status is Status.CANCELLED:
+        return TaskCancelledError(snapshot.task_id, code, reason)
+    if snapshot.status is Status.EXPIRED:
+        return TaskExpiredError(snapshot.task_id, code, reason)
+    if code is not None and "Sensitive" in code:
+        return TaskRejectedError(snapshot.task_id, code, reason)
+    return TaskFailedError(snapshot.task_id, code, reason)

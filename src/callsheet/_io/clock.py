@@ -1,0 +1,54 @@
+"""The client's clock."""
+
+from __future__ import annotations
+
+import anyio
+import attrs
+
+
+@attrs.frozen
+class Clock:
+    """Monotonic seconds as they pass at the provider.
+
+    Attributes:
+        speed: Provider seconds per second here: 1 but for an emulator that runs faster than life.
+    """
+
+    speed: float = 1.0
+
+    def now(self) -> float:
+        """The current time, seconds from an arbitrary start."""
+        return anyio.current_time() * self.speed
+
+    async def sleep_until(self, when: float) -> None:
+        """Sleep until *when* on this clock."""
+        await anyio.sleep_until(when / self.speed)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for *seconds* of this clock."""
+        await anyio.sleep(seconds / self.speed)
+
+
+@attrs.define(eq=False)
+class Bell:
+    """Wakes one sleeper; rung while nobody sleeps, it wakes the next one at once."""
+
+    clock: Clock
+    _rung: bool = False
+    _event: anyio.Event | None = None
+
+    def ring(self) -> None:
+        """Wake the sleeper."""
+        self._rung = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self, until: float | None) -> None:
+        """Sleep until the bell rings, or until *until* on the clock if that is given."""
+        if not self._rung:
+            self._event = anyio.Event()
+            deadline = float("inf") if until is None else until / self.clock.speed
+            with anyio.CancelScope(deadline=deadline):
+                await self._event.wait()
+            self._event = None
+        self._rung = False

@@ -1,0 +1,91 @@
+"""The file beside a video's place, which holds what has arrived of it so far.
+
+A part that could be resumed is kept when a download is left, together with a mark: the validator
+(``ETag`` or ``Last-Modified``) that tells whether the host still has the same bytes. A part
+without a mark, as a killed process leaves it, is not trusted and is begun again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+
+
+@attrs.define
+class Part:
+    """One unfinished file; every method blocks and belongs in a worker thread.
+
+    Attributes:
+        target: Where the finished file goes.
+        validator: What the host said about the version that is being fetched.
+        size: Bytes on disk.
+    """
+
+    target: Path
+    validator: str | None = None
+    size: int = 0
+    _file: BinaryIO | None = None
+
+    @property
+    def path(self) -> Path:
+        """The part's own place."""
+        return self.target.with_name(f".{self.target.name}.part")
+
+    @property
+    def _mark(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part.etag")
+
+    def open(self) -> None:
+        """Open the part, going on where an earlier fetch left it if that can be told."""
+        if self.target.is_dir():
+            raise IsADirectoryError(None, "is a directory", str(self.target))
+        try:
+            validator = self._mark.read_text("ascii").strip()
+            file = self.path.open("r+b")
+        except (FileNotFoundError, UnicodeDecodeError):
+            self._file = self.path.open("wb")
+            return
+        self._file, self.validator = file, validator or None
+        self.size = file.seek(0, os.SEEK_END)
+        self._mark.unlink(missing_ok=True)
+        if self.validator is None:
+            self.restart()
+
+    def restart(self) -> None:
+        """Throw away what has arrived."""
+        file = self._opened()
+        file.seek(0)
+        file.truncate()
+        self.size, self.validator = 0, None
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append *data*."""
+        file = self._opened()
+        try:
+            file.write(data)
+            file.flush()
+        finally:  # on a full disk a piece of it may have been written
+            self.size = os.fstat(file.fileno()).st_size
+
+    def finish(self) -> None:
+        """Put the file in its place, at once and whole."""
+        self._opened().close()
+        self.path.replace(self.target)
+
+    def leave(self, *, keep: bool) -> None:
+        """Close; *keep* what can be resumed, remove everything else."""
+        if self._file is not None:
+            self._file.close()
+        if keep and self.size and self.validator:
+            with contextlib.suppress(OSError):  # without its mark the part is begun again
+                self._mark.write_text(self.validator, "ascii")
+        elif self._file is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _opened(self) -> BinaryIO:
+        assert self._file is not None, "open() comes first"  # noqa: S101 - for the type checkers
+        return self._file

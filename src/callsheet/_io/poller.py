@@ -1,0 +1,146 @@
+"""Carries out the plan: one loop watches every task of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+import attrs
+
+from callsheet._core.planner import Order, Planner
+from callsheet._core.registry import Record, Registry, verdict
+from callsheet._io.calls import Calls
+from callsheet._io.clock import Bell, Clock
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet.errors import CallsheetError
+from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged, TaskSettled
+
+
+@attrs.define(eq=False, kw_only=True)
+class Poller:
+    """Asks the provider what the planner orders, and brings the answers to the registry.
+
+    Attributes:
+        calls: The wire.
+        planner: Says what to ask next.
+        registry: Takes the answers.
+        clock: The client's clock.
+        left_queue: Called when a task is seen to have left the provider's queue.
+        emit: Tells the observer.
+    """
+
+    calls: Calls
+    planner: Planner
+    registry: Registry
+    clock: Clock
+    left_queue: Callable[[], None]
+    emit: Callable[[Event], None]
+    _bell: Bell = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what sleeps on the client's clock."""
+        self._bell = Bell(self.clock)
+
+    def watch(self, record: Record, *, fresh: bool) -> None:
+        """Ask about a task from now on; *fresh* says that it was created just now."""
+        schedule = self.planner.schedule
+        now = self.clock.now()
+        if fresh:
+            schedule.add(record, now=now)
+        else:
+            schedule.adopt(record, now=now)
+        self._bell.ring()
+
+    def nudge(self, record: Record) -> None:
+        """Ask about a task as soon as the budget allows."""
+        self.planner.schedule.nudge(record, now=self.clock.now())
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with anyio.create_task_group() as polls:
+            while True:
+                now = self.clock.now()
+                for record, error in self.registry.overdue(now=now):
+                    self._settle(record, error)
+                order = self.planner.next(now=now)
+                if order is not None:
+                    polls.start_soon(self._carry_out, order)
+                    continue
+                times = (self.planner.wake_at(now=now), self.registry.next_deadline())
+                await self._bell.wait(min((t for t in times if t is not None), default=None))
+
+    def take(self, snapshot: Snapshot, *, final: bool) -> None:
+        """Bring a status answer to the registry and plan on.
+
+        With *final* a success without a video is believed; else it is asked about again by get.
+        """
+        record = self.registry.get(snapshot.task_id)
+        if record is None:
+            return
+        before = record.status
+        settled = self.registry.apply(snapshot)
+        if not settled and snapshot.status is Status.SUCCEEDED:
+            if final:
+                settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+            else:
+                self.planner.ask_alone(record)
+        now = self.clock.now()
+        for each in settled:
+            self.emit(TaskSettled(outcome=each.outcome))
+        if settled:
+            self.planner.schedule.settled(record, now=now)
+        elif not snapshot.status.terminal:
+            self.planner.schedule.seen(record, snapshot.status, now=now)
+            if before is not snapshot.status:
+                self.emit(
+                    StatusChanged(task_id=snapshot.task_id, before=before, after=snapshot.status)
+                )
+        if before is Status.QUEUED and record.status is not Status.QUEUED:
+            self.left_queue()
+
+    async def _carry_out(self, order: Order) -> None:
+        try:
+            if order.single:
+                snapshots: Sequence[Snapshot] = [await self.calls.get(_id(order.records[0]))]
+            else:
+                ids = [_id(record) for record in order.records]
+                page = await self.calls.list(
+                    task_ids=ids, page_size=len(ids), service_tier=order.tier
+                )
+                snapshots = page.items
+        except CallsheetError as error:
+            self._failed(order, error)
+        else:
+            self._read(order, snapshots)
+        self._bell.ring()
+
+    def _read(self, order: Order, snapshots: Sequence[Snapshot]) -> None:
+        asked = {record.task_id for record in order.records}
+        found = {snapshot.task_id for snapshot in snapshots} & asked
+        for snapshot in snapshots:
+            self.take(snapshot, final=order.single)
+        if self.planner.read(order, now=self.clock.now(), found=len(found)):
+            self.emit(GateOpened())
+
+    def _failed(self, order: Order, error: CallsheetError) -> None:
+        follows = self.planner.failed(order, error, now=self.clock.now())
+        ids = tuple(_id(record) for record in order.records)
+        self.emit(PollFailed(task_ids=ids, error=error))
+        if follows.shut_gate:
+            self.emit(GateShut(error=error))
+        if follows.last_word:
+            self._settle(order.records[0], error)
+        if follows.locked_out:
+            for record in list(self.registry):
+                self._settle(record, error)
+
+    def _settle(self, record: Record, error: CallsheetError) -> None:
+        for each in self.registry.settle(record, error):
+            self.emit(TaskSettled(outcome=each.outcome))
+        self.planner.schedule.settled(record, now=self.clock.now())
+        self.left_queue()
+
+
+def _id(record: Record) -> str:
+    return record.task_id or ""

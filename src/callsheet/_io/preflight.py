@@ -1,0 +1,44 @@
+"""Everything that is wrong with specs, found before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import attrs
+
+from callsheet import _catalog
+from callsheet._io.media import inspect_all
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import Problem, SpecError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callsheet._models.provider import Provider
+
+
+AT_A_STRETCH = 50
+"""Specs checked before others get a turn: ten thousand must not hold the loop."""
+
+
+async def check(specs: Sequence[Any], *, provider: Provider) -> None:
+    """Name every problem of every spec, local media included.
+
+    Raises:
+        SpecError: With all problems; each has the index of its spec if there are several.
+        TypeError: One of them is no spec.
+    """
+    for index, spec in enumerate(specs):
+        if not isinstance(spec, TaskSpec):
+            raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
+    facts = await inspect_all(specs)
+    problems: list[Problem] = []
+    for index, spec in enumerate(specs):
+        found = _catalog.check(spec, provider=provider, facts=facts)
+        problems += found if len(specs) == 1 else [attrs.evolve(p, index=index) for p in found]
+        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+            await anyio.lowlevel.checkpoint()
+    if problems:
+        raise SpecError(problems)

@@ -1,0 +1,268 @@
+"""Sends the paid requests: in order, within the quota, and each at most once."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from callsheet._core.admission import Admission
+from callsheet._core.backoff import pause_before
+from callsheet._core.groups import Group
+from callsheet._core.registry import Record, Registry
+from callsheet._io.calls import Calls
+from callsheet._io.clock import Bell, Clock
+from callsheet._io.retry import repeat
+from callsheet._models.policy import RetryPolicy
+from callsheet._models.spec import TaskSpec
+from callsheet._wire import Request, dooms_batch
+from callsheet.errors import (
+    CallsheetError,
+    ConnectFailedError,
+    NotSubmittedError,
+    QueueFullError,
+    RateLimitError,
+    ServerError,
+    SubmissionUncertainError,
+)
+from callsheet.events import CreatePaused, Event, GateOpened, GateShut
+
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+
+GRACE = 5.0
+"""Seconds that a create in flight is given to bring its id when the client closes."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Submitter:
+    """Takes records and turns them into tasks.
+
+    Attributes:
+        calls: The wire.
+        admission: When a create may leave.
+        registry: Where ids are kept.
+        clock: The client's clock.
+        policy: How often a create that never arrived is sent.
+        width: Most creates under way, >= 1.
+        created: Called with a record as soon as its id is in the registry.
+        ended: Called with a record that ends without a task.
+        emit: Tells the observer.
+        rng: Source of jitter.
+    """
+
+    calls: Calls
+    admission: Admission
+    registry: Registry
+    clock: Clock
+    policy: RetryPolicy
+    width: int
+    created: Callable[[Record], None]
+    ended: Callable[[Record], None]
+    emit: Callable[[Event], None]
+    rng: random.Random = attrs.field(factory=random.Random, repr=False)
+    _queue: deque[Record] = attrs.field(factory=deque, init=False)
+    _active: dict[Record, None] = attrs.field(factory=dict, init=False)
+    _posts: set[anyio.CancelScope] = attrs.field(factory=set, init=False)
+    _bell: Bell = attrs.field(init=False)
+    _turn: Bell = attrs.field(init=False)
+    _turnstile: anyio.Lock = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what sleeps on the client's clock."""
+        self._bell, self._turn = Bell(self.clock), Bell(self.clock)
+        self._turnstile = anyio.Lock(fast_acquire=True)
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Queue records, to be sent in this order after those that are queued already."""
+        self._queue.extend(records)
+        self._bell.ring()
+
+    def queued(self) -> list[Record]:
+        """The records that wait for their turn, in order."""
+        return [record for record in self._queue if not record.settled]
+
+    def withdrawn(self, record: Record) -> bool:
+        """Whether *record*, which has no id, can still be kept from being sent."""
+        return record.task_id is None and record not in self._active
+
+    def room_made(self) -> None:
+        """A task of ours left the provider's queue."""
+        self.admission.room_made()
+        self._turn.ring()
+
+    def close(self) -> list[Record]:
+        """Stop; creates in flight have a few seconds left. Return what was never sent."""
+        deadline = anyio.current_time() + GRACE
+        for scope in self._posts:
+            scope.deadline = min(scope.deadline, deadline)
+        left = self.queued()
+        self._queue.clear()
+        return left
+
+    async def run(self) -> None:
+        """Submit until cancelled."""
+        async with anyio.create_task_group() as workers:
+            while True:
+                while self._start_next(workers):
+                    pass
+                await self._bell.wait(None)
+
+    def _start_next(self, workers: TaskGroup) -> bool:
+        """Start on the next record, unless too many are under way or it has to wait for another."""
+        while self._queue:
+            record = self._queue[0]
+            doom = _doom_of(record)
+            if doom is not None and not record.settled:
+                self._end(record, _not_submitted(doom))
+            if record.settled:
+                self._queue.popleft()
+                continue
+            if len(self._active) >= self.width or self._must_wait(record):
+                return False
+            self._queue.popleft()
+            self._active[record] = None
+            workers.start_soon(self._submit, record)
+            return True
+        return False
+
+    def _must_wait(self, record: Record) -> bool:
+        """Whether the first create of this group and model is still under way."""
+        group = record.group
+        return (
+            isinstance(group, Group)
+            and not group.proven(record.model)
+            and any(r.group is group and r.model == record.model for r in self._active)
+        )
+
+    async def _submit(self, record: Record) -> None:
+        try:
+            await self.create(record)
+        except CallsheetError as error:
+            if isinstance(record.group, Group) and dooms_batch(_origin(error)):
+                record.group.condemn(record.model, error)
+            self._end(record, error)
+        finally:
+            del self._active[record]
+            self._bell.ring()
+
+    async def create(self, record: Record) -> None:
+        """Bring one record to the provider and its id into the registry.
+
+        Raises:
+            SubmissionUncertainError: The task may exist; it was not sent again.
+            CallsheetError: No task came to be.
+        """
+        spec = record.spec or TaskSpec()
+        token = self._token(spec)
+        request = await self.calls.prepare(spec, token=token)
+        await repeat(
+            lambda: self._attempt(record, request, token),
+            again=self._again,
+            pause=self._pause,
+            sleep=self.clock.sleep,
+        )
+
+    async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
+        await self._take_turn()
+        doom = _doom_of(record)
+        if doom is not None:
+            self.admission.ended()
+            raise _not_submitted(doom)
+        with anyio.CancelScope(shield=True) as post:
+            self._posts.add(post)
+            try:
+                task_id = await self.calls.create(request, token=token)
+                self.registry.add(record, task_id, now=self.clock.now())
+            except CallsheetError as error:
+                self._note(error)
+                raise
+            finally:
+                self._posts.discard(post)
+                self._turn.ring()
+            if self.admission.accepted(now=self.clock.now()):
+                self.emit(GateOpened())
+            if isinstance(record.group, Group):
+                record.group.prove(record.model)
+            self.created(record)
+        if post.cancelled_caught:
+            self.admission.ended()
+            reason = "the client was closed before the answer came"
+            raise SubmissionUncertainError(reason, token)
+
+    async def _take_turn(self) -> None:
+        async with self._turnstile:
+            while True:
+                now = self.clock.now()
+                ready = self.admission.ready_at(now=now)
+                if ready is not None and ready <= now:
+                    self.admission.take(now=now)
+                    return
+                await self._turn.wait(ready)
+
+    def _note(self, error: CallsheetError) -> None:
+        """Tell the admission how an attempt ended; pauses follow in `_pause`."""
+        now = self.clock.now()
+        match error:
+            case ConnectFailedError():
+                if self.admission.failed(now=now):
+                    self.emit(GateShut(error=error))
+            case RateLimitError() | QueueFullError():
+                self.admission.refused(for_room=isinstance(error, QueueFullError))
+            case _:
+                self.admission.ended()
+
+    def _again(self, error: CallsheetError, attempts: int, paused: float) -> bool:
+        """Whether a create may be sent again: only if it provably made nothing."""
+        match error:
+            case QueueFullError():
+                return len(self.registry) > 0 or paused < self.policy.patience
+            case RateLimitError():
+                return paused < self.policy.patience
+            case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
+                return attempts < self.policy.attempts
+            case _:
+                return False
+
+    def _pause(self, error: CallsheetError, attempts: int) -> float:
+        asked = getattr(error, "retry_after", None)
+        seconds = pause_before(attempts + 1, self.policy, rng=self.rng, retry_after=asked)
+        if isinstance(error, (RateLimitError, QueueFullError)):
+            self.admission.hold(until=self.clock.now() + seconds)
+        self.emit(CreatePaused(error=error, seconds=seconds))
+        if isinstance(error, QueueFullError) and len(self.registry) > 0:
+            return 0.0  # the admission holds it, and lets it go early when a task leaves the queue
+        return seconds
+
+    def _token(self, spec: TaskSpec) -> str | None:
+        """A mark by which the task can be found if its answer is lost, where it is echoed."""
+        own = spec.extra is not None and "safety_identifier" in spec.extra
+        return None if own or not self.calls.provider.token else f"callsheet-{uuid.uuid4().hex}"
+
+    def _end(self, record: Record, error: CallsheetError) -> None:
+        if record.settle(error):
+            self.ended(record)
+
+
+def _doom_of(record: Record) -> CallsheetError | None:
+    return record.group.doom_of(record.model) if isinstance(record.group, Group) else None
+
+
+def _origin(error: CallsheetError) -> Exception:
+    """What an uncertain submission came from: a page at a wrong address dooms its batch, too."""
+    cause = error.__cause__
+    lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
+    return cause if lost and isinstance(cause, CallsheetError) else error
+
+
+def _not_submitted(doom: CallsheetError) -> NotSubmittedError:
+    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
+    error.__cause__ = doom
+    return error

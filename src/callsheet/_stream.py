@@ -1,0 +1,172 @@
+"""Specs without end, outcomes as they come."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import attrs
+
+from callsheet._core.groups import Group
+from callsheet._core.watched import Watched
+from callsheet._io.preflight import check
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import SpecError
+
+
+if TYPE_CHECKING:
+    from callsheet._core.registry import Record
+    from callsheet._io.engine import Engine
+    from callsheet._models.outcome import Outcome
+
+
+@attrs.define(eq=False)
+class _AsyncSource(Watched):
+    """Takes one item at a time from an async iterable, and only when it is asked to.
+
+    It lives in the client's background, so that outcomes are delivered while an item is awaited.
+    """
+
+    items: AsyncIterator[TaskSpec]
+    _asked: anyio.Event = attrs.field(factory=anyio.Event)
+    _waiting: bool = False
+    _hand: TaskSpec | None = None
+    _ended: Exception | None = None
+    _stopped: bool = False
+
+    def ask(self) -> TaskSpec | None:
+        """The next item if it is there; else it is fetched, and waiters are told when it is.
+
+        Raises:
+            StopIteration: There are no more.
+            Exception: What the iterable raised.
+        """
+        if self._hand is not None:
+            item, self._hand = self._hand, None
+            return item
+        if self._ended is not None:
+            raise self._ended
+        self._asked.set()
+        return None
+
+    def stop(self) -> None:
+        """Fetch nothing more."""
+        self._stopped = True
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Fetch until there is nothing more to fetch, or nobody who wants it."""
+        while self._ended is None:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            if self._stopped:
+                return
+            try:
+                self._hand = await anext(self.items)
+            except StopAsyncIteration:
+                self._ended = StopIteration()
+            except Exception as error:  # noqa: BLE001 - it is the consumer's to see
+                self._ended = error
+            self.wake()
+
+
+class OutcomeStream:
+    """What `Client.map` gives: an async iterator of outcomes, in the order in which they come.
+
+    Specs are taken from the source only while somebody waits for the next outcome and fewer than
+    the window are unfinished or undelivered, so memory is bounded and leaving the loop stops
+    pulling. Tasks under way stay watched; iterating further goes on where it stopped.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: Iterable[TaskSpec] | AsyncIterable[TaskSpec],
+        *,
+        window: int,
+    ) -> None:
+        self._engine = engine
+        self._group = Group()
+        self._window = window
+        self._ready: deque[Record] = deque()
+        self._delivered = 0
+        self._failure: Exception | None = None
+        self._exhausted = False
+        self._fetch: _AsyncSource | None = None
+        self._items: Iterator[TaskSpec] = iter(())
+        if isinstance(source, AsyncIterable):
+            self._fetch = _AsyncSource(aiter(source))
+            weakref.finalize(self, self._fetch.stop)
+            engine.spawn(self._fetch.run)
+        else:
+            self._items = iter(source)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """Wait for the next outcome.
+
+        Raises:
+            StopAsyncIteration: The source is used up and everything is delivered.
+            Exception: What the source raised, once all outcomes before it are delivered. So with
+                an error that would meet every further spec, too (key, balance).
+            ClosedError: The client was closed first.
+        """
+        while True:
+            await self._refill()
+            self._ready.extend(self._group.finished)
+            self._group.finished.clear()
+            if self._ready:
+                self._delivered += 1
+                return self._ready.popleft().outcome
+            if self._exhausted and self._group.unfinished == 0:
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure
+                raise StopAsyncIteration
+            await self._wait()
+
+    async def _refill(self) -> None:
+        while not self._exhausted and self._group.total - self._delivered < self._window:
+            if self._group.doom is not None:
+                self._end(self._group.doom)
+                return
+            try:
+                spec = next(self._items) if self._fetch is None else self._fetch.ask()
+            except StopIteration:
+                self._end(None)
+                return
+            except Exception as error:  # noqa: BLE001 - raised when all before it is delivered
+                self._end(error)
+                return
+            if spec is None and self._fetch is not None:
+                return
+            await self._submit(spec)
+
+    async def _submit(self, spec: Any) -> None:
+        record = self._engine.record(spec, index=self._group.total, group=self._group)
+        try:
+            await check([spec], provider=self._engine.provider)
+        except TypeError as error:
+            self._end(error)
+            return
+        except SpecError as error:
+            self._group.total += 1
+            self._engine.end(record, error)
+            return
+        self._group.total += 1
+        self._engine.submit([record])
+
+    def _end(self, failure: Exception | None) -> None:
+        self._exhausted, self._failure = True, failure
+        if self._fetch is not None:
+            self._fetch.stop()
+
+    async def _wait(self) -> None:
+        group, fetch = self._group, self._fetch
+        watched = (group,) if fetch is None else (group, fetch)
+        await self._engine.wait_for_change(watched, lambda: bool(group.finished))

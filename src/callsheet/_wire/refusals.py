@@ -1,0 +1,255 @@
+"""Answers that are no success, as errors.
+
+Sources: Ark error-code page, official command line's error table, TanStack/ai probes of BytePlus
+(July 2026), CometAPI error-code and retry guides.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from callsheet._wire.lenient import excerpt, integer, is_html, load, number, tidy
+from callsheet._wire.words import Words, error_in, words_in
+from callsheet.errors import (
+    APIError,
+    AuthenticationError,
+    BalanceError,
+    ConflictError,
+    ContentRejectedError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NotFoundError,
+    ProtocolError,
+    QueueFullError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ServerError,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callsheet._wire.http import Response
+
+
+WRONG_ADDRESS = "nothing at this address speaks the task API"
+"""How the message of an error begins that comes from a wrong base URL."""
+
+_BY_CODE: tuple[tuple[str, type[APIError]], ...] = (
+    ("task_not_exist", NotFoundError),  # HTTP 400 at CometAPI
+    ("authenticationerror", AuthenticationError),
+    ("accountoverdue", BalanceError),
+    ("insufficient_", BalanceError),  # insufficient_quota, insufficient_user_quota at gateways
+    ("invalidendpoint", ModelNotFoundError),  # InvalidEndpointOrModel.*, .ClosedEndpoint
+    ("modelnotopen", ModelNotFoundError),
+    ("modelidaccessdisabled", ModelNotFoundError),
+    ("model_not_found", ModelNotFoundError),
+    ("runningtaskdeletion", ConflictError),
+    ("contentsecuritydetectionerror", ServerError),  # the check failed, not the content
+    ("sensitive", ContentRejectedError),
+    ("riskdetection", ContentRejectedError),
+    ("setlimitexceeded", QuotaExhaustedError),
+    ("planquotaexceeded", QuotaExhaustedError),
+    ("ratelimitexceeded", RateLimitError),
+)
+"""Parts of codes, in lower case, that decide whatever the HTTP status is."""
+
+_BY_CODE_ALONE: tuple[tuple[str, type[APIError]], ...] = (
+    ("invalid_request", InvalidRequestError),  # HTTP 500 at CometAPI is still the caller's error
+    ("invalidparameter", InvalidRequestError),
+    ("missingparameter", InvalidRequestError),
+    ("accessdenied", BalanceError),
+    ("operationdenied", BalanceError),
+    ("notfound", NotFoundError),
+)
+"""Parts of codes that decide where the HTTP status does not: 2xx and 5xx."""
+
+_BY_STATUS: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    402: BalanceError,
+    403: BalanceError,
+    404: NotFoundError,
+    408: ServerError,
+    409: ConflictError,
+    410: NotFoundError,
+    425: ServerError,
+    429: RateLimitError,
+}
+
+_CALLERS_FAULT = 4  # hundred
+
+_EXHAUSTED = re.compile(r"exhausted|\bresets? (?:at|on|in)\b|reset time", re.IGNORECASE)
+
+_DOOMING = (AuthenticationError, BalanceError, ModelNotFoundError, QuotaExhaustedError)
+
+_UNREADABLE_JSON = re.compile(
+    r"""pars\w* \W+ (?:\w+\W+){0,4} json            # cannot parse the body as JSON
+    | json \W+ (?:\w+\W+){0,3} (?:pars|syntax|decod)  # JSON parsing error
+    | (?:invalid|malformed|bad|decode) \W+ json
+    | not \W+ (?:a\W+)? valid \W+ json
+    | (?:end\W+of|unexpected\W+token\W.*) \W json
+    | looking\ for\ beginning\ of\ value              # Go's wording
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_ABOUT_ITS_SOURCE = re.compile(r"upstream|response", re.IGNORECASE)
+
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+
+
+def error_of(response: Response) -> APIError | ProtocolError:
+    """The error that an answer stands for.
+
+    The code decides first, then the HTTP status; an unknown code falls back on the status. A 2xx
+    that reports an error is classified the same way, its numeric code standing in for a status,
+    and is a `ServerError` if neither says anything. `ServerError` is also what
+    ``ContentSecurityDetectionError`` becomes: the provider's check broke, the same request may pass
+    later; its ``status_code`` below 500 tells that nothing was made.
+
+    A 429 ``QuotaExceeded`` is a full queue unless its words say that a quota is exhausted or when
+    it is reset: taking a spent quota for a full queue costs waiting, the reverse costs the batch.
+
+    Args:
+        response: Anything that is not the success that was asked for.
+    """
+    status = response.status_code
+    match status // 100:
+        case 2:
+            words = _error_in(response)
+        case 3:
+            return wrong_address(response)
+        case 4 | 5:
+            words = _words_of(response)
+        case _:
+            words = None
+    if words is None:
+        reason = f"HTTP {status}, but no answer of the task API"
+        return ProtocolError(reason, excerpt(response.body))
+    return _class_of(status, words)(
+        words.message or words.code or "no message",
+        status,
+        words.code,
+        words.request_id or _id_header(response.headers),
+        words.param,
+        parse_retry_after(response.headers),
+    )
+
+
+def wrong_address(response: Response) -> InvalidRequestError:
+    """The error of an answer that does not come from the task API.
+
+    CometAPI answers a wrong path with a 301 or an HTML page (its error-code guide).
+    """
+    where = response.headers.get("location", "")
+    what = f"it redirects to {where}" if where else _said(response) or "the answer is empty"
+    message = tidy(f"{WRONG_ADDRESS}: {what}")
+    return InvalidRequestError(message, response.status_code, None, _id_header(response.headers))
+
+
+def create_error_of(response: Response) -> APIError | ProtocolError:
+    """`error_of` for a create, where a page, a bare 404 or a 405 can only mean a wrong address."""
+    error = error_of(response)
+    match error:
+        case ProtocolError():
+            lost = is_html(response.body)
+        case NotFoundError():
+            lost = error.code is None
+        case _:
+            lost = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    return wrong_address(response) if lost else error
+
+
+def dooms_batch(error: Exception) -> bool:
+    """Whether an error of one create would meet every other spec of a batch, too.
+
+    These are a refused key, balance, model or quota, a wrong address, and a server that cannot
+    parse JSON: CometAPI's page reports that its wrapper answered so to the standard sample
+    (March 2026). A complaint about the JSON of an upstream answer dooms nothing.
+    """
+    if isinstance(error, _DOOMING):
+        return True
+    if not isinstance(error, (InvalidRequestError, ServerError)):
+        return False
+    message = error.message
+    return message.startswith(WRONG_ADDRESS) or (
+        _UNREADABLE_JSON.search(message) is not None and not _ABOUT_ITS_SOURCE.search(message)
+    )
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks to wait, >= 0 and not capped; ``None`` if it does not say.
+
+    Ark documents no such header; its newest official SDK honours ``retry-after-ms`` and
+    ``retry-after``. A date is measured against the ``date`` of the same answer.
+
+    Args:
+        headers: With lower-case names.
+    """
+    milliseconds = number(headers.get("retry-after-ms"))
+    if milliseconds is not None and milliseconds >= 0:
+        return milliseconds / 1000
+    value = headers.get("retry-after", "")
+    seconds = number(value)
+    if seconds is not None:
+        return seconds if seconds >= 0 else None
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return max(wait, timedelta()).total_seconds()
+
+
+def _error_in(response: Response) -> Words | None:
+    """The error that a 2xx reports, if it does."""
+    try:
+        return error_in(load(response.body))
+    except ProtocolError:
+        return None
+
+
+def _words_of(response: Response) -> Words:
+    """What a refusal says, in any form."""
+    try:
+        words = words_in(load(response.body))
+    except ProtocolError:
+        words = None
+    return words or Words(message=_said(response))
+
+
+def _said(response: Response) -> str:
+    """What an answer without an error object says, in short."""
+    if not is_html(response.body):
+        return excerpt(response.body)
+    title = _TITLE.search(response.body[:4096].decode("utf-8", "replace"))
+    return tidy(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
+
+
+def _class_of(status: int, words: Words) -> type[APIError]:
+    code = (words.code or "").lower()
+    if "task_not_exist" in words.message:
+        return NotFoundError
+    for part, kind in _BY_CODE:
+        if part in code:
+            return kind
+    about_quota = status == HTTPStatus.TOO_MANY_REQUESTS and "quota" in words.message.lower()
+    if "quotaexceeded" in code or (about_quota and not code):
+        return QuotaExhaustedError if _EXHAUSTED.search(words.message) else QueueFullError
+    if status // 100 == _CALLERS_FAULT:
+        return _BY_STATUS.get(status, InvalidRequestError)
+    for part, kind in _BY_CODE_ALONE:
+        if part in code:
+            return kind
+    stated = integer(code) or status
+    return _BY_STATUS.get(
+        stated, InvalidRequestError if stated // 100 == _CALLERS_FAULT else ServerError
+    )
+
+
+def _id_header(headers: Mapping[str, str]) -> str | None:
+    found = headers.get("x-request-id") or headers.get("x-tt-logid")
+    return tidy(found) if found else None

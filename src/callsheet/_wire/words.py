@@ -1,0 +1,101 @@
+"""What an error object says, in all the shapes in which gateways write it.
+
+The documented shape is ``{"error": {"code", "message", "param", "type"}}`` (Ark error-code page).
+Seen in collected public answers as well: the same keys at the root, ``error`` as plain text, JSON
+text inside ``message`` (new-api style gateways), a numeric or empty ``code``, all of it under one
+``data``. ``type`` is never read: live answers disagree on its spelling.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from callsheet._wire.lenient import mapping, nested, text, tidy
+
+
+MESSAGE = 1000
+"""Most characters of a message that are kept."""
+
+_NO_CODE = frozenset({"0", "200", "ok", "success"})
+_INNER = ("detail", "msg", "message", "data", "error")  # the later one says more
+_DEPTH = 4  # data, error, message, and the JSON text in it
+_REQUEST_ID = re.compile(r"request[ _-]?id\s*[:=]?\s*([\w-]{6,})", re.IGNORECASE)
+
+
+@attrs.frozen(kw_only=True)
+class Words:
+    """The parts of an error object.
+
+    Attributes:
+        code: The provider's code; ``None`` for none, and for codes that mean success.
+        message: The provider's words, without keys, at most `MESSAGE` characters.
+        param: The parameter it complains about.
+        request_id: The provider's id of the request.
+    """
+
+    code: str | None = None
+    message: str = ""
+    param: str | None = None
+    request_id: str | None = None
+
+
+def words_in(value: object) -> Words | None:
+    """What an error value says, be it whole, wrapped or plain text; ``None`` if it says nothing."""
+    words = _read(value, _DEPTH)
+    return None if words == Words() else words
+
+
+def error_in(value: object) -> Words | None:
+    """The error that a whole answer reports.
+
+    It does if it has a filled ``error``, be it under ``data``, or a ``code`` that does not mean
+    success; a ``message`` alone is none.
+    """
+    root = mapping(nested(value)) or {}
+    data = mapping(nested(root.get("data"))) or {}
+    reported = root.get("error") or data.get("error") or _code(root.get("code"))
+    return words_in(root) if reported else None
+
+
+def _read(value: object, depth: int) -> Words:
+    value = nested(value)
+    row = mapping(value)
+    if row is None:
+        message = text(value) or ""
+        return Words(message=tidy(message, MESSAGE), request_id=_id_in(message))
+    words = Words(
+        code=_code(row.get("code")),
+        param=_short(row.get("param")),
+        request_id=_short(row.get("request_id")),
+    )
+    for key in _INNER if depth else ():
+        if row.get(key):
+            words = _over(_read(row[key], depth - 1), words)
+    return words
+
+
+def _over(inner: Words, outer: Words) -> Words:
+    """The inner words, and the outer ones where the inner are silent."""
+    return Words(
+        code=inner.code or outer.code,
+        message=inner.message or outer.message,
+        param=inner.param or outer.param,
+        request_id=outer.request_id or inner.request_id,
+    )
+
+
+def _code(value: object) -> str | None:
+    code = _short(value)
+    return None if code is None or code.lower() in _NO_CODE else code
+
+
+def _short(value: object) -> str | None:
+    found = text(value)
+    return None if found is None else tidy(found)
+
+
+def _id_in(message: str) -> str | None:
+    found = _REQUEST_ID.search(message)
+    return None if found is None else tidy(found[1])

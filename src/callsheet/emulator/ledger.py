@@ -1,0 +1,51 @@
+"""What the service took and billed: the truth for "paid exactly N"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from callsheet.emulator.tasks import Task
+
+
+@attrs.define(eq=False)
+class Ledger:
+    """The books of the service; deleting a task does not change them.
+
+    Attributes:
+        tasks: Every task ever created, oldest first.
+    """
+
+    tasks: list[Task] = attrs.field(factory=list[Task])
+
+    @property
+    def created(self) -> int:
+        """Number of creates that were accepted."""
+        return len(self.tasks)
+
+    @property
+    def billed(self) -> int:
+        """Number of tasks that succeeded; the service bills no others."""
+        return sum(task.status == "succeeded" for task in self.tasks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens billed."""
+        return sum(task.tokens for task in self.tasks if task.status == "succeeded")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """List every task as a flat row, ready for JSON."""
+        return [
+            {
+                "id": task.id,
+                "model": task.order.model_id,
+                "service_tier": task.order.tier,
+                "safety_identifier": task.order.safety_identifier,
+                "status": task.status,
+                "tokens": task.tokens if task.status == "succeeded" else 0,
+                "created_at": task.created_at,
+                "updated_at": task.updated_at,
+            }
+            for task in self.tasks
+        ]

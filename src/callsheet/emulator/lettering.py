@@ -1,0 +1,160 @@
+"""Text in the picture: a font for every script, lines that fit."""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import lru_cache
+from importlib import resources
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import attrs
+from PIL import Image, ImageDraw, ImageFont
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_PACKAGED = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
+_SYSTEM = (
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "PingFang.ttc",
+    "Arial Unicode.ttf",
+    "msyh.ttc",
+    "DejaVuSans.ttf",
+    "seguisym.ttf",
+)
+_PROBE = 20
+_LEADING = 1.3
+_LEAST = 9
+_IDEOGRAPH = r"\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"
+_TOKEN = re.compile(rf"\s+|[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]+")
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@lru_cache(maxsize=1)
+def _sources() -> tuple[_Font, ...]:
+    """Load what there is: the packaged Chinese font, then the system's, then Pillow's own."""
+    found: list[_Font] = []
+    try:
+        packaged = resources.files(_PACKAGED[0]).joinpath(_PACKAGED[1])
+        found.append(ImageFont.truetype(io.BytesIO(packaged.read_bytes()), _PROBE))
+    except (ModuleNotFoundError, OSError):
+        pass  # the package is an extra; other fonts may do
+    for name in _SYSTEM:
+        try:
+            found.append(ImageFont.truetype(name, _PROBE))
+        except OSError:
+            continue
+    return (*found, ImageFont.load_default(_PROBE))
+
+
+@lru_cache(maxsize=256)
+def _sized(index: int, size: int) -> _Font:
+    font = _sources()[index]
+    return font.font_variant(size=size) if isinstance(font, ImageFont.FreeTypeFont) else font
+
+
+def _shape(font: _Font, character: str) -> bytes:
+    """Draw one character alone."""
+    box = font.getbbox(character)
+    picture = Image.new("L", (max(1, round(box[2])), max(1, round(box[3]))))
+    ImageDraw.Draw(picture).text((0, 0), character, fill=255, font=font)
+    return picture.tobytes()
+
+
+@lru_cache(maxsize=64)
+def _tofu(index: int) -> bytes:
+    """Draw what the font shows for a character that it lacks."""
+    return _shape(_sources()[index], "\U0010ffff")
+
+
+@lru_cache(maxsize=65_536)
+def _font_for(character: str) -> int:
+    """Find the first font that has a glyph of its own for *character*."""
+    for index, font in enumerate(_sources()):
+        if _shape(font, character) != _tofu(index):
+            return index
+    return 0
+
+
+def _runs(text: str) -> Iterator[tuple[int, str]]:
+    """Cut *text* where the font changes."""
+    for index, characters in groupby(text, _font_for):
+        yield index, "".join(characters)
+
+
+@lru_cache(maxsize=16_384)
+def _width(text: str, size: int = _PROBE) -> float:
+    return sum(_sized(index, size).getlength(run) for index, run in _runs(text))
+
+
+@attrs.frozen(kw_only=True)
+class Block:
+    """A text broken into lines for one font size.
+
+    Attributes:
+        lines: What stands on each line.
+        size: Font size, pixels.
+    """
+
+    lines: tuple[str, ...]
+    size: int
+
+    @property
+    def height(self) -> int:
+        """Height of all lines, pixels."""
+        return round(len(self.lines) * self.size * _LEADING)
+
+    def draw(self, pen: ImageDraw.ImageDraw, x: int, y: int, fill: int) -> None:
+        """Draw the lines with the upper left corner at *x*, *y*."""
+        for number, line in enumerate(self.lines):
+            at = float(x)
+            for index, run in _runs(line):
+                font = _sized(index, self.size)
+                baseline = y + (number + 0.8) * self.size * _LEADING
+                pen.text((at, baseline), run, fill=fill, font=font, anchor="ls")
+                at += _width(run, self.size) if len(run) < len(line) else 0
+
+
+def fit(text: str, width: int, height: int, largest: int) -> Block:
+    """Break *text* into a box, as large as fits; what does not fit at 9 px ends in an ellipsis."""
+    tokens = _TOKEN.findall("".join(c if c.isprintable() else " " for c in text))
+    measured = [(token, _width(token) / _PROBE) for token in tokens]
+    size = max(largest, _LEAST)
+    while True:
+        lines = _break(measured, width / size * 0.98)
+        room = max(1, int(height / (size * _LEADING)))
+        if len(lines) <= room:
+            return Block(lines=tuple(lines), size=size)
+        if size == _LEAST:
+            kept = lines[:room]
+            kept[-1] = kept[-1][:-2] + "…"
+            return Block(lines=tuple(kept), size=size)
+        size = max(_LEAST, min(size - 1, int(size * (room / len(lines)) ** 0.3)))
+
+
+def _break(tokens: list[tuple[str, float]], room: float) -> list[str]:
+    """Fill lines of width *room*; both measures are in multiples of the font size."""
+    lines: list[str] = []
+    line, used = "", 0.0
+    for token, width in tokens:
+        if token.isspace():
+            if line:
+                line, used = line + " ", used + 0.3
+            continue
+        if line and used + width > room:
+            lines.append(line.rstrip())
+            line, used = "", 0.0
+        rest, left = token, width
+        while left > room and len(rest) > 1:
+            cut = max(1, int(len(rest) * room / left))
+            lines.append(rest[:cut])
+            left -= left * cut / len(rest)
+            rest = rest[cut:]
+        line, used = line + rest, used + left
+    return [*lines, line.rstrip()] if line.strip() else lines

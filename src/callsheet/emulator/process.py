@@ -1,0 +1,82 @@
+"""The emulator as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from subprocess import PIPE
+from typing import IO, TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import attrs
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from callsheet.emulator.settings import Settings
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+_GRACE = 5.0
+_LONGEST_LINE = 4096
+
+
+class EmulatorStartError(RuntimeError):
+    """The emulator's process ended before it could serve; the text holds what it wrote."""
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncGenerator[str, None]:
+    """Run an emulator in a process of its own, on a free loopback port.
+
+    The process is stopped on the way out, also under cancellation, and ends by itself if this
+    process is killed.
+
+    Args:
+        settings: Fields of `Settings`.
+
+    Yields:
+        The origin URL, such as ``http://127.0.0.1:40123``.
+
+    Raises:
+        EmulatorStartError: If the process ends before it serves.
+        TypeError: If a setting does not exist.
+    """
+    wanted = attrs.asdict(Settings(**settings))
+    command = [sys.executable, "-m", "callsheet.emulator", "--port", "0", "--until-stdin-closes"]
+    command += ["--settings", json.dumps(wanted)]
+    with tempfile.TemporaryFile() as complaints:
+        process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=complaints)
+        try:
+            yield await _origin(process, complaints)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _stop(process)
+
+
+async def _origin(process: anyio.abc.Process, complaints: IO[bytes]) -> str:
+    """Wait for the line that says where it serves."""
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    lines = BufferedByteReceiveStream(process.stdout)
+    try:
+        line = await lines.receive_until(b"\n", _LONGEST_LINE)
+        return str(json.loads(line)["url"])
+    except (anyio.IncompleteRead, anyio.DelimiterNotFound, ValueError, LookupError) as error:
+        complaints.seek(0)
+        text = complaints.read().decode(errors="replace").strip()
+        raise EmulatorStartError(f"the emulator did not start: {text or error}") from error
+
+
+async def _stop(process: anyio.abc.Process) -> None:
+    """Ask it to end, then make it."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    with anyio.move_on_after(_GRACE):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()

@@ -1,0 +1,70 @@
+"""Serving an emulator over HTTP until told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from callsheet.emulator.app import Emulator
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callsheet.emulator.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    on_ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.on_ready()
+
+
+def serve(
+    settings: Settings,
+    *,
+    port: int,
+    on_ready: Callable[[str], None],
+    until_stdin_closes: bool = False,
+) -> None:
+    """Serve on the loopback interface until interrupted; blocks.
+
+    Args:
+        settings: How the emulator behaves.
+        port: TCP port, 0 to 65535; 0: a free one.
+        on_ready: Called with the origin URL once requests are answered.
+        until_stdin_closes: Whether to stop when standard input ends, so that the server cannot
+            outlive a parent that holds the other end.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    config = uvicorn.Config(
+        Emulator(settings).app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.on_ready = lambda: on_ready(url)
+        if until_stdin_closes:
+            threading.Thread(target=_watch_stdin, args=(server,), daemon=True).start()
+        server.run(sockets=[listener])
+
+
+def _watch_stdin(server: uvicorn.Server) -> None:
+    while os.read(0, 4096):  # not sys.stdin, whose lock would hang the interpreter's exit
+        pass
+    server.should_exit = True

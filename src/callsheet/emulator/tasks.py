@@ -1,0 +1,176 @@
+"""One task: what it will become, drawn when it is created, and where it stands."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+import attrs
+
+from callsheet.emulator.rules import Order
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callsheet.emulator.settings import Settings
+
+
+FPS = 24
+
+ASSUMED_VIDEO_SECONDS = 5
+"""Length taken for each reference video, which is not fetched, when tokens are counted."""
+
+_CST = timezone(timedelta(hours=8))
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SUFFIXES = len(_ALPHABET) ** 5
+_STRIDE = 27_644_437  # a prime: every index below 36^5 has a suffix of its own
+
+
+class Ending(NamedTuple):
+    """How a task ends if nobody interferes."""
+
+    status: str
+    code: str = ""
+    message: str = ""
+
+
+SUCCESS = Ending("succeeded")
+EXPIRY = Ending("expired")
+FAILURE = Ending(
+    "failed",
+    "InternalServiceError",
+    "The service encountered an unexpected internal error.",
+)
+MODERATION = Ending(
+    "failed",
+    "OutputVideoSensitiveContentDetected",
+    "The request failed because the output video may contain sensitive information.",
+)
+
+_MARKS: Mapping[str, Ending] = {"[fail]": FAILURE, "[reject]": MODERATION, "[expire]": EXPIRY}
+
+
+@attrs.define(kw_only=True, eq=False)
+class Task:
+    """A task on record.
+
+    Attributes:
+        id: As the service names it.
+        index: How many tasks the service had taken before.
+        account: Key that created it.
+        order: What was asked for.
+        ending: How it ends if nobody interferes. ``[expire]`` ends ``expired`` when its render
+            would have ended, so that a rehearsal need not wait for two days.
+        render_seconds: From start to end.
+        seed: The one used, after -1 was resolved.
+        ratio: After ``adaptive`` was resolved.
+        duration: Whole seconds, after -1 was resolved; None if frames were asked for.
+        status: The service's word.
+        created_at: Unix seconds.
+        updated_at: Unix seconds of the last change of status.
+        comet: Whether it came in through CometAPI's face.
+        downloads: How often its video was fetched.
+    """
+
+    id: str
+    index: int
+    account: str
+    order: Order
+    ending: Ending
+    render_seconds: float
+    seed: int
+    ratio: str
+    duration: int | None
+    created_at: float
+    updated_at: float
+    comet: bool
+    status: str = "queued"
+    downloads: int = 0
+
+    def move(self, status: str, at: float) -> None:
+        """Give it *status* at unix time *at*."""
+        self.status, self.updated_at = status, at
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the service's video, pixels."""
+        return self.order.model.size(self.order.resolution, self.ratio)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the film, at 24 per second."""
+        return self.order.frames or FPS * (self.duration or 0)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it is billed if it succeeds.
+
+        Source: the formula of the Ark price page, with the 24 d + 1 frames that seven published
+        answers show.
+        """
+        width, height = self.size
+        frames = self.order.frames or FPS * (self.duration or 0) + 1
+        frames += self.order.videos * ASSUMED_VIDEO_SECONDS * FPS
+        return width * height * frames // 1024
+
+    def as_drawn(self) -> Order:
+        """Give the order with what was drawn filled in, for a render of the same."""
+        return attrs.evolve(self.order, seed=self.seed, ratio=self.ratio, duration=self.duration)
+
+
+def draw_task(
+    order: Order, settings: Settings, index: int, account: str, now: float, *, comet: bool
+) -> Task:
+    """Make task number *index*, created at *now*; all that is drawn follows from the seed."""
+    rng = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - a repeatable draw is the point
+    seed = order.seed if order.seed >= 0 else rng.randrange(100_000)
+    duration, ratio = order.duration, order.ratio
+    if duration == -1:
+        duration = rng.randint(order.model.shortest, order.model.longest)
+    if ratio == "adaptive":
+        ratio = order.model.closest_ratio(order.resolution, order.aspect or 16 / 9)
+    seconds = order.frames / FPS if order.frames else float(duration or 0)
+    median = settings.render_seconds or order.model.render_seconds(order.resolution, seconds)
+    return Task(
+        id=_comet_id(index, now) if comet else _ark_id(index, now, order.tier),
+        index=index,
+        account=account,
+        order=order,
+        ending=_draw_ending(order.prompt, settings.failure_rate, rng),
+        render_seconds=median * math.exp(settings.render_sigma * rng.gauss(0, 1)),
+        seed=seed,
+        ratio=ratio,
+        duration=duration,
+        created_at=now,
+        updated_at=now,
+        comet=comet,
+    )
+
+
+def _draw_ending(prompt: str, failure_rate: float, rng: random.Random) -> Ending:
+    chance, kind = rng.random(), rng.random()
+    for mark, ending in _MARKS.items():
+        if mark in prompt:
+            return ending
+    if chance < failure_rate:
+        return FAILURE if kind < 0.5 else MODERATION  # noqa: PLR2004 - one half each
+    return SUCCESS
+
+
+def _ark_id(index: int, now: float, tier: str) -> str:
+    """Form an id as Ark does: ``cgt-20260801120000-x7k2p``, ``cgt-batch-…`` for flex."""
+    stamp = datetime.fromtimestamp(now, _CST).strftime("%Y%m%d%H%M%S")
+    number = (index + 1) * _STRIDE % _SUFFIXES
+    suffix = ""
+    for _ in range(5):
+        number, digit = divmod(number, len(_ALPHABET))
+        suffix += _ALPHABET[digit]
+    return f"cgt-{'batch-' if tier == 'flex' else ''}{stamp}-{suffix}"
+
+
+def _comet_id(index: int, now: float) -> str:
+    """Form an id as in CometAPI's reference: 02, milliseconds, and letters."""
+    return f"02{int(now * 1000)}{index:07x}"
