@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from callsheet._wire.ark import Ark
 from callsheet._wire.comet import Comet
+from callsheet._wire.dialect import Dialect
 from callsheet._wire.http import Request, Response
 from callsheet._wire.refusals import dooms_batch, error_of, parse_retry_after
 from callsheet._wire.targets import LIST_BASE, id_cost
 
 
-if TYPE_CHECKING:
-    from callsheet._wire.dialect import Dialect
-
-
 __all__ = [
     "LIST_BASE",
+    "Dialect",
     "Request",
     "Response",
     "dialect_of",

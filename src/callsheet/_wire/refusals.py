@@ -88,7 +88,7 @@ _EXHAUSTED = re.compile(r"exhausted|\bresets? (?:at|on|in)\b|reset time", re.IGN
 _DOOMING = (AuthenticationError, BalanceError, ModelNotFoundError, QuotaExhaustedError)
 
 _UNREADABLE_JSON = re.compile(
-    r"""pars\w* \W+ (?:\w+\W+){0,4} json            # cannot parse the body as JSON
+    r"""pars\w* \W+ (?:\w+\W+){0,4} json              # cannot parse the body as JSON
     | json \W+ (?:\w+\W+){0,3} (?:pars|syntax|decod)  # JSON parsing error
     | (?:invalid|malformed|bad|decode) \W+ json
     | not \W+ (?:a\W+)? valid \W+ json
@@ -107,9 +107,9 @@ def error_of(response: Response) -> APIError | ProtocolError:
 
     The code decides first, then the HTTP status; an unknown code falls back on the status. A 2xx
     that reports an error is classified the same way, its numeric code standing in for a status,
-    and is a `ServerError` if neither says anything. `ServerError` is also what
-    ``ContentSecurityDetectionError`` becomes: the provider's check broke, the same request may pass
-    later; its ``status_code`` below 500 tells that nothing was made.
+    and is a `ServerError` if neither says anything. So is ``ContentSecurityDetectionError``, where
+    the provider's check broke: the same request may pass later. Of all server errors it alone has
+    the status 400, which tells that nothing was made.
 
     A 429 ``QuotaExceeded`` is a full queue unless its words say that a quota is exhausted or when
     it is reset: taking a spent quota for a full queue costs waiting, the reverse costs the batch.

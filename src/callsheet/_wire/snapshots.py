@@ -237,22 +237,23 @@ def _url(name: str, row: dict[str, Any]) -> str | None:
 
     Items with a ``role`` are echoes of the input and never taken.
     """
-    content: object = row.get("content")
-    if isinstance(content, dict):
-        return _plain_url(cast("dict[str, Any]", content).get(name)) or _plain_url(row.get(name))
-    for item in cast("list[object]", content) if isinstance(content, list) else ():
-        part = mapping(item) or {}
-        found = _plain_url(part.get(name))
-        if found is not None and "role" not in part:
+    content = row.get("content")
+    if isinstance(content, list):
+        parts = [mapping(item) or {} for item in cast("list[object]", content)]
+        places = [part for part in parts if "role" not in part]
+    else:
+        places = [mapping(content) or {}]
+    for place in (*places, row):
+        if name in place and (found := _plain_url(place[name])) is not None:
             return found
-    return _plain_url(row.get(name))
+    return None
 
 
 def _plain_url(value: object) -> str | None:
     """A URL given as text or as ``{"url": …}``."""
-    if isinstance(value, dict):
-        value = cast("dict[str, object]", value).get("url")
-    return text(value) if isinstance(value, str) else None
+    row = mapping(value)
+    url = value if row is None else row.get("url")
+    return text(url) if isinstance(url, str) else None
 
 
 def _error(value: object) -> ErrorDetail | None:

@@ -21,7 +21,7 @@ MESSAGE = 1000
 _NO_CODE = frozenset({"0", "200", "ok", "success"})
 _INNER = ("detail", "msg", "message", "data", "error")  # the later one says more
 _DEPTH = 4  # data, error, message, and the JSON text in it
-_REQUEST_ID = re.compile(r"request[ _-]?id\s*[:=]?\s*([\w-]{6,})", re.IGNORECASE)
+_REQUEST_ID = re.compile(r"request[ _-]?id[\s:=]{1,4}([\w-]{6,})", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)

@@ -234,7 +234,7 @@ def _silence() -> bytes:
     for number in range(4):
         frame = av.AudioFrame("fltp", "mono", _SAMPLES)
         frame.sample_rate, frame.pts = _RATE, number * _SAMPLES
-        frame.planes[0].update(bytes(4 * _SAMPLES))
+        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
         for coded in coder.encode(frame):
             packet = bytes(coded)
     return packet

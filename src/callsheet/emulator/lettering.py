@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from functools import lru_cache
 from importlib import resources
@@ -42,7 +41,8 @@ def _sources() -> tuple[_Font, ...]:
     found: list[_Font] = []
     try:
         packaged = resources.files(_PACKAGED[0]).joinpath(_PACKAGED[1])
-        found.append(ImageFont.truetype(io.BytesIO(packaged.read_bytes()), _PROBE))
+        with resources.as_file(packaged) as path:  # a path is mapped, bytes are copied per size
+            found.append(ImageFont.truetype(path, _PROBE))
     except (ModuleNotFoundError, OSError):
         pass  # the package is an extra; other fonts may do
     for name in _SYSTEM:

@@ -1,0 +1,69 @@
+"""Rows as text: a named baseline first, ratios against it in the last columns."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+Row = Mapping[str, object]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {name: version(name) for name in ("callsheet", "httpx", "anyio", "attrs")},
+    }
+
+
+def show(title: str, rows: Sequence[Row], *, ratios: Sequence[str] = ()) -> None:
+    """Print rows under their column names; columns in *ratios* are repeated as baseline/this.
+
+    The baseline is the latest row before that has ``baseline`` true. Missing values print as ``-``.
+    """
+    columns = [name for name in rows[0] if name != "baseline"]
+    table = [[*columns, *(f"{name} x" for name in ratios)]]
+    base: Row = rows[0]
+    for row in rows:
+        if row.get("baseline"):
+            base = row
+        table.append(
+            [*(_text(row.get(name)) for name in columns), *(_ratio(base, row, n) for n in ratios)]
+        )
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    print(f"\n{title}\n")
+    for number, line in enumerate(table):
+        print("| " + " | ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) + " |")
+        if number == 0:
+            print("| " + " | ".join("-" * (w - 1) + ":" for w in widths) + " |")
+
+
+def keep(name: str, rows: Sequence[Row]) -> None:
+    """Write rows with the machine they come from to ``results/<name>.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), "rows": list(rows)}, indent=1, default=str)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(f"\n{machine()}", file=sys.stderr)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _ratio(base: Row, row: Row, name: str) -> str:
+    first, this = base.get(name), row.get(name)
+    if not isinstance(first, (int, float)) or not isinstance(this, (int, float)) or not this:
+        return "-"
+    return f"{first / this:.1f}"

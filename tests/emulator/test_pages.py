@@ -1,0 +1,91 @@
+"""The list call: filters, pages and order."""
+
+from __future__ import annotations
+
+import pytest
+
+from callsheet.emulator import ARK
+from emulator.desk import PRO, TWO, problem, sample
+
+
+async def test_pages_are_newest_first_with_a_total_over_all(desk):
+    """A page holds 20 tasks unless told, the newest first; the total counts all."""
+    d = desk(concurrency=1)
+    ids = [await d.created() for _ in range(45)]
+    page = (await d.list()).json()
+    assert [item["id"] for item in page["items"]] == ids[:-21:-1]
+    last = (await d.list(page_num=3)).json()
+    assert [item["id"] for item in last["items"]] == ids[4::-1]
+    beyond = (await d.list(page_num=4)).json()
+    assert (page["total"], last["total"], beyond) == (45, 45, {"total": 45, "items": []})
+    assert len((await d.list(page_size=500)).json()["items"]) == 45
+
+
+async def test_repeated_ids_choose_tasks_and_a_joined_one_does_not(desk):
+    """Ids are a repeated parameter, unknown ones are left out, commas split nothing."""
+    d = desk()
+    first, second, _ = [await d.created() for _ in range(3)]
+    page = (await d.list(first, "cgt-none", second, first)).json()
+    assert [item["id"] for item in page["items"]] == [second, first]
+    assert page["total"] == 2
+    assert (await d.list(f"{first},{second}")).json() == sample("27")
+    params = {"filter.task_ids[]": first}
+    d.later(1)
+    assert (await d.send("GET", ARK, params=params)).json()["total"] == 3
+
+
+async def test_the_page_size_cuts_a_page_of_ids(desk):
+    """Asking for more ids than the page size returns only a page of them."""
+    d = desk()
+    ids = [await d.created() for _ in range(25)]
+    page = (await d.list(*ids)).json()
+    assert (len(page["items"]), page["total"]) == (20, 25)
+
+
+async def test_flex_tasks_are_on_no_list_that_does_not_ask_for_them(desk):
+    """A flex task is invisible, even by id, without the tier filter."""
+    d = desk()
+    flex, plain = await d.created(service_tier="flex"), await d.created()
+    assert (await d.list(flex)).json() == sample("27")
+    page = (await d.list(flex, plain, filter__service_tier="flex")).json()
+    assert [item["id"] for item in page["items"]] == [flex]
+    assert (await d.get(flex)).json()["service_tier"] == "flex"
+
+
+async def test_status_and_model_choose_tasks(desk):
+    """Filters by status and by model or endpoint are exact."""
+    d = desk(concurrency=1)
+    running, queued = await d.created(), await d.created()
+    endpoint = await d.created(model="ep-1")
+    other = await d.created(model=TWO)
+
+    async def found(**params):
+        return {item["id"] for item in (await d.list(**params)).json()["items"]}
+
+    assert await found(filter__status="running") == {running, other}
+    assert await found(filter__status="queued") == {queued, endpoint}
+    assert await found(filter__model=TWO) == {other}
+    assert await found(filter__model="ep-1") == {endpoint}
+    assert await found(filter__model=PRO) == {running, queued, endpoint}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("page_num", "0"),
+        ("page_num", "501"),
+        ("page_num", "1.5"),
+        ("page_size", "0"),
+        ("page_size", "501"),
+        ("page_size", "-1"),
+        ("page_size", ""),
+        ("page_size", "9" * 5000),
+        ("filter.status", "done"),
+        ("filter.status", "expired"),
+        ("filter.service_tier", "fast"),
+    ],
+)
+async def test_values_out_of_range_are_refused(desk, name, value):
+    """Paging and filters outside their ranges are a 400 that names the parameter."""
+    answer = await desk().list(**{name: value})
+    assert problem(answer) == (400, "InvalidParameter", name)
