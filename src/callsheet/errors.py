@@ -183,7 +183,8 @@ class APIError(CallsheetError):
 
     def __str__(self) -> str:
         code = f" {self.code}" if self.code else ""
-        request = f" (request {self.request_id})" if self.request_id else ""
+        untold = self.request_id is not None and self.request_id not in self.message
+        request = f" (request {self.request_id})" if untold else ""
         return f"HTTP {self.status_code}{code}: {self.message}{request}"
 
 

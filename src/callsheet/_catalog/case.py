@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Final
 
 import attrs
@@ -60,6 +61,8 @@ def shortened(value: object) -> str:
     """The representation of any value whatever, at most 80 characters of it."""
     if isinstance(value, (str, bytes, bytearray)):
         value = value[: _WIDTH + 1]
+    elif isinstance(value, PurePath):
+        value = str(value)
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a caller's object may raise anything, and huge ints do

@@ -10,9 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @attrs.define
@@ -62,11 +66,11 @@ class Part:
         file.truncate()
         self.size, self.validator = 0, None
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Append *data*."""
+    def write(self, chunks: Sequence[bytes]) -> None:
+        """Append *chunks*."""
         file = self._opened()
         try:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
         finally:  # on a full disk a piece of it may have been written
             self.size = os.fstat(file.fileno()).st_size

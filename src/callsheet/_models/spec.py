@@ -143,7 +143,7 @@ class TaskSpec:
                 values[name] = _read_media(name, values[name], "image", base, problems)
         if "references" in values:
             items = values["references"]
-            if isinstance(items, (str, Mapping)):
+            if not isinstance(items, Sequence) or isinstance(items, str):
                 items = [items]
             values["references"] = tuple(
                 _read_media(f"references[{i}]", item, None, base, problems)

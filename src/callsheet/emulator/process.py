@@ -50,7 +50,13 @@ async def running(**settings: Any) -> AsyncGenerator[str, None]:
     command = [sys.executable, "-m", "callsheet.emulator", "--port", "0", "--until-stdin-closes"]
     command += ["--settings", json.dumps(wanted)]
     with tempfile.TemporaryFile() as complaints:
-        process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=complaints)
+        process = await anyio.open_process(
+            command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=complaints,
+            start_new_session=True,  # Ctrl-C in a terminal is the parent's to handle
+        )
         try:
             yield await _origin(process, complaints)
         finally:

@@ -1,0 +1,179 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import Annotated, Literal
+
+import anyio
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from callsheet._catalog import PROVIDERS
+from callsheet._cli.inputs import InputError
+from callsheet._cli.options import Defaults
+from callsheet._cli.plan import entries_of, preflight
+from callsheet._cli.progress import put_line
+from callsheet._cli.results import ResultsError
+from callsheet._cli.run import INTERRUPTED, Order
+from callsheet._cli.run import run as run_order
+from callsheet.errors import CallsheetError, ConfigurationError
+
+
+BAD_INPUT = 2
+
+_MOST_FAULTS = 20
+
+ProviderName = Literal["cometapi", "ark", "byteplus", "emulator"]
+Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
+Positive = Annotated[float | None, Parameter(validator=Number(gt=0))]
+
+app = App(
+    name="callsheet",
+    help="Turn a file of prompts into Seedance videos.",
+    version=version("callsheet"),
+    version_flags=["--version"],
+    help_format="plaintext",
+)
+
+
+def start(arguments: list[str]) -> int:
+    """Run one command; gives the exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:  # already printed
+        return BAD_INPUT
+    except InputError as exc:
+        return _refuse(exc.lines())
+    except (ResultsError, ConfigurationError) as exc:
+        return _refuse([str(exc)])
+    except CallsheetError as exc:
+        put_line(f"error: {exc}", sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+@app.command
+def run(
+    file: Path,
+    *,
+    out: Path,
+    provider: ProviderName = "cometapi",
+    base_url: str | None = None,
+    samples: Count = None,
+    limit: Count = None,
+    delay: Positive = None,
+    connections: Count = None,
+    parallel_downloads: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
+    speed: Positive = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    defaults: Defaults | None = None,
+) -> int:
+    """Make the video of every prompt in FILE; run it again to go on where it stopped.
+
+    Args:
+        file: .txt with one prompt a line, .jsonl or .csv with the fields of TaskSpec.
+        out: Folder for the videos and results.jsonl.
+        provider: Who renders. emulator rehearses without a key and without cost. Keys are read
+            from COMETAPI_KEY, ARK_API_KEY or BYTEPLUS_API_KEY.
+        base_url: Another address that speaks the provider's API.
+        samples: Videos of each prompt, named <prompt>-0.mp4, <prompt>-1.mp4, …
+        limit: Take only the first specs of the file.
+        delay: Seconds between the end of a task and its being noticed, to aim for.
+        connections: Most requests to the provider at once.
+        parallel_downloads: Most downloads at once.
+        speed: How much faster than life the emulator runs.
+        quiet: Say only how it ended.
+        json: Print one JSON event a line.
+        defaults: What specs hold that do not say it themselves.
+    """
+    if speed is not None and provider != "emulator":
+        return _refuse(["--speed is for --provider emulator; nothing else can be made faster"])
+    order = Order(
+        source=file,
+        folder=out,
+        provider=provider,
+        base_url=base_url or os.environ.get("CALLSHEET_BASE_URL") or None,
+        defaults=(defaults or Defaults()).given(),
+        samples=samples,
+        limit=limit,
+        delay=delay,
+        connections=connections,
+        parallel_downloads=parallel_downloads,
+        speed=speed,
+        quiet=quiet,
+        events=json,
+    )
+    return anyio.run(run_order, order)
+
+
+@app.command
+def check(
+    file: Path,
+    *,
+    provider: ProviderName = "cometapi",
+    limit: Count = None,
+    defaults: Defaults | None = None,
+) -> int:
+    """Say everything that is wrong with FILE; nothing is sent.
+
+    Args:
+        file: .txt with one prompt a line, .jsonl or .csv with the fields of TaskSpec.
+        provider: For whom it is meant.
+        limit: Look only at the first specs of the file.
+        defaults: What specs hold that do not say it themselves.
+    """
+    entries = entries_of(file, defaults=(defaults or Defaults()).given(), limit=limit)
+    anyio.run(partial(preflight, file, entries, PROVIDERS[provider]))
+    put_line(f"{file}: {len(entries)} specs, nothing wrong for {provider}")
+    return 0
+
+
+@app.command
+def emulate(
+    *,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8787,
+    speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
+    seed: int = 0,
+    concurrency: Count = None,
+    failure_rate: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
+) -> int:
+    """Serve an emulated provider on this machine until Ctrl-C.
+
+    Args:
+        port: TCP port; 0 for a free one.
+        speed: How much faster than life it runs.
+        seed: The same seed gives the same run again.
+        concurrency: Tasks rendered at once; the provider's own number otherwise.
+        failure_rate: Share of tasks that fail, 0 to 1.
+    """
+    try:
+        from callsheet.emulator import Settings, serve  # noqa: PLC0415 - an extra of its own
+    except ModuleNotFoundError:
+        return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
+    settings = Settings(speed=speed, seed=seed, concurrency=concurrency, failure_rate=failure_rate)
+    try:
+        serve(settings, port=port, on_ready=_announce)
+    except OSError as exc:
+        return _refuse([f"port {port}: {exc.strerror or exc}"])
+    return 0
+
+
+def _announce(origin: str) -> None:
+    put_line(f"emulating at {origin}, Ctrl-C ends it; any key will do. In another terminal:")
+    put_line(f"  callsheet run FILE --out DIR --provider emulator --base-url {origin}/api/v3")
+
+
+def _refuse(lines: list[str]) -> int:
+    for line in lines[:_MOST_FAULTS]:
+        put_line(line, sys.stderr)
+    if (rest := len(lines) - _MOST_FAULTS) > 0:
+        put_line(f"… and {rest} more", sys.stderr)
+    return BAD_INPUT

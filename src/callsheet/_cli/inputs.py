@@ -1,0 +1,288 @@
+"""Read a file of specs: ``.txt``, ``.jsonl`` or ``.csv``; every problem is found, not the first."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from callsheet._models.commands import commands_in
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import SpecError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+
+FIELDS = tuple(field.name for field in attrs.fields(TaskSpec))
+_WHOLE = frozenset({"duration", "frames", "seed", "execution_expires_after", "priority"})
+_FLAGS = frozenset({"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"})
+_JSON = frozenset({"references", "tools", "extra"})
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_LARGEST_CELL = 64 * 1024 * 1024  # the provider's limit of a body: a data URL may fill one cell
+
+
+@attrs.frozen
+class Entry:
+    """One spec of the file.
+
+    Attributes:
+        line: Where it starts, from 1.
+        spec: What it says.
+    """
+
+    line: int
+    spec: TaskSpec
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with the file.
+
+    Attributes:
+        text: What, and what would be right.
+        line: Where, from 1; ``None`` for the file as a whole.
+        column: Character of that line, from 1.
+    """
+
+    text: str
+    line: int | None = None
+    column: int | None = None
+
+
+class InputError(Exception):
+    """A file that cannot be used; nothing of it is."""
+
+    def __init__(self, path: Path, faults: Sequence[Fault]) -> None:
+        super().__init__(path, faults)
+        self.path, self.faults = path, tuple(faults)
+
+    def lines(self) -> list[str]:
+        """One line of text per fault, starting with its place."""
+        return [_place(self.path, fault) + fault.text for fault in self.faults]
+
+
+def _place(path: Path, fault: Fault) -> str:
+    numbers = [str(number) for number in (fault.line, fault.column) if number is not None]
+    return ":".join([str(path), *numbers]) + ": "
+
+
+def read(path: Path) -> list[Entry]:
+    """Read *path*.
+
+    Raises:
+        InputError: With everything that is wrong.
+    """
+    try:
+        parse = _PARSERS[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(_PARSERS)
+        fault = Fault(f"unknown kind of file {path.suffix!r}; known are {known}")
+        raise InputError(path, [fault]) from None
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise InputError(path, [Fault(exc.strerror or type(exc).__name__)]) from exc
+    entries, faults = parse(decode(data, path), path.parent)
+    if not entries and not faults:
+        faults = [Fault("holds no specs")]
+    if faults:
+        raise InputError(path, faults)
+    return entries
+
+
+def decode(data: bytes, path: Path) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        InputError: It is something else.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        hint = "; it looks like UTF-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else ""
+        text = f"byte {exc.start} (0x{data[exc.start]:02x}) is not UTF-8{hint}"
+        raise InputError(path, [Fault(text, line)]) from None
+
+
+Parsed = tuple[list[Entry], list[Fault]]
+
+
+def parse_text(text: str, _base: Path) -> Parsed:
+    """One prompt a line; blank lines count for nothing."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
+    return [Entry(number, TaskSpec(line)) for number, line in lines if line], []
+
+
+def parse_jsonl(text: str, base: Path) -> Parsed:
+    """One object a line, with the fields of `TaskSpec`; relative paths start from *base*."""
+    entries: list[Entry] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_without_twins, parse_constant=_no_constant)
+        except json.JSONDecodeError as exc:
+            faults.append(Fault(f"not JSON: {exc.msg}", number, exc.colno))
+        except (ValueError, RecursionError) as exc:
+            words = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+            faults.append(Fault(words, number))
+        else:
+            _add(number, row, base, entries, faults)
+    return entries, faults
+
+
+def parse_csv(text: str, base: Path) -> Parsed:
+    """A header of `TaskSpec` fields, then one spec a row; an empty cell is not set."""
+    csv.field_size_limit(_LARGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    entries: list[Entry] = []
+    faults: list[Fault] = []
+    header: list[str] | None = None
+    for number, cells in _rows(reader, faults):
+        if not any(map(str.strip, cells)):
+            continue
+        if header is None:
+            header = [name.strip() for name in cells]
+            faults += _header_faults(header, number)
+            if faults:
+                break
+        elif len(cells) > len(header):
+            words = f"{len(cells)} cells, but the header has {len(header)} columns"
+            faults.append(Fault(f"{words}; text with commas in it needs quotes", number))
+        else:
+            row, wrong = _typed(zip(header, cells, strict=False))
+            faults += [Fault(words, number) for words in wrong]
+            if not wrong:
+                _add(number, row, base, entries, faults)
+    return entries, faults
+
+
+_PARSERS: dict[str, Callable[[str, Path], Parsed]] = {
+    ".txt": parse_text,
+    ".jsonl": parse_jsonl,
+    ".csv": parse_csv,
+}
+
+
+def with_defaults(spec: TaskSpec, defaults: Mapping[str, Any]) -> TaskSpec:
+    """The spec with *defaults* for what it sets neither as a field nor as a command in the prompt.
+
+    A length is one thing: a spec with `frames` takes no default `duration`, nor the other way.
+    """
+    said = {name for name in FIELDS if getattr(spec, name) is not None}
+    said |= set(commands_in(spec.prompt)) if spec.prompt else set()
+    if said & {"duration", "frames"}:
+        said |= {"duration", "frames"}
+    return attrs.evolve(
+        spec, **{name: value for name, value in defaults.items() if name not in said}
+    )
+
+
+def _add(number: int, value: object, base: Path, entries: list[Entry], faults: list[Fault]) -> None:
+    if not isinstance(value, dict):
+        faults.append(Fault(f"an object is wanted, not {_short(value)}", number))
+        return
+    row = cast("dict[str, Any]", value)
+    unknown = [name for name in row if name not in FIELDS]
+    faults += [Fault(f"unknown field {name!r}{_nearest(name)}", number) for name in unknown]
+    if not isinstance(row.get("references"), list | dict | str | None):
+        text = f"references={_short(row['references'])}: a list is wanted"
+        faults.append(Fault(text, number))
+    elif not unknown:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+            entries.append(Entry(number, TaskSpec.from_dict(row, base=base)))
+        except SpecError as exc:
+            faults += [Fault(str(problem), number) for problem in exc.problems]
+        except UnicodeEncodeError:
+            faults.append(Fault("half of a surrogate pair is no character", number))
+
+
+def _rows(reader: Any, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
+    """The records, each with the line it starts on; a broken one ends the reading."""
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            faults.append(Fault(f"not CSV: {exc}", start))
+            return
+        yield start, cells
+
+
+def _header_faults(header: list[str], number: int) -> list[Fault]:
+    if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+        return [Fault(f"columns are separated by commas, not by {mark!r}", number)]
+    faults: list[Fault] = []
+    for position, name in enumerate(header):
+        if name not in FIELDS:
+            faults.append(Fault(f"unknown column {name!r}{_nearest(name)}", number))
+        elif name in header[:position]:
+            faults.append(Fault(f"column {name!r} stands there twice", number))
+    return faults
+
+
+def _nearest(name: str) -> str:
+    key = name.lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(key, FIELDS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(FIELDS)}"
+
+
+def _typed(cells: Iterator[tuple[str, str]]) -> tuple[dict[str, Any], list[str]]:
+    row: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, cell in cells:
+        if not cell.strip():
+            continue
+        try:
+            row[name] = _value(name, cell)
+        except (ValueError, RecursionError):
+            wrong.append(f"{name}={_short(cell)}: {_wanted(name)} is wanted")
+    return row, wrong
+
+
+def _value(name: str, cell: str) -> Any:
+    if name in _WHOLE:
+        return int(cell)
+    if name in _FLAGS:
+        if (word := cell.strip().lower()) not in _WORDS:
+            raise ValueError(word)
+        return _WORDS[word]
+    if name in _JSON:
+        return json.loads(cell, object_pairs_hook=_without_twins, parse_constant=_no_constant)
+    return cell if name == "prompt" else cell.strip()
+
+
+def _wanted(name: str) -> str:
+    if name in _WHOLE:
+        return "a whole number"
+    return "true or false" if name in _FLAGS else "JSON"
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in row:
+            raise ValueError(f"{name!r} stands there twice")
+        row[name] = value
+    return row
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one terminal line

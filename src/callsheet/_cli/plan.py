@@ -1,0 +1,79 @@
+"""What a run has to make: every spec of the file, as often as it is wanted, with its file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from callsheet._catalog import check
+from callsheet._cli.inputs import Entry, Fault, InputError, read, with_defaults
+from callsheet._cli.names import file_names
+from callsheet._io.media import inspect_all
+from callsheet._models.spec import TaskSpec
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from callsheet._models.provider import Provider
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """One video to be made.
+
+    Attributes:
+        index: Position among the jobs, from 0.
+        line: Line of the file that it comes from.
+        spec: What is to be made.
+        file: Name of its video below the output folder.
+    """
+
+    index: int
+    line: int
+    spec: TaskSpec
+    file: str
+
+    @property
+    def title(self) -> str:
+        """The beginning of its prompt, in quotes."""
+        prompt = " ".join((self.spec.prompt or "").split())
+        return f"“{prompt if len(prompt) <= 48 else prompt[:47] + '…'}”"  # noqa: PLR2004 - one line
+
+
+def entries_of(path: Path, *, defaults: Mapping[str, Any], limit: int | None) -> list[Entry]:
+    """The specs of a file, completed with what the command line says.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    entries = read(path)[:limit]
+    return [attrs.evolve(entry, spec=with_defaults(entry.spec, defaults)) for entry in entries]
+
+
+async def preflight(path: Path, entries: Sequence[Entry], provider: Provider) -> None:
+    """Check every spec against what the provider takes; nothing is sent.
+
+    Raises:
+        InputError: With every problem of every spec.
+    """
+    facts = await inspect_all([entry.spec for entry in entries])
+    faults = [
+        Fault(f"{problem.field}={problem.value}: {problem.allowed}", entry.line)
+        for entry in entries
+        for problem in check(entry.spec, provider=provider, facts=facts)
+    ]
+    if faults:
+        raise InputError(path, faults)
+
+
+def jobs_of(entries: Sequence[Entry], samples: int | None) -> list[Job]:
+    """Every spec *samples* times, the samples of one spec side by side."""
+    names = file_names([entry.spec.prompt for entry in entries], samples)
+    pairs = [(entry, name) for entry, row in zip(entries, names, strict=True) for name in row]
+    return [
+        Job(index=index, line=entry.line, spec=entry.spec, file=name)
+        for index, (entry, name) in enumerate(pairs)
+    ]

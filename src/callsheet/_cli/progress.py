@@ -1,0 +1,251 @@
+"""How far a run is: the numbers, and the four ways of showing them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+import attrs
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+if TYPE_CHECKING:
+    from callsheet._cli.plan import Job
+    from callsheet._cli.results import Row
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """The numbers at one moment; all but `total` and `kept` are of this run.
+
+    Attributes:
+        total: Videos that are wanted.
+        kept: Videos that an earlier run has brought.
+        submitted: Specs for which the provider has given an id.
+        queued: Submitted, not seen running yet.
+        running: Seen running.
+        succeeded: Rendered.
+        downloaded: On disk.
+        failed: Ended without a video on disk.
+        elapsed: Seconds since the run began.
+    """
+
+    total: int
+    kept: int
+    submitted: int
+    queued: int
+    running: int
+    succeeded: int
+    downloaded: int
+    failed: int
+    elapsed: float
+
+    @property
+    def ended(self) -> int:
+        """Videos about which nothing remains to be done."""
+        return self.kept + self.downloaded + self.failed
+
+    @property
+    def per_minute(self) -> float:
+        """Videos that ended in a minute of this run."""
+        return (self.downloaded + self.failed) / max(self.elapsed, 0.1) * 60
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to go at this rate; ``None`` until something has ended."""
+        return (self.total - self.ended) / self.per_minute * 60 if self.per_minute else None
+
+    def words(self) -> str:
+        """The states, in one line."""
+        return (
+            f"submitted {self.submitted}, queued {self.queued}, running {self.running}, "
+            f"succeeded {self.succeeded}, failed {self.failed}, downloaded {self.downloaded}"
+        )
+
+    def pace(self) -> str:
+        """Time, rate and what is left, in one line."""
+        left = "" if self.left is None else f", about {clock(self.left)} to go"
+        return f"{clock(self.elapsed)}, {self.per_minute:.0f} a minute{left}"
+
+
+class Display(Protocol):
+    """One way of showing a run.
+
+    Attributes:
+        interval: Seconds between two calls of `show`.
+    """
+
+    interval: float
+
+    def note(self, text: str) -> None:
+        """Say something about the run as a whole."""
+
+    def show(self, counts: Counts) -> None:
+        """Show the numbers."""
+
+    def row(self, job: Job, row: Row, place: str) -> None:
+        """A spec has ended; *place* names its line."""
+
+    def close(self) -> None:
+        """Leave the screen as it should stay."""
+
+
+class LiveDisplay:
+    """Numbers that stay in place on a terminal, with the last failures below."""
+
+    def __init__(self, title: str) -> None:
+        self.interval = 0.2
+        self._title = title
+        self._failures: deque[str] = deque(maxlen=4)
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        self._console.print(Text(text))
+
+    def row(self, job: Job, row: Row, place: str) -> None:
+        if _worth_a_line(row):
+            self._failures.append(failure_line(job, row, place))
+
+    def show(self, counts: Counts) -> None:
+        self._live.update(self._render(counts), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _render(self, counts: Counts) -> Group:
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right", no_wrap=True)
+        bar.add_row(
+            ProgressBar(total=max(counts.total, 1), completed=counts.ended),
+            Text(f"{counts.ended}/{counts.total}"),
+        )
+        numbers = Text()
+        for name, number, style in (
+            ("kept", counts.kept, "green"),
+            ("submitted", counts.submitted, "default"),
+            ("queued", counts.queued, "yellow"),
+            ("running", counts.running, "cyan"),
+            ("succeeded", counts.succeeded, "green"),
+            ("downloaded", counts.downloaded, "bold green"),
+            ("failed", counts.failed, "bold red"),
+        ):
+            if number or name not in {"kept", "failed"}:
+                numbers.append(f"{name} ", "dim")
+                numbers.append(f"{number}   ", style if number else "dim")
+        failures = [
+            Text(f"✗ {line}", "red", no_wrap=True, overflow="ellipsis") for line in self._failures
+        ]
+        pace = Text(counts.pace(), "dim")
+        # the short line is the last: a ^C that the terminal echoes behind it does not wrap
+        return Group(Text(self._title, "bold"), bar, numbers, *failures, pace)
+
+
+class LineDisplay:
+    """Plain lines, for logs and pipes: the numbers now and then, every failure at once."""
+
+    def __init__(self) -> None:
+        self.interval = 1.0
+        self._said: tuple[float, str] = (0.0, "")
+
+    def note(self, text: str) -> None:
+        put_line(text)
+
+    def row(self, job: Job, row: Row, place: str) -> None:
+        if _worth_a_line(row):
+            put_line(f"failed: {failure_line(job, row, place)}")
+
+    def show(self, counts: Counts) -> None:
+        then, words = self._said
+        if counts.elapsed - then >= 5 and counts.words() != words:  # noqa: PLR2004 - seconds
+            self._said = (counts.elapsed, counts.words())
+            put_line(f"{counts.ended}/{counts.total}: {counts.words()} ({counts.pace()})")
+
+    def close(self) -> None:
+        """Lines stay by themselves."""
+
+
+class QuietDisplay:
+    """Nothing before the end."""
+
+    def __init__(self) -> None:
+        self.interval = 3600.0
+
+    def note(self, text: str) -> None: ...
+    def row(self, job: Job, row: Row, place: str) -> None: ...
+    def show(self, counts: Counts) -> None: ...
+    def close(self) -> None: ...
+
+
+class EventDisplay:
+    """One JSON object a line: ``note``, ``progress`` and ``row`` events."""
+
+    def __init__(self) -> None:
+        self.interval = 1.0
+        self._last: dict[str, Any] = {}
+
+    def note(self, text: str) -> None:
+        self._put("note", text=text)
+
+    def row(self, job: Job, row: Row, place: str) -> None:
+        self._put("row", place=place, prompt=job.spec.prompt, **row.to_dict())
+
+    def show(self, counts: Counts) -> None:
+        numbers = attrs.asdict(counts)
+        elapsed = numbers.pop("elapsed")
+        if numbers != self._last:
+            self._last = numbers
+            self._put("progress", **numbers, elapsed=round(elapsed, 3))
+
+    def close(self) -> None:
+        """Events stay by themselves."""
+
+    @staticmethod
+    def _put(event: str, **values: Any) -> None:
+        put_line(json.dumps({"event": event, "time": time.time(), **values}, ensure_ascii=False))
+
+
+def display_for(title: str, *, quiet: bool, events: bool) -> Display:
+    """The way of showing that fits the options and where stdout goes."""
+    if events:
+        return EventDisplay()
+    if quiet:
+        return QuietDisplay()
+    return LiveDisplay(title) if sys.stdout.isatty() else LineDisplay()
+
+
+def _worth_a_line(row: Row) -> bool:
+    """Whether it failed by itself; what was stopped or never sent all has one reason."""
+    return row.status not in {"succeeded", "not_submitted", "interrupted"}
+
+
+def failure_line(job: Job, row: Row, place: str) -> str:
+    """Line, prompt and reason of a row that did not succeed."""
+    reason = (row.error or {}).get("message") or row.status.value
+    return f"{place} {job.title}: {' '.join(reason.split())}"
+
+
+def put_line(text: str, to: TextIO | None = None) -> None:
+    """Print a line; if nobody reads any more, go on in silence: the videos are paid for."""
+    stream = sys.stdout if to is None else to
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,124 @@
+"""From what the client says about a spec to its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callsheet._cli.names import frame_name
+from callsheet._cli.results import Ending, Row
+from callsheet.errors import (
+    CallsheetError,
+    NotSubmittedError,
+    SubmissionUncertainError,
+    TaskCancelledError,
+    TaskError,
+    TaskExpiredError,
+    TaskTimeoutError,
+)
+
+
+if TYPE_CHECKING:
+    from callsheet._cli.plan import Job
+    from callsheet._models.outcome import Outcome, Video
+    from callsheet._models.snapshot import Snapshot
+
+
+_ENDINGS: dict[type[CallsheetError], Ending] = {
+    TaskCancelledError: Ending.CANCELLED,
+    TaskExpiredError: Ending.EXPIRED,
+    TaskTimeoutError: Ending.TIMEOUT,
+    NotSubmittedError: Ending.NOT_SUBMITTED,
+    SubmissionUncertainError: Ending.UNCERTAIN,
+}
+
+
+def video_row(job: Job, provider: str, video: Video, error: CallsheetError | None) -> Row:
+    """The row of a task that succeeded; *error* says why its video is not on disk."""
+    usage = video.usage
+    return Row(
+        index=job.index,
+        spec=job.spec.to_dict(),
+        provider=provider,
+        task_id=video.task_id,
+        status=Ending.SUCCEEDED if error is None else Ending.DOWNLOAD_FAILED,
+        url=video.url,
+        file=job.file if error is None else None,
+        last_frame_file=frame_name(job.file) if error is None and video.last_frame_url else None,
+        seed=video.seed,
+        usage=None
+        if usage is None
+        else {"completion_tokens": usage.completion_tokens, "total_tokens": usage.total_tokens},
+        seconds=_seconds(video.snapshot),
+        error=_error(error),
+    )
+
+
+def failure_row(
+    job: Job, provider: str, outcome: Outcome, snapshot: Snapshot | None, before: Row | None
+) -> Row:
+    """The row of a spec that has ended without a video.
+
+    Args:
+        job: Whose row.
+        provider: Where it went.
+        outcome: How it ended.
+        snapshot: The last status answer.
+        before: Its row in an earlier run, if its task was attached again. It then ends only by
+            the provider's word: "no such task" may only mean another account's key, and a row
+            that counts as failed would be bought again.
+    """
+    error = outcome.error
+    ending = _ENDINGS.get(type(error), Ending.FAILED) if error is not None else Ending.FAILED
+    if before is not None and not isinstance(error, TaskError):
+        ending = before.status if before.status is not Ending.SUCCEEDED else Ending.DOWNLOAD_FAILED
+    return Row(
+        index=job.index,
+        spec=job.spec.to_dict(),
+        provider=provider,
+        task_id=outcome.task_id,
+        status=ending,
+        last_status=snapshot.status.value if snapshot and not snapshot.status.terminal else None,
+        seed=job.spec.seed,
+        seconds=_seconds(snapshot) if snapshot else None,
+        error=_error(error),
+    )
+
+
+def stopped_row(
+    job: Job,
+    provider: str,
+    reason: str,
+    *,
+    task_id: str | None = None,
+    last_status: str | None = None,
+    url: str | None = None,
+) -> Row:
+    """The row of a spec that the run left before its end."""
+    return Row(
+        index=job.index,
+        spec=job.spec.to_dict(),
+        provider=provider,
+        task_id=task_id,
+        status=Ending.INTERRUPTED if task_id else Ending.NOT_SUBMITTED,
+        last_status=last_status,
+        url=url,
+        seed=job.spec.seed,
+        error={"type": "Interrupted", "message": reason, "code": None},
+    )
+
+
+def _seconds(snapshot: Snapshot) -> float | None:
+    if snapshot.created_at is None or snapshot.updated_at is None:
+        return None
+    return max(0.0, snapshot.updated_at - snapshot.created_at)
+
+
+def _error(error: CallsheetError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    cause = f" ({error.__cause__})" if isinstance(error, NotSubmittedError) else ""
+    return {
+        "type": type(error).__name__,
+        "message": f"{error}{cause if error.__cause__ else ''}",
+        "code": getattr(error, "code", None),
+    }

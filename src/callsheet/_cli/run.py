@@ -1,0 +1,190 @@
+"""``callsheet run``: from a file of prompts to video files."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from callsheet import Client, Limits, Polling
+from callsheet._catalog import PROVIDERS
+from callsheet._cli.continuing import sort
+from callsheet._cli.crew import Crew
+from callsheet._cli.plan import Job, entries_of, jobs_of, preflight
+from callsheet._cli.progress import Display, display_for
+from callsheet._cli.results import Results, ResultsError, belongs
+from callsheet._cli.summary import report
+from callsheet.downloads import Downloader
+
+
+INTERRUPTED = 130
+
+_PROBE = 1024 * 1024
+_EMBEDDED_SPEED = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What the command line asks for.
+
+    Attributes:
+        source: The file of specs.
+        folder: Where videos and results go.
+        provider: Name of the provider.
+        base_url: Its address, if it is another than the usual one.
+        defaults: Fields for specs that do not set them.
+        samples: Videos of each spec; ``None`` for one with a plain name.
+        limit: How many specs of the file to take; ``None`` for all.
+        delay: Seconds between the end of a task and its being noticed, to aim for.
+        connections: Most requests to the provider at once.
+        parallel_downloads: Most downloads at once.
+        speed: How much faster than life the emulator runs; ``None`` for its default.
+        quiet: Say only how it ended.
+        events: Print JSON events instead of text.
+    """
+
+    source: Path
+    folder: Path
+    provider: str
+    base_url: str | None
+    defaults: Mapping[str, Any]
+    samples: int | None
+    limit: int | None
+    delay: float | None
+    connections: int | None
+    parallel_downloads: int
+    speed: float | None
+    quiet: bool
+    events: bool
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the run brings its own emulator."""
+        return self.provider == "emulator" and self.base_url is None
+
+    @property
+    def label(self) -> str:
+        """The provider as the rows name it."""
+        return self.provider if self.base_url is None else f"{self.provider} at {self.base_url}"
+
+
+async def run(order: Order) -> int:
+    """Make every video of *order*; gives the exit code.
+
+    Raises:
+        InputError: The file of specs cannot be used.
+        ResultsError: The output folder cannot be used.
+        ConfigurationError: The client cannot work like this.
+    """
+    entries = entries_of(order.source, defaults=order.defaults, limit=order.limit)
+    await preflight(order.source, entries, PROVIDERS[order.provider])
+    jobs = jobs_of(entries, order.samples)
+    prepare(order.folder)
+    with Results(order.folder) as results:
+        if problem := belongs(results.rows.values(), jobs, order.label):
+            text = f"{results.path} is of another run: {problem}"
+            raise ResultsError(f"{text}; use another --out, or move the file away")
+        interrupted = await _bring(order, jobs, results)
+        lost = results.finish()
+    code = report(order, jobs, results, lost, interrupted=interrupted)
+    return INTERRUPTED if interrupted else code
+
+
+async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> bool:
+    """Do what the rows leave to be done; gives whether it was interrupted."""
+    work = sort(jobs, results.rows, order.folder, tasks_live=not order.embedded)
+    if work.done:
+        return False
+    title = f"{order.source} → {order.folder} ({order.label})"
+    display = display_for(title, quiet=order.quiet, events=order.events)
+    try:
+        if words := work.words():
+            display.note(words)
+        crew = Crew(
+            work=work,
+            results=results,
+            display=display,
+            folder=order.folder,
+            source=order.source,
+            provider=order.label,
+        )
+        return await _perform(order, crew)
+    finally:
+        display.close()
+
+
+def prepare(folder: Path) -> None:
+    """Make the output folder and see that it takes a file.
+
+    Raises:
+        ResultsError: It does not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".callsheet-") as probe:
+            probe.write(b"\0" * _PROBE)
+            probe.flush()
+    except OSError as exc:
+        raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
+
+
+async def _perform(order: Order, crew: Crew) -> bool:
+    """Do the work with a client of its own; gives whether it was interrupted."""
+    failure: Exception | None = None
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_on_signal, scope, crew.display)
+        try:
+            with scope:
+                async with _opened(order, crew) as (client, downloader):
+                    await crew.run(client, downloader, parallel=order.parallel_downloads)
+        except Exception as exc:  # noqa: BLE001 - raised again below, outside of the group
+            failure = exc
+        finally:
+            with anyio.CancelScope(shield=True):
+                await crew.stop("stopped by the user" if failure is None else str(failure))
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return scope.cancelled_caught
+
+
+@asynccontextmanager
+async def _opened(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Downloader]]:
+    async with AsyncExitStack() as stack:
+        provider = PROVIDERS[order.provider]
+        if order.embedded:
+            from callsheet.emulator import running  # noqa: PLC0415 - an extra of its own
+
+            speed = order.speed or _EMBEDDED_SPEED
+            origin = await stack.enter_async_context(running(speed=speed))
+            provider = attrs.evolve(provider, base_url=f"{origin}/api/v3", speed=speed)
+        elif order.base_url is not None:
+            speed = order.speed or 1.0
+            provider = attrs.evolve(provider, base_url=order.base_url, speed=speed)
+        client = Client(
+            provider=provider,
+            base_url=provider.base_url,
+            limits=Limits() if order.connections is None else Limits(connections=order.connections),
+            observer=crew.observe,
+            polling=Polling() if order.delay is None else Polling(delay=order.delay),
+        )
+        downloader = await stack.enter_async_context(Downloader(parallel=order.parallel_downloads))
+        yield await stack.enter_async_context(client), downloader
+
+
+async def _stop_on_signal(scope: anyio.CancelScope, display: Display) -> None:
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if not scope.cancel_called:
+                    display.note("stopping: a few seconds for submissions that are under way")
+                scope.cancel()
+    except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
+        return

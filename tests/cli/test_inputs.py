@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet import Image, TaskSpec
+from callsheet._cli.inputs import (
+    Entry,
+    InputError,
+    parse_csv,
+    parse_jsonl,
+    parse_text,
+    read,
+    with_defaults,
+)
+
+
+HERE = Path("shots")
+
+
+def faults(path: Path, data: bytes) -> list[str]:
+    """What is said of a file with *data*, without its path."""
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    return [line.removeprefix(f"{path}:") for line in caught.value.lines()]
+
+
+def test_text_is_one_prompt_a_line(tmp_path):
+    """Blank lines, a byte order mark and Windows line ends change nothing; equal lines are two."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufeffA cat\r\n\r\n  一只猫 \nA cat".encode())
+    assert read(path) == [
+        Entry(1, TaskSpec("A cat")),
+        Entry(3, TaskSpec("一只猫")),
+        Entry(4, TaskSpec("A cat")),
+    ]
+
+
+def test_separators_of_other_scripts_end_no_line():
+    """Only a line feed ends a line."""
+    entries, _ = parse_text("one\u2028still one\x85and so on\n", HERE)
+    assert len(entries) == 1
+
+
+def test_jsonl_holds_every_field(tmp_path):
+    """Fields come through with their types, and paths start from the file's folder."""
+    path = tmp_path / "shots.jsonl"
+    path.write_text('{"prompt": "x", "duration": 5, "first_frame": "a.png", "watermark": false}\n')
+    spec = TaskSpec("x", duration=5, first_frame=Image(tmp_path / "a.png"), watermark=False)
+    assert read(path) == [Entry(1, spec)]
+
+
+def test_csv_is_typed_by_field():
+    """Whole numbers, flags and JSON come out as such; an empty cell is not set."""
+    text = (
+        "prompt,duration,watermark,camera_fixed,tools,ratio\n"
+        '"a, b\nc",5,Yes,0,"[""web_search""]",\n'
+        "d,,,,,16:9\n"
+    )
+    entries, wrong = parse_csv(text, HERE)
+    assert wrong == []
+    assert entries == [
+        Entry(
+            2,
+            TaskSpec(
+                "a, b\nc", duration=5, watermark=True, camera_fixed=False, tools=["web_search"]
+            ),
+        ),
+        Entry(4, TaskSpec("d", ratio="16:9")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "wanted"),
+    [
+        ("a.txt", b"", ["holds no specs"]),
+        ("a.txt", b"\n \r\n", ["holds no specs"]),
+        ("a.txt", b"ok\nna\xefve\n", ["2: byte 5 (0xef) is not UTF-8"]),
+        ("a.txt", "hi".encode("utf-16"), ["UTF-16"]),
+        ("a.doc", b"x", ["unknown kind of file '.doc'"]),
+        ("a.jsonl", b'{"prompt": "a"}\n{"prompt": "b",}\n', ["2:16: not JSON"]),
+        ("a.jsonl", b'{"prompt": "a"\n[1]\n', ["1:15: not JSON", "2: an object is wanted"]),
+        ("a.jsonl", b'{"promt": "a"}', ["1: unknown field 'promt'; did you mean 'prompt'?"]),
+        ("a.jsonl", b'{"prompt": "a", "prompt": "b"}', ["1: 'prompt' stands there twice"]),
+        ("a.jsonl", b'{"seed": NaN}', ["1: NaN is no JSON value"]),
+        ("a.jsonl", b'{"references": 5}', ["1: references=5: a list is wanted"]),
+        ("a.jsonl", b'{"first_frame": 5}', ["1: first_frame=5"]),
+        ("a.jsonl", b'{"prompt": "\\ud800"}', ["1: half of a surrogate pair"]),
+        ("a.jsonl", b'{"extra": ' + b"[" * 100_000, ["1: nested too deeply"]),
+        (
+            "a.csv",
+            b"prompt,duraton\nx,5\n",
+            ["1: unknown column 'duraton'; did you mean 'duration'"],
+        ),
+        ("a.csv", b"prompt;seed\nx;5\n", ["1: columns are separated by commas"]),
+        ("a.csv", b"prompt,prompt\nx,y\n", ["1: column 'prompt' stands there twice"]),
+        ("a.csv", b"prompt\n", ["holds no specs"]),
+        ("a.csv", b"prompt,seed\na, b,5\n", ["2: 3 cells, but the header has 2 columns"]),
+        ("a.csv", b'prompt\n"open\n', ["2: not CSV"]),
+        (
+            "a.csv",
+            b"seed,draft,tools\nx,maybe,[\n",
+            ["2: seed='x'", "2: draft='maybe'", "2: tools='['"],
+        ),
+    ],
+)
+def test_everything_wrong_is_named_with_its_place(tmp_path, name, data, wanted):
+    """Each fault has its line, and none hides another."""
+    found = faults(tmp_path / name, data)
+    assert len(found) == len(wanted)
+    for line, start in zip(found, wanted, strict=True):
+        assert start in line
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "folder.txt"])
+def test_file_that_cannot_be_read_is_named(tmp_path, name):
+    """A missing file and a folder are faults, not tracebacks."""
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / name)
+    assert name in caught.value.lines()[0]
+
+
+def test_defaults_fill_only_what_is_open():
+    """Fields, commands in the prompt and the other way to give a length all stand."""
+    defaults = {"duration": 5, "ratio": "16:9", "watermark": False}
+    assert with_defaults(TaskSpec("a"), defaults) == TaskSpec("a", **defaults)
+    assert with_defaults(TaskSpec("a", ratio="1:1", frames=29), defaults) == TaskSpec(
+        "a", ratio="1:1", frames=29, watermark=False
+    )
+    assert with_defaults(TaskSpec("a --dur 8"), defaults).duration is None
+
+
+@given(st.text())
+def test_any_text_parses_or_is_faulted(text):
+    """No text makes a parser fail in a way of its own."""
+    for parse in (parse_text, parse_jsonl, parse_csv):
+        entries, wrong = parse(text, HERE)
+        assert all(entry.line >= 1 for entry in entries)
+        assert all(fault.text for fault in wrong)

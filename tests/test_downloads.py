@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import downloads
+from callsheet._io.part import Part
+from callsheet._models.outcome import Video
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet.downloads import Downloader
+from callsheet.errors import ClosedError, DownloadError, TransportError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+URL = "https://storage.test/videos/one.mp4?X-Tos-Signature=sesame"
+FILM = bytes(range(256)) * 40
+ETAG = {"etag": '"one"'}
+
+
+class Body(httpx.AsyncByteStream):
+    """A body in pieces of 1000 bytes, which may break or stand still."""
+
+    def __init__(self, data: bytes, *, cut_at: int | None = None, hang: bool = False) -> None:
+        self.data, self.cut_at, self.hang = data, cut_at, hang
+
+    async def __aiter__(self):
+        """Give the pieces."""
+        end = len(self.data) if self.cut_at is None else self.cut_at
+        for start in range(0, end, 1000):
+            yield self.data[start : min(start + 1000, end)]
+        if self.hang:
+            await anyio.sleep_forever()
+        if self.cut_at is not None:
+            raise httpx.ReadError("cut")
+
+
+class Host(httpx.AsyncBaseTransport):
+    """Answers by script and remembers what was asked."""
+
+    def __init__(self, *script: httpx.Response | Exception | Callable[[], httpx.Response]) -> None:
+        self.script = list(script)
+        self.seen: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer with the next entry; the last one is repeated."""
+        self.seen.append(request)
+        await anyio.lowlevel.checkpoint()
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+
+def whole(data: bytes = FILM, *, cut_at: int | None = None, hang: bool = False, **headers: str):
+    """A 200 with the full length in its head."""
+    length = {"content-length": str(len(data)), "content-type": "video/mp4"}
+    body = Body(data, cut_at=cut_at, hang=hang)
+    return httpx.Response(200, headers=length | headers, stream=body)
+
+
+def rest(start: int, data: bytes = FILM, *, cut_at: int | None = None):
+    """A 206 with everything from *start* on."""
+    span = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    return httpx.Response(
+        206, headers={"content-range": span} | ETAG, stream=Body(data[start:], cut_at=cut_at)
+    )
+
+
+def video(url: str = URL) -> Video:
+    """A finished video at *url*."""
+    snapshot = Snapshot(task_id="cgt-1", status=Status.SUCCEEDED, raw_status="succeeded")
+    return Video(url=url, task_id="cgt-1", snapshot=snapshot)
+
+
+def stop_at(scope: anyio.CancelScope, size: int):
+    """A listener that cancels *scope* once *size* bytes have arrived."""
+    arrived = 0
+
+    def listen(count: int) -> None:
+        nonlocal arrived
+        arrived += count
+        if arrived >= size:
+            scope.cancel()
+
+    return listen
+
+
+def left_in(folder: Path) -> list[str]:
+    """Names in *folder*."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_file_arrives_whole_and_alone(tmp_path):
+    """A download leaves exactly the file, with every byte."""
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        path = await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert path.read_bytes() == FILM
+    assert left_in(tmp_path) == ["a.mp4"]
+
+
+async def test_storage_host_is_sent_no_key(tmp_path):
+    """Neither a key nor a cookie goes to the storage host, and no re-encoded body is asked for."""
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    headers = host.seen[0].headers
+    assert "authorization" not in headers
+    assert "cookie" not in headers
+    assert headers["accept-encoding"] == "identity"
+
+
+async def test_cut_connection_is_resumed_where_it_broke(tmp_path):
+    """After a cut only the missing bytes are asked for, if the file is still the same."""
+    host = Host(whole(cut_at=3500, **ETAG), rest(3500, cut_at=1200), rest(4700))
+    counted: list[int] = []
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=counted.append)
+    assert [request.headers.get("range") for request in host.seen] == [
+        None,
+        "bytes=3500-",
+        "bytes=4700-",
+    ]
+    assert host.seen[1].headers["if-range"] == '"one"'
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert sum(counted) == len(FILM)
+
+
+async def test_changed_file_is_begun_again(tmp_path):
+    """A 200 to a range request replaces what has arrived."""
+    other = FILM[::-1]
+    host = Host(whole(cut_at=3500, **ETAG), whole(other))
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == other
+
+
+@pytest.mark.parametrize("strange", [lambda: rest(2000), lambda: httpx.Response(416)])
+async def test_range_that_was_not_asked_for_is_thrown_away(tmp_path, strange):
+    """An answer with other bytes than the missing ones starts the file afresh."""
+    host = Host(whole(cut_at=3500, **ETAG), strange, whole())
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert "range" not in host.seen[2].headers
+
+
+async def test_file_that_cannot_be_vouched_for_is_not_resumed(tmp_path):
+    """Without a strong validator a second request asks for everything."""
+    host = Host(whole(cut_at=3500, etag='W/"weak"'), whole())
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert "range" not in host.seen[1].headers
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_short_body_is_a_cut(tmp_path):
+    """A body that ends cleanly before its length is not taken for the file."""
+    short = httpx.Response(
+        200, headers={"content-length": str(len(FILM))} | ETAG, stream=Body(FILM[:2000])
+    )
+    host = Host(short, rest(2000))
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+        lambda: httpx.Response(503),
+        lambda: httpx.Response(429, headers={"retry-after": "7"}),
+    ],
+    ids=["refused", "late", "503", "429"],
+)
+async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
+    """Network errors, 5xx and 429 are tried again after a pause."""
+    host = Host(trouble, whole())
+    before = anyio.current_time()
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    waited = anyio.current_time() - before
+    assert waited >= (7 if "429" in request.node.name else 0.3)
+
+
+async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
+    """Requests that bring nothing end in an error that names the task and the last reason."""
+    host = Host(httpx.Response(503))
+    async with Downloader(transport=host, attempts=3) as downloader:
+        with pytest.raises(DownloadError, match=r"task cgt-1 .*HTTP 503") as caught:
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert len(host.seen) == 3
+    assert "sesame" not in str(caught.value)
+    assert left_in(tmp_path) == []
+
+
+async def test_one_url_is_never_asked_a_hundred_times(tmp_path):
+    """A download that inches forward stops below the provider's 100 downloads of one URL."""
+
+    class Dripping(Host):
+        async def handle_async_request(self, request):
+            self.seen.append(request)
+            start = len(self.seen) - 1
+            if start == 0:
+                return whole(cut_at=1, **ETAG)
+            return rest(start, cut_at=1)
+
+    host = Dripping(httpx.Response(500))
+    async with Downloader(transport=host) as downloader:
+        with pytest.raises(DownloadError, match="100"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert len(host.seen) == 99
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+async def test_refused_url_is_renewed_once(tmp_path, status):
+    """A dead URL is replaced by the one that the task gives now."""
+    host = Host(httpx.Response(status), whole())
+
+    async def fresh() -> Video:
+        return video("https://storage.test/videos/one.mp4?X-Tos-Signature=fresh")
+
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
+    assert host.seen[1].url.params["X-Tos-Signature"] == "fresh"
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_refused_fresh_url_is_an_error(tmp_path):
+    """A fresh URL that is refused as well is not renewed again."""
+    host = Host(httpx.Response(403))
+    asked: list[int] = []
+
+    async def fresh() -> Video:
+        asked.append(1)
+        return video()
+
+    async with Downloader(transport=host) as downloader:
+        with pytest.raises(DownloadError, match="403") as caught:
+            await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
+    assert asked == [1]
+    assert "sesame" not in str(caught.value)
+
+
+async def test_refresh_that_fails_is_named(tmp_path):
+    """If no fresh URL is to be had, the error says why."""
+
+    async def fresh() -> Video:
+        raise TransportError("provider is away")
+
+    async with Downloader(transport=Host(httpx.Response(404))) as downloader:
+        with pytest.raises(DownloadError, match="provider is away"):
+            await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: httpx.Response(200, html="<html>sign in</html>"),
+        lambda: whole(b"  <!doctype html>"),
+        lambda: httpx.Response(200, json={"error": "no"}),
+        lambda: whole(b""),
+        lambda: httpx.Response(302, headers={"location": URL}),
+        lambda: httpx.Response(302, headers={"location": "ftp://storage.test/x"}),
+        lambda: httpx.Response(400),
+        lambda: httpx.Response(200, headers={"content-encoding": "br"}, stream=Body(FILM)),
+    ],
+    ids=["html", "disguised", "json", "empty", "loop", "ftp", "400", "encoded"],
+)
+async def test_what_is_no_video_is_refused(tmp_path, answer):
+    """Pages, empty bodies, redirect loops and refusals leave no file."""
+    async with Downloader(transport=Host(answer)) as downloader:
+        with pytest.raises(DownloadError):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert left_in(tmp_path) == []
+
+
+async def test_word_that_is_no_url_is_refused(tmp_path):
+    """A URL of an unknown kind is an error of ours."""
+    async with Downloader() as downloader:
+        with pytest.raises(DownloadError, match="not a URL"):
+            await downloader.fetch("one.mp4", tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("name", ["missing/a.mp4", "n" * 300, "folder"])
+async def test_place_that_cannot_be_written_is_named(tmp_path, name):
+    """A missing folder, a name that is too long and a folder in the way are named by path."""
+    (tmp_path / "folder").mkdir()
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        with pytest.raises(DownloadError, match="cannot write .*" + name[-20:]):
+            await downloader.fetch(video(), tmp_path / name)
+    assert host.seen == []
+
+
+async def test_full_disk_is_named_and_given_its_room_back(tmp_path, monkeypatch):
+    """A disk that fills ends the download with its reason and without a part."""
+
+    def full(_self, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Part, "write", full)
+    async with Downloader(transport=Host(whole(**ETAG))) as downloader:
+        with pytest.raises(DownloadError, match="No space left"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert left_in(tmp_path) == []
+
+
+async def test_cancelled_download_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    """What had arrived before a cancellation is not fetched again."""
+    monkeypatch.setattr(downloads, "_PIECE", 1000)
+    host = Host(whole(cut_at=3000, hang=True, **ETAG), rest(3000))
+    async with Downloader(transport=host) as downloader:
+        with anyio.CancelScope() as scope:
+            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, 3000))
+        assert left_in(tmp_path) == [".a.mp4.part", ".a.mp4.part.etag"]
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert host.seen[1].headers["range"] == "bytes=3000-"
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert left_in(tmp_path) == ["a.mp4"]
+
+
+async def test_part_of_unknown_origin_is_not_trusted(tmp_path):
+    """A part without its mark, as a killed process leaves it, is begun again."""
+    (tmp_path / ".a.mp4.part").write_bytes(b"something else")
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert "range" not in host.seen[0].headers
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
+    """Never more than `parallel` requests are open at once."""
+    running, most = 0, 0
+    full = anyio.Event()
+
+    class Counting(Host):
+        async def handle_async_request(self, request):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            if running == 3:
+                full.set()
+            await full.wait()
+            await anyio.lowlevel.checkpoint()
+            running -= 1
+            return whole()
+
+    host = Counting(whole())
+    async with (
+        Downloader(parallel=3, transport=host) as downloader,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(10):
+            group.start_soon(downloader.fetch, video(), tmp_path / f"{number}.mp4")
+    assert most == 3
+    assert len(left_in(tmp_path)) == 10
+
+
+async def test_one_place_is_written_by_one_download(tmp_path):
+    """A second download to the same path is refused while the first is under way."""
+    host = Host(whole(hang=True))
+    async with Downloader(transport=host) as downloader, anyio.create_task_group() as group:
+        group.start_soon(downloader.fetch, video(), tmp_path / "a.mp4")
+        await anyio.sleep(1)
+        with pytest.raises(DownloadError, match="already"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+        group.cancel_scope.cancel()
+
+
+async def test_downloader_is_used_inside_its_block(tmp_path):
+    """Outside of ``async with`` nothing is fetched."""
+    with pytest.raises(ClosedError):
+        await Downloader().fetch(video(), tmp_path / "a.mp4")
