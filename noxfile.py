@@ -60,6 +60,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install(*_group("docs"))
+    session.run("sphinx-build", "-W", "-b", "html", "docs", str(Path(session.create_tmp()) / "html"))
+
+
+@nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
     """Run every benchmark; ``-- 100`` makes the fan-out small."""
     session.install(EXTRAS)

@@ -1,33 +1,50 @@
-"""Make a few videos with the library itself, on an emulated provider: no key, no cost.
+"""Turn a file of prompts into video files, on an emulated provider: no key, no cost.
 
-Run it with ``python examples/batch.py``; the videos land in ``videos/``.
+Run it with ``python examples/batch.py [FILE]``; the videos land in ``videos/``.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import anyio
 
-from callsheet import Client, TaskSpec
+from callsheet import Client, DownloadError, TaskSpec, Video
 from callsheet.downloads import Downloader
 
 
-PROMPTS = Path(__file__).with_name("prompts.txt").read_text("utf-8").splitlines()
+PROMPTS = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("prompts.txt")
+FOLDER = Path("videos")
 
 
 async def main() -> None:
     """Submit everything, and fetch each video as soon as it is finished."""
-    folder = anyio.Path("videos")
-    await folder.mkdir(exist_ok=True)
-    async with Client(provider="emulator") as client, Downloader() as downloader:
-        batch = await client.submit_many(TaskSpec(prompt, duration=5) for prompt in PROMPTS)
+    text = await anyio.Path(PROMPTS).read_text("utf-8")
+    prompts = [line for line in text.splitlines() if line.strip()]
+    await anyio.Path(FOLDER).mkdir(exist_ok=True)
+    async with (
+        Client(provider="emulator") as client,  # leave it out: CometAPI and COMETAPI_KEY
+        Downloader(parallel=4) as downloader,
+        anyio.create_task_group() as downloads,
+    ):
+        batch = await client.submit_many(TaskSpec(prompt, duration=5) for prompt in prompts)
         async for outcome in batch.as_completed():
             if outcome.video is None:
                 print(f"{outcome.index}: {outcome.error}")
             else:
-                path = await downloader.fetch(outcome.video, f"videos/{outcome.index}.mp4")
-                print(f"{outcome.index}: {path}")
+                path = FOLDER / f"{outcome.index}.mp4"
+                downloads.start_soon(fetch, downloader, outcome.video, path)
+
+
+async def fetch(downloader: Downloader, video: Video, path: Path) -> None:
+    """Bring one video to disk; one that cannot be brought stops no other."""
+    try:
+        await downloader.fetch(video, path)
+    except DownloadError as error:
+        print(error)
+    else:
+        print(path)
 
 
 if __name__ == "__main__":

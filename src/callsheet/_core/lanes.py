@@ -54,28 +54,33 @@ class Lane:
 
     line: deque[Record] = attrs.field(factory=deque)
     stride: int = 1
+    _strays: set[Record] = attrs.field(factory=set, init=False)
+    """Those found running out of turn, who stand in the line until it has passed them."""
 
     def scout(self) -> Record | None:
         """The task to be asked about next among those that wait."""
         while self.line and _out_of_line(self.line[0]):
-            self.line.popleft()
+            self._strays.discard(self.line.popleft())
         if not self.line:
             self.stride = 1
             return None
-        return self.line[min(self.stride, len(self.line)) - 1]
+        place = min(self.stride, len(self.line)) - 1
+        while _out_of_line(self.line[place]):
+            place -= 1
+        return self.line[place]
 
     def found_running(self, record: Record, *, started: float) -> list[Record]:
         """Take *record* out of the line with all before it; return those presumed to run."""
         presumed: list[Record] = []
         if record in (self.scout(), self.line[0] if self.line else None):
-            while self.line:
-                first = self.line.popleft()
-                if first is record:
-                    break
+            while (first := self.line.popleft()) is not record:
+                self._strays.discard(first)
                 if not _out_of_line(first):
                     first.started = started
                     presumed.append(first)
             self.stride = min(self.stride * 2, max(len(self.line), 1))
+        else:
+            self._strays.add(record)
         record.started = started
         return presumed
 
@@ -83,12 +88,17 @@ class Lane:
         """Take the news that *record* waits; tell whether the line's front is now known."""
         if record.started is not None:
             record.started = None
-            self.line.appendleft(record)
-        elif record is not self.scout():
-            return True
-        known = self.stride == 1
-        self.stride = max(1, self.stride // 2)
-        return known
+            if record in self._strays:
+                self._strays.remove(record)
+            else:
+                self.line.appendleft(record)
+        scout = self.scout()
+        if record is next(self.waiting(), None):
+            self.stride = 1
+        elif record is scout:
+            self.stride = max(1, self.stride // 2)
+            return False
+        return True
 
     def waiting(self) -> Iterator[Record]:
         """Those who wait, from the front."""

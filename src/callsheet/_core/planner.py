@@ -126,7 +126,10 @@ class Planner:
         self._locked_since = None
         if not order.single:
             self._learn(found)
-            self._singles.extend(r for r in order.records if r.due == float("inf"))
+            left_out = [r for r in order.records if r.due == float("inf") and not r.settled]
+            if left_out:
+                held = set(self._singles)
+                self._singles.extend(r for r in left_out if r not in held)
         return self.gate.passed(now=now, poll=True)
 
     def ask_alone(self, record: Record) -> None:
@@ -142,8 +145,10 @@ class Planner:
             return FailedPoll()
         if order.single and _about_the_task(error):
             self.gate.passed(now=now, poll=True)
+            self._locked_since = None
             (record,) = order.records
-            if record.misses + 1 >= REFUSALS:
+            record.refusals += 1
+            if record.refusals >= REFUSALS:
                 return FailedPoll(last_word=True)
             self.schedule.missed(record, now=now, own_fault=True)
             return FailedPoll()
@@ -173,27 +178,29 @@ class Planner:
             return None
         records = self._next_group(now)
         if not records:
-            return None
+            return self._next_get(now)
         self.lists.take(now=now)
         return Order(records, single=False, tier=tier_of(records[0]))
 
     def _next_group(self, now: float) -> tuple[Record, ...]:
         if self._groups:
             return self._groups.popleft()
-        first = self.schedule.next_due()
-        if first is None or first + self._slack > now:
-            return ()
-        due = self.schedule.due(now=now, limit=self.page)
-        tier = tier_of(due[0])
         group: list[Record] = []
         room = self.url_room
-        for record in due:
-            cost = self.id_cost(record.task_id or "")
-            if cost <= room:
-                group.append(record)
-                room -= cost
-            else:
-                self.schedule.nudge(record, now=now)
+        while not group:
+            first = self.schedule.next_due()
+            if first is None or first + self._slack > now:
+                return ()
+            for record in self.schedule.due(now=now, limit=self.page):
+                cost = self.id_cost(record.task_id or "")
+                if cost <= room:
+                    group.append(record)
+                    room -= cost
+                elif cost <= self.url_room:
+                    self.schedule.nudge(record, now=now)
+                else:
+                    self._singles.append(record)
+        tier = tier_of(group[0])
         for record in self.schedule.company(limit=self.page - len(group), tier=tier):
             cost = self.id_cost(record.task_id or "")
             if cost <= room:
@@ -213,7 +220,11 @@ class Planner:
         pending = tuple(r for r in order.records if not r.settled)
         for record in pending:
             record.due = float("inf")
-        if self.support is Lists.NO or len(pending) == 1:
+        if self.support is Lists.NO:
+            self._singles.extend(pending)
+            while self._groups:
+                self._singles.extend(self._groups.popleft())
+        elif len(pending) == 1:
             self._singles.extend(pending)
         else:
             half = len(pending) // 2

@@ -62,6 +62,7 @@ class Record(Watched):
         due: When it is to be asked about next; the schedule's.
         started: When it was first known or presumed to run; the schedule's.
         misses: Polls in a row that said nothing about it; the schedule's.
+        refusals: Those among them that were refused for its id's sake; the planner's.
     """
 
     spec: TaskSpec | None
@@ -76,6 +77,7 @@ class Record(Watched):
     due: float = float("inf")
     started: float | None = None
     misses: int = 0
+    refusals: int = 0
     _twin: Record | None = attrs.field(default=None, init=False)
 
     @property
@@ -158,9 +160,8 @@ class Registry:
         record.spec, record.model = first.spec, first.model
         record.task_id, record.deadline = task_id, first.deadline
         record._twin, first._twin = first._twin, record  # noqa: SLF001 - records are the registry's
-        if first.status is not None:
-            record.snapshot = first.snapshot
-            record.move(first.status)
+        record.snapshot = first.snapshot
+        record.move(first.status or Status.QUEUED)
         return False
 
     def _enter(self, record: Record, task_id: str, *, now: float) -> None:
@@ -203,6 +204,9 @@ class Registry:
         self, record: Record, result: Video | CallsheetError, status: Status | None = None
     ) -> tuple[Record, ...]:
         """End a record and those that share its task; return those that had not ended before."""
+        first = self._pending.get(record.task_id or "")
+        if first is not None and record in self._twins(first):
+            record = first
         self.forget(record)
         return tuple(each for each in self._twins(record) if each.settle(result, status))
 

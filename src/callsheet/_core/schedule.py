@@ -51,7 +51,7 @@ class Schedule:
 
     def seen(self, record: Record, status: Status, *, now: float) -> None:
         """Plan on after an answer that did not settle *record*."""
-        record.misses = 0
+        record.misses = record.refusals = 0
         lane = self._lane(record)
         if status is Status.QUEUED:
             front_known = lane.found_waiting(record)

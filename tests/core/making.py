@@ -1,0 +1,80 @@
+"""Values that the tests of the core are made of."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import strategies as st
+
+from callsheet._core.registry import Record
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import (
+    APIError,
+    AuthenticationError,
+    ConnectFailedError,
+    ContentRejectedError,
+    InvalidRequestError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+
+
+NEVER = float("inf")
+
+UNKNOWN_ID = NotFoundError("no such task", 404, "ResourceNotFound")
+SOME_PAGE = NotFoundError("<html>", 404)
+BAD_REQUEST = InvalidRequestError("bad", 400, "InvalidParameter")
+BAD_PAGE = InvalidRequestError("<html>", 400)
+WRONG_KEY = AuthenticationError("who?", 401, "AuthenticationError")
+DOWN = ServerError("down", 503)
+BUSY = RateLimitError("slow down", 429, "RateLimit")
+BUSY_FOR_AN_HOUR = RateLimitError("slow down", 429, retry_after=3600.0)
+LOST = TransportError("lost")
+REFUSED = ConnectFailedError("refused")
+NO_ROUTE = APIError("no such method", 405)
+NOT_BUILT = ServerError("not built", 501)
+ILL_SAID = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
+GARBAGE = ProtocolError("not JSON", "<html>")
+
+OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, SOME_PAGE, BAD_PAGE)
+"""Failures of a get that say nothing about its task, nor about the account."""
+
+moments = st.floats(0, 1e7)
+pauses = st.floats(0, 120) | st.floats(0, 0.2) | st.just(0.0)
+
+
+def record(task_id: str | None = None, *, tier: str | None = None, **values) -> Record:
+    """A record of a simple spec."""
+    spec = TaskSpec("boat", service_tier=tier, **values)
+    return Record(spec, model="model", task_id=task_id)
+
+
+def snapshot(task_id: str, status: Status, *, url: bool = True, **values) -> Snapshot:
+    """A status answer; a success has a video unless *url* says otherwise."""
+    done = url and status is Status.SUCCEEDED
+    return Snapshot(
+        task_id=task_id,
+        status=status,
+        raw_status=str(status),
+        video_url=f"https://storage.test/{task_id}" if done else None,
+        **values,
+    )
+
+
+def fullest(times: list[float], period: float) -> int:
+    """Most members of *times*, which ascend, in any closed window of length *period*."""
+    most = first = 0
+    for last, time in enumerate(times):
+        while time - times[first] > period:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def gaps(times: list[float]) -> list[float]:
+    """Seconds between neighbours."""
+    return [later - earlier for earlier, later in pairwise(times)]

@@ -1,0 +1,267 @@
+"""A provider small enough to be believed, and a loop that asks it as the client does."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+
+import attrs
+
+from callsheet._core.budget import Budget
+from callsheet._core.gate import Gate
+from callsheet._core.lanes import RenderLaw
+from callsheet._core.planner import Lists, Order, Planner
+from callsheet._core.registry import Record, Registry, verdict
+from callsheet._core.schedule import Schedule
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet.errors import CallsheetError
+from core.making import NEVER, record, snapshot
+
+
+LAW = RenderLaw(median=60.0, sigma=0.5)
+
+
+@attrs.define(eq=False)
+class Job:
+    """A task as the provider sees it."""
+
+    task_id: str
+    created: float
+    seconds: float
+    outcome: Status
+    starts: float = NEVER
+    ends: float = NEVER
+
+
+@attrs.define(kw_only=True)
+class Studio:
+    """Runs tasks, so many at once, in turn or in any order."""
+
+    places: int
+    rng: random.Random
+    in_turn: bool = True
+    jobs: dict[str, Job] = attrs.field(factory=dict)
+    _waiting: list[Job] = attrs.field(factory=list)
+    _free: list[float] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._free = [0.0] * self.places
+
+    def create(self, *, now: float, outcome: Status = Status.SUCCEEDED) -> str:
+        """Take a task and return its id."""
+        self._advance(now)
+        seconds = self.rng.lognormvariate(4.1, 0.5)
+        job = Job(f"cgt-{len(self.jobs)}", now, seconds, outcome)
+        self.jobs[job.task_id] = job
+        self._waiting.append(job)
+        return job.task_id
+
+    def look(self, task_id: str, *, now: float) -> Snapshot:
+        """What a status answer says about a task at a time."""
+        self._advance(now)
+        job = self.jobs[task_id]
+        if now >= job.ends:
+            return snapshot(task_id, job.outcome, updated_at=job.ends)
+        if now >= job.starts:
+            return snapshot(task_id, Status.RUNNING, updated_at=job.starts)
+        return snapshot(task_id, Status.QUEUED, updated_at=job.created)
+
+    def finish(self) -> float:
+        """Let all tasks end without new ones; return when the last one does."""
+        self._advance(NEVER)
+        return max((job.ends for job in self.jobs.values()), default=0.0)
+
+    def _advance(self, now: float) -> None:
+        while self._waiting and self._free[0] <= now:
+            turn = 0 if self.in_turn else self.rng.randrange(len(self._waiting))
+            job = self._waiting.pop(turn)
+            job.starts = max(heapq.heappop(self._free), job.created)
+            job.ends = job.starts + job.seconds
+            heapq.heappush(self._free, job.ends)
+
+
+Answer = CallsheetError | list[Snapshot]
+Wire = Callable[[Order, float], Answer]
+"""What comes back for an order that reaches the provider at a time."""
+
+
+def planner(support: Lists, *, delay: float = 5.0, width: int = 16, **values) -> Planner:
+    """A planner with a simple law, a calm gate and the usual budgets."""
+    return Planner(
+        schedule=Schedule(delay=delay, law=lambda _: LAW),
+        gate=Gate(width=width, rng=random.Random(1)),
+        gets=Budget(limit=20),
+        lists=Budget(limit=1),
+        support=support,
+        id_cost=lambda task_id: len(task_id) + 1,
+        **values,
+    )
+
+
+@attrs.define(kw_only=True)
+class Desk:
+    """Registry and planner, with every answer brought where the client brings it.
+
+    Whatever is asked is checked: against the budgets, the due times and what is asked already.
+    """
+
+    planner: Planner
+    registry: Registry = attrs.field(factory=Registry)
+    now: float = 0.0
+    in_flight: list[Order] = attrs.field(factory=list)
+    nudged: set[Record] = attrs.field(factory=set)
+    orders: int = 0
+    gets: list[float] = attrs.field(factory=list)
+    lists: list[float] = attrs.field(factory=list)
+    last_words: list[Record] = attrs.field(factory=list)
+    locked_out: bool = False
+
+    def add(self, task_id: str, *, fresh: bool = True, tier: str | None = None) -> Record:
+        """Watch a task that was created just now, or attach to one."""
+        made = record(tier=tier)
+        if fresh:
+            self.registry.add(made, task_id, now=self.now)
+            self.planner.schedule.add(made, now=self.now)
+        elif self.registry.adopt(made, task_id, now=self.now):
+            self.planner.schedule.adopt(made, now=self.now)
+        return made
+
+    def next(self) -> Order | None:
+        """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
+        plan = self.planner
+        dues = {each: each.due for each in self.registry}
+        dues |= dict.fromkeys((*plan._singles, *itertools.chain(*plan._groups)), self.now)
+        order = self.planner.next(now=self.now)
+        if order is None:
+            self._check_sleep()
+            return None
+        self._check(order, dues)
+        self.orders += 1
+        self.in_flight.append(order)
+        return order
+
+    def wake_at(self) -> float | None:
+        """When to ask for the next order."""
+        return self.planner.wake_at(now=self.now)
+
+    def answer(self, order: Order, answer: Answer) -> None:
+        """Take what came back for *order*, as the client's poller does."""
+        self.in_flight.remove(order)
+        if isinstance(answer, CallsheetError):
+            follows = self.planner.failed(order, answer, now=self.now)
+            if follows.last_word:
+                self.last_words.append(order.records[0])
+                self.settle(order.records[0], answer)
+            if follows.locked_out:
+                self.locked_out = True
+                for each in list(self.registry):
+                    self.settle(each, answer)
+            return
+        asked = {each.task_id for each in order.records}
+        found = {each.task_id for each in answer} & asked
+        for each in answer:
+            self.take(each, final=order.single)
+        self.planner.read(order, now=self.now, found=len(found))
+
+    def take(self, said: Snapshot, *, final: bool) -> None:
+        """Bring one status answer, as the client's poller does."""
+        one = self.registry.get(said.task_id)
+        if one is None:
+            return
+        settled = self.registry.apply(said)
+        if not settled and said.status is Status.SUCCEEDED:
+            if final:
+                settled = self.registry.settle(one, verdict(said), Status.FAILED)
+            else:
+                self.planner.ask_alone(one)
+        if settled:
+            self.planner.schedule.settled(one, now=self.now)
+        elif not said.status.terminal:
+            self.planner.schedule.seen(one, said.status, now=self.now)
+
+    def settle(self, one: Record, error: CallsheetError) -> None:
+        """End a record."""
+        self.registry.settle(one, error)
+        self.planner.schedule.settled(one, now=self.now)
+
+    def nudge(self, one: Record) -> None:
+        """Have a record asked about at once."""
+        self.nudged.add(one)
+        self.planner.schedule.nudge(one, now=self.now)
+
+    def _check(self, order: Order, dues: dict[Record, float]) -> None:
+        assert order.records
+        assert len(set(order.records)) == len(order.records)
+        assert order.single is (order.tier is None) or not order.single
+        if order.single:
+            self.gets.append(self.now)
+            (one,) = order.records
+            assert not one.settled
+            assert dues[one] <= self.now
+        else:
+            self.lists.append(self.now)
+            costs = sum(self.planner.id_cost(each.task_id) for each in order.records)
+            assert costs <= self.planner.url_room
+            assert len(order.records) <= self.planner.page
+            assert any(dues[each] <= self.now for each in order.records)
+            assert len([one for one in self.in_flight if not one.single]) == 0
+        busy = {each for one in self.in_flight for each in one.records} - self.nudged
+        assert busy.isdisjoint(order.records)
+
+    def _check_sleep(self) -> None:
+        wake = self.planner.wake_at(now=self.now)
+        assert wake is None or wake > self.now, "it would spin"
+        if wake is None:
+            assert self.in_flight or not len(self.registry), "it would sleep for ever"
+
+
+@attrs.define(kw_only=True)
+class Day:
+    """One run of a desk against a wire, event by event."""
+
+    desk: Desk
+    wire: Wire
+    latency: Callable[[], float] = lambda: 0.1
+    settled_at: dict[str, float] = attrs.field(factory=dict)
+    _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
+    _number: itertools.count = attrs.field(factory=itertools.count)
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        """Put something on the agenda."""
+        heapq.heappush(self._agenda, (when, next(self._number), what))
+
+    def run(self, *, until: float, most: int = 100_000) -> None:
+        """Go on until everything has its end, or *until* has come."""
+        desk, called = self.desk, False
+        for _ in range(most):
+            sent = desk.orders
+            while (order := desk.next()) is not None:
+                self._send(order)
+            assert desk.orders > sent or not called, "it woke up in vain"
+            if not self._agenda and not len(desk.registry):
+                return
+            wake = desk.wake_at()
+            when = min(
+                NEVER if wake is None else wake, self._agenda[0][0] if self._agenda else NEVER
+            )
+            if when > until:
+                return
+            desk.now = max(desk.now, when)
+            called = not (self._agenda and self._agenda[0][0] <= desk.now)
+            while self._agenda and self._agenda[0][0] <= desk.now:
+                heapq.heappop(self._agenda)[2]()
+        raise AssertionError("it never comes to rest")
+
+    def _send(self, order: Order) -> None:
+        desk, sent = self.desk, self.desk.now
+        seconds = self.latency()
+
+        def arrive() -> None:
+            before = set(desk.registry)
+            desk.answer(order, self.wire(order, sent + seconds / 2))
+            for each in before - set(desk.registry):
+                self.settled_at[each.task_id] = desk.now
+
+        self.at(sent + seconds, arrive)

@@ -1,0 +1,171 @@
+"""The door that every paid request passes."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from callsheet._core.admission import Admission
+from callsheet._core.budget import Budget
+from callsheet._core.gate import Gate
+from core.making import fullest, gaps, pauses
+
+
+WIDTH = 4
+
+
+def admission(*, limit: float = 1000, width: int = WIDTH) -> Admission:
+    """A door with a wide gate behind it."""
+    gate = Gate(width=8, rng=random.Random(1))
+    return Admission(budget=Budget(limit=limit, period=60.0, burst=3), gate=gate, width=width)
+
+
+class Creates(RuleBasedStateMachine):
+    """Creates that leave whenever they may, and come back in every possible way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = admission(limit=30)
+        self.now = 0.0
+        self.in_flight = 0
+        self.sent: list[float] = []
+        self.refused = False
+
+    @rule(seconds=pauses)
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+
+    @rule()
+    def send(self) -> None:
+        """A create goes as soon as it may."""
+        ready = self.door.ready_at(now=self.now)
+        if ready is None:
+            return
+        self.now = ready
+        self.door.take(now=ready)
+        self.in_flight += 1
+        self.sent.append(ready)
+        assert self.in_flight <= (1 if self.refused or self.door.gate.shut else WIDTH)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(how=st.sampled_from(["accepted", "refused", "full", "failed", "ended"]), pause=pauses)
+    def come_back(self, how: str, pause: float) -> None:
+        """A create in flight ends in one of its ways."""
+        self.in_flight -= 1
+        match how:
+            case "accepted":
+                self.door.accepted(now=self.now)
+                self.refused = False
+            case "refused" | "full":
+                self.door.refused(for_room=how == "full")
+                self.door.hold(until=self.now + pause)
+                self.refused = True
+                ready = self.door.ready_at(now=self.now)
+                assert ready is None or ready >= self.now + pause
+            case "failed":
+                self.door.failed(now=self.now, retry_after=pause)
+            case _:
+                self.door.ended()
+
+    @rule()
+    def a_task_leaves_the_queue(self) -> None:
+        """Room is made."""
+        self.door.room_made()
+
+    @invariant()
+    def no_minute_is_overfull(self) -> None:
+        """The quota holds."""
+        assert fullest(self.sent, 60.0) <= 30
+
+    @invariant()
+    def nobody_waits_without_an_end(self) -> None:
+        """A time is named unless a create in flight will bring the news."""
+        ready = self.door.ready_at(now=self.now)
+        assert self.in_flight if ready is None else self.now <= ready <= self.now + 200
+
+
+TestCreates = Creates.TestCase
+
+
+@given(st.integers(1, 8))
+def test_as_many_creates_fly_as_the_width_allows(width):
+    """The width is filled without waiting, and no further."""
+    door = admission(width=width)
+    door.budget = Budget(limit=1000, burst=100)
+    for _ in range(width):
+        assert door.ready_at(now=0.0) == 0.0
+        door.take(now=0.0)
+    assert door.ready_at(now=0.0) is None
+    door.ended()
+    assert door.ready_at(now=0.0) == 0.0
+
+
+def test_a_shut_gate_admits_one_create():
+    """While creates fail, one at a time probes, and one that passes opens the gate."""
+    door = admission()
+    door.take(now=0.0)
+    assert door.failed(now=0.0)
+    probe = door.ready_at(now=0.0)
+    assert probe >= 1.0
+    door.take(now=probe)
+    assert door.ready_at(now=probe) is None
+    assert door.accepted(now=probe)
+
+
+def test_after_a_refusal_one_create_tries():
+    """A refusal for load narrows the door to one create until one is accepted."""
+    door = admission()
+    door.take(now=0.0)
+    door.refused(for_room=False)
+    door.hold(until=5.0)
+    assert door.ready_at(now=0.0) == 5.0
+    door.take(now=5.0)
+    assert door.ready_at(now=9.0) is None
+    door.accepted(now=9.0)
+    door.take(now=9.0)
+    assert door.ready_at(now=20.0) == 20.0
+
+
+def test_holds_never_shorten_each_other():
+    """The latest of several pauses counts."""
+    door = admission()
+    door.hold(until=50.0)
+    door.hold(until=20.0)
+    assert door.ready_at(now=0.0) == 50.0
+
+
+def test_room_ends_a_wait_for_room():
+    """A place in the provider's queue lets the create go that waited for one."""
+    door = admission()
+    door.take(now=0.0)
+    door.refused(for_room=True)
+    door.hold(until=50.0)
+    door.room_made()
+    assert door.ready_at(now=10.0) == 10.0
+
+
+def test_room_does_not_end_a_wait_for_quota():
+    """A place in the provider's queue says nothing about the rate of requests."""
+    door = admission()
+    door.take(now=0.0)
+    door.refused(for_room=False)
+    door.hold(until=50.0)
+    door.room_made()
+    assert door.ready_at(now=10.0) == 50.0
+
+
+@given(st.lists(st.floats(0, 3), min_size=40, max_size=80))
+def test_the_quota_holds_for_creates(waits):
+    """No minute holds more creates than the quota, however they ask."""
+    door, now, sent = admission(limit=20), 0.0, []
+    for wait in waits:
+        now = door.ready_at(now=now + wait)
+        door.take(now=now)
+        door.accepted(now=now)
+        sent.append(now)
+    assert fullest(sent, 60.0) <= 20
+    assert all(gap >= 0 for gap in gaps(sent))

@@ -1,0 +1,213 @@
+"""One probe at a time while the service is down, then a slow start."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from callsheet._core.gate import FIRST_PAUSE, LONGEST_PAUSE, Gate
+from core.making import gaps, pauses
+
+
+widths = st.integers(1, 20)
+asked = st.none() | st.floats(0, 300)
+
+
+def gate(width: int = 8, **values: float) -> Gate:
+    """A gate with known jitter."""
+    return Gate(width=width, rng=random.Random(1), **values)
+
+
+class Traffic(RuleBasedStateMachine):
+    """Requests that go whenever the gate allows it, and answers in any order."""
+
+    requests = Bundle("requests")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = gate()
+        self.now = 0.0
+        self.in_flight = 0
+        self.probes: list[float] = []
+        self.polls_failed = False
+        self.passes = 8
+
+    @rule(seconds=pauses)
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+
+    @rule()
+    def wait_for_the_gate(self) -> None:
+        """Time passes until one more may go."""
+        ready = self.gate.ready_at(now=self.now, in_flight=self.in_flight)
+        self.now = self.now if ready is None else ready
+
+    @rule(target=requests, poll=st.booleans())
+    def send(self, poll: bool) -> tuple[bool, bool]:  # noqa: FBT001
+        """A request goes if it may."""
+        ready = self.gate.ready_at(now=self.now, in_flight=self.in_flight)
+        if ready is None or ready > self.now:
+            return (poll, False)
+        assert self.in_flight < (1 if self.gate.shut else 8)
+        self.in_flight += 1
+        if self.gate.shut:
+            self.probes.append(self.now)
+        return (poll, True)
+
+    @rule(request=consumes(requests), retry_after=asked)
+    def fail(self, request: tuple[bool, bool], retry_after: float | None) -> None:
+        """A request is not served."""
+        poll, sent = request
+        if not sent:
+            return
+        self.in_flight -= 1
+        was_shut = self.gate.shut
+        assert self.gate.failed(now=self.now, poll=poll, retry_after=retry_after) is not was_shut
+        assert self.gate.shut
+        self.polls_failed |= poll
+        ready = self.gate.ready_at(now=self.now, in_flight=0)
+        assert ready >= self.now + max(FIRST_PAUSE, min(retry_after or 0.0, 60.0))
+
+    @rule(request=consumes(requests))
+    def serve(self, request: tuple[bool, bool]) -> None:
+        """A request is served."""
+        poll, sent = request
+        if not sent:
+            return
+        self.in_flight -= 1
+        was_shut = self.gate.shut
+        opened = self.gate.passed(now=self.now, poll=poll)
+        if was_shut and self.polls_failed and not poll:
+            assert not opened
+            assert self.gate.shut
+            return
+        assert opened is was_shut
+        assert not self.gate.shut
+        self.polls_failed = False
+        self.probes.clear()
+        if was_shut:
+            self.passes = 1
+            assert self.gate.ready_at(now=self.now, in_flight=1) is None
+
+    @invariant()
+    def never_two_probes_within_a_second(self) -> None:
+        """Probes keep their distance."""
+        assert all(gap >= FIRST_PAUSE for gap in gaps(self.probes))
+
+    @invariant()
+    def an_idle_gate_names_a_time(self) -> None:
+        """With nothing in flight a request may go within a minute."""
+        ready = self.gate.ready_at(now=self.now, in_flight=0)
+        assert ready is not None
+        assert self.now <= ready <= self.now + 60.0
+
+
+TestTraffic = Traffic.TestCase
+
+
+@given(widths, st.integers(0, 30))
+def test_an_open_gate_lets_its_width_through(width, in_flight):
+    """Fewer requests than the width may always have company; more may not."""
+    ready = gate(width).ready_at(now=5.0, in_flight=in_flight)
+    assert ready == (5.0 if in_flight < width else None)
+
+
+def test_a_shut_gate_waits_for_its_probe():
+    """While the service is down and a probe is out, nothing else goes."""
+    shut = gate()
+    assert shut.failed(now=0.0, poll=True)
+    assert shut.ready_at(now=1000.0, in_flight=1) is None
+    assert shut.ready_at(now=1000.0, in_flight=0) == 1000.0
+
+
+@given(st.integers(1, 60))
+def test_pauses_grow_up_to_a_few_seconds(failures):
+    """Between probes there is a second at least and five at most, however long the outage."""
+    down, now, paused = gate(), 0.0, []
+    for _ in range(failures):
+        down.failed(now=now, poll=True)
+        ready = down.ready_at(now=now, in_flight=0)
+        paused.append(ready - now)
+        now = ready
+    assert FIRST_PAUSE <= paused[0] <= 1.25 * FIRST_PAUSE
+    assert max(paused) <= 1.25 * LONGEST_PAUSE
+    assert failures < 5 or paused[-1] >= LONGEST_PAUSE
+
+
+@given(st.integers(1, 50))
+def test_failures_sent_together_count_once(together):
+    """Requests that were out when the gate shut do not lengthen the pause by their number."""
+    down = gate(width=50)
+    for _ in range(together):
+        down.failed(now=0.0, poll=True)
+    assert down.ready_at(now=0.0, in_flight=0) <= 1.25 * FIRST_PAUSE
+
+
+@given(st.floats(0, 1e9), st.floats(0, 600))
+def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
+    """What the service asks for is waited for, but not beyond the cap."""
+    down = gate(retry_after_cap=cap)
+    down.failed(now=0.0, poll=True, retry_after=asked)
+    ready = down.ready_at(now=0.0, in_flight=0)
+    assert min(asked, cap) <= ready <= max(1.25 * FIRST_PAUSE, min(asked, cap))
+
+
+@pytest.mark.parametrize("asked", [float("nan"), -5.0, None])
+def test_a_senseless_retry_after_changes_nothing(asked):
+    """A wait that is no number of seconds counts as none."""
+    down = gate()
+    down.failed(now=0.0, poll=True, retry_after=asked)
+    assert FIRST_PAUSE <= down.ready_at(now=0.0, in_flight=0) <= 1.25 * FIRST_PAUSE
+
+
+def test_a_late_failure_never_shortens_the_wait():
+    """A failure without ``Retry-After`` leaves a longer wait as it is."""
+    down = gate()
+    down.failed(now=0.0, poll=True, retry_after=50.0)
+    down.failed(now=1.0, poll=False)
+    assert down.ready_at(now=1.0, in_flight=0) == 50.0
+
+
+def test_a_poll_opens_what_polls_and_creates_have_shut():
+    """One status answer is proof enough that the service is back."""
+    down = gate()
+    down.failed(now=0.0, poll=True)
+    down.failed(now=2.0, poll=False)
+    assert down.passed(now=4.0, poll=True)
+    assert down.ready_at(now=4.0, in_flight=0) == 4.0
+
+
+def test_a_create_does_not_open_what_polls_have_shut():
+    """While the status route is down, a create that passes only puts off the next probe."""
+    down = gate()
+    down.failed(now=0.0, poll=True)
+    assert not down.passed(now=2.0, poll=False)
+    assert down.shut
+    assert down.ready_at(now=2.0, in_flight=0) >= 2.0 + FIRST_PAUSE
+
+
+def test_a_create_opens_what_creates_have_shut():
+    """A gate that only creates have shut opens for a create that passes."""
+    down = gate()
+    assert down.failed(now=0.0, poll=False)
+    assert down.passed(now=2.0, poll=False)
+    assert not down.shut
+
+
+@given(widths)
+def test_after_an_outage_traffic_doubles_up_to_the_width(width):
+    """One request at first, then twice as many with each that passes."""
+    back = gate(width)
+    back.failed(now=0.0, poll=True)
+    back.passed(now=2.0, poll=True)
+    allowed = 1
+    for _ in range(8):
+        assert back.ready_at(now=2.0, in_flight=allowed - 1) == 2.0
+        assert back.ready_at(now=2.0, in_flight=allowed) is None
+        back.passed(now=2.0, poll=True)
+        allowed = min(width, 2 * allowed)

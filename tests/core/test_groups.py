@@ -1,0 +1,124 @@
+"""What is known of specs that were handed in together."""
+
+from __future__ import annotations
+
+import pytest
+
+from callsheet._core.groups import Group
+from callsheet._core.registry import Record, verdict
+from callsheet._models.outcome import Progress
+from callsheet._models.snapshot import Status
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import (
+    AuthenticationError,
+    ModelNotFoundError,
+    NotSubmittedError,
+    QuotaExhaustedError,
+)
+from core.making import LOST, WRONG_KEY, snapshot
+
+
+CLOSED = ModelNotFoundError("no such model", 404, "ModelNotOpen")
+USED_UP = QuotaExhaustedError("used up", 429, "SetLimitExceeded")
+
+
+def member(group: Group) -> Record:
+    """A record of a group that grows by it."""
+    group.total += 1
+    return Record(TaskSpec("boat"), group=group)
+
+
+def test_a_member_is_counted_where_it_stands():
+    """A record counts as queued, then running, then failed, and as submitted all along."""
+    group = Group()
+    one = member(group)
+    assert (group.unsubmitted, group.unfinished) == (1, 1)
+    one.task_id = "cgt-1"
+    for status, queued, running in [
+        (Status.QUEUED, 1, 0),
+        (Status.RUNNING, 0, 1),
+        (Status.UNKNOWN, 0, 1),
+        (Status.QUEUED, 1, 0),
+        (Status.QUEUED, 1, 0),
+    ]:
+        one.move(status)
+        progress = group.progress
+        assert (progress.submitted, progress.queued, progress.running) == (1, queued, running)
+    one.settle(LOST, Status.FAILED)
+    assert (group.progress.queued, group.progress.failed, group.progress.done) == (0, 1, 1)
+    assert (group.unsubmitted, group.unfinished) == (0, 0)
+
+
+def test_a_video_counts_as_a_success():
+    """A record that ends with a video is succeeded, neither queued nor running nor failed."""
+    group = Group()
+    one = member(group)
+    one.task_id = "cgt-1"
+    one.move(Status.RUNNING)
+    done = snapshot("cgt-1", Status.SUCCEEDED)
+    one.settle(verdict(done), done.status)
+    assert group.progress == Progress(
+        total=1, submitted=1, queued=0, running=0, succeeded=1, failed=0
+    )
+
+
+def test_an_end_before_the_id_is_no_submission():
+    """A spec that was never sent is failed, not submitted, and no longer to be submitted."""
+    group = Group()
+    member(group).settle(NotSubmittedError("stopped"))
+    assert (group.progress.submitted, group.progress.failed) == (0, 1)
+    assert group.unsubmitted == 0
+
+
+def test_waiters_are_told_of_ids_and_outcomes():
+    """An id and an outcome wake whoever waits for the group; another status does not."""
+    group, told = Group(), []
+    one = member(group)
+    one.task_id = "cgt-1"
+    group.watch(lambda: told.append("id"))
+    one.move(Status.QUEUED)
+    group.watch(lambda: told.append("end"))
+    one.move(Status.RUNNING)
+    assert told == ["id"]
+    one.settle(LOST)
+    assert told == ["id", "end"]
+
+
+def test_members_finish_in_the_order_of_their_ends():
+    """The finished records stand in the order in which they ended."""
+    group = Group()
+    members = [member(group) for _ in range(3)]
+    for each in reversed(members):
+        each.settle(LOST)
+    assert group.finished == members[::-1]
+
+
+def test_a_model_is_proven_by_a_create_of_its_own():
+    """What passed for one model says nothing about another."""
+    group = Group()
+    group.prove("one")
+    assert group.proven("one")
+    assert not group.proven("two")
+    assert not group.proven(None)
+
+
+@pytest.mark.parametrize("error", [CLOSED, USED_UP])
+def test_a_closed_model_dooms_only_itself(error):
+    """Specs of other models are still sent, and the first error is kept."""
+    group = Group()
+    group.condemn("one", error)
+    group.condemn("one", CLOSED)
+    assert group.doom_of("one") is error
+    assert group.doom_of("two") is None
+    assert group.doom is None
+
+
+def test_a_wrong_key_dooms_everything():
+    """The first error of the account stands for every model, also for one closed before."""
+    group = Group()
+    group.condemn("one", CLOSED)
+    group.condemn("two", WRONG_KEY)
+    group.condemn("two", AuthenticationError("later", 401))
+    assert group.doom is WRONG_KEY
+    assert group.doom_of("one") is WRONG_KEY
+    assert group.doom_of("three") is WRONG_KEY

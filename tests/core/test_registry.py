@@ -1,0 +1,211 @@
+"""Every task that has no outcome yet, by id."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet._core.registry import Record, Registry, verdict
+from callsheet._models.outcome import Video
+from callsheet._models.snapshot import ErrorDetail, Status
+from callsheet.errors import (
+    NotFoundError,
+    TaskCancelledError,
+    TaskExpiredError,
+    TaskFailedError,
+    TaskRejectedError,
+    TaskTimeoutError,
+)
+from core.making import LOST, UNKNOWN_ID, moments, record, snapshot
+
+
+BUCKET = 60.0
+
+
+@given(st.lists(moments, min_size=1, max_size=30), moments)
+def test_exactly_the_late_are_overdue(starts, now):
+    """Who is overdue is late by up to a minute, and who is late by a minute is overdue."""
+    registry = Registry()
+    for number, start in enumerate(sorted(starts)):
+        registry.add(record(), f"cgt-{number}", now=start)
+    late = {each for each, _ in registry.overdue(now=now)}
+    assert all((each in late) or each.deadline > now - BUCKET for each in registry)
+    assert all(each.deadline <= now for each in late)
+
+
+@given(moments, st.integers(3600, 259_200), st.floats(0, 1e6))
+def test_a_timeout_says_how_long_was_waited(start, expiry, more):
+    """The error of an overdue record counts the seconds since its task was created."""
+    registry = Registry()
+    registry.add(record(execution_expires_after=expiry), "cgt-1", now=start)
+    now = registry.next_deadline() + more
+    ((_, error),) = registry.overdue(now=now)
+    assert isinstance(error, TaskTimeoutError)
+    assert error.waited == pytest.approx(now - start)
+
+
+def test_a_registry_of_nothing_has_no_deadline():
+    """Nothing is ever due while nothing is pending."""
+    assert Registry().next_deadline() is None
+    assert Registry().overdue(now=1e12) == []
+
+
+def test_an_old_answer_says_nothing():
+    """An answer from before one that is known does not turn a running task into a waiting one."""
+    registry, one = Registry(), record()
+    registry.add(one, "cgt-1", now=0.0)
+    registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
+    registry.apply(snapshot("cgt-1", Status.QUEUED, updated_at=10.0))
+    assert one.status is Status.RUNNING
+    registry.apply(snapshot("cgt-1", Status.QUEUED, updated_at=30.0))
+    assert one.status is Status.QUEUED
+
+
+def test_an_old_end_is_an_end():
+    """A terminal answer counts whatever time it bears."""
+    registry, one = Registry(), record()
+    registry.add(one, "cgt-1", now=0.0)
+    registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
+    assert registry.apply(snapshot("cgt-1", Status.FAILED, updated_at=10.0)) == (one,)
+
+
+def test_a_twin_has_what_is_known_already():
+    """A record that joins a pending task takes over its spec, model, status and last answer."""
+    registry, first, second = Registry(), record(), Record(None)
+    registry.add(first, "cgt-1", now=0.0)
+    registry.apply(snapshot("cgt-1", Status.RUNNING))
+    assert not registry.adopt(second, "cgt-1", now=5.0)
+    assert (second.spec, second.model) == (first.spec, first.model)
+    assert (second.status, second.snapshot) == (Status.RUNNING, first.snapshot)
+
+
+@pytest.mark.parametrize("ended", [0, 1, 2])
+def test_twins_end_together(ended):
+    """Whichever of several records of one task is ended, all of them end, and the task is gone."""
+    registry = Registry()
+    records = [Record(None) for _ in range(3)]
+    for each in records:
+        registry.adopt(each, "cgt-1", now=0.0)
+    gone = TaskCancelledError("cgt-1")
+    assert set(registry.settle(records[ended], gone, Status.CANCELLED)) == set(records)
+    assert registry.get("cgt-1") is None
+    assert {each.status for each in records} == {Status.CANCELLED}
+
+
+def test_ending_an_old_record_leaves_a_new_one_alone():
+    """A settled record has no hold on a record that was attached to its id later."""
+    registry, old, new = Registry(), Record(None), Record(None)
+    registry.adopt(old, "cgt-1", now=0.0)
+    registry.settle(old, LOST)
+    registry.adopt(new, "cgt-1", now=0.0)
+    assert registry.settle(old, LOST) == ()
+    assert registry.get("cgt-1") is new
+    assert not new.settled
+
+
+def test_forgetting_a_stranger_changes_nothing():
+    """A record that is not pending can be forgotten again and again."""
+    registry, stranger, one = Registry(), Record(None), Record(None)
+    registry.forget(stranger)
+    registry.adopt(one, "cgt-1", now=0.0)
+    registry.forget(one)
+    registry.forget(one)
+    assert len(registry) == 0
+
+
+def test_a_forgotten_record_has_no_end():
+    """No answer settles a record that was forgotten."""
+    registry, one = Registry(), Record(None)
+    registry.adopt(one, "cgt-1", now=0.0)
+    registry.forget(one)
+    assert registry.apply(snapshot("cgt-1", Status.SUCCEEDED)) == ()
+    assert not one.settled
+
+
+def test_a_record_wakes_its_waiters_once():
+    """An id and an outcome are told to whoever watches at that moment, once."""
+    registry, one, told = Registry(), Record(None), []
+    one.watch(lambda: told.append("first"))
+    registry.adopt(one, "cgt-1", now=0.0)
+    one.watch(lambda: told.append("second"))
+    registry.settle(one, LOST)
+    registry.settle(one, LOST)
+    assert told == ["first", "second"]
+
+
+def test_everybody_who_watches_is_told():
+    """Several waiters of one record are called in the order in which they came."""
+    one, told = Record(None), []
+    for name in "abc":
+        one.watch(lambda name=name: told.append(name))
+    one.wake()
+    assert told == ["a", "b", "c"]
+
+
+def test_who_stops_watching_is_not_told():
+    """A callback that was taken back is not called; taking it back twice does no harm."""
+    one, told = Record(None), []
+
+    def callback() -> None:
+        told.append(1)
+
+    one.unwatch(callback)
+    one.watch(callback)
+    one.unwatch(callback)
+    one.unwatch(callback)
+    one.wake()
+    assert told == []
+
+
+def test_a_second_outcome_is_not_taken():
+    """What a record ended with first stays."""
+    one = Record(None)
+    assert one.settle(LOST)
+    assert not one.settle(UNKNOWN_ID)
+    assert one.result is LOST
+
+
+def test_a_pending_record_has_no_outcome():
+    """Asking a record how it ended before it has is an error."""
+    with pytest.raises(ValueError, match="no outcome yet"):
+        _ = Record(None).outcome
+
+
+def test_an_outcome_holds_a_video_or_an_error():
+    """The outcome bears index, id, and either the video or the error."""
+    registry, good, bad = Registry(), Record(None, index=3), Record(None, index=4)
+    registry.adopt(good, "cgt-1", now=0.0)
+    registry.adopt(bad, "cgt-2", now=0.0)
+    registry.apply(snapshot("cgt-1", Status.SUCCEEDED))
+    registry.settle(bad, LOST)
+    assert (good.outcome.index, good.outcome.task_id, good.outcome.error) == (3, "cgt-1", None)
+    assert good.outcome.url == "https://storage.test/cgt-1"
+    assert (bad.outcome.index, bad.outcome.video, bad.outcome.error) == (4, None, LOST)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (Status.FAILED, None, TaskFailedError),
+        (Status.FAILED, "InternalServiceError", TaskFailedError),
+        (Status.FAILED, "OutputVideoSensitiveContentDetected", TaskRejectedError),
+        (Status.CANCELLED, None, TaskCancelledError),
+        (Status.EXPIRED, None, TaskExpiredError),
+    ],
+)
+def test_an_end_without_a_video_has_its_error(status, code, kind):
+    """Status and code tell the kind of error, which quotes the provider."""
+    detail = None if code is None else ErrorDetail(code, "sorry")
+    error = verdict(snapshot("cgt-1", status, error=detail))
+    assert type(error) is kind
+    assert (error.task_id, error.code) == ("cgt-1", code)
+    assert error.reason == ("" if code is None else "sorry")
+
+
+def test_a_success_without_a_url_is_a_failure_in_the_end():
+    """If a success without a video has to be believed, the task has failed."""
+    error = verdict(snapshot("cgt-1", Status.SUCCEEDED, url=False))
+    assert isinstance(error, TaskFailedError)
+    assert not isinstance(error, NotFoundError)
+    assert isinstance(verdict(snapshot("cgt-1", Status.SUCCEEDED)), Video)

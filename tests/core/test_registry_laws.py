@@ -1,0 +1,211 @@
+"""Every task that has no outcome yet, by id, whatever is said of it in whatever order."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from callsheet._core.groups import Group
+from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Record, Registry
+from callsheet._models.outcome import Video
+from callsheet._models.snapshot import Status
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import (
+    CallsheetError,
+    NotSubmittedError,
+    ProtocolError,
+)
+from core.making import LOST, UNKNOWN_ID, snapshot
+
+
+BUCKET = 60.0
+IDS = st.sampled_from([f"cgt-{i}" for i in range(6)])
+EXPIRIES = st.none() | st.integers(3600, 259_200)
+STATUSES = st.sampled_from(Status)
+
+
+@attrs.define(eq=False)
+class Ear(Group):
+    """A group that remembers who ended, and that nobody moves after the end."""
+
+    ended: list[Record] = attrs.field(factory=list)
+
+    def moved(self, record: Record, before: Status | None) -> None:
+        """Nobody moves after the end."""
+        assert record not in self.ended
+        super().moved(record, before)
+
+    def settled(self, record: Record, before: Status | None) -> None:
+        """Nobody ends twice."""
+        assert record not in self.ended
+        self.ended.append(record)
+        super().settled(record, before)
+
+
+class Answers(RuleBasedStateMachine):
+    """Creates, attaches, answers of every kind and age, deadlines: in any order, any number."""
+
+    records = Bundle("records")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = Registry()
+        self.group = Ear()
+        self.now = 0.0
+        self.all: list[Record] = []
+        self.pending: dict[str, list[Record]] = {}
+        self.forgotten: list[Record] = []
+        self.results: dict[Record, tuple[object, Status | None]] = {}
+
+    def _new(self, expiry: int | None) -> Record:
+        spec = None if expiry is None else TaskSpec("boat", execution_expires_after=expiry)
+        made = Record(spec, index=len(self.all), group=self.group)
+        self.all.append(made)
+        self.group.total += 1
+        return made
+
+    def _settled(self, settled: tuple[Record, ...], task_id: str) -> None:
+        assert len(set(settled)) == len(settled)
+        assert set(settled) == set(self.pending.pop(task_id, ()))
+        self.results |= {each: (each.result, each.status) for each in settled}
+
+    @rule(target=records, task_id=IDS, expiry=EXPIRIES)
+    def create(self, task_id: str, expiry: int | None) -> Record:
+        """The provider gives an id."""
+        made = self._new(expiry)
+        if task_id in self.pending:
+            with pytest.raises(ProtocolError):
+                self.registry.add(made, task_id, now=self.now)
+            assert made.task_id is None
+            error = ProtocolError("two tasks, one id")
+            assert made.settle(error)
+            self.results[made] = (error, None)
+        else:
+            self.registry.add(made, task_id, now=self.now)
+            assert made.deadline == self.now + (expiry or DEFAULT_EXPIRY) + GRACE
+            self.pending[task_id] = [made]
+        return made
+
+    @rule(target=records, task_id=IDS)
+    def attach(self, task_id: str) -> Record:
+        """The caller brings an id."""
+        made = self._new(None)
+        new = self.registry.adopt(made, task_id, now=self.now)
+        assert new is (task_id not in self.pending)
+        self.pending.setdefault(task_id, []).append(made)
+        assert made.deadline == self.pending[task_id][0].deadline
+        assert made.status is self.pending[task_id][0].status
+        return made
+
+    @rule()
+    def end_before_it_is_sent(self) -> None:
+        """A spec ends without a task."""
+        made = self._new(None)
+        error = NotSubmittedError("stopped")
+        assert made.settle(error)
+        self.results[made] = (error, None)
+
+    @rule(task_id=IDS, status=STATUSES, url=st.booleans(), at=st.none() | st.floats(0, 100))
+    def answer(self, task_id: str, status: Status, url: bool, at: float | None) -> None:  # noqa: FBT001
+        """A status answer comes in."""
+        known = {each: each.status for each in self.pending.get(task_id, ())}
+        said = snapshot(task_id, status, url=url, updated_at=at)
+        settled = self.registry.apply(said)
+        if status.terminal and (url or status is not Status.SUCCEEDED):
+            self._settled(settled, task_id)
+            assert all(each.status is status for each in settled)
+            assert all(each.snapshot is said for each in settled)
+        else:
+            assert not settled
+            if status.terminal:
+                assert all(each.status is before for each, before in known.items())
+
+    @rule(each=records, error=st.sampled_from([LOST, UNKNOWN_ID]))
+    def give_up(self, each: Record, error: CallsheetError) -> None:
+        """A record, or one that shares its task, is ended from here."""
+        if each in self.pending.get(each.task_id, ()):
+            self._settled(self.registry.settle(each, error), each.task_id)
+        elif each.settled:
+            assert self.registry.settle(each, error) == ()
+
+    @rule(each=records)
+    def forget(self, each: Record) -> None:
+        """A record is dropped."""
+        if self.pending.get(each.task_id) == [each]:
+            self.registry.forget(each)
+            self.forgotten += self.pending.pop(each.task_id)
+
+    @rule(seconds=st.floats(0, 100_000))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+
+    @rule()
+    def wait_for_the_next_deadline(self) -> None:
+        """Time passes until somebody is overdue."""
+        deadline = self.registry.next_deadline()
+        if deadline is not None:
+            assert deadline > min(each.deadline for each in self.registry)
+            self.now = max(self.now, deadline)
+            assert self.registry.overdue(now=self.now)
+
+    @rule()
+    def end_the_overdue(self) -> None:
+        """The late are ended, and only they."""
+        late = self.registry.overdue(now=self.now)
+        for each, error in late:
+            assert each.deadline <= self.now
+            assert error.task_id == each.task_id
+            self._settled(self.registry.settle(each, error), each.task_id)
+        assert not self.registry.overdue(now=self.now)
+        assert all(each.deadline > self.now - BUCKET for each in self.registry)
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """Every record is pending, settled or forgotten."""
+        first = [group[0] for group in self.pending.values()]
+        assert list(self.registry) == first
+        assert len(self.registry) == len(first)
+        assert all(self.registry.get(each.task_id) is each for each in first)
+        alive = [each for group in self.pending.values() for each in group]
+        assert not any(each.settled for each in (*alive, *self.forgotten))
+        assert len(alive) + len(self.results) + len(self.forgotten) == len(self.all)
+
+    @invariant()
+    def an_end_never_changes(self) -> None:
+        """Results and terminal statuses stay."""
+        for each, (result, status) in self.results.items():
+            assert each.result is result
+            assert each.status is status
+
+    @invariant()
+    def twins_agree(self) -> None:
+        """Records of one task know the same."""
+        for group in self.pending.values():
+            assert len({each.status for each in group}) == 1
+            assert len({id(each.snapshot) for each in group}) == 1
+
+    @invariant()
+    def the_group_counts_right(self) -> None:
+        """The counts add up."""
+        progress = self.group.progress
+        alive = [each.status for each in self.all if not each.settled]
+        assert progress.total == len(self.all)
+        assert progress.submitted == sum(each.task_id is not None for each in self.all)
+        assert progress.queued == alive.count(Status.QUEUED)
+        assert progress.running == len(alive) - progress.queued
+        assert progress.done == len(self.results) == len(self.group.finished)
+        assert progress.succeeded == sum(isinstance(each.result, Video) for each in self.all)
+        assert self.group.unfinished == len(alive)
+        assert self.group.unsubmitted == 0
+
+    @invariant()
+    def the_next_deadline_is_known(self) -> None:
+        """There is a deadline while anything is pending."""
+        deadline = self.registry.next_deadline()
+        assert (deadline is None) is (not self.pending)
+
+
+TestAnswers = Answers.TestCase
