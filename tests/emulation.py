@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import anyio
 import attrs
@@ -16,12 +18,17 @@ from callsheet.emulator import Emulator, Settings
 Fault = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
 """Answers in the emulator's place, raises, or returns ``None`` to let the request through."""
 
+Change = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
+"""Answers in the place of an answer of the emulator, or returns ``None`` to leave it alone."""
+
 ARK: Provider = attrs.evolve(
     PROVIDERS["emulator"], base_url="http://emulator.test/api/v3", speed=1.0
 )
 COMET: Provider = attrs.evolve(
     PROVIDERS["cometapi"], base_url="http://emulator.test/volc/v3", key_variable=None
 )
+
+FOREVER = 10_000_000.0
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -32,13 +39,25 @@ class Wire(httpx.AsyncBaseTransport):
         self.latency = latency
         self.seen: list[httpx.Request] = []
         self.times: list[float] = []
+        self.most_in_flight = 0
+        self._in_flight = 0
         self.fault: Fault | None = None
+        self.change: Change = lambda _request, _response: None
         self.lose: Callable[[httpx.Request], Exception | None] = lambda _: None
         self._asgi = httpx.ASGITransport(app=self.emulator.app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
         self.seen.append(request)
         self.times.append(anyio.current_time())
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            return await self._answer(request)
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(self.latency / 2)
         if self.fault is not None:
             answer = await self.fault(request)
@@ -49,12 +68,88 @@ class Wire(httpx.AsyncBaseTransport):
         lost = self.lose(request)
         if lost is not None:
             raise lost
-        return response
+        return self.change(request, response) or response
 
     def sent(self, method: str) -> list[httpx.Request]:
+        """All requests of a verb, in order."""
         return [request for request in self.seen if request.method == method]
 
+    def sent_at(self, method: str) -> list[float]:
+        """When the requests of a verb left."""
+        pairs = zip(self.times, self.seen, strict=True)
+        return [at for at, request in pairs if request.method == method]
 
-def client(wire: Wire, *, provider: Provider = ARK, **options: object) -> Client:
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts of all creates that left, as often as they left."""
+        return [prompt_of(request) for request in self.sent("POST")]
+
+
+def client(
+    wire: httpx.AsyncBaseTransport, *, provider: Provider = ARK, **options: object
+) -> Client:
     """A client whose provider is the emulator behind *wire*."""
     return Client(provider=provider, transport=wire, **options)
+
+
+def prompt_of(request: httpx.Request) -> str:
+    """The prompt that a create sends."""
+    return json.loads(request.content)["content"][0]["text"]
+
+
+def asked(request: httpx.Request) -> list[str]:
+    """The ids that a list asks about."""
+    return request.url.params.get_list("filter.task_ids")
+
+
+def is_list(request: httpx.Request) -> bool:
+    """Whether a request asks about many tasks."""
+    return request.method == "GET" and request.url.path.endswith("/tasks")
+
+
+def refusal(
+    status: int, code: str, message: str = "no", headers: dict[str, str] | None = None
+) -> httpx.Response:
+    """A refusal as Ark writes it."""
+    body = {"error": {"code": code, "message": message, "param": "", "type": "BadRequest"}}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def body_of(response: httpx.Response) -> Any:
+    """The JSON of an answer of the emulator, which comes as a stream in one piece.
+
+    What is no JSON, such as the page of a missing route, is an empty object.
+    """
+    text = b"".join(response.stream._body)
+    return json.loads(text) if text.startswith(b"{") else {}
+
+
+def first(count: int, answer: Callable[[], httpx.Response], *, method: str = "POST") -> Fault:
+    """A fault of the first *count* requests of a verb."""
+    left = count
+
+    async def fault(request: httpx.Request) -> httpx.Response | None:
+        nonlocal left
+        if request.method != method or left == 0:
+            return None
+        left -= 1
+        return answer()
+
+    return fault
+
+
+class Script(httpx.AsyncBaseTransport):
+    """Answers with what it was given, in order; the last answer stays."""
+
+    def __init__(self, *answers: httpx.Response | Exception | Callable[[], httpx.Response]) -> None:
+        self.answers: Iterable[Any] = list(answers)
+        self.seen: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.seen.append(request)
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        await anyio.sleep(0.01)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer

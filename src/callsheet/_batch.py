@@ -103,7 +103,8 @@ class Batch(Sequence[TaskHandle]):
 
         async def stop(record: Record) -> None:
             nonlocal stopped
-            stopped += await self._engine.cancel(record)
+            in_time = await self._engine.cancel(record)
+            stopped += in_time  # added up after the wait: others count meanwhile
 
         failure: Exception | None = None
         try:

@@ -25,7 +25,7 @@ from callsheet.errors import ClosedError, ConfigurationError, TaskTimeoutError
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
     from callsheet._io.tasks import Tasks
     from callsheet._models.outcome import Video
@@ -76,7 +76,10 @@ class Client(anyio.AsyncContextManagerMixin):
     ) -> None:
         known = _provider(provider)
         address = base_url or os.environ.get("CALLSHEET_BASE_URL")
-        self.provider = known if address is None else attrs.evolve(known, base_url=address)
+        if address is not None:  # an emulator at an address of its own runs as it was told to
+            speed = 1.0 if provider == "emulator" else known.speed
+            known = attrs.evolve(known, base_url=address, speed=speed)
+        self.provider = known
         self._embedded = provider == "emulator" and address is None and transport is None
         self._key = _key(api_key, self.provider)
         self._limits, self._polling, self._retry = limits, polling, retry
@@ -93,7 +96,7 @@ class Client(anyio.AsyncContextManagerMixin):
         return f"<Client of {self.provider.name} at {self.provider.base_url}, {state}>"
 
     @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
         """Run the submitter and the poller for as long as the block lasts.
 
         The block's own exception leaves bare, not in an ``ExceptionGroup``.
@@ -101,7 +104,7 @@ class Client(anyio.AsyncContextManagerMixin):
         if self._entered:
             raise ClosedError("a client can be entered once; make another one")
         self._entered = True
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with AsyncExitStack() as stack:
             if self._embedded:
                 from callsheet import emulator  # noqa: PLC0415 - an extra, needed only here
@@ -126,7 +129,9 @@ class Client(anyio.AsyncContextManagerMixin):
                 engine.start(background)
                 try:
                     yield self
-                except Exception as error:  # noqa: BLE001 - leaves bare, below
+                except (anyio.get_cancelled_exc_class(), GeneratorExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - leaves bare, below
                     failure = error
                 finally:
                     if self._cancel_on_exit:

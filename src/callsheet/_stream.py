@@ -92,6 +92,7 @@ class OutcomeStream:
         self._group = Group()
         self._window = window
         self._ready: deque[Record] = deque()
+        self._pulled: deque[Any] = deque()  # taken from the source, but its check was cancelled
         self._delivered = 0
         self._failure: Exception | None = None
         self._exhausted = False
@@ -132,6 +133,9 @@ class OutcomeStream:
 
     async def _refill(self) -> None:
         while not self._exhausted and self._group.total - self._delivered < self._window:
+            if self._pulled:
+                await self._submit(self._pulled.popleft())
+                continue
             if self._group.doom is not None:
                 self._end(self._group.doom)
                 return
@@ -148,18 +152,23 @@ class OutcomeStream:
             await self._submit(spec)
 
     async def _submit(self, spec: Any) -> None:
-        record = self._engine.record(spec, index=self._group.total, group=self._group)
+        refusal: SpecError | None = None
         try:
             await check([spec], provider=self._engine.provider)
         except TypeError as error:
             self._end(error)
             return
         except SpecError as error:
-            self._group.total += 1
-            self._engine.end(record, error)
-            return
+            refusal = error
+        except BaseException:
+            self._pulled.append(spec)
+            raise
+        record = self._engine.record(spec, index=self._group.total, group=self._group)
         self._group.total += 1
-        self._engine.submit([record])
+        if refusal is None:
+            self._engine.submit([record])
+        else:
+            self._engine.end(record, refusal)
 
     def _end(self, failure: Exception | None) -> None:
         self._exhausted, self._failure = True, failure

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from callsheet.events import Event
 
 
+HICCUP = 3.0
+"""Seconds that the provider may be away before it is worth a word."""
+
+
 @attrs.define(kw_only=True)
 class Crew:
     """One run, from the first submission to the last row.
@@ -54,7 +58,8 @@ class Crew:
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
     _downloaded: int = attrs.field(default=0, init=False)
     _not_downloaded: int = attrs.field(default=0, init=False)
-    _away: bool = attrs.field(default=False, init=False)
+    _away: tuple[float, CallsheetError] | None = attrs.field(default=None, init=False)
+    _told: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
 
     async def run(self, client: Client, downloader: Downloader, *, parallel: int) -> None:
@@ -104,16 +109,24 @@ class Crew:
             self._put(job, row)
 
     def observe(self, event: Event) -> None:
-        """Say when the provider cannot be reached, and when it can again."""
+        """Keep in mind since when the provider does not serve; say when it is back."""
         match event:
-            case GateShut(error=error) if not self._away:
-                self._away = True
-                self.display.note(f"the provider is not to be reached, waiting: {error}")
-            case GateOpened() if self._away:
-                self._away = False
-                self.display.note("the provider is back")
+            case GateShut(error=error):
+                self._away = (anyio.current_time(), error)
+            case GateOpened():
+                if self._told:
+                    self.display.note("the provider is back")
+                self._away, self._told = None, False
             case _:
                 pass
+
+    def _tell_outage(self) -> None:
+        """Say that the provider does not serve, once that is more than a hiccup."""
+        if self._away is not None and not self._told:
+            since, error = self._away
+            if anyio.current_time() - since >= HICCUP:
+                self._told = True
+                self.display.note(f"the provider does not serve, waiting: {error}")
 
     def counts(self) -> Counts:
         """Where everything stands."""
@@ -141,6 +154,7 @@ class Crew:
 
     async def _show(self) -> None:
         while True:
+            self._tell_outage()
             self.display.show(self.counts())
             await anyio.sleep(self.display.interval)
 

@@ -27,7 +27,7 @@ def report(
     numbers = Counter(row.status for _, row in rows)
     if order.events:
         counts = {ending.value: numbers[ending] for ending in Ending}
-        event = {"event": "end", "total": len(jobs), "interrupted": interrupted, **counts}
+        event = {"event": "end", "total": len(jobs), "stopped": interrupted, **counts}
         put_line(json.dumps(event))
     else:
         out = sys.stderr if order.quiet else sys.stdout
@@ -70,11 +70,11 @@ def _lines(
     lines.append(f"{words}: videos and results.jsonl are in {order.folder}")
     if interrupted:
         if numbers[Ending.INTERRUPTED]:
-            count = f"{numbers[Ending.INTERRUPTED]} tasks"
+            count = f"tasks under way: {numbers[Ending.INTERRUPTED]}"
             lines.append(
-                f"{count} ended with the emulator"
+                f"{count}, ended with the emulator"
                 if order.embedded
-                else f"{count} go on at the provider; their ids are kept"
+                else f"{count}; they go on at the provider, and their ids are kept"
             )
         lines.append("to go on, run the same command again")
     elif len(rows) > numbers[Ending.SUCCEEDED]:

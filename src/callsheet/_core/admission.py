@@ -42,12 +42,16 @@ class Admission:
         self.budget.take(now=now)
         self._in_flight += 1
 
-    def accepted(self, *, now: float) -> bool:
-        """A create brought an id; tell whether this opened the gate."""
+    def accepted(self, *, now: float, polled: bool = True) -> bool:
+        """A create brought an id; tell whether this opened the gate.
+
+        One that left before the last refusal does not end the pause that the refusal asked for.
+        With *polled* false nobody polls, and the create speaks for the whole service.
+        """
         self._in_flight -= 1
-        self._refused = self._for_room = False
-        self._resumes_at = float("-inf")
-        return self.gate.passed(now=now, poll=False)
+        if now >= self._resumes_at:
+            self._refused = self._for_room = False
+        return self.gate.passed(now=now, poll=not polled)
 
     def refused(self, *, for_room: bool) -> None:
         """A create was refused for load or, with *for_room*, because the queue is full."""

@@ -1,8 +1,7 @@
-"""Tasks that share a queue, and when each of them is worth a look."""
+"""Tasks that share a queue: who runs, who waits, and whose turn is next."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,31 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-SWEEP = 300.0
-"""Seconds after which a task is asked about although its turn should not have come."""
-
-LONGEST_GAP = 60.0
-
-
-@attrs.frozen(kw_only=True)
-class RenderLaw:
-    """How long a task runs: log-normal with this median (seconds) and sigma."""
-
-    median: float
-    sigma: float
-
-    def gap(self, age: float, *, delay: float) -> float:
-        """Seconds until the next look at a task that has run for *age* seconds.
-
-        Nothing is asked before the shortest likely render; then at even gaps, since an end falls
-        on average into the middle of a gap; long after the median the gaps grow, because waiting
-        has become a matter of patience.
-        """
-        first = self.median * math.exp(-1.6 * self.sigma)
-        if age < first - delay:
-            return first - age
-        late = age - 3.0 * self.median
-        return max(1.5 * delay, min(0.1 * late, LONGEST_GAP) if late > 0 else 0.0)
+SHORTEST_SWEEP = 0.5
 
 
 @attrs.define(eq=False)
@@ -49,60 +24,115 @@ class Lane:
     The scout is the one waiting task that is asked about: mostly the head of the line. While scouts
     are found running, the next one is taken twice as far back, so that the end of the running
     tasks is found in a logarithmic number of looks; everybody before a running task is presumed
-    to run, too, until an answer says otherwise.
+    to run, too. Once the front is known, a place that becomes free is presumed to go to the head of
+    the line. Answers correct every presumption.
+
+    Attributes:
+        patience: Seconds until a scout that was found waiting is asked again.
+        sweep_gap: Seconds between two looks at somebody in the middle of the line.
+        sweep_at: When the next of them is due.
+        front_known: Whether the head of the line was seen waiting.
+        running: Those seen or presumed to run.
     """
 
-    line: deque[Record] = attrs.field(factory=deque)
-    stride: int = 1
+    patience: float
+    sweep_gap: float
+    front_known: bool = False
+    sweep_at: float = float("inf")
+    running: dict[Record, None] = attrs.field(factory=dict, init=False)
+    _line: deque[Record] = attrs.field(factory=deque, init=False)
+    _stride: int = attrs.field(default=1, init=False)
+    _cursor: int = attrs.field(default=-1, init=False)
     _strays: set[Record] = attrs.field(factory=set, init=False)
     """Those found running out of turn, who stand in the line until it has passed them."""
 
+    def join(self, record: Record) -> None:
+        """Stand at the end of the line."""
+        self._line.append(record)
+
     def scout(self) -> Record | None:
         """The task to be asked about next among those that wait."""
-        while self.line and _out_of_line(self.line[0]):
-            self._strays.discard(self.line.popleft())
-        if not self.line:
-            self.stride = 1
+        while self._line and _out_of_line(self._line[0]):
+            self._strays.discard(self._line.popleft())
+        if not self._line:
+            self._stride, self.front_known = 1, False
             return None
-        place = min(self.stride, len(self.line)) - 1
-        while _out_of_line(self.line[place]):
+        place = min(self._stride, len(self._line)) - 1
+        while _out_of_line(self._line[place]):
             place -= 1
-        return self.line[place]
+        return self._line[place]
 
-    def found_running(self, record: Record, *, started: float) -> list[Record]:
-        """Take *record* out of the line with all before it; return those presumed to run."""
+    def is_first(self, record: Record) -> bool:
+        """Whether *record* stands at the front of the line, be it settled or not."""
+        return bool(self._line) and self._line[0] is record
+
+    def presume_next(self, started: float) -> Record | None:
+        """Let the head of the line take a place that became free, if the front is known."""
+        head = self.scout() if self.front_known and self._stride == 1 else None
+        if head is not None:
+            self._line.popleft()
+            self._run(head, started)
+        return head
+
+    def found_running(self, record: Record, *, started: float, now: float) -> list[Record]:
+        """Take *record* out of the line, with all before it if its turn was next.
+
+        Returns those who are therefore presumed to run.
+        """
         presumed: list[Record] = []
-        if record in (self.scout(), self.line[0] if self.line else None):
-            while (first := self.line.popleft()) is not record:
+        if record in (self.scout(), self._line[0] if self._line else None):
+            while (first := self._line.popleft()) is not record:
                 self._strays.discard(first)
                 if not _out_of_line(first):
-                    first.started = started
+                    self._run(first, started)
                     presumed.append(first)
-            self.stride = min(self.stride * 2, max(len(self.line), 1))
+            self._stride = min(self._stride * 2, max(len(self._line), 1))
+            self.front_known = False
         else:
             self._strays.add(record)
-        record.started = started
+            self.found_out_of_turn(now=now)
+        self._run(record, started)
         return presumed
 
     def found_waiting(self, record: Record) -> bool:
         """Take the news that *record* waits; tell whether the line's front is now known."""
         if record.started is not None:
             record.started = None
+            self.running.pop(record, None)
             if record in self._strays:
                 self._strays.remove(record)
             else:
-                self.line.appendleft(record)
+                self._line.appendleft(record)
         scout = self.scout()
         if record is next(self.waiting(), None):
-            self.stride = 1
+            self._stride, self.front_known = 1, True
         elif record is scout:
-            self.stride = max(1, self.stride // 2)
+            self._stride = max(1, self._stride // 2)
             return False
-        return True
+        return self.front_known
+
+    def sweep(self, limit: int) -> list[Record]:
+        """Up to *limit* of those who wait, others at each call until it was everybody's turn."""
+        found: list[Record] = []
+        for _ in range(min(limit, len(self._line))):
+            self._cursor = (self._cursor + 1) % len(self._line)
+            record = self._line[self._cursor]
+            if not _out_of_line(record) and not record.asked:
+                found.append(record)
+        return found
+
+    def found_out_of_turn(self, *, now: float) -> None:
+        """Sweep faster: the queue is not served in the order that is presumed."""
+        self.sweep_gap = max(self.sweep_gap / 4.0, SHORTEST_SWEEP)
+        self.sweep_at = min(self.sweep_at, now + self.sweep_gap)
 
     def waiting(self) -> Iterator[Record]:
         """Those who wait, from the front."""
-        return (record for record in self.line if not _out_of_line(record))
+        return (record for record in self._line if not _out_of_line(record))
+
+    def _run(self, record: Record, started: float) -> None:
+        record.started = started
+        self.running[record] = None
 
 
 def _out_of_line(record: Record) -> bool:

@@ -13,13 +13,12 @@ from callsheet._core.gate import Gate
 from callsheet._core.registry import Record
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet.errors import (
-    APIError,
     AuthenticationError,
     BalanceError,
     CallsheetError,
+    ConnectFailedError,
     InvalidRequestError,
     NotFoundError,
-    ProtocolError,
 )
 
 
@@ -32,7 +31,15 @@ LOCKED_OUT = 60.0
 FRUITLESS_LISTS = 3
 """Lists in a row that held none of the ids asked for, after which the route is not used."""
 
-LIST_REFUSED = frozenset({400, 404, 405, 501})
+SILENT = 1.5
+"""Seconds without an answer, or four times what answers usually take if that is more, after which
+a service may be down although nothing has failed yet: it gets one poll a second."""
+
+LISTS_PAUSE = 300.0
+"""Seconds for which a list route that fails while gets pass is not used."""
+
+FAILED_LISTS = 3
+"""Lists in a row that must fail for that, each with a get that passes after it."""
 
 
 class Lists(enum.Enum):
@@ -64,7 +71,6 @@ class Planner:
         support: Whether lists are available; probed at run time if unproven.
         id_cost: Bytes that an id adds to a list's URL.
         url_room: Bytes that ids may take in one URL.
-        page: Most ids per list.
     """
 
     schedule: Schedule
@@ -74,33 +80,31 @@ class Planner:
     support: Lists
     id_cost: Callable[[str], int]
     url_room: int = 7_500
-    page: int = 100
     _singles: deque[Record] = attrs.field(factory=deque, init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque, init=False)
-    _in_flight: int = attrs.field(default=0, init=False)
+    _sent: dict[Order, float] = attrs.field(factory=dict, init=False)
+    _last_sent: float = attrs.field(default=float("-inf"), init=False)
+    _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)
     _fruitless: int = attrs.field(default=0, init=False)
+    _failed_lists: int = attrs.field(default=0, init=False)
+    _lists_again_at: float = attrs.field(default=float("-inf"), init=False)
     _locked_since: float | None = attrs.field(default=None, init=False)
-
-    @property
-    def _slack(self) -> float:
-        """Seconds that a list waits after its first record is due, for others to come along."""
-        return 0.25 * self.schedule.delay
 
     def next(self, *, now: float) -> Order | None:
         """The request to send now, if there is one. Every order must come back to this object."""
-        ready = self.gate.ready_at(now=now, in_flight=self._in_flight)
+        ready = self._ready_at(now)
         if ready is None or ready > now:
             return None
         order = self._next_get(now) or self._next_list_order(now)
         if order is not None:
-            self._in_flight += 1
+            self._sent[order] = self._last_sent = now
             self._listing += not order.single
         return order
 
     def wake_at(self, *, now: float) -> float | None:
         """When `next` is worth asking again, if nothing happens before; ``None``: no idea."""
-        ready = self.gate.ready_at(now=now, in_flight=self._in_flight)
+        ready = self._ready_at(now)
         if ready is None:
             return None
         times: list[float] = []
@@ -108,12 +112,12 @@ class Planner:
             times.append(self.gets.ready_at(now=now))
         if self._groups and not self._listing:
             times.append(self.lists.ready_at(now=now))
-        due = self.schedule.next_due()
-        if due is not None:
-            if self.support is Lists.NO:
+        if not self._may_list(now):
+            due = self.schedule.next_due()
+            if due is not None:
                 times.append(max(due, self.gets.ready_at(now=now)))
-            elif not self._listing:
-                times.append(max(due + self._slack, self.lists.ready_at(now=now)))
+        elif not self._listing and (due := self.schedule.list_at(now=now)) is not None:
+            times.append(max(due, self.lists.ready_at(now=now)))
         return max(ready, min(times)) if times else None
 
     def read(self, order: Order, *, now: float, found: int) -> bool:
@@ -122,11 +126,11 @@ class Planner:
         Records that a list left out are asked by get; the caller has already told the schedule
         about the others.
         """
-        self._returned(order)
+        self._latency += (now - self._returned(order) - self._latency) / 8
         self._locked_since = None
         if not order.single:
             self._learn(found)
-            left_out = [r for r in order.records if r.due == float("inf") and not r.settled]
+            left_out = [r for r in order.records if r.asked and not r.settled]
             if left_out:
                 held = set(self._singles)
                 self._singles.extend(r for r in left_out if r not in held)
@@ -134,30 +138,60 @@ class Planner:
 
     def ask_alone(self, record: Record) -> None:
         """Ask about *record* by get, as soon as the budget allows."""
-        record.due = float("inf")
+        record.asked, record.due = True, float("inf")
         self._singles.append(record)
 
     def failed(self, order: Order, error: CallsheetError, *, now: float) -> FailedPoll:
-        """Note that an order brought no status, and say what follows."""
+        """Note that an order brought no status, and say what follows.
+
+        What a list says of itself or of the account is believed only once a get has said the same.
+        """
         self._returned(order)
-        if not order.single and self._refused_list(order, error):
-            self.gate.passed(now=now, poll=True)
-            return FailedPoll()
+        if not order.single and self._split(order, error):
+            return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
         if order.single and _about_the_task(error):
-            self.gate.passed(now=now, poll=True)
+            opened = self.gate.passed(now=now, poll=True)
             self._locked_since = None
             (record,) = order.records
             record.refusals += 1
             if record.refusals >= REFUSALS:
-                return FailedPoll(last_word=True)
+                return FailedPoll(last_word=True, opened_gate=opened)
             self.schedule.missed(record, now=now, own_fault=True)
-            return FailedPoll()
+            return FailedPoll(opened_gate=opened)
         was_shut = self.gate.shut
         shut = self.gate.failed(now=now, poll=True, retry_after=getattr(error, "retry_after", None))
         for record in order.records:
-            if record.due == float("inf"):
+            if record.asked:
                 self.schedule.missed(record, now=now, own_fault=not was_shut)
-        return FailedPoll(shut_gate=shut, locked_out=self._locked_out(error, now))
+        if order.single:
+            self._failed_lists = 0
+            return FailedPoll(shut_gate=shut, locked_out=self._locked_out(error, now))
+        self._doubt_lists(order, error, now)
+        return FailedPoll(shut_gate=shut)
+
+    def _may_list(self, now: float) -> bool:
+        return self.support is not Lists.NO and now >= self._lists_again_at
+
+    def _doubt_lists(self, order: Order, error: CallsheetError, now: float) -> None:
+        """Have a get find out whether the service is down or only its list route."""
+        if self.support is Lists.UNPROVEN and not isinstance(error, ConnectFailedError):
+            self._use_gets()
+            return
+        self._failed_lists += 1
+        if self._failed_lists >= FAILED_LISTS:
+            self._failed_lists, self._lists_again_at = 0, now + LISTS_PAUSE
+            self._ungroup()
+        witness = next((record for record in order.records if not record.settled), None)
+        if witness is not None:
+            self.ask_alone(witness)
+
+    def _use_gets(self) -> None:
+        self.support = Lists.NO
+        self._ungroup()
+
+    def _ungroup(self) -> None:
+        while self._groups:
+            self._singles.extend(self._groups.popleft())
 
     def _next_get(self, now: float) -> Order | None:
         while self._singles and self._singles[0].settled:
@@ -166,15 +200,15 @@ class Planner:
             return None
         if self._singles:
             record = self._singles.popleft()
-        elif self.support is Lists.NO and (due := self.schedule.due(now=now, limit=1)):
-            record = due[0]
+        elif not self._may_list(now) and (due := self.schedule.due(now=now)) is not None:
+            record = due
         else:
             return None
         self.gets.take(now=now)
         return Order((record,), single=True)
 
     def _next_list_order(self, now: float) -> Order | None:
-        if self.support is Lists.NO or self._listing or self.lists.ready_at(now=now) > now:
+        if not self._may_list(now) or self._listing or self.lists.ready_at(now=now) > now:
             return None
         records = self._next_group(now)
         if not records:
@@ -188,10 +222,10 @@ class Planner:
         group: list[Record] = []
         room = self.url_room
         while not group:
-            first = self.schedule.next_due()
-            if first is None or first + self._slack > now:
+            chosen = self.schedule.group(now=now)
+            if not chosen:
                 return ()
-            for record in self.schedule.due(now=now, limit=self.page):
+            for record in chosen:
                 cost = self.id_cost(record.task_id or "")
                 if cost <= room:
                     group.append(record)
@@ -201,30 +235,23 @@ class Planner:
                 else:
                     self._singles.append(record)
         tier = tier_of(group[0])
-        for record in self.schedule.company(limit=self.page - len(group), tier=tier):
+        for record in self.schedule.company(limit=self.schedule.page - len(group), tier=tier):
             cost = self.id_cost(record.task_id or "")
             if cost <= room:
                 group.append(record)
                 room -= cost
         return tuple(group)
 
-    def _refused_list(self, order: Order, error: CallsheetError) -> bool:
-        """Whether the provider refused this list as such; its records are asked otherwise then."""
-        unreadable = isinstance(error, ProtocolError) and self.support is Lists.UNPROVEN
-        if not unreadable and not (
-            isinstance(error, APIError) and error.status_code in LIST_REFUSED
-        ):
+    def _split(self, order: Order, error: CallsheetError) -> bool:
+        """Whether a list was refused for what it asked; its halves are asked one by one then."""
+        if not isinstance(error, InvalidRequestError) or error.code is None:
             return False
-        if self.support is Lists.UNPROVEN or not isinstance(error, InvalidRequestError):
-            self.support = Lists.NO
+        if self.support is Lists.UNPROVEN:
+            self._use_gets()
         pending = tuple(r for r in order.records if not r.settled)
         for record in pending:
-            record.due = float("inf")
-        if self.support is Lists.NO:
-            self._singles.extend(pending)
-            while self._groups:
-                self._singles.extend(self._groups.popleft())
-        elif len(pending) == 1:
+            record.asked, record.due = True, float("inf")
+        if self.support is Lists.NO or len(pending) == 1:
             self._singles.extend(pending)
         else:
             half = len(pending) // 2
@@ -232,12 +259,13 @@ class Planner:
         return True
 
     def _learn(self, found: int) -> None:
+        self._failed_lists = 0
         self._fruitless = 0 if found else self._fruitless + 1
         if self.support is Lists.UNPROVEN:
             if found:
                 self.support = Lists.YES
             elif self._fruitless >= FRUITLESS_LISTS:
-                self.support = Lists.NO
+                self._use_gets()
 
     def _locked_out(self, error: CallsheetError, now: float) -> bool:
         if not isinstance(error, (AuthenticationError, BalanceError)):
@@ -247,9 +275,18 @@ class Planner:
             self._locked_since = now
         return now - self._locked_since >= LOCKED_OUT
 
-    def _returned(self, order: Order) -> None:
-        self._in_flight -= 1
+    def _ready_at(self, now: float) -> float | None:
+        """When the gate lets one more poll through; a service that falls silent gets few."""
+        ready = self.gate.ready_at(now=now, in_flight=len(self._sent))
+        oldest = next(iter(self._sent.values()), now)
+        if ready is not None and now - oldest > max(SILENT, 4.0 * self._latency):
+            return max(ready, self._last_sent + 1.0)
+        return ready
+
+    def _returned(self, order: Order) -> float:
+        """Take an order back; when it was sent."""
         self._listing -= not order.single
+        return self._sent.pop(order)
 
 
 @attrs.frozen(kw_only=True)
@@ -258,11 +295,13 @@ class FailedPoll:
 
     Attributes:
         last_word: The refusal is the provider's last word on this one task.
+        opened_gate: The refusal shows that the service is back.
         shut_gate: The gate was open until now.
         locked_out: The account is refused for so long that waiting is pointless.
     """
 
     last_word: bool = False
+    opened_gate: bool = False
     shut_gate: bool = False
     locked_out: bool = False
 

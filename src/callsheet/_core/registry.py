@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -12,7 +13,7 @@ from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import (
     CallsheetError,
-    ProtocolError,
+    SubmissionUncertainError,
     TaskCancelledError,
     TaskError,
     TaskExpiredError,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPIRY = 172_800.0
 """Seconds after which the provider expires a task that does not say otherwise (Ark reference)."""
+
+LONGEST_EXPIRY = 31_536_000.0
+"""Seconds; a spec that was never checked may hold anything."""
 
 GRACE = 600.0
 """Seconds beyond its expiry that the provider is given to say so."""
@@ -60,7 +64,9 @@ class Record(Watched):
         result: The video or the error, once there is one; it never changes again.
         deadline: When waiting ends, on the client's clock.
         due: When it is to be asked about next; the schedule's.
+        asked: Whether a poll about it is under way or in line; the schedule's.
         started: When it was first known or presumed to run; the schedule's.
+        alive_at: When it was last known not to have ended; the schedule's.
         misses: Polls in a row that said nothing about it; the schedule's.
         refusals: Those among them that were refused for its id's sake; the planner's.
     """
@@ -75,7 +81,9 @@ class Record(Watched):
     result: Video | CallsheetError | None = None
     deadline: float = float("inf")
     due: float = float("inf")
+    asked: bool = False
     started: float | None = None
+    alive_at: float = 0.0
     misses: int = 0
     refusals: int = 0
     _twin: Record | None = attrs.field(default=None, init=False)
@@ -125,6 +133,7 @@ class Registry:
 
     _pending: dict[str, Record] = attrs.field(factory=dict, init=False)
     _deadlines: dict[int, set[Record]] = attrs.field(factory=dict, init=False)
+    _buckets: list[int] = attrs.field(factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -141,11 +150,10 @@ class Registry:
         """Note the id that the provider gave to a new task.
 
         Raises:
-            ProtocolError: A pending task has this id already: two creates, one answer.
+            SubmissionUncertainError: A pending task has this id already: two creates, one answer.
         """
         if task_id in self._pending:
-            reason = f"the provider gave the id {task_id} to two tasks"
-            raise ProtocolError(reason)
+            raise SubmissionUncertainError(f"the provider gave the id {task_id} to two tasks")
         self._enter(record, task_id, now=now)
 
     def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
@@ -165,11 +173,14 @@ class Registry:
         return False
 
     def _enter(self, record: Record, task_id: str, *, now: float) -> None:
-        expiry = None if record.spec is None else record.spec.execution_expires_after
         record.task_id = task_id
-        record.deadline = now + (expiry or DEFAULT_EXPIRY) + GRACE
+        record.deadline = now + _expiry_of(record) + GRACE
         self._pending[task_id] = record
-        self._deadlines.setdefault(int(record.deadline // _BUCKET), set()).add(record)
+        bucket = int(record.deadline // _BUCKET)
+        if bucket not in self._deadlines:
+            self._deadlines[bucket] = set()
+            heapq.heappush(self._buckets, bucket)
+        self._deadlines[bucket].add(record)
         record.move(Status.QUEUED)
         record.wake()
 
@@ -212,6 +223,8 @@ class Registry:
 
     def overdue(self, *, now: float) -> list[tuple[Record, TaskTimeoutError]]:
         """The records whose deadline has passed, each with the error to settle it with."""
+        if (first := self.next_deadline()) is None or first > now:
+            return []
         late: list[tuple[Record, TaskTimeoutError]] = []
         for bucket in [b for b in self._deadlines if (b + 1) * _BUCKET <= now]:
             for record in self._deadlines[bucket]:
@@ -221,7 +234,9 @@ class Registry:
 
     def next_deadline(self) -> float | None:
         """When `overdue` will have something to say, if nothing changes."""
-        return (min(self._deadlines) + 1) * _BUCKET if self._deadlines else None
+        while self._buckets and self._buckets[0] not in self._deadlines:
+            heapq.heappop(self._buckets)
+        return (self._buckets[0] + 1) * _BUCKET if self._buckets else None
 
     def _forget_deadline(self, record: Record) -> None:
         bucket = int(record.deadline // _BUCKET)
@@ -241,7 +256,8 @@ class Registry:
 
 def _expiry_of(record: Record) -> float:
     own = None if record.spec is None else record.spec.execution_expires_after
-    return own or DEFAULT_EXPIRY
+    usable = isinstance(own, (int, float)) and 0 < own < LONGEST_EXPIRY
+    return own if usable and own is not None else DEFAULT_EXPIRY
 
 
 def _older(snapshot: Snapshot, known: Snapshot | None) -> bool:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from operator import itemgetter
 
 import attrs
 
-from callsheet._core.lanes import SWEEP, Lane, RenderLaw
+from callsheet._core.experience import Experience
+from callsheet._core.lanes import Lane
 from callsheet._core.registry import Record
+from callsheet._core.tiers import Heap, Tier, fresh, top
 from callsheet._models.snapshot import Status
 
+
+SWEEP = 30.0
+"""Seconds between two looks at tasks whose turn should not have come, one task at a time."""
+
+FEWEST_SWEEPS = 300.0
+"""The same, once many looks have found the queue in order."""
+
+HEADS = 20
+"""Most tasks at the head of a line that keep company in a list, before others are swept."""
+
+SLOWER = 1.1
+"""Growth of the seconds between sweeps with each one that finds the queue in order."""
 
 MOST_MISSES_GAP = 60.0
 
@@ -21,53 +34,106 @@ MOST_MISSES_GAP = 60.0
 class Schedule:
     """The due times of all pending tasks. *now* is seconds on one monotonic clock.
 
-    A record that `due` hands out is out of the plan until `seen`, `missed` or `nudge` brings it
+    A record that is handed out is out of the plan until `seen`, `missed` or `nudge` brings it
     back; a record that has settled drops out by itself.
 
     Attributes:
         delay: Seconds between a task's end and its being noticed to aim for.
-        law: How long a record's task is expected to run.
+        prior: Median and sigma of the render time to expect of a record's task.
+        page: Most tasks that one list can show.
     """
 
     delay: float
-    law: Callable[[Record], RenderLaw]
-    _lanes: dict[tuple[str | None, str | None], Lane] = attrs.field(factory=dict, init=False)
-    _heaps: dict[str | None, list[tuple[float, int, Record]]] = attrs.field(
-        factory=dict, init=False
-    )
+    prior: Callable[[Record], tuple[float, float]]
+    page: int = 100
+    _tiers: dict[str | None, Tier] = attrs.field(factory=dict, init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+    _past: Experience = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start without any experience but the prior."""
+        self._past = Experience(delay=self.delay, prior=self.prior)
 
     def add(self, record: Record, *, now: float) -> None:
         """Plan for a task that was just created."""
         lane = self._lane(record)
-        lane.line.append(record)
-        alone = lane.scout() is record
-        self._date(record, now + (self.delay if alone else SWEEP))
+        record.alive_at = now
+        lane.join(record)
+        if lane.scout() is record:
+            self._date(record, now + self.delay)
+        elif lane.sweep_at == float("inf"):
+            lane.sweep_at = now + lane.sweep_gap
 
     def adopt(self, record: Record, *, now: float) -> None:
         """Plan for a task of unknown age: it is asked about at once."""
-        self._lane(record).line.append(record)
+        record.alive_at = now
+        self._lane(record).join(record)
         self._date(record, now)
 
-    def seen(self, record: Record, status: Status, *, now: float) -> None:
-        """Plan on after an answer that did not settle *record*."""
+    def seen(
+        self, record: Record, status: Status, *, now: float, updated_at: float | None = None
+    ) -> None:
+        """Plan on after an answer that did not settle *record*.
+
+        Args:
+            record: The record.
+            status: What the answer says.
+            now: When it came.
+            updated_at: The provider's time of the last change, unix seconds.
+        """
         record.misses = record.refusals = 0
-        lane = self._lane(record)
+        tier, lane = self._tier(record), self._lane(record)
+        tier.ends_at = None
         if status is Status.QUEUED:
             front_known = lane.found_waiting(record)
-            self._date(record, now + SWEEP)
-            self._send_scout(lane, now + (2 * self.delay if front_known else 0.0))
+            lane.patience = min(
+                2.0 * lane.patience, max(0.5 * self._past.law(record).mean, self.delay)
+            )
+            record.alive_at = now
+            record.asked, record.due = False, float("inf")
+            if lane.sweep_at == float("inf"):
+                lane.sweep_at = now + lane.sweep_gap
+            self._send_scout(lane, now + (lane.patience if front_known else 0.0))
             return
         if record.started is None:
-            for presumed in lane.found_running(record, started=now):
-                self._date(presumed, now + self._gap(presumed, now))
+            lane.patience = self.delay
+            started = self._past.local(updated_at, since=record.alive_at, now=now)
+            for presumed in lane.found_running(record, started=started, now=now):
+                presumed.alive_at = started
+                if not presumed.asked:
+                    self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
+        record.alive_at = now
         self._date(record, now + self._gap(record, now))
 
-    def settled(self, record: Record, *, now: float) -> None:
-        """A place became free in the record's lane: the next in line may have started."""
-        record.due = float("inf")
-        self._send_scout(self._lane(record), now)
+    def settled(self, record: Record, *, now: float, updated_at: float | None = None) -> None:
+        """Learn from an end, and give the place that became free to the next in line.
+
+        Args:
+            record: The record; it has its outcome.
+            now: When that was learned.
+            updated_at: The provider's time of the end, unix seconds.
+        """
+        record.asked, record.due = False, float("inf")
+        tier, lane = self._tier(record), self._lane(record)
+        tier.ends_at = None
+        lane.running.pop(record, None)
+        ended = self._past.local(updated_at, since=record.alive_at, now=now)
+        if record.started is None and not lane.is_first(record):
+            lane.found_out_of_turn(now=now)
+        elif record.started is not None and record.status is Status.SUCCEEDED:
+            self._past.ran(record, ended - record.started, lambda: self._ages(lane, now))
+        self._past.noticed(now - ended)
+        successor = lane.presume_next(ended)
+        if successor is None:
+            self._send_scout(lane, now)
+        else:
+            successor.alive_at = ended
+            if not successor.asked:
+                self._date(successor, max(now, ended + self._gap(successor, ended)))
+            scout = lane.scout()
+            if scout is not None and not scout.asked:
+                self._date(scout, now + lane.patience)
 
     def missed(self, record: Record, *, now: float, own_fault: bool) -> None:
         """Plan on after a poll that said nothing about *record*.
@@ -80,69 +146,130 @@ class Schedule:
             pause = min(2.0 ** min(record.misses, 10), MOST_MISSES_GAP)
         else:
             pause = 0.0
-        self._date(record, now + pause)
+        self._ask(record, now + pause)
 
     def nudge(self, record: Record, *, now: float) -> None:
         """Something happened to the task: ask at once."""
-        self._date(record, now)
+        self._ask(record, now)
 
     def next_due(self) -> float | None:
-        """When the next record is due."""
-        heads = [heap[0][0] for heap in self._heaps.values() if _fresh(heap)]
+        """When the next record is due by itself."""
+        heads = [heap[0][0] for heap in self._heaps() if fresh(heap)]
+        heads += [lane.sweep_at for lane in self._lanes() if lane.sweep_at < float("inf")]
         return min(heads, default=None)
 
-    def due(self, *, now: float, limit: int) -> list[Record]:
-        """Hand out up to *limit* due records of one tier, the most overdue first."""
-        heaps = [heap for heap in self._heaps.values() if _fresh(heap)]
-        found: list[Record] = []
+    def due(self, *, now: float) -> Record | None:
+        """Hand out the most overdue record, if one is due."""
+        heaps = [heap for heap in self._heaps() if fresh(heap) and heap[0][0] <= now]
         if heaps:
-            heap = min(heaps, key=itemgetter(0))
-            while len(found) < limit and _fresh(heap) and heap[0][0] <= now:
-                record = heapq.heappop(heap)[2]
-                record.due = float("inf")
-                found.append(record)
+            record = heapq.heappop(min(heaps, key=top))[2]
+            record.asked, record.due = True, float("inf")
+            return record
+        for lane in self._lanes():
+            if lane.sweep_at <= now:
+                found = lane.sweep(1)
+                lane.sweep_at = now + lane.sweep_gap if lane.scout() else float("inf")
+                lane.sweep_gap = min(lane.sweep_gap * SLOWER, FEWEST_SWEEPS)
+                if found:
+                    found[0].asked, found[0].due = True, float("inf")
+                    return found[0]
+        return None
+
+    def _heaps(self) -> Iterator[Heap]:
+        return (heap for tier in self._tiers.values() for heap in (tier.others, tier.running))
+
+    def _lanes(self) -> Iterator[Lane]:
+        return (lane for tier in self._tiers.values() for lane in tier.lanes.values())
+
+    def list_at(self, *, now: float) -> float | None:
+        """When a list is worth sending."""
+        times = [self._list_at(tier, now) for tier in self._tiers.values()]
+        return min((when for when in times if when is not None), default=None)
+
+    def group(self, *, now: float) -> list[Record]:
+        """Hand out the records of one tier that a list is to ask about, up to a page."""
+        ready = [
+            (when, number, tier)
+            for number, tier in enumerate(self._tiers.values())
+            if (when := self._list_at(tier, now)) is not None and when <= now
+        ]
+        if not ready:
+            return []
+        tier = min(ready)[2]
+        few = tier.runners() <= self.page
+        found: list[Record] = []
+        for heap in (tier.others,) if few else (tier.others, tier.running):
+            while len(found) < self.page and fresh(heap) and heap[0][0] <= now:
+                found.append(heapq.heappop(heap)[2])
+                found[-1].asked, found[-1].due = True, float("inf")
+        if few:
+            for lane in tier.lanes.values():
+                room = self.page - len(found)
+                found += itertools.islice((r for r in lane.running if not r.asked), room)
+        for record in found:
+            record.asked, record.due = True, float("inf")
+        tier.ends_at = None
         return found
 
     def company(self, *, limit: int, tier: str | None) -> list[Record]:
-        """Up to *limit* records worth asking about since there is room in a call: heads of lines.
+        """Up to *limit* waiting records for the room left in a list: heads of lines, then others.
 
         They stay in the plan, and are dated anew when the answer is in.
         """
-        found: list[Record] = []
-        for (_, lane_tier), lane in self._lanes.items():
-            if lane_tier == tier and lane.scout() is not None:
-                room = limit - len(found)
-                found += itertools.islice((r for r in lane.waiting() if r.due < float("inf")), room)
-        return found
+        found: dict[Record, None] = {}
+        lanes = self._tiers[tier].lanes.values()
+        for lane in lanes:
+            heads = (r for r in lane.waiting() if not r.asked)
+            found.update(dict.fromkeys(itertools.islice(heads, min(HEADS, limit - len(found)))))
+        for lane in lanes:
+            found.update(dict.fromkeys(lane.sweep(limit - len(found))))
+        return list(found)
+
+    def _list_at(self, tier: Tier, now: float) -> float | None:
+        fresh(tier.running)  # lists date anew all that run: old dates would pile up
+        return tier.list_at(self._past, page=self.page, now=now)
+
+    def _ages(self, lane: Lane, now: float) -> tuple[float, ...]:
+        ages = (now - r.started for r in lane.running if r.started is not None)
+        return tuple(itertools.islice(ages, self.page))
+
+    def _tier(self, record: Record) -> Tier:
+        key = tier_of(record)
+        tier = self._tiers.get(key)
+        if tier is None:
+            tier = self._tiers[key] = Tier()
+        return tier
 
     def _lane(self, record: Record) -> Lane:
-        key = (record.model, tier_of(record))
-        lane = self._lanes.get(key)
+        lanes = self._tier(record).lanes
+        lane = lanes.get(record.model)
         if lane is None:
-            lane = self._lanes[key] = Lane()
+            lane = lanes[record.model] = Lane(self.delay, SWEEP)
         return lane
 
     def _gap(self, record: Record, now: float) -> float:
         age = 0.0 if record.started is None else now - record.started
-        return self.law(record).gap(age, delay=self.delay)
+        return self._past.law(record).gap(age)
 
     def _send_scout(self, lane: Lane, when: float) -> None:
         scout = lane.scout()
-        if scout is not None and when < scout.due < float("inf"):
+        if scout is not None and not scout.asked and when < scout.due:
             self._date(scout, when)
 
     def _date(self, record: Record, when: float) -> None:
+        tier = self._tier(record)
+        self._push(tier.others if record.started is None else tier.running, record, when)
+
+    def _ask(self, record: Record, when: float) -> None:
+        """Date a record by itself, also if it runs among few who are asked together."""
+        tier = self._tier(record)
+        tier.ends_at = None
+        self._push(tier.others, record, when)
+
+    def _push(self, heap: Heap, record: Record, when: float) -> None:
         if not record.settled:
-            record.due = when
-            heap = self._heaps.setdefault(tier_of(record), [])
+            record.asked, record.due = False, when
             heapq.heappush(heap, (when, next(self._order), record))
-
-
-def _fresh(heap: list[tuple[float, int, Record]]) -> bool:
-    """Drop what was dated anew or has settled from the heap's top; tell whether any is left."""
-    while heap and (heap[0][2].due != heap[0][0] or heap[0][2].settled):
-        heapq.heappop(heap)
-    return bool(heap)
 
 
 def tier_of(record: Record) -> str | None:

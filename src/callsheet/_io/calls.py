@@ -13,9 +13,12 @@ from callsheet._models.provider import Provider
 from callsheet._wire.dialect import Dialect
 from callsheet.errors import (
     APIError,
+    CallsheetError,
     ConnectFailedError,
+    Problem,
     ProtocolError,
     ServerError,
+    SpecError,
     SubmissionUncertainError,
     TransportError,
 )
@@ -49,15 +52,21 @@ class Calls:
         """Write the create request of a spec, with its local media read and encoded.
 
         Raises:
-            SpecError: A medium has vanished or changed since the preflight.
+            SpecError: A medium has vanished or changed since the preflight, or the spec, which
+                nobody has to have checked, cannot be written.
         """
         model = spec.model or self.provider.default_model
-        urls = await media.data_urls(spec)
-        if not urls:
-            return self.dialect.build_create(spec, model=model, urls=urls, token=token)
-        return await anyio.to_thread.run_sync(
-            lambda: self.dialect.build_create(spec, model=model, urls=urls, token=token)
-        )
+        try:
+            urls = await media.data_urls(spec)
+            if not urls:
+                return self.dialect.build_create(spec, model=model, urls=urls, token=token)
+            return await anyio.to_thread.run_sync(
+                lambda: self.dialect.build_create(spec, model=model, urls=urls, token=token)
+            )
+        except CallsheetError:
+            raise
+        except Exception as error:
+            raise SpecError([Problem("spec", type(error).__name__, str(error))]) from error
 
     async def create(self, request: Request, *, token: str | None) -> str:
         """Send a create and return the id of the new task.
@@ -82,13 +91,14 @@ class Calls:
                 raise SubmissionUncertainError(str(error), token) from error
             raise
 
-    async def get(self, task_id: str) -> Snapshot:
-        """Ask for one task.
+    async def get(self, task_id: str, *, most: float = float("inf")) -> Snapshot:
+        """Ask for one task, for at most *most* seconds if that is less than `timeout`.
 
         Raises:
             CallsheetError: No status came back.
         """
-        response = await self.transport.send(self.dialect.build_get(task_id), timeout=self.timeout)
+        request = self.dialect.build_get(task_id)
+        response = await self.transport.send(request, timeout=min(self.timeout, most))
         snapshot = self.dialect.parse_snapshot(response, task_id=task_id)
         if snapshot.task_id == task_id:
             return snapshot
@@ -102,8 +112,9 @@ class Calls:
         page_num: int = 1,
         page_size: int = 20,
         service_tier: str | None = None,
+        most: float = float("inf"),
     ) -> Page:
-        """Ask for many tasks.
+        """Ask for many tasks, for at most *most* seconds if that is less than `timeout`.
 
         Raises:
             CallsheetError: No page came back.
@@ -115,7 +126,8 @@ class Calls:
             page_size=page_size,
             service_tier=service_tier,
         )
-        return self.dialect.parse_page(await self.transport.send(request, timeout=self.timeout))
+        response = await self.transport.send(request, timeout=min(self.timeout, most))
+        return self.dialect.parse_page(response)
 
     async def cancel(self, task_id: str) -> None:
         """Cancel a queued task. The provider removes the record of a task that has ended.

@@ -11,7 +11,6 @@ from callsheet import _catalog
 from callsheet._core.admission import Admission
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.lanes import RenderLaw
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._core.schedule import Schedule
@@ -91,7 +90,7 @@ class Engine:
         gate = Gate(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
         planner = Planner(
-            schedule=Schedule(delay=polling.delay, law=self._law),
+            schedule=Schedule(delay=polling.delay, prior=self._prior),
             gate=gate,
             gets=budgets["get"],
             lists=budgets["list"],
@@ -157,7 +156,7 @@ class Engine:
                 log.warning("task %s was not cancelled", record.task_id, exc_info=True)
 
         async with anyio.create_task_group() as cancels:
-            for record in (*self.submitter.queued(), *self.registry):
+            for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
                 cancels.start_soon(stop, record)
 
     def record(
@@ -271,15 +270,16 @@ class Engine:
     async def _look_and_cancel(self, record: Record) -> bool:
         """Cancel a task that is seen waiting.
 
-        It is looked at before each attempt, because the provider takes the cancelling of an ended
-        task as the order to delete its record, and with it the way to its video.
+        It is looked at right before each attempt, because the provider takes the cancelling of an
+        ended task as the order to delete its record, and with it the way to its video.
         """
         task_id = record.task_id or ""
+        await self.tasks.turn_to_cancel()
         self.poller.take(await self.tasks.get(task_id), final=True)
         if record.status is not Status.QUEUED:
             return isinstance(record.result, TaskCancelledError)
         try:
-            await self.tasks.cancel_once(task_id)
+            await self.tasks.calls.cancel(task_id)
         except ConflictError:
             self.poller.nudge(record)
             return False
@@ -315,20 +315,22 @@ class Engine:
         self.emit(TaskSettled(outcome=record.outcome))
 
     @staticmethod
-    def _law(record: Record) -> RenderLaw:
+    def _prior(record: Record) -> tuple[float, float]:
         spec = record.spec
         prior = _catalog.render_time(
             record.model,
             None if spec is None else spec.resolution,
             None if spec is None else spec.duration,
         )
-        return RenderLaw(median=prior.median, sigma=prior.sigma)
+        return prior.median, prior.sigma
 
 
 def _budgets(provider: Provider, limits: Limits) -> dict[str, Budget]:
+    ark = _catalog.PROVIDERS["ark"].limits
+
     def rate(name: str) -> float:
-        value = getattr(limits, name) or getattr(provider.limits, name)
-        return float(value)
+        chosen = (getattr(each, name) for each in (limits, provider.limits, ark))
+        return float(next(value for value in chosen if value is not None))
 
     creates = rate("creates_per_minute")
     return {

@@ -12,8 +12,16 @@ from callsheet._core.registry import Record, Registry, verdict
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, TransportError
 from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged, TaskSettled
+
+
+SILENCE = 4.0
+"""Seconds without an answer after which a poll is given up at first: a service that answers nothing
+must not hold the one probe that tells of its return for a whole attempt's time."""
+
+SLOWER = 1.25
+"""How much longer the next poll may take if one was given up, in case the service is only slow."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -36,6 +44,7 @@ class Poller:
     left_queue: Callable[[], None]
     emit: Callable[[Event], None]
     _bell: Bell = attrs.field(init=False)
+    _patience: float = attrs.field(default=SILENCE, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock."""
@@ -89,29 +98,33 @@ class Poller:
         for each in settled:
             self.emit(TaskSettled(outcome=each.outcome))
         if settled:
-            self.planner.schedule.settled(record, now=now)
+            self.planner.schedule.settled(record, now=now, updated_at=snapshot.updated_at)
         elif not snapshot.status.terminal:
-            self.planner.schedule.seen(record, snapshot.status, now=now)
-            if before is not snapshot.status:
-                self.emit(
-                    StatusChanged(task_id=snapshot.task_id, before=before, after=snapshot.status)
-                )
+            status = record.status or snapshot.status  # a stale answer has changed nothing
+            self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
+            if before is not status:
+                self.emit(StatusChanged(task_id=snapshot.task_id, before=before, after=status))
         if before is Status.QUEUED and record.status is not Status.QUEUED:
             self.left_queue()
 
     async def _carry_out(self, order: Order) -> None:
+        started, patience = anyio.current_time(), self._patience
         try:
             if order.single:
-                snapshots: Sequence[Snapshot] = [await self.calls.get(_id(order.records[0]))]
+                task_id = _id(order.records[0])
+                snapshots: Sequence[Snapshot] = [await self.calls.get(task_id, most=patience)]
             else:
                 ids = [_id(record) for record in order.records]
                 page = await self.calls.list(
-                    task_ids=ids, page_size=len(ids), service_tier=order.tier
+                    task_ids=ids, page_size=len(ids), service_tier=order.tier, most=patience
                 )
                 snapshots = page.items
         except CallsheetError as error:
+            if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
+                self._patience = max(self._patience, patience * SLOWER)
             self._failed(order, error)
         else:
+            self._patience = max(SILENCE, 2 * (anyio.current_time() - started))
             self._read(order, snapshots)
         self._bell.ring()
 
@@ -127,6 +140,8 @@ class Poller:
         follows = self.planner.failed(order, error, now=self.clock.now())
         ids = tuple(_id(record) for record in order.records)
         self.emit(PollFailed(task_ids=ids, error=error))
+        if follows.opened_gate:
+            self.emit(GateOpened())
         if follows.shut_gate:
             self.emit(GateShut(error=error))
         if follows.last_word:

@@ -36,18 +36,22 @@ async def repeat(
         CallsheetError: The error of the last attempt. Other exceptions pass at once.
     """
 
-    def error_of(state: tenacity.RetryCallState) -> CallsheetError:
-        error = state.outcome and state.outcome.exception()
-        assert isinstance(error, CallsheetError)  # noqa: S101 - what `retry` lets through
-        return error
+    def error_of(state: tenacity.RetryCallState) -> BaseException | None:
+        return None if state.outcome is None else state.outcome.exception()
 
-    retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(CallsheetError),
-        stop=lambda state: not again(error_of(state), state.attempt_number, state.idle_for),
-        wait=lambda state: pause(error_of(state), state.attempt_number),
-        sleep=sleep,
-        reraise=True,
-    )
+    def repeats(state: tenacity.RetryCallState) -> bool:
+        error = error_of(state)
+        return isinstance(error, CallsheetError) and again(
+            error, state.attempt_number, state.idle_for
+        )
+
+    def seconds(state: tenacity.RetryCallState) -> float:
+        error = error_of(state)
+        assert isinstance(error, CallsheetError)  # noqa: S101 - what `repeats` lets through
+        return pause(error, state.attempt_number)
+
+    # no `stop`: it is asked after `wait`, and a pause that never comes must not be announced
+    retrying = tenacity.AsyncRetrying(retry=repeats, wait=seconds, sleep=sleep, reraise=True)
 
     async def attempt() -> T:  # tenacity awaits only what it can tell is a coroutine function
         return await call()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import anyio
+import anyio.lowlevel
 import attrs
 
 from callsheet._core.admission import Admission
@@ -68,9 +68,11 @@ class Submitter:
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
-    _queue: deque[Record] = attrs.field(factory=deque, init=False)
-    _active: dict[Record, None] = attrs.field(factory=dict, init=False)
-    _posts: set[anyio.CancelScope] = attrs.field(factory=set, init=False)
+    _queue: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
+    _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
+    _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
+    _served: bool = attrs.field(default=False, init=False)
     _bell: Bell = attrs.field(init=False)
     _turn: Bell = attrs.field(init=False)
     _turnstile: anyio.Lock = attrs.field(init=False)
@@ -89,9 +91,13 @@ class Submitter:
         """The records that wait for their turn, in order."""
         return [record for record in self._queue if not record.settled]
 
+    def active(self) -> list[Record]:
+        """The records that are under way and have no id yet."""
+        return [record for record in self._active if record.task_id is None]
+
     def withdrawn(self, record: Record) -> bool:
         """Whether *record*, which has no id, can still be kept from being sent."""
-        return record.task_id is None and record not in self._active
+        return record.task_id is None and record not in self._leaving
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue."""
@@ -112,7 +118,7 @@ class Submitter:
         async with anyio.create_task_group() as workers:
             while True:
                 while self._start_next(workers):
-                    pass
+                    await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
                 await self._bell.wait(None)
 
     def _start_next(self, workers: TaskGroup) -> bool:
@@ -146,11 +152,17 @@ class Submitter:
         try:
             await self.create(record)
         except CallsheetError as error:
-            if isinstance(record.group, Group) and dooms_batch(_origin(error)):
+            unreachable = isinstance(error, ConnectFailedError)
+            if isinstance(record.group, Group) and (unreachable or dooms_batch(_origin(error))):
                 record.group.condemn(record.model, error)
             self._end(record, error)
+        except BaseException:
+            if record.task_id is None:  # cancelled between attempts: none of them made a task
+                self._end(record, NotSubmittedError("the client was closed before its turn"))
+            raise
         finally:
             del self._active[record]
+            self._leaving.discard(record)
             self._bell.ring()
 
     async def create(self, record: Record) -> None:
@@ -166,20 +178,22 @@ class Submitter:
         await repeat(
             lambda: self._attempt(record, request, token),
             again=self._again,
-            pause=self._pause,
+            pause=lambda error, attempts: self._pause(record, error, attempts),
             sleep=self.clock.sleep,
         )
 
     async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
         await self._take_turn()
         doom = _doom_of(record)
-        if doom is not None:
+        if doom is not None or record.settled:
             self.admission.ended()
-            raise _not_submitted(doom)
+            raise _not_submitted(doom) if doom else NotSubmittedError("it was withdrawn")
+        self._leaving.add(record)
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
                 task_id = await self.calls.create(request, token=token)
+                watched = len(self.registry) > 0
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:
                 self._note(error)
@@ -187,7 +201,8 @@ class Submitter:
             finally:
                 self._posts.discard(post)
                 self._turn.ring()
-            if self.admission.accepted(now=self.clock.now()):
+            self._served = True
+            if self.admission.accepted(now=self.clock.now(), polled=watched):
                 self.emit(GateOpened())
             if isinstance(record.group, Group):
                 record.group.prove(record.model)
@@ -226,12 +241,15 @@ class Submitter:
                 return len(self.registry) > 0 or paused < self.policy.patience
             case RateLimitError():
                 return paused < self.policy.patience
+            case ConnectFailedError() if self._served:  # it was there, so it may come back
+                return paused < self.policy.patience
             case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
                 return attempts < self.policy.attempts
             case _:
                 return False
 
-    def _pause(self, error: CallsheetError, attempts: int) -> float:
+    def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
+        self._leaving.discard(record)  # this attempt made nothing
         asked = getattr(error, "retry_after", None)
         seconds = pause_before(attempts + 1, self.policy, rng=self.rng, retry_after=asked)
         if isinstance(error, (RateLimitError, QueueFullError)):

@@ -52,7 +52,10 @@ class Tasks:
         Raises:
             SubmissionUncertainError: The answer is lost; the task may exist and be billed.
             CallsheetError: No task came to be.
+            TypeError: It is no spec.
         """
+        if not isinstance(spec, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a {type(spec).__name__}, not a TaskSpec")
         return await self.submit(spec)
 
     async def get(self, task_id: str) -> Snapshot:
@@ -138,16 +141,16 @@ class Tasks:
             ConflictError: The task runs.
             CallsheetError: No answer after all attempts.
         """
-        await self.persist(lambda: self.cancel_once(task_id))
 
-    async def cancel_once(self, task_id: str) -> None:
-        """`cancel` without repetition.
+        async def attempt() -> None:
+            await self.turn_to_cancel()
+            await self.calls.cancel(task_id)
 
-        Raises:
-            CallsheetError: As for `cancel`, after one attempt.
-        """
+        await self.persist(attempt)
+
+    async def turn_to_cancel(self) -> None:
+        """Wait until the quota allows one more cancel."""
         await self._within(self.cancels)
-        await self.calls.cancel(task_id)
 
     async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat something that changes nothing when repeated, after `transient` errors.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import anyio
 import httpx
 
 from callsheet._wire.http import Request, Response
 from callsheet.errors import (
+    ClosedError,
     ConfigurationError,
     ConnectFailedError,
     ProtocolError,
@@ -19,6 +21,7 @@ from callsheet.errors import (
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import AsyncGenerator
 
 
 BaseTransport = httpx.AsyncBaseTransport
@@ -32,6 +35,10 @@ CONNECT_TIMEOUT = 10.0
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: well below the minute after which servers close theirs,
 since a create that meets a closing connection is a create whose answer is lost."""
+
+SHORTEST_SECRET = 16
+"""Characters of a key from which on it is kept out of answers; shorter ones are made up, and may
+be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
@@ -67,7 +74,8 @@ class Transport:
             self._base = httpx.URL(base_url)
         except (httpx.InvalidURL, TypeError) as error:
             raise ConfigurationError(f"{base_url!r} is no address: {error}") from error
-        if self._base.scheme not in {"http", "https"} or not self._base.host:
+        host = self._base.host
+        if self._base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
             raise ConfigurationError(f"{base_url!r} is no http(s) address")
         self._prefix = str(self._base).rstrip("/")
         self._headers = {
@@ -76,10 +84,12 @@ class Transport:
         }
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._connections = connections
+        secret = (api_key or "").encode()
+        self._secret = secret if len(secret) >= SHORTEST_SECRET else None
         self._custom = custom
         self._clients: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
+        self._closed = False
         self._free = anyio.Semaphore(connections, fast_acquire=True)
 
     def __repr__(self) -> str:
@@ -89,6 +99,7 @@ class Transport:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closed = True
         with anyio.CancelScope(shield=True):
             for client in self._clients:
                 await client.aclose()
@@ -107,7 +118,10 @@ class Transport:
             ConnectFailedError: Nothing was sent.
             TransportError: Something was sent, and no complete answer came back.
             ProtocolError: The answer is larger than any real one.
+            ClosedError: The client that this belongs to was left.
         """
+        if self._closed:
+            raise ClosedError("the client was closed; nothing was sent")
         async with self._free:
             client = self._idle.pop() if self._idle else self._open()
             try:
@@ -139,18 +153,32 @@ class Transport:
         answer = await client.send(outgoing, stream=True)
         try:
             body = bytearray()
-            async for piece in answer.aiter_bytes():
-                body += piece
-                if len(body) > MOST_BYTES:
-                    reason = f"the answer is larger than {MOST_BYTES >> 20} MiB"
-                    raise ProtocolError(reason)
+            pieces = cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > MOST_BYTES:
+                        reason = f"the answer is larger than {MOST_BYTES >> 20} MiB"
+                        raise ProtocolError(reason)
         finally:
             await answer.aclose()
         return Response(
             status_code=answer.status_code,
-            headers={name.lower(): value for name, value in answer.headers.items()},
-            body=bytes(body),
+            headers={n.lower(): self._without_key(v) for n, v in answer.headers.items()},
+            body=self._without_key(bytes(body)),
         )
+
+    @overload
+    def _without_key(self, value: str) -> str: ...
+    @overload
+    def _without_key(self, value: bytes) -> bytes: ...
+    def _without_key(self, value: str | bytes) -> str | bytes:
+        """What an answer says, without the key: some providers repeat it in their complaint."""
+        if self._secret is None:
+            return value
+        if isinstance(value, str):
+            return value.replace(self._secret.decode(), "***")
+        return value.replace(self._secret, b"***")
 
     def _open(self) -> httpx.AsyncClient:
         options: dict[str, Any] = (

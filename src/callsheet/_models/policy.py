@@ -54,8 +54,9 @@ class RetryPolicy:
         initial: Seconds before the second attempt, > 0; doubled for each further one, with jitter.
         ceiling: Longest pause, seconds; a ``Retry-After`` is honoured up to this, too.
         timeout: Seconds that one attempt may take in all, > 0.
-        patience: Seconds for which a create that is refused for load (HTTP 429) is offered again.
-            While the queue is full of the client's own tasks there is no end to it.
+        patience: Seconds for which a create is offered again that is refused for load (HTTP 429),
+            or cannot be sent to a provider that has been reached before. While the queue is full
+            of the client's own tasks there is no end to it.
         resubmit: What happens to a create whose answer was lost, once it cannot be found.
     """
 

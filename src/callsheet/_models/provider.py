@@ -24,7 +24,7 @@ class Provider:
             the prompt).
         key_variable: Environment variable that holds the key; ``None`` if no key is needed.
         default_model: Model of a spec that names none.
-        limits: Published quota, with every rate set.
+        limits: Published quota; a rate that is not set is that of Volcengine Ark.
         lists: Whether tasks can be listed by id; ``None`` if unknown: it is then tried once.
         token: Whether a submission carries a token in ``safety_identifier``, which the provider
             documents and echoes.

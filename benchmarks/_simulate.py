@@ -1,0 +1,206 @@
+"""The planner against a simulated provider, event by event: exact figures, no clock, no network."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from callsheet._core.budget import Budget
+from callsheet._core.gate import Gate
+from callsheet._core.planner import Lists, Order, Planner
+from callsheet._core.registry import Record, Registry
+from callsheet._core.schedule import Schedule
+from callsheet._io.clock import Clock
+from callsheet._io.poller import Poller
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import TaskSpec
+
+
+LATENCY = 0.05
+"""Seconds between a request and its answer."""
+
+MODEL = "doubao-seedance-1-5-pro-251215"
+
+
+@attrs.frozen
+class World:
+    """What the provider does with tasks that are all created at time 0.
+
+    Attributes:
+        starts: When each task starts, seconds.
+        ends: When each task ends, seconds.
+    """
+
+    starts: tuple[float, ...]
+    ends: tuple[float, ...]
+
+    @classmethod
+    def queue(cls, times: list[float], *, at_once: int) -> World:
+        """First come first served, *at_once* at a time."""
+        free = [0.0] * at_once
+        starts, ends = [], []
+        for seconds in times:
+            start = heapq.heappop(free)
+            starts.append(start)
+            ends.append(start + seconds)
+            heapq.heappush(free, start + seconds)
+        return cls(tuple(starts), tuple(ends))
+
+    def snapshot(self, index: int, at: float) -> Snapshot:
+        """What the provider says of a task at a moment; its times are whole seconds, as there."""
+        status, updated = Status.QUEUED, 0.0
+        if at >= self.ends[index]:
+            status, updated = Status.SUCCEEDED, self.ends[index]
+        elif at >= self.starts[index]:
+            status, updated = Status.RUNNING, self.starts[index]
+        return Snapshot(
+            task_id=f"cgt-{index}",
+            status=status,
+            raw_status=status.value,
+            video_url="https://x/y.mp4" if status is Status.SUCCEEDED else None,
+            created_at=0.0,
+            updated_at=float(int(updated)),
+        )
+
+
+def render_times(n: int, *, median: float, sigma: float, seed: int) -> list[float]:
+    """Log-normal render times, seconds."""
+    rng = random.Random(seed)
+    return [median * 2.718281828459045 ** (sigma * rng.gauss(0.0, 1.0)) for _ in range(n)]
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    """What watching cost.
+
+    Attributes:
+        lists: List calls.
+        gets: Gets.
+        delays: Seconds between each task's end and its being known.
+        busiest: Most lists and most gets in any second.
+    """
+
+    lists: int
+    gets: int
+    delays: list[float]
+    busiest: tuple[int, int]
+
+    @property
+    def delay(self) -> float:
+        """Mean delay, seconds."""
+        return sum(self.delays) / len(self.delays)
+
+
+class Watcher(Protocol):
+    """Something that decides when to ask about what."""
+
+    def next(self, now: float) -> Order | None:
+        """A request to send now."""
+
+    def wake_at(self, now: float) -> float | None:
+        """When to ask again if nothing comes back before."""
+
+    def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
+        """Take an answer."""
+
+
+class _Now(Clock):
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "at", 0.0)
+
+    def set(self, at: float) -> None:
+        """It is *at* o'clock."""
+        object.__setattr__(self, "at", at)
+
+    def now(self) -> float:
+        return self.at  # type: ignore[attr-defined,no-any-return]
+
+
+class Ours:
+    """The planner, registry and poller of a client, without their loop."""
+
+    def __init__(
+        self, n: int, *, lists: bool, delay: float, prior: Callable[[Record], tuple[float, float]]
+    ) -> None:
+        self.clock = _Now()
+        self.registry = Registry()
+        planner = Planner(
+            schedule=Schedule(delay=delay, prior=prior),
+            gate=Gate(width=16),
+            gets=Budget(limit=20.0),
+            lists=Budget(limit=1.0),
+            support=Lists.YES if lists else Lists.NO,
+            id_cost=lambda _: 41,
+        )
+        self.poller = Poller(
+            calls=None,  # type: ignore[arg-type] - nothing is sent here
+            planner=planner,
+            registry=self.registry,
+            clock=self.clock,
+            left_queue=lambda: None,
+            emit=lambda _: None,
+        )
+        spec = TaskSpec("a boat", duration=5)
+        for index in range(n):
+            record = Record(spec, index=index, model=MODEL)
+            self.registry.add(record, f"cgt-{index}", now=0.0)
+            self.poller.watch(record, fresh=True)
+
+    def next(self, now: float) -> Order | None:
+        self.clock.set(now)
+        return self.poller.planner.next(now=now)
+
+    def wake_at(self, now: float) -> float | None:
+        return self.poller.planner.wake_at(now=now)
+
+    def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
+        self.clock.set(now)
+        self.poller._read(order, snapshots)  # noqa: SLF001 - the loop around it is simulated
+
+
+def simulate(world: World, watcher: Watcher) -> Cost:
+    """Let *watcher* watch until it knows every end."""
+    n = len(world.ends)
+    known: dict[int, float] = {}
+    sent: dict[bool, list[float]] = {True: [], False: []}
+    coming: list[tuple[float, int, Order, float]] = []
+    now, number = 0.0, 0
+    while len(known) < n:
+        while (order := watcher.next(now)) is not None:
+            number += 1
+            sent[order.single].append(now)
+            heapq.heappush(coming, (now + LATENCY, number, order, now + LATENCY / 2))
+        wake = watcher.wake_at(now)
+        times = [t for t in (wake, coming[0][0] if coming else None) if t is not None]
+        now = max(now, min(times))
+        while coming and coming[0][0] <= now:
+            _, _, order, looked = heapq.heappop(coming)
+            snapshots = []
+            for record in order.records:
+                snapshot = world.snapshot(record.index, looked)
+                snapshots.append(snapshot)
+                if snapshot.status.terminal:
+                    known.setdefault(record.index, now)
+            watcher.answered(order, snapshots, now)
+    return Cost(
+        lists=len(sent[False]),
+        gets=len(sent[True]),
+        delays=[at - world.ends[index] for index, at in known.items()],
+        busiest=(_busiest(sent[False]), _busiest(sent[True])),
+    )
+
+
+def _busiest(times: list[float]) -> int:
+    """Most events in any window of one second."""
+    most, first = 0, 0
+    for last, at in enumerate(times):
+        while times[first] <= at - 1.0:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,118 @@
+"""A queue at the provider: requests and delay for tasks of which only a few run at once.
+
+1000 tasks created at once, 10 run at a time, log-normal renders with a median of 90 s, in simulated
+time, so that the figures are exact and the same on every machine. The client starts from the
+catalog's prior for its model, not from the true distribution.
+
+    python benchmarks/bench_queue.py [--tasks N] [--seeds S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import deque
+from collections.abc import Callable
+
+from _simulate import LATENCY, MODEL, Cost, Ours, World, render_times, simulate
+from _table import keep, show
+
+from callsheet._catalog import render_time
+
+
+MEDIAN, AT_ONCE = 90.0, 10
+
+
+def loops(world: World, following: Callable[[float], float]) -> Cost:
+    """One loop per task: *following* gives the pause after a pause; no quota."""
+    gets, delays = 0, []
+    for end in world.ends:
+        at, pause = 0.0, 0.0
+        while True:
+            pause = following(pause)
+            at += pause
+            gets += 1
+            if at >= end:
+                break
+        delays.append(at + LATENCY - end)
+    return Cost(lists=0, gets=gets, delays=delays, busiest=(0, len(world.ends)))
+
+
+def round_robin(world: World) -> Cost:
+    """All pending tasks in turn at 20 gets a second."""
+    waiting = deque(range(len(world.ends)))
+    at, gets, delays = 0.0, 0, []
+    while waiting:
+        at += 1 / 20
+        gets += 1
+        index = waiting.popleft()
+        if at >= world.ends[index]:
+            delays.append(at + LATENCY - world.ends[index])
+        else:
+            waiting.append(index)
+    return Cost(lists=0, gets=gets, delays=delays, busiest=(0, 20))
+
+
+def list_clock(world: World, gap: float) -> Cost:
+    """One list over all that run, every *gap* seconds, with the queue's order known for free."""
+    last = max(world.ends)
+    calls = int(last / gap) + 1
+    delays = [gap - end % gap + LATENCY for end in world.ends]
+    return Cost(lists=calls, gets=0, delays=delays, busiest=(1, 0))
+
+
+def prior(_: object) -> tuple[float, float]:
+    """What the catalog says of the default model, which renders differently here."""
+    guess = render_time(MODEL, None, 5)
+    return guess.median, guess.sigma
+
+
+VARIANTS: dict[str, Callable[[World], Cost]] = {
+    "get each every 5 s": lambda world: loops(world, lambda _: 5.0),
+    "get each every 10 s": lambda world: loops(world, lambda _: 10.0),
+    "get each, gaps x1.5 up to 60 s": lambda world: loops(
+        world, lambda pause: min(max(1.0, pause * 1.5), 60.0)
+    ),
+    "get all in turn, 20/s": round_robin,
+    "list the running every 10 s": lambda world: list_clock(world, 10.0),
+    "callsheet, gets": lambda world: simulate(
+        world, Ours(len(world.ends), lists=False, delay=5.0, prior=prior)
+    ),
+    "callsheet, lists": lambda world: simulate(
+        world, Ours(len(world.ends), lists=True, delay=5.0, prior=prior)
+    ),
+}
+
+
+def main() -> None:
+    """Simulate, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    rows = []
+    for sigma in (0.15, 0.25, 0.5):
+        for variant, run in VARIANTS.items():
+            costs = []
+            for seed in range(options.seeds):
+                times = render_times(options.tasks, median=MEDIAN, sigma=sigma, seed=seed)
+                costs.append(run(World.queue(times, at_once=AT_ONCE)))
+            rows.append(
+                {
+                    "sigma": sigma,
+                    "variant": variant,
+                    "baseline": variant.startswith("get each every 5"),
+                    "calls/task": statistics.fmean(c.lists + c.gets for c in costs) / options.tasks,
+                    "delay s": statistics.fmean(c.delay for c in costs),
+                    "worst delay s": max(max(c.delays) for c in costs),
+                    "lists in 1 s": max(c.busiest[0] for c in costs),
+                    "gets in 1 s": max(c.busiest[1] for c in costs),
+                }
+            )
+    title = f"{options.tasks} tasks, {AT_ONCE} at once, renders around {MEDIAN:g} s"
+    show(title, rows, ratios=["calls/task"])
+    keep("queue", rows)
+
+
+if __name__ == "__main__":
+    main()

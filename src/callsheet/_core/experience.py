@@ -1,0 +1,77 @@
+"""What past ends teach: render times by kind of task, the provider's clock, the delay reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from callsheet._core.laws import RenderLaw
+from callsheet._core.registry import Record
+
+
+STEADY = 64.0
+"""Ends over which the aim is corrected by the delays that were reached."""
+
+DRIFT = 2e-5
+"""Seconds per second by which two clocks may part."""
+
+REFIT = 32
+"""Ends after which a law is planned anew; more often while there are few."""
+
+
+@attrs.define(kw_only=True)
+class Experience:
+    """Laws of render times, one for each model, resolution and length that was met.
+
+    Attributes:
+        delay: Seconds between a task's end and its being noticed that are asked for.
+        prior: Median and sigma of the render time to expect of a record's task.
+        aim: Delay to plan for, so that the one asked for is reached.
+    """
+
+    delay: float
+    prior: Callable[[Record], tuple[float, float]]
+    aim: float = attrs.field(init=False)
+    _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(factory=dict, init=False)
+    _skew: float = attrs.field(default=float("inf"), init=False)
+    _skew_at: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Aim at what is asked for, until what is reached teaches better."""
+        self.aim = self.delay
+
+    def law(self, record: Record) -> RenderLaw:
+        """How long tasks like the record's run."""
+        spec = record.spec
+        kind = (record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ()))
+        law = self._laws.get(kind)
+        if law is None:
+            median, sigma = self.prior(record)
+            law = self._laws[kind] = RenderLaw(median=median, sigma=sigma, delay=self.aim)
+        return law
+
+    def ran(self, record: Record, seconds: float, running: Callable[[], tuple[float, ...]]) -> None:
+        """Learn that the record's task ran for *seconds*; *running* gives the ages of others."""
+        law = self.law(record)
+        law.observe(max(seconds, 0.1))
+        if law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0:
+            law.delay = self.aim
+            law.refit(running())
+
+    def noticed(self, late: float) -> None:
+        """Correct the aim after an end that was noticed *late* seconds after it happened."""
+        short = self.delay - min(late, 4.0 * self.delay)
+        self.aim = min(max(self.aim + short / STEADY, self.delay / 3.0), 2.0 * self.delay)
+
+    def local(self, updated_at: float | None, *, since: float, now: float) -> float:
+        """The provider's time of a change on our clock: between *since* and *now*.
+
+        The clocks differ by the least that any answer has shown, since no change lies in the
+        future. A provider that gives no time leaves the middle to be guessed.
+        """
+        if updated_at is None:
+            return (since + now) / 2.0
+        self._skew = min(self._skew + DRIFT * (now - self._skew_at), now - updated_at)
+        self._skew_at = now
+        return min(max(updated_at + self._skew, since), now)

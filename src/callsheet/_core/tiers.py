@@ -1,0 +1,108 @@
+"""What one list call can show, and when such a call is worth sending."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+import attrs
+
+from callsheet._core.lanes import Lane
+from callsheet._core.registry import Record
+
+
+if TYPE_CHECKING:
+    from callsheet._core.experience import Experience
+    from callsheet._core.laws import RenderLaw
+
+
+HORIZON = 600.0
+"""Seconds that the plan of a list looks ahead."""
+
+PRECISION = 0.25
+"""Seconds to which the time of a list is worked out."""
+
+SLACK = 0.25
+"""Part of the delay aimed for that a list waits after its first record is due, for company."""
+
+Heap = list[tuple[float, int, Record]]
+"""Due times; an entry is stale once its record was dated anew or has settled."""
+
+
+@attrs.define(eq=False)
+class Tier:
+    """The tasks of one service tier: those of another are invisible to its lists.
+
+    Attributes:
+        lanes: By model.
+        others: Due times of tasks not known to run.
+        running: Due times of tasks that run, each by its own law.
+        ends_at: When enough unseen ends are expected to be worth a list; ``None``: not computed.
+    """
+
+    lanes: dict[str | None, Lane] = attrs.field(factory=dict)
+    others: Heap = attrs.field(factory=list)
+    running: Heap = attrs.field(factory=list)
+    ends_at: float | None = None
+
+    def runners(self) -> int:
+        """Number of tasks that run."""
+        return sum(len(lane.running) for lane in self.lanes.values())
+
+    def list_at(self, past: Experience, *, page: int, now: float) -> float | None:
+        """When a list is worth sending; ``None``: there is nothing to ask about.
+
+        As long as one *page* shows all that run, each list renews what is known of all of them;
+        with more, each is asked when its own law says so.
+        """
+        slack = SLACK * past.delay
+        times = [self.others[0][0] + slack] if fresh(self.others) else []
+        count = self.runners()
+        if count > page:
+            times += [self.running[0][0] + slack] if fresh(self.running) else []
+        elif count:
+            if self.ends_at is None:
+                self.ends_at = self._ends_at(past, count, now)
+            times.append(self.ends_at)
+        return min(times, default=None)
+
+    def _ends_at(self, past: Experience, count: int, now: float) -> float:
+        """When the expected number of unseen ends makes a list worth its price.
+
+        With many tasks that is what ends within twice the delay aimed for; with one alone, the
+        chance at which its law would look.
+        """
+        tasks: list[tuple[RenderLaw, float, float]] = []
+        worth = 0.0
+        for lane in self.lanes.values():
+            for record in lane.running:
+                if record.asked:
+                    continue
+                law = past.law(record)
+                many = min(2.0 * past.aim / law.mean, 0.5)
+                worth += many + max(law.mass - many, 0.0) / count
+                started = record.started or 0.0
+                tasks.append((law, started, record.alive_at - started))
+        if not tasks:
+            return now + HORIZON
+        early, late = 0.0, HORIZON
+        while late - early > PRECISION:
+            middle = (early + late) / 2.0
+            at = now + middle
+            if sum(law.ended(age, at - started) for law, started, age in tasks) < worth:
+                early = middle
+            else:
+                late = middle
+        return now + late
+
+
+def top(heap: Heap) -> tuple[float, int]:
+    """Order of heaps by their first entry, which must exist."""
+    return heap[0][:2]
+
+
+def fresh(heap: Heap) -> bool:
+    """Drop what is stale from a heap's top; tell whether any is left."""
+    while heap and (heap[0][2].due != heap[0][0] or heap[0][2].settled):
+        heapq.heappop(heap)
+    return bool(heap)

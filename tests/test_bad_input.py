@@ -1,0 +1,363 @@
+"""What callers and providers get wrong: a clear error, nothing lost, no key shown."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import traceback
+
+import anyio
+import httpx
+import pytest
+from PIL import Image as Picture
+
+from callsheet import (
+    APIError,
+    AuthenticationError,
+    CallsheetError,
+    Client,
+    ConfigurationError,
+    ConnectFailedError,
+    Image,
+    InvalidRequestError,
+    Limits,
+    NotSubmittedError,
+    Polling,
+    Provider,
+    RetryPolicy,
+    SpecError,
+    SubmissionUncertainError,
+    TaskSpec,
+    TaskTimeoutError,
+)
+from emulation import ARK, COMET, Script, Wire, client, first, refusal
+
+
+KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_API_KEY"}
+
+
+@pytest.mark.parametrize("provider", KEYS)
+@pytest.mark.parametrize("value", [None, "", "  \n"])
+def test_a_missing_key_is_named_before_any_io(provider, value, monkeypatch):
+    """Without a key the client is not even made, and the error names the variable to set."""
+    if value is not None:
+        monkeypatch.setenv(KEYS[provider], value)
+    with pytest.raises(ConfigurationError, match=KEYS[provider]):
+        Client(provider=provider, transport=Script())
+    with pytest.raises(ConfigurationError, match=KEYS[provider]):
+        Client(provider=provider, api_key=value or "")
+
+
+@pytest.mark.parametrize("provider", KEYS)
+async def test_the_key_comes_from_the_providers_own_variable(provider, monkeypatch):
+    """Each provider reads its own variable, and white space around a key is dropped."""
+    monkeypatch.setenv(KEYS[provider], " key-of-mine\n")
+    script = Script(httpx.Response(200, json={"items": []}))
+    async with Client(provider=provider, transport=script) as c:
+        await c.tasks.list()
+    assert script.seen[0].headers["authorization"] == "Bearer key-of-mine"
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb", "sk-a b", "sk-ключ", "sk-\x00a", "sk-a\r\nX-Evil: 1"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key):
+    """A broken key is named by its provider and never shown."""
+    with pytest.raises(ConfigurationError) as caught:
+        Client(api_key=key)
+    assert "cometapi" in str(caught.value)
+    assert "sk-" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("provider", ["comet", "", "Ark", "openai"])
+def test_an_unknown_provider_is_refused_with_the_known_ones(provider):
+    """A provider's name is one of four, and the error lists them."""
+    with pytest.raises(ConfigurationError, match="cometapi, ark, byteplus, emulator"):
+        Client(provider=provider, api_key="k")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://api.test/v3",
+        "http://",
+        "https:///v3",
+        "api.test/v3",
+        "://",
+        "http://a b/",
+        "file:///x",
+    ],
+)
+def test_a_wrong_base_url_is_refused_before_any_io(address, monkeypatch):
+    """An address that is no http(s) address is told at once, wherever it comes from."""
+    with pytest.raises(ConfigurationError):
+        Client(api_key="k", base_url=address)
+    monkeypatch.setenv("CALLSHEET_BASE_URL", address)
+    with pytest.raises(ConfigurationError):
+        Client(api_key="k")
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+@pytest.mark.parametrize("way", ["argument", "variable"])
+async def test_another_base_url_is_used_as_given(way, slashes, monkeypatch):
+    """The address may come from the caller or from the environment, with or without a slash."""
+    address = f"http://proxy.test:8080/deep/v3{slashes}"
+    if way == "variable":
+        monkeypatch.setenv("CALLSHEET_BASE_URL", address)
+    script = Script(httpx.Response(200, json={"items": []}))
+    own = {"base_url": address} if way == "argument" else {}
+    async with Client(api_key="k", transport=script, **own) as c:
+        await c.tasks.list()
+        assert "proxy.test" in repr(c)
+    (request,) = script.seen
+    assert str(request.url).startswith("http://proxy.test:8080/deep/v3/contents/generations/tasks?")
+
+
+async def test_the_argument_beats_the_environment(monkeypatch):
+    """An address that the caller gives is taken before that of the environment."""
+    monkeypatch.setenv("CALLSHEET_BASE_URL", "http://wrong.test")
+    script = Script(httpx.Response(200, json={"items": []}))
+    async with Client(api_key="k", transport=script, base_url="http://right.test") as c:
+        await c.tasks.list()
+    assert script.seen[0].url.host == "right.test"
+
+
+async def test_a_provider_of_ones_own_needs_no_key_variable():
+    """A provider that is described by hand works without any environment."""
+    script = Script(httpx.Response(200, json={"items": []}))
+    own = Provider(name="mine", base_url="http://mine.test", default_model="ep-1",
+                   limits=ARK.limits)  # fmt: skip
+    async with Client(provider=own, transport=script) as c:
+        await c.tasks.list()
+    assert script.seen[0].url.host == "mine.test"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Limits(connections=0),
+        lambda: Limits(creates_per_minute=0),
+        lambda: Limits(gets_per_second=-1),
+        lambda: Polling(delay=0),
+        lambda: RetryPolicy(attempts=0),
+        lambda: RetryPolicy(timeout=0),
+        lambda: RetryPolicy(resubmit="maybe"),
+    ],
+)
+def test_policies_that_cannot_work_are_refused(make):
+    """A policy checks its own values."""
+    with pytest.raises(ValueError, match=r"."):
+        make()
+
+
+BAD_SPECS = {
+    "no prompt": TaskSpec(),
+    "blank prompt": TaskSpec("  \n"),
+    "duration": TaskSpec("a", duration=99),
+    "resolution": TaskSpec("a", resolution="4k"),
+    "ratio": TaskSpec("a", ratio="2:1"),
+    "frame and references": TaskSpec("a", first_frame="http://a.test/i.png", references=["x.png"]),
+    "last frame alone": TaskSpec("a", last_frame="http://a.test/i.png"),
+    "no image": TaskSpec("a", first_frame=b"this is no picture"),
+    "empty image": TaskSpec("a", first_frame=b""),
+    "no file": TaskSpec("a", first_frame="/nowhere/at/all.png"),
+    "wrong type": TaskSpec("a", duration="long"),  # type: ignore[arg-type]
+    "extra": TaskSpec("a", extra={"odd": object()}),
+}
+
+
+def picture(width: int, height: int) -> bytes:
+    """A picture of that size, as a file's content."""
+    file = io.BytesIO()
+    Picture.new("1", (width, height)).save(file, "png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", BAD_SPECS)
+async def test_a_bad_spec_is_named_before_anything_is_sent(kind):
+    """Submitting it, alone or in a batch, raises `SpecError` with a field, a value and the rule."""
+    wire = Wire()
+    async with client(wire) as c:
+        for use in (c.submit, c.run, lambda spec: c.submit_many([TaskSpec("fine"), spec])):
+            with pytest.raises(SpecError) as caught:
+                await use(BAD_SPECS[kind])
+            assert all(p.field and p.allowed for p in caught.value.problems)
+            assert caught.value.problems
+    assert not wire.seen
+
+
+@pytest.mark.parametrize(
+    "content", [picture(200, 200), picture(2000, 400), picture(320, 320)[:20], b"\x89PNG"]
+)
+async def test_a_picture_of_the_wrong_size_is_named(content):
+    """A picture that is too small, too wide or cut off is told before anything is sent."""
+    wire = Wire()
+    async with client(wire) as c:
+        with pytest.raises(SpecError, match="first_frame"):
+            await c.submit(TaskSpec("a", first_frame=Image(content)))
+    assert not wire.seen
+
+
+async def test_a_picture_of_40_mb_is_refused(tmp_path):
+    """A picture above the limit is refused by its size, not read and sent."""
+    path = tmp_path / "big.png"
+    path.write_bytes(picture(320, 320))
+    os.truncate(path, 40_000_000)
+    wire = Wire()
+    async with client(wire) as c:
+        with pytest.raises(SpecError, match="first_frame"):
+            await c.submit(TaskSpec("a", first_frame=path))
+    assert not wire.seen
+
+
+async def test_a_picture_that_vanishes_in_between_fails_alone(tmp_path):
+    """A file that is gone when its turn comes is one spec's outcome, and nobody else's."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(picture(320, 320))
+    wire = Wire(latency=1.0)
+    async with client(wire) as c:
+        batch = await c.submit_many([TaskSpec("a"), TaskSpec("b", first_frame=path), TaskSpec("c")])
+        path.unlink()
+        result = await batch.result()
+    assert [outcome.ok for outcome in result] == [True, False, True]
+    assert isinstance(result[1].error, SpecError)
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_a_prompt_of_5000_words_reaches_the_provider_or_is_refused_whole():
+    """A very long prompt is never cut: it is sent as it is, or named."""
+    wire = Wire()
+    prompt = " ".join(["boat"] * 5000)
+    async with client(wire) as c:
+        try:
+            await c.submit(TaskSpec(prompt))
+        except SpecError as error:
+            assert error.problems[0].field == "prompt"  # noqa: PT017 - either is right
+        else:
+            assert wire.prompts == [prompt]
+
+
+WORTHLESS = {
+    "html": httpx.Response(200, text="<html><title>Welcome</title></html>"),
+    "empty": httpx.Response(200),
+    "10 MB": httpx.Response(200, content=b"x" * 10_000_000),
+    "a redirect loop": httpx.Response(302, headers={"location": "/"}),
+    "half a json": httpx.Response(200, text='{"id": '),
+    "a string": httpx.Response(200, json="ok"),
+    "null": httpx.Response(200, json=None),
+    "binary": httpx.Response(200, content=bytes(range(256))),
+    "418": httpx.Response(418, text="teapot"),
+    "nested": httpx.Response(200, content=b"[" * 100_000),
+    "bad gzip": httpx.Response(
+        200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no")
+    ),
+    "599": httpx.Response(599),
+}
+
+
+@pytest.mark.parametrize("kind", WORTHLESS)
+async def test_a_provider_that_answers_nonsense_gets_one_create_and_gives_one_error(kind):
+    """Every verb ends with one of our errors, and a create left once."""
+    script = Script(WORTHLESS[kind])
+    async with Client(provider=COMET, api_key="k", transport=script) as c:
+        with pytest.raises((SubmissionUncertainError, APIError)):
+            await c.submit(TaskSpec("boat"))
+        assert len(script.seen) == 1
+        with pytest.raises(CallsheetError):
+            await c.tasks.get("cgt-1")
+        with pytest.raises(CallsheetError):
+            await c.tasks.list()
+        with pytest.raises(TaskTimeoutError):
+            await c.attach("cgt-1").wait(timeout=60)
+    assert [r.method for r in script.seen].count("POST") == 1
+    assert all(request.url.host == "emulator.test" for request in script.seen)
+
+
+SECRETS = ["sk-s3cr3tS3CR3Ts3cr3t", "0f9e8d7c-6b5a-4321-8765-43210fedcba9"]
+
+
+@pytest.mark.parametrize("key", SECRETS)
+async def test_no_key_shows_anywhere(key, caplog):
+    """No text that the package makes holds the key, not even if the provider repeats it."""
+    caplog.set_level(logging.DEBUG)
+    wire = Wire()
+    texts: list[str] = []
+
+    def note(event: object) -> None:
+        texts.append(repr(event))
+        if len(texts) % 3 == 0:
+            raise RuntimeError("observer")
+
+    c = Client(provider=ARK, transport=wire, api_key=key, observer=note)
+    texts.append(repr(c))
+    async with c:
+        batch = await c.submit_many([TaskSpec("a"), TaskSpec("[fail]"), TaskSpec("[refuse]")])
+        texts += [repr(c), repr(batch), repr(batch[0]), repr(c.tasks), repr(await batch.result())]
+        wrong = f"Incorrect API key provided: {key}."
+        for answer in (
+            lambda: refusal(401, "AuthenticationError", wrong),
+            lambda: refusal(400, f"Invalid{key}", wrong),
+            lambda: httpx.Response(503, text=wrong),
+            lambda: httpx.Response(302, headers={"location": f"http://x.test/?key={key}"}),
+            lambda: httpx.Response(200, text=wrong),
+            lambda: (_ for _ in ()).throw(httpx.ReadError("reset")),
+        ):
+            wire.fault = first(1, answer)
+            with pytest.raises(CallsheetError) as caught:
+                await c.submit(TaskSpec("boat"))
+            texts += [
+                repr(caught.value),
+                str(caught.value),
+                "".join(traceback.format_exception(caught.value)),
+                repr(pickle.dumps(caught.value)),
+            ]
+    assert key not in caplog.text
+    assert not [text for text in texts if key in text]
+    assert {r.headers["authorization"] for r in wire.seen} == {f"Bearer {key}"}
+    assert not [r for r in wire.seen if key in str(r.url) or key.encode() in r.content]
+
+
+async def test_the_key_is_sent_to_the_provider_alone():
+    """A redirect does not carry the key to another host."""
+    script = Script(httpx.Response(307, headers={"location": "http://evil.test/"}))
+    async with Client(provider=COMET, api_key="sk-123456789", transport=script) as c:
+        with pytest.raises(InvalidRequestError):
+            await c.submit(TaskSpec("boat"))
+        with pytest.raises(CallsheetError):
+            await c.tasks.get("cgt-1")
+    assert {request.url.host for request in script.seen} == {"emulator.test"}
+
+
+async def test_no_second_authorization_header_is_sent():
+    """There is one ``Authorization`` header, since two of them give a 401."""
+    wire = Wire()
+    async with client(wire, api_key="sk-123456789") as c:
+        await c.run(TaskSpec("boat"))
+    for request in wire.seen:
+        assert len(request.headers.get_list("authorization")) == 1
+        assert request.headers["user-agent"].startswith("callsheet")
+        assert ("content-type" in request.headers) == (request.method == "POST")
+
+
+async def test_a_wrong_key_is_an_authentication_error():
+    """A key that the provider refuses is told as such, after one request."""
+    wire = Wire(keys=("right",))
+    async with client(wire, api_key="wrong") as c:
+        with pytest.raises(AuthenticationError):
+            await c.run(TaskSpec("boat"))
+        with pytest.raises(AuthenticationError):
+            await c.tasks.list()
+    assert len(wire.seen) == 2
+
+
+async def test_where_nothing_listens_the_batch_stops_after_its_first_spec():
+    """A dead address costs the attempts of one create, and the rest ends as never sent."""
+    script = Script(httpx.ConnectError("connection refused"))
+    async with Client(provider=ARK, transport=script) as c:
+        batch = await c.submit_many([TaskSpec("a"), TaskSpec("b"), TaskSpec("c")])
+        with anyio.fail_after(600):
+            dead, *rest = await batch.result()
+    assert isinstance(dead.error, ConnectFailedError)
+    assert all(isinstance(outcome.error, NotSubmittedError) for outcome in rest)
+    assert all(outcome.error.__cause__ is dead.error for outcome in rest)
+    assert len(script.seen) == RetryPolicy().attempts

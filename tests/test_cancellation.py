@@ -1,0 +1,398 @@
+"""Cancelled at every point where it can be: nothing is sent twice, no id is lost silently."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+from PIL import Image as Picture
+
+from callsheet import (
+    Client,
+    ClosedError,
+    Image,
+    NotSubmittedError,
+    SubmissionUncertainError,
+    TaskSpec,
+    TaskTimeoutError,
+    Video,
+)
+from callsheet.events import TaskSettled, TaskSubmitted
+from emulation import Wire, client, first, refusal
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+
+class Interrupted:
+    """An awaitable that cancels a scope as it is about to sleep for the *k*-th time."""
+
+    def __init__(self, inner: Awaitable[Any], k: int, scope: anyio.CancelScope) -> None:
+        self.inner, self.k, self.scope = inner, k, scope
+        self.sleeps = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self.inner.__await__()
+        send, value = steps.send, None
+        while True:
+            try:
+                trap = send(value)
+            except StopIteration as end:
+                return end.value
+            if self.sleeps == self.k:
+                self.scope.cancel()
+            self.sleeps += 1
+            try:
+                send, value = steps.send, (yield trap)
+            except BaseException as error:  # noqa: BLE001 - passed on, whatever it is
+                send, value = steps.throw, error
+
+
+def picture() -> Image:
+    """A small picture in memory, so that specs are read in a worker thread."""
+    file = io.BytesIO()
+    Picture.new("RGB", (320, 320)).save(file, "png")
+    return Image(file.getvalue())
+
+
+async def interrupted(
+    work: Callable[[Client], Awaitable[Any]], k: int
+) -> tuple[bool, Wire, list[object]]:
+    """Cancel *work* at its *k*-th sleep; tell whether it slept so often, and what became of all."""
+    wire = Wire(render_seconds=60.0)
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        with anyio.CancelScope() as scope:
+            steps = Interrupted(work(c), k, scope)
+            await steps
+        await anyio.sleep(1000)
+    return steps.sleeps > k, wire, events
+
+
+async def submit_many(c: Client) -> None:
+    """Submit a spec whose picture is read in a worker thread."""
+    batch = await c.submit_many([TaskSpec("boat", first_frame=picture())])
+    await batch.submitted()
+
+
+WAYS = {
+    "submit": lambda c: c.submit(TaskSpec("boat")),
+    "submit a picture": lambda c: c.submit(TaskSpec("boat", first_frame=picture())),
+    "run": lambda c: c.run(TaskSpec("boat")),
+    "create": lambda c: c.tasks.create(TaskSpec("boat")),
+    "submit_many": submit_many,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_cancelling_at_any_sleep_loses_no_id(way):
+    """Cancelled at any await, a spec was never sent, or its task is watched to its end."""
+    for k in range(50):
+        reached, wire, events = await interrupted(WAYS[way], k)
+        created = wire.emulator.ledger.created
+        assert len(wire.sent("POST")) == created <= 1
+        ids = [event.task_id for event in events if isinstance(event, TaskSubmitted)]
+        assert ids == [task.id for task in wire.emulator.ledger.tasks]
+        ends = [event.outcome.ok for event in events if isinstance(event, TaskSettled)]
+        if created and way != "create":  # what create makes is watched by nobody
+            assert ends == [True]
+        if not reached:
+            break
+    assert not reached
+    assert created == 1
+
+
+@pytest.mark.parametrize("way", ["submit", "run"])
+async def test_cancelling_at_any_moment_loses_no_id(way):
+    """Cancelled at any time of a create's way, a spec was never sent, or its task is watched."""
+    fates: set[int] = set()
+    for tick in range(12):
+        wire = Wire(latency=0.1, render_seconds=30.0)
+        ends: list[bool] = []
+
+        def note(event: object, ends: list[bool] = ends) -> None:
+            if isinstance(event, TaskSettled):
+                ends.append(event.outcome.ok)
+
+        async with client(wire, observer=note) as c:
+            with anyio.move_on_after(tick / 80):
+                await (c.submit if way == "submit" else c.run)(TaskSpec("boat"))
+            await anyio.sleep(500)
+        created = wire.emulator.ledger.created
+        assert len(wire.sent("POST")) == created
+        assert ends == [bool(created)]
+        fates.add(created)
+    assert 1 in fates
+
+
+async def test_cancelling_before_a_specs_turn_sends_nothing():
+    """A submit that waits for a refused create before it is withdrawn as its waiter goes."""
+    wire = Wire()
+    wire.fault = first(1, lambda: refusal(429, "ServerOverloaded", headers={"retry-after": "50"}))
+    async with client(wire) as c, anyio.create_task_group() as group:
+        group.start_soon(c.submit, TaskSpec("early"))
+        await anyio.sleep(1)
+        waiting = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
+        with anyio.move_on_after(5):
+            await c.submit(TaskSpec("late"))
+        assert not waiting.progress.submitted
+        await waiting.submitted()
+    assert "late" not in wire.prompts
+    assert wire.emulator.ledger.created == 21
+
+
+async def test_leaving_waits_for_the_ids_of_creates_in_flight():
+    """A client that is left gives creates on their way a few seconds, and their ids are told."""
+    wire = Wire(latency=3.0)
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        await c.submit_many(TaskSpec(f"boat {i}") for i in range(100))
+        await anyio.sleep(4)
+        left = anyio.current_time()
+    assert 1 < anyio.current_time() - left < 5.5
+    ids = {event.task_id for event in events if isinstance(event, TaskSubmitted)}
+    assert len(ids) > 5
+    assert ids == {task.id for task in wire.emulator.ledger.tasks}
+    assert len(wire.sent("POST")) == len(ids)
+
+
+async def test_leaving_does_not_wait_for_ever():
+    """A create that brings no id in that time ends as uncertain, with its token."""
+    wire = Wire(latency=100.0)
+    outcomes: list[Any] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, TaskSettled):
+            outcomes.append(event.outcome)
+
+    async with client(wire, observer=note) as c:
+        await c.submit_many(TaskSpec(f"boat {i}") for i in range(10))
+        await anyio.sleep(1)
+        left = anyio.current_time()
+    assert 4.5 < anyio.current_time() - left < 6
+    kinds = [type(outcome.error) for outcome in outcomes]
+    assert kinds.count(SubmissionUncertainError) == len(wire.sent("POST")) == 1
+    assert kinds.count(NotSubmittedError) == 9
+
+
+async def test_a_cancelled_client_gives_creates_their_seconds_too():
+    """Cancellation from outside shortens nothing for a paid request that has left."""
+    wire = Wire(latency=3.0)
+    ids: list[str] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, TaskSubmitted):
+            ids.append(event.task_id)
+
+    with anyio.move_on_after(1) as scope:
+        async with client(wire, observer=note) as c:
+            await c.run(TaskSpec("boat"))
+    assert scope.cancelled_caught
+    assert ids == [task.id for task in wire.emulator.ledger.tasks]
+    assert len(ids) == 1
+
+
+async def test_what_waits_to_be_repeated_ends_as_not_submitted_when_the_client_is_left():
+    """A create that was refused and pauses has its outcome when the client closes."""
+    wire = Wire()
+    wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
+    async with client(wire) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
+        await anyio.sleep(5)
+    assert batch.progress.failed == batch.progress.total == 20
+    assert all(isinstance(handle._record.result, NotSubmittedError) for handle in batch)
+    assert wire.emulator.ledger.created == 0
+
+
+async def test_cancelling_a_waiter_cancels_only_the_waiting():
+    """A waiter that is cancelled leaves the task, and the other waiters, alone."""
+    wire = Wire(render_seconds=60.0)
+    videos: list[Video] = []
+
+    async def wait(handle: Any) -> None:
+        videos.append(await handle)
+
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, handle)
+            with anyio.move_on_after(10) as scope:
+                await handle
+            assert scope.cancelled_caught
+            assert not handle.done
+        assert (await handle) is videos[0]
+    assert not wire.sent("DELETE")
+
+
+async def test_a_timeout_never_cancels_the_task():
+    """A wait that times out leaves the task running, and it can be waited for again."""
+    wire = Wire(render_seconds=60.0)
+    async with client(wire) as c:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await c.run(TaskSpec("boat"), timeout=10)
+        assert caught.value.task_id == wire.emulator.ledger.tasks[0].id
+        handle = c.attach(caught.value.task_id)
+        with pytest.raises(TaskTimeoutError):
+            await handle.wait(timeout=0)
+        with pytest.raises(TaskTimeoutError, match="after 3"):
+            await handle.wait(timeout=3)
+        assert (await handle.wait(timeout=1000)).url
+        assert (await handle.wait(timeout=0)).url
+    assert not wire.sent("DELETE")
+    assert wire.emulator.ledger.created == wire.emulator.ledger.billed == 1
+
+
+async def test_a_timeout_before_the_id_names_no_task():
+    """A run that times out before its create was answered says that there is no id yet."""
+    wire = Wire(latency=10.0)
+    async with client(wire) as c:
+        with pytest.raises(TaskTimeoutError, match="without an id") as caught:
+            await c.run(TaskSpec("boat"), timeout=2)
+        assert caught.value.task_id is None
+        await anyio.sleep(1000)
+    assert wire.emulator.ledger.billed == 1
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_a_timeout_of_the_caller_stays_the_callers():
+    """A caller's own ``fail_after`` raises its own bare `TimeoutError`."""
+    async with client(Wire(render_seconds=60.0)) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        with pytest.raises(TimeoutError) as caught, anyio.fail_after(5):
+            await handle
+    assert not isinstance(caught.value, TaskTimeoutError)
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_only_cancel_on_exit_cancels_at_the_provider(cancel):
+    """Leaving sends no DELETE unless it was asked for, and then stops all that has not started."""
+    wire = Wire(render_seconds=1000.0, concurrency=3)
+    async with client(wire, cancel_on_exit=cancel) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(10))
+        await batch.submitted()
+    states = [task.status for task in wire.emulator.ledger.tasks]
+    assert states.count("running") == 3
+    assert states.count("cancelled") == (7 if cancel else 0)
+    assert bool(wire.sent("DELETE")) is cancel
+
+
+async def test_cancel_on_exit_reaches_creates_in_flight():
+    """A create that is on its way as the client is left is cancelled as soon as it has its id."""
+    wire = Wire(render_seconds=1000.0, concurrency=1, latency=1.0)
+    async with client(wire) as c:
+        await c.submit(TaskSpec("runs"))
+        async with Client(provider=c.provider, transport=wire, cancel_on_exit=True) as inner:
+            await inner.submit_many(TaskSpec(f"boat {i}") for i in range(5))
+            await anyio.sleep(0.5)
+    states = [task.status for task in wire.emulator.ledger.tasks]
+    assert states[0] == "running"
+    assert set(states[1:]) <= {"cancelled"}
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError, ValueError, KeyboardInterrupt, SystemExit, StopAsyncIteration]
+)
+async def test_the_callers_exception_leaves_bare(error):
+    """What the block raises arrives as it is, never in a group, with its own traceback."""
+    mine = error("mine")
+
+    async def block() -> None:
+        async with client(Wire()) as c:
+            await c.submit_many([TaskSpec("boat")])
+            raise mine
+
+    with pytest.raises(error) as caught:
+        await block()
+    assert caught.value is mine
+    assert mine.__cause__ is None
+
+
+async def test_cancellation_passes_through_a_client_unharmed():
+    """A scope around a client is cancelled as any other, while tasks are watched."""
+    with anyio.move_on_after(30) as scope:
+        async with client(Wire(render_seconds=1000.0)) as c:
+            batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(5))
+            await batch.result()
+    assert scope.cancelled_caught
+
+
+async def test_a_group_of_the_caller_stays_a_group():
+    """An exception group that the caller raises is not unpacked."""
+    with pytest.raises(ExceptionGroup) as caught:
+        async with client(Wire()):
+            raise ExceptionGroup("mine", [KeyError("a"), ValueError("b")])
+    assert caught.value.message == "mine"
+
+
+async def test_waiters_are_told_when_the_client_is_closed():
+    """Whoever waits as the client closes gets `ClosedError`, and the ids are still in hand."""
+    closed: list[str] = []
+
+    async def wait(work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except ClosedError:
+            closed.append(work.__name__)
+
+    async def iterate() -> None:
+        async for _ in batch.as_completed():
+            pass
+
+    async def awaiting() -> None:
+        await batch[0]
+
+    wire = Wire(render_seconds=1000.0)
+    async with anyio.create_task_group() as group, client(wire) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(3))
+        ids = await batch.submitted()
+        for work in (batch.result, batch[0].outcome, batch[1].wait, awaiting, iterate):
+            group.start_soon(wait, work)
+        await anyio.sleep(5)
+    assert sorted(closed) == ["awaiting", "iterate", "outcome", "result", "wait"]
+    for work in (batch.result, batch[0].wait, batch[0].cancel, batch.cancel):
+        with pytest.raises(ClosedError):
+            await work()
+    assert tuple(handle.task_id for handle in batch) == ids
+    assert await batch.submitted() == ids
+
+
+async def test_what_was_known_before_closing_can_be_had_after_it():
+    """Outcomes that had come are delivered after the client was left."""
+    async with client(Wire()) as c:
+        batch = await c.submit_many([TaskSpec("boat")])
+        await batch.result()
+    assert (await batch[0]).url
+    assert len((await batch.result()).urls()) == 1
+    assert [outcome.ok async for outcome in batch.as_completed()] == [True]
+
+
+async def test_lost_polls_of_cancelled_waiters_leave_no_connection_taken():
+    """Reads that are cancelled in the middle give their connections back."""
+    wire = Wire(latency=5.0)
+    async with client(wire) as c:
+        task_id = await c.tasks.create(TaskSpec("boat"))
+        for _ in range(40):
+            with anyio.move_on_after(1):
+                await c.tasks.get(task_id)
+        assert (await c.tasks.get(task_id)).task_id == task_id
+    assert wire._in_flight == 0
+
+
+async def test_a_broken_answer_while_closing_is_no_silent_loss():
+    """A create whose connection breaks while the client closes is uncertain as well."""
+    wire = Wire(latency=2.0)
+    wire.lose = lambda _: httpx.ReadError("reset")
+    errors: list[object] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, TaskSettled):
+            errors.append(event.outcome.error)
+
+    async with client(wire, observer=note) as c:
+        await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(1)
+    assert [type(error) for error in errors] == [SubmissionUncertainError]

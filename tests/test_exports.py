@@ -1,0 +1,94 @@
+"""The front door: what can be had from ``callsheet`` itself, and nothing by accident."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+import callsheet
+from callsheet import errors, events
+
+
+TABLE = {
+    "Batch", "BatchResult", "Client", "Limits", "Outcome", "Polling", "Progress", "Provider",
+    "RetryPolicy", "Snapshot", "TaskHandle", "TaskSpec", "Video", "Page", "Status", "Usage",
+    "Image", "VideoRef", "AudioRef",
+}  # fmt: skip
+"""The names in the design's table of the surface."""
+
+
+def test_every_exported_name_exists_once():
+    """``__all__`` holds no name twice and none that is not there."""
+    assert len(set(callsheet.__all__)) == len(callsheet.__all__)
+    assert all(hasattr(callsheet, name) for name in callsheet.__all__)
+    assert not [name for name in callsheet.__all__ if name.startswith("_")]
+
+
+def test_the_whole_surface_is_exported():
+    """Every value, policy and error that a user meets comes from the front door."""
+    assert set(callsheet.__all__) >= TABLE
+    assert set(callsheet.__all__) >= set(errors.__all__)
+
+
+def test_nothing_else_is_in_reach_by_accident():
+    """What is public in the module but not exported is a module of the package."""
+    public = {name for name in vars(callsheet) if not name.startswith("_")}
+    stray = {n for n in public - set(callsheet.__all__) if not inspect.ismodule(vars(callsheet)[n])}
+    assert stray <= {"annotations"}
+
+
+def test_everything_exported_has_a_docstring():
+    """Every name of the front door, and every public member of its classes, says what it is."""
+    for name in callsheet.__all__:
+        value = getattr(callsheet, name)
+        assert inspect.getdoc(value), name
+        if inspect.isclass(value) and value.__module__.startswith("callsheet"):
+            for member, own in vars(value).items():
+                if not member.startswith("_") and (inspect.isfunction(own)
+                                                   or isinstance(own, property)):  # fmt: skip
+                    assert inspect.getdoc(own), f"{name}.{member}"
+
+
+@pytest.mark.parametrize("name", sorted({"Limits", "Polling", "RetryPolicy", "TaskSpec", "Outcome",
+                                         "Snapshot", "Video", "Progress", "Provider"}))  # fmt: skip
+def test_values_are_frozen(name):
+    """Specs, policies and facts cannot be changed after they were made."""
+    kind = getattr(callsheet, name)
+    assert attrs.has(kind)
+    made = kind("boat") if name == "TaskSpec" else object.__new__(kind)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(made, attrs.fields(kind)[0].name, 1)
+
+
+def test_every_event_is_frozen_and_named():
+    """The union of events holds every event class of the module, each frozen."""
+    kinds = {
+        kind for _, kind in inspect.getmembers(events, inspect.isclass)
+        if kind.__module__ == "callsheet.events"
+    }  # fmt: skip
+    assert set(events.Event.__args__) == kinds
+    assert all(attrs.has(kind) and inspect.getdoc(kind) for kind in kinds)
+
+
+def test_options_are_keyword_only():
+    """The client takes options by name, and shows their defaults in its signature."""
+    parameters = list(inspect.signature(callsheet.Client).parameters.values())
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters)
+    names = {p.name for p in parameters}
+    assert names >= {"api_key", "provider", "base_url", "limits", "polling", "retry", "observer",
+                     "transport", "cancel_on_exit"}  # fmt: skip
+
+
+def test_the_front_door_needs_no_extra():
+    """Importing the package loads neither the emulator, nor the command line, nor their needs."""
+    code = (
+        "import sys, callsheet;"
+        "print([m for m in ('starlette', 'uvicorn', 'av', 'PIL', 'cyclopts', 'imagesize',"
+        "'trio', 'callsheet.emulator', 'callsheet._cli') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,349 @@
+"""One task in the caller's hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import (
+    APIError,
+    ConfigurationError,
+    ConflictError,
+    ErrorDetail,
+    Limits,
+    NotFoundError,
+    NotSubmittedError,
+    Status,
+    SubmissionUncertainError,
+    TaskCancelledError,
+    TaskExpiredError,
+    TaskFailedError,
+    TaskRejectedError,
+    TaskSpec,
+    Video,
+)
+from emulation import Wire, body_of, client, first, refusal
+
+
+async def test_a_handle_shows_how_a_task_moves_on():
+    """Id, spec, status, snapshot and done follow the task from its queue to its end."""
+    spec = TaskSpec("boat")
+    async with client(Wire(render_seconds=60.0, concurrency=1)) as c:
+        ahead = await c.submit(TaskSpec("ahead"))
+        handle = await c.submit(spec)
+        assert handle.task_id
+        assert handle.spec is spec
+        assert (handle.status, handle.snapshot, handle.done) == (Status.QUEUED, None, False)
+        assert handle.task_id in repr(handle)
+        assert "queued" in repr(handle)
+        await ahead
+        await anyio.sleep(40)
+        assert handle.status is Status.RUNNING
+        assert handle.snapshot.status is Status.RUNNING
+        await handle
+        assert handle.status is Status.SUCCEEDED
+        assert handle.done
+        assert handle.snapshot.raw["content"]["video_url"] == (await handle).url
+
+
+async def test_a_video_holds_what_the_provider_said():
+    """The video carries URL, last frame, seed, size, length, cost and the time its URLs die."""
+    wire = Wire(epoch=1_790_000_000.0, render_seconds=40.0)
+    async with client(wire) as c:
+        spec = TaskSpec("boat", duration=5, seed=7, ratio="1:1", return_last_frame=True)
+        video = await c.run(spec)
+    assert isinstance(video, Video)
+    assert video.url.startswith("http://emulator.test/files/")
+    assert ".png?" in video.last_frame_url
+    assert (video.seed, video.ratio, video.duration, video.resolution) == (7, "1:1", 5.0, "720p")
+    assert video.usage.total_tokens == video.usage.completion_tokens > 100_000
+    task = wire.emulator.ledger.tasks[0]
+    assert video.expires_at.timestamp() == int(task.updated_at) + 86_400
+    assert video.expires_at.utcoffset().total_seconds() == 0
+
+
+async def test_many_waiters_get_the_same_video():
+    """Any number of waiters, early and late, and of awaits give one and the same video."""
+    videos: list[Video] = []
+
+    async def wait(handle: object) -> None:
+        videos.append(await handle)
+
+    async with client(Wire(render_seconds=30.0)) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(wait, handle)
+        videos += [await handle, await handle, await handle.wait(), (await handle.outcome()).video]
+    assert len(videos) == 54
+    assert all(video is videos[0] for video in videos)
+
+
+ENDINGS = {
+    "[fail]": (TaskFailedError, "InternalServiceError"),
+    "[reject]": (TaskRejectedError, "OutputVideoSensitiveContentDetected"),
+    "[expire]": (TaskExpiredError, None),
+}
+
+
+@pytest.mark.parametrize("mark", ENDINGS)
+async def test_every_bad_end_has_its_error(mark):
+    """A task that failed, was rejected or expired raises its own error, every time."""
+    kind, code = ENDINGS[mark]
+    async with client(Wire()) as c:
+        handle = await c.submit(TaskSpec(f"boat {mark}"))
+        with pytest.raises(kind) as caught:
+            await handle
+        with pytest.raises(kind):
+            await handle.wait()
+        outcome = await handle.outcome()
+    assert (caught.value.task_id, caught.value.code) == (handle.task_id, code)
+    assert outcome.error is caught.value
+    assert (outcome.ok, outcome.url, outcome.video) == (False, None, None)
+    if code:
+        assert handle.snapshot.error == ErrorDetail(code, caught.value.reason)
+
+
+async def test_run_raises_what_the_task_died_of():
+    """``run`` gives a video or raises the task's error."""
+    async with client(Wire()) as c:
+        with pytest.raises(TaskRejectedError):
+            await c.run(TaskSpec("boat [reject]"))
+
+
+async def test_cancelling_a_queued_task_stops_it():
+    """A queued task is cancelled, says so, and its waiters get `TaskCancelledError`."""
+    wire = Wire(concurrency=1, render_seconds=100.0)
+    async with client(wire) as c:
+        first_one = await c.submit(TaskSpec("runs"))
+        handle = await c.submit(TaskSpec("waits"))
+        assert await handle.cancel() is True
+        assert await handle.cancel() is True
+        with pytest.raises(TaskCancelledError):
+            await handle
+        assert (await first_one).url
+    assert len(wire.sent("DELETE")) == 1
+    assert wire.emulator.ledger.billed == 1
+
+
+async def test_cancelling_a_running_task_is_refused():
+    """A task that runs is not cancelled: no DELETE is sent, and its video comes."""
+    wire = Wire(render_seconds=60.0)
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        assert await handle.cancel() is False
+        assert (await handle).url
+        assert await handle.cancel() is False
+    assert not wire.sent("DELETE")
+
+
+async def test_a_task_that_starts_as_it_is_cancelled_goes_on():
+    """A 409 to the cancel is told as ``False``, and the task is watched on."""
+    wire = Wire(render_seconds=60.0, concurrency=1)
+    wire.fault = first(
+        1, lambda: refusal(409, "InvalidAction.RunningTaskDeletion"), method="DELETE"
+    )
+    async with client(wire) as c:
+        await c.submit(TaskSpec("runs"))
+        handle = await c.submit(TaskSpec("waits"))
+        assert await handle.cancel() is False
+        assert (await handle).url
+    assert len(wire.sent("DELETE")) == 1
+
+
+async def test_cancelling_an_ended_task_keeps_its_record():
+    """A task that ended unseen is not deleted by a cancel, which would take its video away."""
+    wire = Wire(render_seconds=5.0, render_sigma=0.0)
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        await anyio.sleep(4.9)
+        wire.latency = 3.0
+        assert await handle.cancel() is False
+        assert (await handle).url
+        assert (await c.tasks.get(handle.task_id)).status is Status.SUCCEEDED
+    assert not wire.sent("DELETE")
+
+
+async def test_a_cancel_that_waits_for_its_turn_looks_just_before_it_deletes():
+    """However long the quota makes a cancel wait, the task is looked at right before."""
+    wire = Wire(render_seconds=30.0, concurrency=2)
+    async with client(wire, limits=Limits(cancels_per_second=0.02)) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(8))
+        await batch.submitted()
+        await batch.cancel()
+        result = await batch.result()
+    states = {task.status for task in wire.emulator.ledger.tasks}
+    assert states <= {"succeeded", "cancelled"}
+    assert sum(outcome.ok for outcome in result) == wire.emulator.ledger.billed
+    for before, after in pairwise(zip(wire.times, wire.seen, strict=True)):
+        if after[1].method == "DELETE":
+            assert before[1].url == after[1].url
+            assert after[0] - before[0] < 1
+
+
+async def test_a_cancel_whose_answer_is_lost_looks_again():
+    """A lost answer to a cancel is followed by a look, not by a second DELETE."""
+    wire = Wire(render_seconds=60.0, concurrency=1)
+    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "DELETE" else None
+    async with client(wire) as c:
+        await c.submit(TaskSpec("runs"))
+        handle = await c.submit(TaskSpec("waits"))
+        assert await handle.cancel() is True
+        assert isinstance((await handle.outcome()).error, TaskCancelledError)
+    assert len(wire.sent("DELETE")) == 1
+
+
+async def test_a_record_that_vanishes_with_the_cancel_is_cancelled():
+    """A provider that forgets a cancelled task at once still makes a cancelled outcome."""
+    wire = Wire(render_seconds=60.0, concurrency=1)
+
+    async def forgetful(request: httpx.Request) -> httpx.Response | None:
+        gone = wire.sent("DELETE") and request.method == "GET"
+        return refusal(404, "NotFound") if gone else None
+
+    wire.fault = forgetful
+    async with client(wire) as c:
+        await c.submit(TaskSpec("runs"))
+        handle = await c.submit(TaskSpec("waits"))
+        assert await handle.cancel() is True
+        assert isinstance((await handle.outcome()).error, TaskCancelledError)
+
+
+async def test_cancelling_before_the_create_leaves_sends_nothing():
+    """A spec that was not sent yet is never sent, and its outcome says so."""
+    wire = Wire(latency=1.0)
+    async with client(wire) as c:
+        batch = await c.submit_many([TaskSpec("one"), TaskSpec("two")])
+        await anyio.sleep(0.1)
+        assert await batch[1].cancel() is True
+        assert batch[1].done
+        with pytest.raises(NotSubmittedError):
+            await batch[1]
+        assert (await batch[0]).url
+    assert wire.prompts == ["one"]
+
+
+async def test_cancelling_while_the_create_is_on_its_way_waits_for_the_id():
+    """A spec whose create has left is cancelled as soon as its task has an id."""
+    wire = Wire(latency=1.0, concurrency=1, render_seconds=100.0)
+    async with client(wire) as c:
+        await c.submit(TaskSpec("runs"))
+        batch = await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(0.3)
+        assert await batch[0].cancel() is True
+    assert [task.status for task in wire.emulator.ledger.tasks][1] == "cancelled"
+
+
+async def test_cancelling_what_has_failed_to_submit_is_no_success():
+    """There is nothing to stop where no task came to be."""
+    wire = Wire()
+    wire.lose = lambda _: httpx.ReadError("reset")
+    async with client(wire) as c:
+        batch = await c.submit_many([TaskSpec("boat")])
+        (outcome,) = await batch.result()
+        assert isinstance(outcome.error, SubmissionUncertainError)
+        assert await batch[0].cancel() is False
+        assert batch[0].status is None
+        assert "without id" in repr(batch[0])
+
+
+async def test_cancelling_an_unknown_task_says_so():
+    """An id that the provider does not know cannot be cancelled."""
+    async with client(Wire()) as c:
+        with pytest.raises(NotFoundError):
+            await c.attach("cgt-unknown").cancel()
+
+
+async def test_an_attached_task_is_watched_to_its_end():
+    """A task of yesterday's process has its video here, without a spec."""
+    wire = Wire(render_seconds=60.0)
+    async with client(wire) as c:
+        ids = [await c.tasks.create(TaskSpec(f"boat {i}")) for i in range(3)]
+    async with client(wire) as c:
+        handle = c.attach(ids[1])
+        assert (handle.task_id, handle.spec) == (ids[1], None)
+        video = await handle
+        assert video.task_id == ids[1]
+    assert len(wire.sent("POST")) == 3
+
+
+async def test_attaching_a_task_that_is_watched_already_shares_its_end():
+    """A second handle of one task gives the same end and costs no requests of its own."""
+    wire = Wire(render_seconds=60.0)
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        twin = c.attach(handle.task_id)
+        assert twin.spec == handle.spec
+        assert twin != handle
+        assert (await twin) is (await handle)
+        alone = len(wire.sent("GET"))
+        again = c.attach(handle.task_id)
+        assert (await again).url == (await twin).url
+        assert len(wire.sent("GET")) > alone
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+async def test_a_blank_id_is_refused(blank):
+    """An id without a character in it is a mistake of the caller's."""
+    wire = Wire()
+    async with client(wire) as c:
+        with pytest.raises(ConfigurationError):
+            c.attach(blank)
+        with pytest.raises(ConfigurationError):
+            c.attach_many(["cgt-1", blank])
+    assert not wire.seen
+
+
+async def test_handles_of_one_record_are_equal():
+    """Two handles of one spec of a batch are equal and hash alike; others are not."""
+    async with client(Wire()) as c:
+        batch = await c.submit_many([TaskSpec("same"), TaskSpec("same")])
+        assert batch[0] == batch[0]
+        assert len({batch[0], batch[1], *batch}) == 2
+        assert batch[0] != "something else"
+
+
+async def test_strange_ids_travel_escaped():
+    """An id with slashes, spaces or query signs reaches the provider as one path segment."""
+    wire = Wire()
+    odd = "a/b c?d=é&#"
+    async with client(wire) as c:
+        with pytest.raises(APIError):
+            await c.tasks.get(odd)
+    (request,) = wire.seen
+    assert request.url.raw_path.endswith(b"/tasks/a%2Fb%20c%3Fd%3D%C3%A9%26%23")
+
+
+async def test_an_answer_about_another_task_settles_nothing():
+    """A get that answers with another id is no news about this task."""
+    wire = Wire(render_seconds=60.0)
+    swapped = 0
+
+    def swap(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        nonlocal swapped
+        if request.method != "GET" or swapped > 2:
+            return None
+        swapped += 1
+        body = body_of(response)
+        rows = body.get("items", [body])
+        rows = [{**row, "id": "cgt-other", "status": "failed"} for row in rows]
+        return httpx.Response(200, json={"items": rows} if "items" in body else rows[0])
+
+    wire.change = swap
+    async with client(wire) as c:
+        assert (await c.run(TaskSpec("boat"))).url
+
+
+async def test_the_raw_cancel_is_the_providers():
+    """``tasks.cancel`` cancels a queued task and raises `ConflictError` for one that runs."""
+    wire = Wire(concurrency=1, render_seconds=60.0)
+    async with client(wire) as c:
+        running = await c.tasks.create(TaskSpec("runs"))
+        queued = await c.tasks.create(TaskSpec("waits"))
+        with pytest.raises(ConflictError):
+            await c.tasks.cancel(running)
+        await c.tasks.cancel(queued)
+        assert (await c.tasks.get(queued)).status is Status.CANCELLED

@@ -1,0 +1,353 @@
+"""The paid request: sent again only if the first provably never arrived or was refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import (
+    APIError,
+    AuthenticationError,
+    BalanceError,
+    ConflictError,
+    ConnectFailedError,
+    ContentRejectedError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    QueueFullError,
+    QuotaExhaustedError,
+    RateLimitError,
+    RetryPolicy,
+    SubmissionUncertainError,
+    TaskSpec,
+)
+from callsheet.events import CreatePaused, TaskSettled
+from emulation import COMET, Wire, client, first, prompt_of, refusal
+
+
+BOAT = TaskSpec("a paper boat", duration=5)
+
+
+class HalfABody(httpx.AsyncByteStream):
+    """A body whose connection breaks in its middle."""
+
+    async def __aiter__(self):
+        yield b'{"id": "cgt-'
+        await anyio.sleep(0.01)
+        raise httpx.RemoteProtocolError("peer closed connection without sending complete body")
+
+
+LOST_BY_THE_NETWORK = {
+    "read timeout": httpx.ReadTimeout("slow"),
+    "reset": httpx.ReadError("connection reset by peer"),
+    "broken while writing": httpx.WriteError("broken pipe"),
+    "write timeout": httpx.WriteTimeout("slow"),
+    "closed without an answer": httpx.RemoteProtocolError("server disconnected"),
+    "undecodable": httpx.DecodingError("not gzip"),
+}
+
+LOST_IN_AN_ANSWER = {
+    "500 json": lambda: refusal(500, "InternalServiceError"),
+    "500 html": lambda: httpx.Response(500, text="<html><title>oops</title></html>"),
+    "502 html": lambda: httpx.Response(502, text="<html><title>bad gateway</title></html>"),
+    "503 json": lambda: refusal(503, "ServiceUnavailable"),
+    "503 empty": lambda: httpx.Response(503),
+    "504": lambda: httpx.Response(504, text="upstream request timeout"),
+    "524": lambda: httpx.Response(524, text="<html>a timeout occurred</html>"),
+    "408": lambda: httpx.Response(408),
+    "empty 200": lambda: httpx.Response(200),
+    "204": lambda: httpx.Response(204),
+    "html 200": lambda: httpx.Response(200, text="<!doctype html><title>welcome</title>"),
+    "no id": lambda: httpx.Response(200, json={}),
+    "blank id": lambda: httpx.Response(200, json={"id": " "}),
+    "a list": lambda: httpx.Response(200, json=[]),
+    "half a json": lambda: httpx.Response(200, text='{"id": "cgt-'),
+    "half a body": lambda: httpx.Response(200, stream=HalfABody()),
+    "10 MB": lambda: httpx.Response(200, content=b" " * 10_000_000 + b'{"id": "cgt-1"}'),
+    "not http": lambda: httpx.Response(199),
+}
+
+
+async def lost_once(wire: Wire) -> None:
+    """Submit once, meet the uncertainty, and see that nothing more leaves for an hour."""
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(BOAT)
+        await anyio.sleep(3600)
+    (post,) = wire.sent("POST")
+    assert caught.value.token == json.loads(post.content)["safety_identifier"]
+    assert caught.value.token in str(caught.value)
+    assert not caught.value.transient
+    assert [type(event) for event in events] == [TaskSettled]  # and no pause before another
+
+
+@pytest.mark.parametrize("kind", LOST_BY_THE_NETWORK)
+@pytest.mark.parametrize("accepted", [False, True], ids=["before", "after"])
+async def test_a_create_that_the_network_loses_is_never_sent_again(kind, accepted):
+    """A create lost on its way or on its way back is reported with its token, and sent once."""
+    wire = Wire()
+
+    async def fault(request: httpx.Request) -> None:
+        if request.method == "POST" and not accepted:
+            raise LOST_BY_THE_NETWORK[kind]
+
+    wire.fault = fault
+    wire.lose = lambda request: LOST_BY_THE_NETWORK[kind] if request.method == "POST" else None
+    await lost_once(wire)
+    assert wire.emulator.ledger.created == accepted
+
+
+@pytest.mark.parametrize("kind", LOST_IN_AN_ANSWER)
+async def test_a_create_with_an_answer_that_says_nothing_is_never_sent_again(kind):
+    """A failed or unreadable answer to an accepted create is reported with its token."""
+    wire = Wire()
+    wire.change = lambda request, _: LOST_IN_AN_ANSWER[kind]() if request.method == "POST" else None
+    await lost_once(wire)
+    assert wire.emulator.ledger.created == 1
+
+
+async def test_a_create_that_is_never_answered_ends_with_its_attempt():
+    """A silent provider costs one attempt's timeout, and nothing is sent again."""
+    wire = Wire()
+
+    async def silence(request: httpx.Request) -> None:
+        if request.method == "POST":
+            await anyio.sleep_forever()
+
+    wire.fault = silence
+    started = anyio.current_time()
+    async with client(wire, retry=RetryPolicy(timeout=20)) as c:
+        with pytest.raises(SubmissionUncertainError, match="20 s"):
+            await c.submit(BOAT)
+        assert anyio.current_time() - started == pytest.approx(20, abs=1)
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_a_lost_create_without_a_token_says_so():
+    """Where no token is sent, the error holds none, and is as final."""
+    wire = Wire()
+    wire.lose = lambda _: httpx.ReadError("reset")
+    async with client(wire, provider=COMET, api_key="k") as c:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(BOAT)
+    assert caught.value.token is None
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_a_spec_with_its_own_identifier_sends_no_token():
+    """A caller's own ``safety_identifier`` is not replaced by a token."""
+    wire = Wire()
+    async with client(wire) as c:
+        await c.submit(TaskSpec("boat", extra={"safety_identifier": "user-1"}))
+    assert json.loads(wire.sent("POST")[0].content)["safety_identifier"] == "user-1"
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_a_redirect_is_neither_followed_nor_uncertain(status):
+    """A redirect of a create means a wrong address: nothing was made, nothing is followed."""
+    wire = Wire()
+    where = {"location": "http://elsewhere.test/contents/generations/tasks"}
+    wire.fault = first(9, lambda: httpx.Response(status, headers=where))
+    async with client(wire) as c:
+        with pytest.raises(InvalidRequestError, match=r"elsewhere\.test"):
+            await c.submit(BOAT)
+    assert [request.url.host for request in wire.seen] == ["emulator.test"]
+    assert wire.emulator.ledger.created == 0
+
+
+REFUSALS = {
+    "401": (lambda: refusal(401, "AuthenticationError"), AuthenticationError),
+    "402": (lambda: refusal(402, ""), BalanceError),
+    "403": (lambda: refusal(403, "AccountOverdueError"), BalanceError),
+    "404": (lambda: refusal(404, "ModelNotOpen"), ModelNotFoundError),
+    "409": (lambda: refusal(409, "Whatever"), ConflictError),
+    "400": (lambda: refusal(400, "InvalidParameter"), InvalidRequestError),
+    "moderation": (lambda: refusal(400, "InputTextSensitiveContentDetected"), ContentRejectedError),
+    "plan": (
+        lambda: refusal(429, "QuotaExceeded", "exhausted its free trial quota"),
+        QuotaExhaustedError,
+    ),
+    "cap": (lambda: refusal(429, "SetLimitExceeded"), QuotaExhaustedError),
+    "500 of the caller": (lambda: refusal(500, "invalid_request"), InvalidRequestError),
+    "html 404": (lambda: httpx.Response(404, text="<html>no</html>"), InvalidRequestError),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+async def test_a_refused_create_is_certain_and_sent_once(kind):
+    """A refusal that waiting cannot change is an error of its own kind, after one request."""
+    answer, error = REFUSALS[kind]
+    wire = Wire()
+    wire.fault = first(9, answer)
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        with pytest.raises(error):
+            await c.submit(BOAT)
+        await anyio.sleep(3600)
+    assert len(wire.seen) == 1
+    assert [type(event) for event in events] == [TaskSettled]
+    assert wire.emulator.ledger.created == 0
+
+
+def fails_to_connect() -> httpx.Response:
+    """Refuse the connection."""
+    raise httpx.ConnectError("connection refused")
+
+
+def times_out_connecting() -> httpx.Response:
+    """Never answer the connection."""
+    raise httpx.ConnectTimeout("no answer to SYN")
+
+
+REPEATABLE = {
+    "connect failure": fails_to_connect,
+    "connect timeout": times_out_connecting,
+    "429 rate": lambda: refusal(429, "RateLimitExceeded.EndpointRPMExceeded"),
+    "429 overloaded": lambda: refusal(429, "ServerOverloaded"),
+    "429 with Retry-After": lambda: refusal(429, "RateLimitExceeded", headers={"retry-after": "7"}),
+    "429 bare": lambda: httpx.Response(429),
+    "429 queue full": lambda: refusal(
+        429, "QuotaExceeded", "The request has exceeded the quota. Request ID: 02a"
+    ),
+    "400 check failed": lambda: refusal(400, "ContentSecurityDetectionError"),
+}
+
+
+@pytest.mark.parametrize("kind", REPEATABLE)
+async def test_a_create_that_made_nothing_is_sent_again_unchanged(kind):
+    """A create that never arrived or was refused for load leaves again with identical bytes."""
+    wire = Wire()
+    wire.fault = first(3, REPEATABLE[kind])
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        assert (await c.run(BOAT)).url
+    posts = wire.sent("POST")
+    assert len(posts) == 4
+    assert len({post.content for post in posts}) == 1
+    assert wire.emulator.ledger.created == wire.emulator.ledger.billed == 1
+    assert len([event for event in events if isinstance(event, CreatePaused)]) == 3
+
+
+async def test_retry_after_of_a_create_is_waited_for():
+    """The provider's own pause is honoured, and bounds the next create from below."""
+    wire = Wire()
+    wire.fault = first(1, lambda: refusal(429, "RateLimitExceeded", headers={"retry-after": "30"}))
+    async with client(wire) as c:
+        await c.submit(BOAT)
+    before, after = wire.sent_at("POST")
+    assert 30 <= after - before <= 32
+
+
+async def test_a_provider_out_of_reach_is_given_up_after_the_attempts():
+    """A create that never connects ends with `ConnectFailedError` after the policy's attempts."""
+    wire = Wire()
+    wire.fault = first(99, fails_to_connect)
+    async with client(wire, retry=RetryPolicy(attempts=4)) as c:
+        with pytest.raises(ConnectFailedError):
+            await c.submit(BOAT)
+    assert len(wire.seen) == 4
+
+
+async def test_a_rate_limit_without_end_is_given_up_after_the_patience():
+    """A create that is refused for load ends with its refusal when the patience is over."""
+    wire = Wire()
+    wire.fault = first(9999, lambda: refusal(429, "ServerOverloaded"))
+    started = anyio.current_time()
+    async with client(wire, retry=RetryPolicy(patience=600)) as c:
+        with pytest.raises(RateLimitError):
+            await c.submit(BOAT)
+    assert 600 <= anyio.current_time() - started <= 800
+
+
+async def test_a_queue_full_of_foreign_tasks_is_given_up_after_the_patience():
+    """A queue that others fill is waited for as long as the patience, and no longer."""
+    wire = Wire()
+    wire.fault = first(9999, lambda: refusal(429, "QuotaExceeded", "exceeded the quota"))
+    async with client(wire, retry=RetryPolicy(patience=600)) as c:
+        with pytest.raises(QueueFullError):
+            await c.submit(BOAT)
+
+
+@pytest.mark.parametrize("accepted", [False, True], ids=["before", "after"])
+async def test_exactly_what_was_accepted_is_paid_when_answers_are_dropped(accepted):
+    """With a tenth of the create answers dropped, no spec is sent twice and each loss is named."""
+    wire = Wire(concurrency=200)
+    rng = random.Random(7)
+    dropped: set[str] = set()
+
+    def drops(request: httpx.Request) -> bool:
+        if request.method != "POST" or rng.random() >= 0.1:
+            return False
+        dropped.add(prompt_of(request))
+        return True
+
+    async def fault(request: httpx.Request) -> None:
+        if not accepted and drops(request):
+            raise httpx.ReadError("reset")
+
+    wire.fault = fault
+    if accepted:
+        wire.lose = lambda request: httpx.ReadTimeout("") if drops(request) else None
+    async with client(wire) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(200))
+        result = await batch.result()
+    assert 5 < len(dropped) < 40
+    assert set(Counter(wire.prompts).values()) == {1}
+    assert {outcome.spec.prompt for outcome in result.failures} == dropped
+    assert all(isinstance(o.error, SubmissionUncertainError) for o in result.failures)
+    ledger = wire.emulator.ledger
+    assert ledger.created == (200 if accepted else 200 - len(dropped))
+    assert sum(outcome.ok for outcome in result) == 200 - len(dropped)
+    marks = {row["safety_identifier"] for row in ledger.rows()}
+    found = {outcome.error.token for outcome in result.failures} & marks
+    assert len(found) == (len(dropped) if accepted else 0)
+
+
+async def test_one_id_for_two_creates_is_no_second_task():
+    """A provider that gives one id twice gets no third create, and the second is uncertain."""
+    wire = Wire()
+    ids: list[str] = []
+
+    def same(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        if request.method != "POST":
+            return None
+        ids.append(wire.emulator.ledger.tasks[0].id)
+        return httpx.Response(200, json={"id": ids[0]})
+
+    wire.change = same
+    async with client(wire) as c:
+        batch = await c.submit_many([TaskSpec("one"), TaskSpec("two")])
+        good, bad = await batch.result()
+    assert good.ok
+    assert isinstance(bad.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_tasks_create_follows_the_same_rules():
+    """The typed wire's create repeats what made nothing and never what may have made a task."""
+    wire = Wire()
+    wire.fault = first(2, fails_to_connect)
+    async with client(wire) as c:
+        assert await c.tasks.create(BOAT) == wire.emulator.ledger.tasks[0].id
+        wire.lose = lambda _: httpx.ReadError("reset")
+        with pytest.raises(SubmissionUncertainError):
+            await c.tasks.create(BOAT)
+    assert len(wire.sent("POST")) == 4
+    assert wire.emulator.ledger.created == 2
+
+
+async def test_a_refused_create_is_never_called_uncertain():
+    """No 4xx but a timeout leaves open whether a task exists."""
+    for status in range(400, 430):
+        wire = Wire()
+        wire.fault = first(1, lambda status=status: httpx.Response(status, json={"error": {}}))
+        async with client(wire, retry=RetryPolicy(attempts=1, patience=0)) as c:
+            with pytest.raises((APIError, SubmissionUncertainError)) as caught:
+                await c.submit(BOAT)
+        assert isinstance(caught.value, SubmissionUncertainError) == (status == 408), status
