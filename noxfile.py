@@ -63,15 +63,21 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(*_group("docs"))
-    session.run("sphinx-build", "-W", "-b", "html", "docs", str(Path(session.create_tmp()) / "html"))
+    session.run(
+        "sphinx-build", "-W", "-b", "html", "docs", str(Path(session.create_tmp()) / "html")
+    )
 
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """Run every benchmark; ``-- 100`` makes the fan-out small."""
+    """Run every benchmark, or one with its arguments: ``-- bench_fanout.py 100``."""
     session.install(EXTRAS)
-    for script in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+    if session.posargs:
+        script, *arguments = session.posargs
+        session.run("python", f"benchmarks/{script}", *arguments)
+        return
+    for path in sorted(Path("benchmarks").glob("bench_*.py")):
+        session.run("python", str(path))
 
 
 @nox.session(python=PYTHONS[0])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -18,6 +17,10 @@ from callsheet._io.clock import Clock
 from callsheet._io.poller import Poller
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 LATENCY = 0.05

@@ -48,8 +48,10 @@ def show(title: str, rows: Sequence[Row], *, ratios: Sequence[str] = ()) -> None
             print("| " + " | ".join("-" * (w - 1) + ":" for w in widths) + " |")
 
 
-def keep(name: str, rows: Sequence[Row]) -> None:
+def keep(name: str, rows: Sequence[Row], *, really: bool = True) -> None:
     """Write rows with the machine they come from to ``results/<name>.json``."""
+    if not really:
+        return
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), "rows": list(rows)}, indent=1, default=str)
     (RESULTS / f"{name}.json").write_text(text + "\n")

@@ -2,7 +2,7 @@
 
 Both run in a process of their own against one emulator in another process, over loopback HTTP, with
 its quotas lifted: the baseline could not live within them. The baseline is httpx with one
-get-and-sleep loop per task in one ``asyncio.gather``; it has its timeouts switched off, for with the
+get-and-sleep loop per task in one ``asyncio.gather``; its timeouts are switched off, for with the
 defaults 1000 tasks end in ``PoolTimeout``.
 
     python benchmarks/bench_fanout.py [N ...] [--repeats R]
@@ -108,7 +108,11 @@ async def measure(variant: str, n: int) -> dict[str, object]:
         lists_per_second=FREE,
     ) as origin:
         command = [sys.executable, __file__, "--child", variant, f"{origin}/api/v3", str(n)]
-        row: dict[str, object] = {"tasks": n, "variant": variant, "baseline": variant != "callsheet"}
+        row: dict[str, object] = {
+            "tasks": n,
+            "variant": variant,
+            "baseline": variant != "callsheet",
+        }
         try:
             with anyio.fail_after(PATIENCE):
                 done = await anyio.run_process(command, stderr=None)
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", type=int, default=[100, 1000, 10_000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--child", nargs=3)
+    parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
     if options.child:
         variant, base, n = options.child
@@ -166,7 +171,7 @@ def main() -> None:
         rows,
         ratios=["CPU ms/task", "polls/task"],
     )
-    keep("fanout", rows)
+    keep("fanout", rows, really=not options.keep_nothing)
 
 
 if __name__ == "__main__":

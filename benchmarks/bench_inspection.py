@@ -15,11 +15,15 @@ import bisect
 import math
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from _table import keep, show
 
 from callsheet._core.laws import RenderLaw
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 PRIOR = (75.0, 0.5)
@@ -129,7 +133,7 @@ def at_once(law: RenderLaw, draw: Callable[[int], float]) -> int:
 
 
 STAGES: dict[str, Callable[[RenderLaw, Callable[[int], float]], int]] = {
-    "the prior alone": lambda law, draw: 0,
+    "the prior alone": lambda _law, _draw: 0,
     "200 ended": one_by_one,
     "200 of 400 ended": at_once,
 }
@@ -139,6 +143,7 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
     rows = []
     for name, sample in DISTRIBUTIONS.items():
@@ -163,7 +168,7 @@ def main() -> None:
                     }
                 )
     show("delay at the same number of looks", rows)
-    keep("inspection", rows)
+    keep("inspection", rows, really=not options.keep_nothing)
 
 
 if __name__ == "__main__":

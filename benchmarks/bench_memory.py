@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--child")
+    parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
     if options.child:
         print(VARIANTS[options.child](options.tasks[0]))
@@ -91,7 +92,7 @@ def main() -> None:
                 }
             )
     show("memory per pending task", rows, ratios=["bytes/task"])
-    keep("memory", rows)
+    keep("memory", rows, really=not options.keep_nothing)
 
 
 if __name__ == "__main__":

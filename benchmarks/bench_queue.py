@@ -12,12 +12,16 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from _simulate import LATENCY, MODEL, Cost, Ours, World, render_times, simulate
 from _table import keep, show
 
 from callsheet._catalog import render_time
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 MEDIAN, AT_ONCE = 90.0, 10
@@ -89,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
     rows = []
     for sigma in (0.15, 0.25, 0.5):
@@ -111,7 +116,7 @@ def main() -> None:
             )
     title = f"{options.tasks} tasks, {AT_ONCE} at once, renders around {MEDIAN:g} s"
     show(title, rows, ratios=["calls/task"])
-    keep("queue", rows)
+    keep("queue", rows, really=not options.keep_nothing)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ async def test_an_outage_of_the_status_route_is_survived(kind, face):
     assert max(lates(wire, ends)) < (10 if face == "list" else back + left / 19)
     assert len(lates(wire, ends)) > 30
     probes = [at - wire.times[0] for at in wire.sent_at("GET")]
-    noticed = START + (4 if kind == "silence" else 2)  # nothing tells of silence but its length
+    noticed = START + (5 if kind == "silence" else 2)  # nothing tells of silence but its length
     probes = [at for at in probes if noticed <= at < END]
     assert 1 <= len(probes) <= 19
     assert all(later - earlier >= 1 for earlier, later in pairwise(probes))

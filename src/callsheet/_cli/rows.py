@@ -116,9 +116,8 @@ def _seconds(snapshot: Snapshot) -> float | None:
 def _error(error: CallsheetError | None) -> dict[str, Any] | None:
     if error is None:
         return None
-    cause = f" ({error.__cause__})" if isinstance(error, NotSubmittedError) else ""
     return {
         "type": type(error).__name__,
-        "message": f"{error}{cause if error.__cause__ else ''}",
+        "message": str(error),
         "code": getattr(error, "code", None),
     }

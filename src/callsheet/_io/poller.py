@@ -20,7 +20,7 @@ SILENCE = 4.0
 """Seconds without an answer after which a poll is given up at first: a service that answers nothing
 must not hold the one probe that tells of its return for a whole attempt's time."""
 
-SLOWER = 1.25
+SLOWER = 1.15
 """How much longer the next poll may take if one was given up, in case the service is only slow."""
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 WRONG_ADDRESS = "nothing at this address speaks the task API"
 """How the message of an error begins that comes from a wrong base URL."""
 
+_NO_SUCH_VERB = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+
 _BY_CODE: tuple[tuple[str, type[APIError]], ...] = (
     ("task_not_exist", NotFoundError),  # HTTP 400 at CometAPI
     ("authenticationerror", AuthenticationError),
@@ -160,7 +162,7 @@ def create_error_of(response: Response) -> APIError | ProtocolError:
         case NotFoundError():
             lost = error.code is None
         case _:
-            lost = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+            lost = error.status_code in _NO_SUCH_VERB
     return wrong_address(response) if lost else error
 
 
