@@ -25,6 +25,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._selector.select = select
 
     def time(self) -> float:
+        """Virtual seconds since the loop was made."""
         return self._virtual
 
 

@@ -82,7 +82,7 @@ def test_csv_is_typed_by_field():
         ("a.txt", b"ok\nna\xefve\n", ["2: byte 5 (0xef) is not UTF-8"]),
         ("a.txt", "hi".encode("utf-16"), ["UTF-16"]),
         ("a.doc", b"x", ["unknown kind of file '.doc'"]),
-        ("a.jsonl", b'{"prompt": "a"}\n{"prompt": "b",}\n', ["2:16: not JSON"]),
+        ("a.jsonl", b'{"prompt": "a"}\n{"prompt": "b" 5}\n', ["2:16: not JSON"]),
         ("a.jsonl", b'{"prompt": "a"\n[1]\n', ["1:15: not JSON", "2: an object is wanted"]),
         ("a.jsonl", b'{"promt": "a"}', ["1: unknown field 'promt'; did you mean 'prompt'?"]),
         ("a.jsonl", b'{"prompt": "a", "prompt": "b"}', ["1: 'prompt' stands there twice"]),

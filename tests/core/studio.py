@@ -11,16 +11,19 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.lanes import RenderLaw
 from callsheet._core.planner import Lists, Order, Planner
 from callsheet._core.registry import Record, Registry, verdict
-from callsheet._core.schedule import Schedule
+from callsheet._core.schedule import Schedule, tier_of
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.errors import CallsheetError
-from core.making import NEVER, record, snapshot
+from core.making import NEVER, fullest, record, snapshot
 
 
-LAW = RenderLaw(median=60.0, sigma=0.5)
+PRIOR = (60.0, 0.5)
+"""Median and sigma that the studio's renders have."""
+
+WAKES = 4
+"""Most wake-ups in one second that may find nothing to do."""
 
 
 @attrs.define(eq=False)
@@ -87,10 +90,12 @@ Wire = Callable[[Order, float], Answer]
 """What comes back for an order that reaches the provider at a time."""
 
 
-def planner(support: Lists, *, delay: float = 5.0, width: int = 16, **values) -> Planner:
-    """A planner with a simple law, a calm gate and the usual budgets."""
+def planner(
+    support: Lists, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
+) -> Planner:
+    """A planner with a simple prior, a calm gate and the usual budgets."""
     return Planner(
-        schedule=Schedule(delay=delay, law=lambda _: LAW),
+        schedule=Schedule(delay=delay, prior=lambda _: PRIOR, page=page),
         gate=Gate(width=width, rng=random.Random(1)),
         gets=Budget(limit=20),
         lists=Budget(limit=1),
@@ -131,13 +136,14 @@ class Desk:
     def next(self) -> Order | None:
         """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
         plan = self.planner
-        dues = {each: each.due for each in self.registry}
-        dues |= dict.fromkeys((*plan._singles, *itertools.chain(*plan._groups)), self.now)
-        order = self.planner.next(now=self.now)
+        held = {*plan._singles, *itertools.chain(*plan._groups)}
+        due = {each for each in self.registry if each in held or self._is_due(each)}
+        lists = not plan._listing and (plan.schedule.list_at(now=self.now) or NEVER) <= self.now
+        order = plan.next(now=self.now)
         if order is None:
             self._check_sleep()
             return None
-        self._check(order, dues)
+        self._check(order, due, may_list=lists or bool(held))
         self.orders += 1
         self.in_flight.append(order)
         return order
@@ -177,9 +183,10 @@ class Desk:
             else:
                 self.planner.ask_alone(one)
         if settled:
-            self.planner.schedule.settled(one, now=self.now)
+            self.planner.schedule.settled(one, now=self.now, updated_at=said.updated_at)
         elif not said.status.terminal:
-            self.planner.schedule.seen(one, said.status, now=self.now)
+            status = one.status or said.status
+            self.planner.schedule.seen(one, status, now=self.now, updated_at=said.updated_at)
 
     def settle(self, one: Record, error: CallsheetError) -> None:
         """End a record."""
@@ -191,28 +198,39 @@ class Desk:
         self.nudged.add(one)
         self.planner.schedule.nudge(one, now=self.now)
 
-    def _check(self, order: Order, dues: dict[Record, float]) -> None:
+    def _is_due(self, one: Record) -> bool:
+        """Whether *one* may be asked about by itself: it is dated, or its line is swept."""
+        lane = self.planner.schedule._lane(one)
+        return one.due <= self.now or (one.started is None and lane.sweep_at <= self.now)
+
+    def _check(self, order: Order, due: set[Record], *, may_list: bool) -> None:
         assert order.records
         assert len(set(order.records)) == len(order.records)
-        assert order.single is (order.tier is None) or not order.single
+        busy = {each for one in self.in_flight for each in one.records} - self.nudged
+        assert busy.isdisjoint(order.records)
         if order.single:
             self.gets.append(self.now)
             (one,) = order.records
             assert not one.settled
-            assert dues[one] <= self.now
+            too_long = self.planner.id_cost(one.task_id) > self.planner.url_room
+            assert one in due or (may_list and too_long)
         else:
             self.lists.append(self.now)
             costs = sum(self.planner.id_cost(each.task_id) for each in order.records)
             assert costs <= self.planner.url_room
-            assert len(order.records) <= self.planner.page
-            assert any(dues[each] <= self.now for each in order.records)
-            assert len([one for one in self.in_flight if not one.single]) == 0
-        busy = {each for one in self.in_flight for each in one.records} - self.nudged
-        assert busy.isdisjoint(order.records)
+            assert len(order.records) <= self.planner.schedule.page
+            assert {tier_of(each) for each in order.records} == {order.tier}
+            assert may_list
+            assert all(one.single for one in self.in_flight)
 
     def _check_sleep(self) -> None:
-        wake = self.planner.wake_at(now=self.now)
-        assert wake is None or wake > self.now, "it would spin"
+        for _ in range(WAKES):
+            wake = self.planner.wake_at(now=self.now)
+            if wake is None or wake > self.now:
+                break
+            assert self.planner.next(now=self.now) is None, "it was about to sleep on an order"
+        else:
+            raise AssertionError("it would spin")
         if wake is None:
             assert self.in_flight or not len(self.registry), "it would sleep for ever"
 
@@ -234,12 +252,14 @@ class Day:
 
     def run(self, *, until: float, most: int = 100_000) -> None:
         """Go on until everything has its end, or *until* has come."""
-        desk, called = self.desk, False
+        desk, called, vain = self.desk, False, []
         for _ in range(most):
             sent = desk.orders
             while (order := desk.next()) is not None:
                 self._send(order)
-            assert desk.orders > sent or not called, "it woke up in vain"
+            if called and desk.orders == sent:
+                vain.append(desk.now)
+                assert fullest(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
             if not self._agenda and not len(desk.registry):
                 return
             wake = desk.wake_at()

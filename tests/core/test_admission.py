@@ -130,6 +130,31 @@ def test_after_a_refusal_one_create_tries():
     assert door.ready_at(now=20.0) == 20.0
 
 
+def test_a_create_from_before_a_refusal_does_not_end_its_pause():
+    """Whoever left before the refusal and is accepted in its pause says nothing about load."""
+    door = admission()
+    for _ in range(2):
+        door.take(now=0.0)
+    door.refused(for_room=False)
+    door.hold(until=9.0)
+    door.accepted(now=1.0)
+    assert door.ready_at(now=1.0) == 9.0
+    door.take(now=9.0)
+    assert door.ready_at(now=10.0) is None
+    door.accepted(now=10.0)
+    assert door.ready_at(now=10.0) is not None
+
+
+def test_where_nobody_polls_a_create_opens_the_gate():
+    """A gate that polls have shut waits for a poll, unless there are none."""
+    door = admission()
+    for polled in (True, False):
+        door.gate.failed(now=0.0, poll=True)
+        door.take(now=100.0)
+        assert door.accepted(now=100.0, polled=polled) is not polled
+        assert door.gate.shut is polled
+
+
 def test_holds_never_shorten_each_other():
     """The latest of several pauses counts."""
     door = admission()

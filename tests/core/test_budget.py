@@ -48,8 +48,8 @@ def test_no_window_is_overfull(budget, start, shares):
 def test_over_a_long_time_fractions_of_a_limit_count(budget, start, shares):
     """In many periods there are at most the limit per period, plus one burst."""
     times = [budget.take(now=now) for now in requests(start, shares, budget.period)]
-    periods = (times[-1] - times[0]) / budget.period
-    assert len(times) <= periods * budget.limit / (1 + JITTER) + budget.burst + 1e-6
+    periods = (times[-1] - times[0] + 1e-6) / budget.period  # late times are rounded
+    assert len(times) <= periods * budget.limit / (1 + JITTER) + budget.burst + 1e-3
 
 
 @given(budgets(), moments, shares)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from callsheet._core.planner import LOCKED_OUT, REFUSALS, Lists
+from callsheet._core.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, REFUSALS, Lists
 from callsheet._models.snapshot import Status
 from core.making import (
     BAD_REQUEST,
@@ -19,6 +19,7 @@ from core.making import (
     SOME_PAGE,
     UNKNOWN_ID,
     WRONG_KEY,
+    fullest,
     snapshot,
 )
 from core.studio import Day, Desk, Studio, planner
@@ -40,14 +41,16 @@ def test_halves_of_a_refused_list_are_asked_alone_once_lists_are_given_up():
     desk.now += 2.0
     half = desk.next()
     assert not half.single
+    desk.planner.support = Lists.UNPROVEN
     desk.answer(half, NO_ROUTE)
     asked = set()
     for _ in range(4):
-        desk.now += 1.0
+        desk.now = max(desk.now, desk.wake_at())
         order = desk.next()
         assert order.single
         asked.update(order.records)
-    assert asked == set(desk.registry)
+        desk.answer(order, [snapshot(order.records[0].task_id, Status.FAILED)])
+    assert len(asked) == 4
 
 
 def test_an_id_too_long_for_a_list_is_asked_alone():
@@ -186,7 +189,7 @@ def test_an_unproven_list_that_is_refused_is_not_tried_again(error):
     desk = desk_with(Lists.UNPROVEN, 3)
     desk.answer(desk.next(), error)
     assert desk.planner.support is Lists.NO
-    assert not desk.planner.gate.shut
+    desk.now += 10.0
     assert desk.next().single
 
 
@@ -233,6 +236,70 @@ def test_a_refused_list_is_split_until_the_culprit_is_alone(number):
     Day(desk=desk, wire=wire).run(until=100.0)
     assert alone == [culprit]
     assert len(desk.registry) == 0
+
+
+def test_halves_are_asked_alone_when_lists_are_paused():
+    """A split list whose halves wait when the route is paused leaves no task waiting with it."""
+    desk = desk_with(Lists.YES, 8)
+    desk.answer(desk.next(), BAD_REQUEST)
+    lists, asked = 0, set()
+    while desk.planner._may_list(desk.now):
+        order = desk.next()
+        if order is None:
+            desk.now = desk.wake_at()
+        elif order.single:
+            asked.update(order.records)
+            desk.answer(order, [snapshot(order.records[0].task_id, Status.QUEUED)])
+        else:
+            lists += 1
+            desk.answer(order, BAD_REQUEST if lists < 3 else DOWN)
+    assert lists == 2 + FAILED_LISTS
+    paused = desk.now
+    while asked < set(desk.registry):
+        order = desk.next()
+        if order is None:
+            desk.now = desk.wake_at()
+            continue
+        assert order.single
+        asked.update(order.records)
+        desk.answer(order, [snapshot(order.records[0].task_id, Status.QUEUED)])
+    assert desk.now < paused + 60.0
+    desk.now = paused + LISTS_PAUSE
+    while (order := desk.next()) is None or order.single:
+        desk.now = desk.wake_at() if order is None else desk.now
+        if order is not None:
+            desk.answer(order, [snapshot(order.records[0].task_id, Status.QUEUED)])
+    assert desk.now < paused + LISTS_PAUSE + 60.0
+
+
+def test_a_list_route_that_fails_alone_delays_no_end_for_long():
+    """With lists failing and gets passing, ends are noticed by get, within both budgets."""
+    studio = Studio(places=4, rng=random.Random(3))
+    desk = Desk(planner=planner(Lists.YES))
+
+    def wire(order, at):
+        return [studio.look(r.task_id, now=at) for r in order.records] if order.single else DOWN
+
+    day = Day(desk=desk, wire=wire)
+    for _ in range(30):
+        day.at(0.0, lambda: desk.add(studio.create(now=desk.now)))
+    day.run(until=1e5)
+    late = [at - studio.jobs[one].ends for one, at in day.settled_at.items()]
+    assert len(late) == 30
+    assert sum(late) / 30 < 15.0
+    assert len(desk.lists) < 4 * (1 + desk.now / LISTS_PAUSE)
+    assert fullest(desk.gets, 1.0) <= 20
+
+
+def test_a_failed_list_of_tasks_that_have_ended_needs_no_witness():
+    """Nobody is asked by get when all tasks of a list that failed have ended meanwhile."""
+    desk = desk_with(Lists.YES, 2)
+    order = desk.next()
+    for each in order.records:
+        desk.settle(each, LOST)
+    desk.answer(order, DOWN)
+    desk.now += 10.0
+    assert desk.next() is None
 
 
 def test_halves_without_pending_tasks_are_not_asked():

@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.registry import Record, Registry, verdict
+from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Record, Registry, verdict
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import ErrorDetail, Status
 from callsheet.errors import (
     NotFoundError,
+    SubmissionUncertainError,
     TaskCancelledError,
     TaskExpiredError,
     TaskFailedError,
     TaskRejectedError,
     TaskTimeoutError,
 )
-from core.making import LOST, UNKNOWN_ID, moments, record, snapshot
+from core.making import LOST, NEVER, UNKNOWN_ID, moments, record, snapshot
 
 
 BUCKET = 60.0
@@ -43,6 +44,28 @@ def test_a_timeout_says_how_long_was_waited(start, expiry, more):
     ((_, error),) = registry.overdue(now=now)
     assert isinstance(error, TaskTimeoutError)
     assert error.waited == pytest.approx(now - start)
+
+
+@pytest.mark.parametrize("odd", ["soon", (), 0, -1, 1e12, NEVER, float("nan")])
+def test_an_odd_expiry_counts_as_none(odd):
+    """A spec that nobody checked may hold anything: its task gets the usual deadline."""
+    registry, one = Registry(), record(execution_expires_after=odd)
+    registry.add(one, "cgt-1", now=7.0)
+    assert one.deadline == 7.0 + DEFAULT_EXPIRY + GRACE
+    ((late, error),) = registry.overdue(now=registry.next_deadline())
+    assert late is one
+    assert error.waited == registry.next_deadline() - 7.0
+
+
+def test_one_id_for_two_tasks_leaves_the_first_alone():
+    """A second create with the id of a pending task is uncertain; the first task goes on."""
+    registry, first, second = Registry(), record(), record()
+    registry.add(first, "cgt-1", now=0.0)
+    with pytest.raises(SubmissionUncertainError, match="cgt-1"):
+        registry.add(second, "cgt-1", now=1.0)
+    assert registry.get("cgt-1") is first
+    assert second.task_id is None
+    assert list(registry) == [first]
 
 
 def test_a_registry_of_nothing_has_no_deadline():

@@ -15,7 +15,7 @@ from callsheet._models.spec import TaskSpec
 from callsheet.errors import (
     CallsheetError,
     NotSubmittedError,
-    ProtocolError,
+    SubmissionUncertainError,
 )
 from core.making import LOST, UNKNOWN_ID, snapshot
 
@@ -76,10 +76,10 @@ class Answers(RuleBasedStateMachine):
         """The provider gives an id."""
         made = self._new(expiry)
         if task_id in self.pending:
-            with pytest.raises(ProtocolError):
+            with pytest.raises(SubmissionUncertainError):
                 self.registry.add(made, task_id, now=self.now)
             assert made.task_id is None
-            error = ProtocolError("two tasks, one id")
+            error = SubmissionUncertainError("two tasks, one id")
             assert made.settle(error)
             self.results[made] = (error, None)
         else:
@@ -206,6 +206,9 @@ class Answers(RuleBasedStateMachine):
         """There is a deadline while anything is pending."""
         deadline = self.registry.next_deadline()
         assert (deadline is None) is (not self.pending)
+        if deadline is not None:
+            first = min(each.deadline for each in self.registry)
+            assert first < deadline <= first + BUCKET
 
 
 TestAnswers = Answers.TestCase

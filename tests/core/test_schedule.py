@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.lanes import SWEEP
 from callsheet._core.registry import Record
-from callsheet._core.schedule import MOST_MISSES_GAP, Schedule, tier_of
+from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule, tier_of
 from callsheet._models.snapshot import Status
 from core.making import LOST, NEVER, moments, pauses, record
-from core.studio import LAW
+from core.studio import PRIOR
 
 
 DELAY = 5.0
@@ -20,9 +19,14 @@ OPEN = [Status.QUEUED, Status.RUNNING, Status.UNKNOWN]
 limits = st.integers(1, 8)
 
 
+def hand_out(plan: Schedule, *, now: float) -> list[Record]:
+    """All that are due, one by one."""
+    return list(iter(lambda: plan.due(now=now), None))
+
+
 def schedule(delay: float = DELAY) -> Schedule:
     """A schedule with a simple law."""
-    return Schedule(delay=delay, law=lambda _: LAW)
+    return Schedule(delay=delay, prior=lambda _: PRIOR, page=4)
 
 
 class Plan(RuleBasedStateMachine):
@@ -45,7 +49,7 @@ class Plan(RuleBasedStateMachine):
         """A task is created or attached."""
         made = record(f"t{len(self.all)}", tier=tier)
         (self.plan.add if fresh else self.plan.adopt)(made, now=self.now)
-        assert made.due <= self.now + SWEEP
+        assert made.due <= self.now + DELAY or self.plan._lane(made).sweep_at < NEVER
         self.all.append(made)
         return made
 
@@ -62,21 +66,46 @@ class Plan(RuleBasedStateMachine):
             self.now = max(self.now, due)
             assert self.plan.next_due() <= self.now
 
-    @rule(limit=limits)
-    def hand_out(self, limit: int) -> None:
-        """Those due are handed out, the most overdue first."""
+    @rule()
+    def hand_out(self) -> None:
+        """The most overdue is handed out; if nobody is dated, somebody who waits is swept."""
         dues = {each: each.due for each in self.all}
         due = self.plan.next_due()
-        handed = self.plan.due(now=self.now, limit=limit)
-        assert bool(handed) is (due is not None and due <= self.now)
-        assert len(handed) <= limit
+        handed = self.plan.due(now=self.now)
+        if handed is None:
+            assert (self.plan.next_due() or NEVER) > self.now
+            return
+        assert due <= self.now
+        assert not handed.settled
+        assert handed.asked
+        dated = [when for each, when in dues.items() if not each.settled and when <= self.now]
+        if dated:
+            assert dues[handed] == min(dated)
+        else:
+            assert handed.started is None
+            assert self.plan._lane(handed).sweep_at > self.now
+        self.out.append(handed)
+
+    @rule()
+    def group(self) -> None:
+        """A list asks about tasks of one tier that are not asked about, nobody twice."""
+        due = self.plan.list_at(now=self.now)
+        before = {each for each in self.all if each.asked}
+        handed = self.plan.group(now=self.now)
+        assert len(handed) == len(set(handed)) <= self.plan.page
+        assert not handed or due <= self.now
+        assert before.isdisjoint(handed)
         assert len({tier_of(each) for each in handed}) <= 1
-        asked = [dues[each] for each in handed]
-        assert asked == sorted(asked)
-        assert all(when <= self.now for when in asked)
-        assert not handed or asked[0] == due
-        assert not any(each.settled for each in handed)
+        assert all(each.asked and not each.settled for each in handed)
         self.out += handed
+
+    @rule()
+    def wait_until_a_list_is_worth_it(self) -> None:
+        """Time passes until a list is worth sending, which then is not empty for long."""
+        due = self.plan.list_at(now=self.now)
+        if due is not None:
+            self.now = max(self.now, due)
+            self.group()
 
     @precondition(lambda self: self.out)
     @rule(which=st.integers(0, 99), status=st.sampled_from(OPEN))
@@ -85,6 +114,7 @@ class Plan(RuleBasedStateMachine):
         each = self._back(which)
         if not each.settled:
             self.plan.seen(each, status, now=self.now)
+            assert not each.asked
             assert each.due > self.now or status is Status.QUEUED
 
     @rule(each=records, status=st.sampled_from(OPEN))
@@ -117,41 +147,66 @@ class Plan(RuleBasedStateMachine):
 
     @rule(limit=limits, tier=st.sampled_from([None, "flex"]))
     def ask_for_company(self, limit: int, tier: str | None) -> None:
-        """Company is of one tier, planned, and nobody twice."""
+        """Company is of one tier, waits, and nobody comes twice."""
+        if tier not in self.plan._tiers:
+            return
         company = self.plan.company(limit=limit, tier=tier)
         assert len(company) <= limit
         assert len(set(company)) == len(company)
         for each in company:
             assert tier_of(each) == tier
             assert not each.settled
-            assert each.due < NEVER
+            assert not each.asked
+            assert each.started is None
 
     @invariant()
     def whoever_is_not_handed_out_is_planned(self) -> None:
-        """Nobody falls out of the plan."""
+        """Nobody falls out of the plan: who waits is swept, and somebody goes ahead."""
         for each in self.all:
-            assert each.settled or each in self.out or each.due <= self.now + SWEEP
+            if each.settled or each.asked or each.due < NEVER:
+                continue
+            lane = self.plan._lane(each)
+            scout = lane.scout()
+            assert each.started is None
+            assert scout.asked or scout.due < NEVER
+            assert lane.sweep_at <= self.now + FEWEST_SWEEPS
+
+    @invariant()
+    def who_is_asked_was_handed_out(self) -> None:
+        """Nobody is taken for asked who is not, and nobody asked is dated."""
+        for each in self.all:
+            if each.asked and not each.settled:
+                assert each in self.out
+                assert each.due == NEVER
 
     @invariant()
     def the_next_due_is_the_least(self) -> None:
-        """The next due time is that of the first in the plan."""
+        """The next due time is that of the first in the plan, or of a sweep."""
         dues = [each.due for each in self.all if not each.settled and each.due < NEVER]
+        dues += [lane.sweep_at for lane in self.plan._lanes() if lane.sweep_at < NEVER]
         assert self.plan.next_due() == min(dues, default=None)
+
+    @invariant()
+    def some_list_is_worth_sending_some_day(self) -> None:
+        """While anybody is dated, a list is worth sending at some time."""
+        pending = [each for each in self.all if not each.settled]
+        if any(each.due < NEVER for each in pending):
+            assert self.plan.list_at(now=self.now) < NEVER
 
 
 TestPlan = Plan.TestCase
 TestPlan.settings = settings(max_examples=50)
 
 
-@given(st.lists(moments, min_size=1, max_size=50), limits)
-def test_every_task_comes_out_once_and_never_early(starts, limit):
+@given(st.lists(moments, min_size=1, max_size=50))
+def test_every_task_comes_out_once_and_never_early(starts):
     """Adopted tasks are handed out in the order of their times, each once."""
     plan, handed = schedule(), []
     for start in starts:
         plan.adopt(Record(None), now=start)
     while (due := plan.next_due()) is not None:
-        assert plan.due(now=due - 1.0, limit=limit) == []
-        handed += [due] * len(plan.due(now=due, limit=limit))
+        assert plan.due(now=due - 1.0) is None
+        handed += [due] * len(hand_out(plan, now=due))
     assert handed == sorted(starts)
 
 
@@ -161,7 +216,144 @@ def test_only_the_first_of_a_line_is_asked_soon():
     first, second = record("a"), record("b")
     plan.add(first, now=0.0)
     plan.add(second, now=0.0)
-    assert (first.due, second.due) == (DELAY, SWEEP)
+    assert (first.due, second.due) == (DELAY, NEVER)
+    assert plan._lane(second).sweep_at == SWEEP
+
+
+def test_a_nudge_twice_at_once_is_one_place_in_a_list():
+    """A task that was dated twice for the same moment is in a list once."""
+    plan, one = schedule(), record("a")
+    plan.adopt(one, now=0.0)
+    plan.nudge(one, now=0.0)
+    assert plan.group(now=DELAY) == [one]
+
+
+def test_a_nudge_of_a_running_task_is_asked_at_once_also_by_list():
+    """A list that would come in half a minute comes at once when something happened."""
+    plan, one = schedule(), record("a")
+    plan.adopt(one, now=0.0)
+    plan.group(now=2.0)
+    plan.seen(one, Status.RUNNING, now=2.0)
+    assert plan.list_at(now=2.0) > 20.0
+    plan.nudge(one, now=3.0)
+    assert plan.list_at(now=3.0) == 3.0 + 0.25 * DELAY
+    assert plan.group(now=5.0) == [one]
+
+
+def test_a_miss_of_the_only_running_task_is_made_good_soon():
+    """A list planned while nobody could be asked does not outlive a failed poll."""
+    plan, one = schedule(), record("a")
+    plan.adopt(one, now=0.0)
+    plan.group(now=2.0)
+    plan.seen(one, Status.RUNNING, now=2.0)
+    assert plan.list_at(now=2.0) < 100.0
+    assert plan.group(now=100.0) == [one]
+    assert plan.list_at(now=100.0) > 200.0
+    plan.missed(one, now=101.0, own_fault=False)
+    assert plan.list_at(now=101.0) <= 101.0 + DELAY
+
+
+def test_attached_tasks_that_wait_are_swept():
+    """Tasks of unknown age that were seen waiting are looked at again though others are first."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(3)]
+    for each in tasks:
+        plan.adopt(each, now=0.0)
+    for each in hand_out(plan, now=0.0):
+        plan.seen(each, Status.QUEUED, now=1.0)
+    assert plan._lane(tasks[0]).sweep_at == 1.0 + SWEEP
+    swept, now = set(), 1.0
+    while len(swept) < 3 and now < 10 * FEWEST_SWEEPS:
+        now = plan.next_due()
+        for each in hand_out(plan, now=now):
+            swept.add(each)
+            plan.seen(each, Status.QUEUED, now=now)
+    assert swept == set(tasks)
+
+
+def test_a_presumption_leaves_a_poll_under_way_alone():
+    """A scout whose answer is awaited is not dated by an end that gives it a place."""
+    plan, (first, second) = schedule(), (record("a"), record("b"))
+    plan.adopt(first, now=0.0)
+    plan.adopt(second, now=0.0)
+    hand_out(plan, now=0.0)
+    plan.seen(first, Status.RUNNING, now=1.0)
+    plan.seen(second, Status.QUEUED, now=1.0)
+    plan.nudge(second, now=2.0)
+    assert plan.due(now=2.0) is second
+    first.settle(LOST)
+    plan.settled(first, now=3.0)
+    assert (second.asked, second.due, second.started) == (True, NEVER, 2.0)
+    plan.seen(second, Status.RUNNING, now=4.0)
+    assert 4.0 < second.due < NEVER
+
+
+def test_with_more_running_than_a_page_shows_each_is_asked_by_its_own_law():
+    """A page is filled by those whose own time has come, and the rest follows with the next."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(6)]
+    for each in tasks:
+        plan.adopt(each, now=0.0)
+    hand_out(plan, now=0.0)
+    for number, each in enumerate(tasks):
+        plan.seen(each, Status.RUNNING, now=1.0 + 3.0 * number)
+    dues = sorted(each.due for each in tasks)
+    assert plan.list_at(now=20.0) == dues[0] + 0.25 * DELAY
+    assert plan.group(now=dues[0]) == []
+    groups = []
+    while (now := plan.list_at(now=20.0)) is not None:
+        groups.append(plan.group(now=now))
+        assert all(each.asked for each in groups[-1])
+    found = [each for group in groups for each in group]
+    assert len(found) == len(set(found)) == 6
+    assert len(groups[0]) < 4
+    assert plan.list_at(now=dues[-1] + 2.0) is None
+
+
+@pytest.mark.parametrize("most", [5, 6])
+def test_what_an_end_teaches_moves_the_dates_of_those_who_run(monkeypatch, most):
+    """A first end that comes late puts off the looks at the others, unless they are many."""
+    monkeypatch.setattr("callsheet._core.schedule.MOST_REPLANNED", most)
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(7)]
+    for each in tasks:
+        plan.adopt(each, now=0.0)
+    hand_out(plan, now=0.0)
+    for each in tasks:
+        plan.seen(each, Status.RUNNING, now=0.0)
+    before = {each: each.due for each in tasks[1:]}
+    tasks[0].status = Status.SUCCEEDED
+    tasks[0].settle(LOST)
+    plan.settled(tasks[0], now=300.0)
+    assert all((each.due > due) is (most == 6) for each, due in before.items())
+
+
+def test_those_of_one_list_are_each_dated_by_their_own_answer():
+    """Who is presumed to run while its own answer is coming is not dated before that."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(4)]
+    for each in tasks:
+        plan.adopt(each, now=0.0)
+    plan._lane(tasks[0])._stride = 4
+    plan.group(now=2.0)
+    plan.seen(tasks[3], Status.RUNNING, now=3.0)
+    assert all(each.asked and each.due == NEVER and each.started for each in tasks[:3])
+    for each in tasks[:3]:
+        plan.seen(each, Status.RUNNING, now=3.0)
+        assert not each.asked
+
+
+def test_lists_leave_no_old_dates_behind():
+    """Tasks that were seen running by list and have ended are not held by the plan."""
+    plan = schedule()
+    for number in range(200):
+        one, now = record(f"t{number}"), 200.0 * number
+        plan.adopt(one, now=now)
+        for later, status in ((2.0, Status.RUNNING), (150.0, None)):
+            assert plan.list_at(now=now) <= now + later
+            assert plan.group(now=now + later) == [one]
+            if status is not None:
+                plan.seen(one, status, now=now + later)
+        one.settle(LOST)
+        plan.settled(one, now=now + 150.0)
+    plan.list_at(now=1e6)
+    assert sum(len(heap) for heap in plan._heaps()) == 0
 
 
 def test_lanes_do_not_wait_for_each_other():
@@ -175,20 +367,21 @@ def test_lanes_do_not_wait_for_each_other():
     assert [each.due for each in lanes] == [DELAY] * 3
 
 
-def test_an_end_sends_the_next_in_line():
-    """When a place becomes free, the head of the line is asked at once."""
+def test_an_end_gives_its_place_to_the_next_in_line():
+    """When a place becomes free, the head of the line is presumed to have taken it."""
     plan = schedule()
     first, second = record("a"), record("b")
     plan.add(first, now=0.0)
     plan.add(second, now=0.0)
-    plan.due(now=DELAY, limit=1)
+    assert plan.due(now=DELAY) is first
     plan.seen(first, Status.RUNNING, now=DELAY)
-    plan.due(now=DELAY, limit=1)
+    assert plan.due(now=DELAY) is second
     plan.seen(second, Status.QUEUED, now=DELAY)
     assert second.due == 3 * DELAY
     first.settle(LOST)
-    plan.settled(first, now=7.0)
-    assert second.due == 7.0
+    plan.settled(first, now=7.0, updated_at=1_000_006.0)
+    assert second.started == 7.0
+    assert second.due > 7.0 + DELAY
 
 
 def test_those_before_a_running_task_are_dated_like_it():
@@ -198,10 +391,10 @@ def test_those_before_a_running_task_are_dated_like_it():
     for each in tasks:
         plan.add(each, now=0.0)
     for scout in (tasks[0], tasks[2]):
-        assert scout in plan.due(now=DELAY, limit=8)
+        assert scout in hand_out(plan, now=DELAY)
         plan.seen(scout, Status.RUNNING, now=DELAY)
-    assert tasks[1].started == DELAY
-    assert tasks[1].due == tasks[2].due == DELAY + LAW.gap(0.0, delay=DELAY)
+    assert tasks[1].started == tasks[2].started == DELAY / 2
+    assert tasks[1].due == tasks[2].due > 3 * DELAY
 
 
 @given(st.integers(1, 2000))
@@ -229,4 +422,6 @@ def test_the_default_tier_has_no_name(one, tier):
 def test_nothing_is_due_in_an_empty_plan():
     """Without tasks there is nothing to ask and no time to wait for."""
     assert schedule().next_due() is None
-    assert schedule().due(now=1e9, limit=9) == []
+    assert schedule().due(now=1e9) is None
+    assert schedule().list_at(now=1e9) is None
+    assert schedule().group(now=1e9) == []

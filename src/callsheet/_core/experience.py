@@ -51,13 +51,18 @@ class Experience:
             law = self._laws[kind] = RenderLaw(median=median, sigma=sigma, delay=self.aim)
         return law
 
-    def ran(self, record: Record, seconds: float, running: Callable[[], tuple[float, ...]]) -> None:
-        """Learn that the record's task ran for *seconds*; *running* gives the ages of others."""
+    def ran(self, record: Record, seconds: float, running: Callable[[], tuple[float, ...]]) -> bool:
+        """Learn that the record's task ran for *seconds*; *running* gives the ages of others.
+
+        Tells whether the looks at tasks of its kind were planned anew.
+        """
         law = self.law(record)
         law.observe(max(seconds, 0.1))
         if law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0:
             law.delay = self.aim
             law.refit(running())
+            return True
+        return False
 
     def noticed(self, late: float) -> None:
         """Correct the aim after an end that was noticed *late* seconds after it happened."""

@@ -45,17 +45,25 @@ class Gate:
             return None if in_flight else max(now, self._opens_at)
         return now if in_flight < self._allowed else None
 
-    def failed(self, *, now: float, poll: bool, retry_after: float | None = None) -> bool:
+    def failed(
+        self,
+        *,
+        now: float,
+        poll: bool,
+        retry_after: float | None = None,
+        sent: float | None = None,
+    ) -> bool:
         """Note a request that the service did not serve; tell whether this shut the gate.
 
-        Failures of requests that were sent together count once: they tell of the same moment.
+        Failures of requests that were sent together count once: they tell of the same moment. The
+        pause counts from *sent*: a request that waited long in vain has paused long enough.
         """
         was_open = not self.shut
         if was_open or now >= self._opens_at:
             self._failures += 1
         self._by_poll = self._by_poll or poll
         self._allowed = 1
-        self._pause(now, retry_after)
+        self._pause(now if sent is None else sent, retry_after, now)
         return was_open
 
     def passed(self, *, now: float, poll: bool) -> bool:
@@ -64,15 +72,15 @@ class Gate:
         A create that passes does not open a gate that polls have shut: the routes fail apart.
         """
         if self.shut and self._by_poll and not poll:
-            self._pause(now, None)
+            self._pause(now, None, now)
             return False
         was_shut = self.shut
         self._failures, self._by_poll, self._opens_at = 0, False, float("-inf")
         self._allowed = 1 if was_shut else min(self.width, self._allowed * 2)
         return was_shut
 
-    def _pause(self, now: float, retry_after: float | None) -> None:
+    def _pause(self, sent: float, retry_after: float | None, now: float) -> None:
         grown = min(FIRST_PAUSE * 1.5 ** min(self._failures - 1, 16), LONGEST_PAUSE)
         asked = 0.0 if retry_after is None else min(max(retry_after, 0.0), self.retry_after_cap)
-        pause = max(grown * self.rng.uniform(1.0, 1.25), asked)
-        self._opens_at = max(self._opens_at, now + pause)
+        pause = grown * self.rng.uniform(1.0, 1.25)
+        self._opens_at = max(self._opens_at, sent + pause, now + asked)

@@ -144,7 +144,7 @@ class RenderLaw:
         self._mass = min(0.5, 1.0 / max(looks, 1.0))
 
     def _counts(self, running: tuple[float, ...]) -> tuple[list[float], list[float]]:
-        """Ends in each bin, smoothed, and the tasks still running that got to its end."""
+        """Ends in each bin and the tasks still running that got to its end, both smoothed."""
         smooth = [0.0] * BINS
         for index, count in enumerate(self._ends):
             if count > 0.0:
@@ -153,7 +153,9 @@ class RenderLaw:
         risk = [0.0] * (BINS + 1)
         weight = min(1.0, WINDOW / max(self._seen, 1))
         for age in running:
-            risk[max(min(self._edge_after(age) - 1, BINS), 0)] += weight
+            index = self._edge_after(age) - 1
+            for offset, share in enumerate(SMOOTH, start=-3):
+                risk[max(min(index + offset, BINS), 0)] += share * weight
         for index in range(BINS - 1, -1, -1):
             risk[index] += risk[index + 1]
         return smooth, risk[1:]

@@ -146,7 +146,7 @@ class Planner:
 
         What a list says of itself or of the account is believed only once a get has said the same.
         """
-        self._returned(order)
+        sent = self._returned(order)
         if not order.single and self._split(order, error):
             return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
         if order.single and _about_the_task(error):
@@ -159,7 +159,8 @@ class Planner:
             self.schedule.missed(record, now=now, own_fault=True)
             return FailedPoll(opened_gate=opened)
         was_shut = self.gate.shut
-        shut = self.gate.failed(now=now, poll=True, retry_after=getattr(error, "retry_after", None))
+        asked = getattr(error, "retry_after", None)
+        shut = self.gate.failed(now=now, poll=True, retry_after=asked, sent=sent)
         for record in order.records:
             if record.asked:
                 self.schedule.missed(record, now=now, own_fault=not was_shut)

@@ -15,6 +15,9 @@ from callsheet._core.tiers import Heap, Tier, fresh, top
 from callsheet._models.snapshot import Status
 
 
+MOST_REPLANNED = 1_000
+"""Most running tasks of a lane that are dated anew when its law has changed."""
+
 SWEEP = 30.0
 """Seconds between two looks at tasks whose turn should not have come, one task at a time."""
 
@@ -121,8 +124,12 @@ class Schedule:
         ended = self._past.local(updated_at, since=record.alive_at, now=now)
         if record.started is None and not lane.is_first(record):
             lane.found_out_of_turn(now=now)
-        elif record.started is not None and record.status is Status.SUCCEEDED:
-            self._past.ran(record, ended - record.started, lambda: self._ages(lane, now))
+        elif (
+            record.started is not None
+            and record.status is Status.SUCCEEDED
+            and self._past.ran(record, ended - record.started, lambda: self._ages(lane, now))
+        ):
+            self._plan_anew(lane, now)
         self._past.noticed(now - ended)
         successor = lane.presume_next(ended)
         if successor is None:
@@ -228,6 +235,14 @@ class Schedule:
     def _list_at(self, tier: Tier, now: float) -> float | None:
         fresh(tier.running)  # lists date anew all that run: old dates would pile up
         return tier.list_at(self._past, page=self.page, now=now)
+
+    def _plan_anew(self, lane: Lane, now: float) -> None:
+        """Date the running tasks by what was learned, while that is much and they are not many."""
+        if len(lane.running) <= MOST_REPLANNED:
+            for record in lane.running:
+                if not record.asked and record.started is not None:
+                    last = record.alive_at
+                    self._date(record, max(now, last + self._gap(record, last)))
 
     def _ages(self, lane: Lane, now: float) -> tuple[float, ...]:
         ages = (now - r.started for r in lane.running if r.started is not None)

@@ -281,6 +281,6 @@ def _origin(error: CallsheetError) -> Exception:
 
 
 def _not_submitted(doom: CallsheetError) -> NotSubmittedError:
-    error = NotSubmittedError(f"the batch was stopped: {doom}")
+    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
     error.__cause__ = doom
     return error

@@ -1,0 +1,221 @@
+"""How long tasks run, and the best times to look."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callsheet._core.laws import LONGEST_GAP, WINDOW, RenderLaw
+
+
+medians = st.floats(0.01, 1e5)
+sigmas = st.floats(0.01, 5)
+delays = st.floats(0.01, 600)
+ages = st.floats(0, 1e9)
+
+
+def looks(law: RenderLaw, ends: list[float]) -> tuple[float, float]:
+    """Mean number of looks and mean delay at tasks that end at some ages."""
+    count, late = 0, 0.0
+    for end in ends:
+        age = 0.0
+        while age < end:
+            age += law.gap(age)
+            count += 1
+        late += age - end
+    return count / len(ends), late / len(ends)
+
+
+def optimum(ends: list[float], number: float, *, grid: int = 250) -> float:
+    """Mean delay of the best programme with that number of looks, by one who knows all ends."""
+    times = sorted(ends)
+    step = (times[-1] - times[0]) / grid
+    edges = [0.0] + [times[0] + step * k for k in range(1, grid)] + [times[-1]]
+    ended = [bisect.bisect_right(times, edge) for edge in edges]
+    sums = [0.0]
+    for time in times:
+        sums.append(sums[-1] + time)
+    share = [count / len(times) for count in ended]
+    moment = [sums[count] / len(times) for count in ended]
+
+    def waiting(here: int, then: int) -> float:
+        return edges[then] * (share[then] - share[here]) - (moment[then] - moment[here])
+
+    def solve(price: float) -> tuple[float, float]:
+        cost, following = [0.0] * (grid + 1), [grid] * (grid + 1)
+        for here in range(grid - 1, -1, -1):
+            best = math.inf
+            for then in range(here + 1, grid + 1):
+                if (wait := waiting(here, then)) > best:
+                    break
+                if wait + cost[then] < best:
+                    best, following[here] = wait + cost[then], then
+            cost[here] = best + price * (1.0 - share[here])
+        delay, asked, here = 0.0, 0.0, 0
+        while here < grid:
+            then = following[here]
+            delay, asked = delay + waiting(here, then), asked + 1.0 - share[here]
+            here = then
+        return asked, delay
+
+    low, high = 1e-2, 100.0
+    for _ in range(14):
+        price = math.sqrt(low * high)
+        low, high = (price, high) if solve(price)[0] > number else (low, price)
+    return solve(high)[1]
+
+
+def renders(rng: random.Random, median: float, sigma: float, number: int) -> list[float]:
+    """Log-normal render times."""
+    return [median * math.exp(sigma * rng.gauss(0.0, 1.0)) for _ in range(number)]
+
+
+@pytest.mark.parametrize(("median", "sigma"), [(90.0, 0.2), (60.0, 0.5), (150.0, 0.4)])
+def test_two_hundred_ends_teach_nearly_the_best_programme(median, sigma):
+    """From another prior the delay gets within a quarter of the least for as many looks."""
+    rng = random.Random(3)
+    law = RenderLaw(median=75.0, sigma=0.5, delay=5.0)
+    for number, age in enumerate(renders(rng, median, sigma, 200)):
+        law.observe(age)
+        if number % 32 == 31:
+            law.refit(())
+    law.refit(())
+    ends = renders(rng, median, sigma, 1500)
+    number, late = looks(law, ends)
+    assert 2.5 < late < 10.0
+    assert late < 1.25 * optimum(ends, number)
+
+
+@given(medians, sigmas, delays)
+@settings(max_examples=25)
+def test_the_first_plan_knows_the_prior_only(median, sigma, delay):
+    """Before any end the law has seen nothing, and expects about the prior's median."""
+    law = RenderLaw(median=median, sigma=sigma, delay=delay)
+    assert law.seen == 0
+    assert law.ended(0.0, median) == pytest.approx(0.5, abs=0.05)
+    assert 0.9 * median < law.mean < 1.1 * median * math.exp(3.0 * sigma + 0.1)
+    assert 0.0 < law.mass <= 0.5
+
+
+@given(
+    st.builds(RenderLaw, median=medians, sigma=sigmas, delay=delays),
+    st.lists(st.floats(0.1, 1e9), max_size=40),
+    st.lists(ages, max_size=5).map(tuple),
+    st.lists(ages, min_size=2, max_size=20).map(sorted),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_was_seen_the_law_stays_a_law(law, ends, running, at):
+    """Gaps are positive and finite, chances within 0 and 1, and no task ends before it did."""
+    for age in ends:
+        law.observe(age)
+    law.refit(running)
+    assert law.seen == len(ends)
+    survival = [law._survival(age) for age in [0.0, *at]]
+    assert survival[0] == 1.0
+    assert all(0.0 <= each <= 1.0 for each in survival)
+    assert survival == sorted(survival, reverse=True)
+    chances = [law.ended(at[0], age) for age in at]
+    assert chances[0] in (0.0, 1.0)
+    assert chances == sorted(chances)
+    assert all(0.0 <= each <= 1.0 for each in chances)
+    for age in (0.0, *at):
+        gap = law.gap(age)
+        assert gap > 0.0
+        assert math.isfinite(gap)
+    assert math.isfinite(law.mean)
+    assert law.mean > 0.0
+    assert 0.0 < law.mass <= 0.5
+
+
+@given(st.builds(RenderLaw, median=medians, sigma=sigmas, delay=delays), st.floats(1, 1e6))
+@settings(max_examples=25)
+def test_gaps_grow_slowly_once_a_task_is_late(law, late):
+    """Beyond the mean no gap is long beside the age or the aim; beyond all bins they are even."""
+    age = law.mean * (1.0 + late)
+    assert law.gap(age) <= max(4.0 * law.delay, 0.25 * age, LONGEST_GAP)
+    beyond = law._edge(128) * (1.0 + late)
+    assert law.gap(beyond) == max(2.0 * law.delay, min(0.1 * beyond, LONGEST_GAP))
+
+
+def test_who_still_runs_makes_the_law_later():
+    """Tasks that run longer than what has ended tell of longer renders than the ends alone."""
+    early, late = (RenderLaw(median=60.0, sigma=0.5, delay=5.0) for _ in range(2))
+    for law in (early, late):
+        for age in (40.0, 45.0, 50.0, 55.0):
+            law.observe(age)
+    early.refit(())
+    late.refit((100.0,) * 20)
+    assert late.mean > 1.3 * early.mean
+    assert all(late._survival(age) > early._survival(age) for age in (45.0, 60.0, 90.0, 120.0))
+    assert late.ended(0.0, 60.0) < 0.3
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_the_first_to_end_of_those_who_began_together_do_not_mislead(share):
+    """The short ones end first; with the others counted as running, the median is the true one."""
+    times = sorted(renders(random.Random(5), 120.0, 0.4, 400))
+    law = RenderLaw(median=75.0, sigma=0.5, delay=5.0)
+    misled = RenderLaw(median=75.0, sigma=0.5, delay=5.0)
+    ended = int(400 * share)
+    for age in times[:ended]:
+        law.observe(age)
+        misled.observe(age)
+    now = times[ended - 1]
+    law.refit((now,) * (400 - ended))
+    misled.refit(())
+    before = 0.9 * now
+    assert law.ended(0.0, before) == pytest.approx(bisect.bisect(times, before) / 400, abs=0.05)
+    assert abs(law.mean - statistics.fmean(times)) < abs(misled.mean - statistics.fmean(times))
+    assert law.mean == pytest.approx(statistics.fmean(times), rel=0.2)
+
+
+def test_the_law_follows_a_drift():
+    """Renders that get longer push the old ones out of the memory."""
+    rng = random.Random(9)
+    law = RenderLaw(median=60.0, sigma=0.3, delay=5.0)
+    for median in (60.0, 120.0):
+        for age in renders(rng, median, 0.2, int(4 * WINDOW)):
+            law.observe(age)
+    law.refit((130.0,) * 5)
+    assert law.mean == pytest.approx(120.0, rel=0.1)
+    assert sum(law._ends) == pytest.approx(WINDOW, rel=0.05)
+
+
+def test_ends_without_a_shape_leave_the_prior():
+    """Ends that all fall together, or lie decades apart, are not taken for a log-normal law."""
+    together, apart = (RenderLaw(median=60.0, sigma=2.0, delay=5.0) for _ in range(2))
+    for number in range(40):
+        together.observe(60.0)
+        apart.observe(0.3 if number % 2 else 15_000.0)
+    for law in (together, apart):
+        smooth, risk = law._counts(())
+        fitted = law._shape(smooth, risk)
+        assert fitted == (60.0, 2.0) or law is together
+        assert 0.05 <= fitted[1] <= 2.0
+
+
+@pytest.mark.parametrize(("median", "delay"), [(600.0, 0.01), (0.1, 300.0)])
+def test_an_aim_out_of_reach_is_forgotten_when_it_comes_in_reach(median, delay):
+    """However long the aim could not be reached, a few plans later the looks fit a new one."""
+    law = RenderLaw(median=median, sigma=0.5, delay=delay)
+    for _ in range(150):
+        law.refit(())
+    law.delay = median / 10.0
+    for _ in range(25):
+        law.refit(())
+    ends = renders(random.Random(1), median, 0.5, 300)
+    _, late = looks(law, ends)
+    assert late < 2.5 * max(law.delay, 0.5)
+
+
+@pytest.mark.parametrize("values", [{"median": 0.0}, {"sigma": 0.0}, {"delay": -1.0}])
+def test_a_law_of_nothing_is_refused(values):
+    """Median, sigma and delay are positive."""
+    with pytest.raises(ValueError, match="> 0"):
+        RenderLaw(**{"median": 60.0, "sigma": 0.5, "delay": 5.0} | values)
