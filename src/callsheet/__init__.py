@@ -23,7 +23,7 @@ from callsheet.errors import *  # noqa: F403 - every error is public
 
 __version__ = "0.1.0"
 
-__all__ = [  # noqa: PLE0604 - the errors name themselves
+__all__ = [
     "AudioRef",
     "Batch",
     "BatchResult",
@@ -49,5 +49,5 @@ __all__ = [  # noqa: PLE0604 - the errors name themselves
     "VideoRef",
     "errors",
     "events",
-    *errors.__all__,
 ]
+__all__ += errors.__all__

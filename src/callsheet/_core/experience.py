@@ -33,7 +33,9 @@ class Experience:
     delay: float
     prior: Callable[[Record], tuple[float, float]]
     aim: float = attrs.field(init=False)
-    _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(factory=dict, init=False)
+    _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(
+        factory=dict[tuple[object, ...], RenderLaw], init=False
+    )
     _skew: float = attrs.field(default=float("inf"), init=False)
     _skew_at: float = attrs.field(default=0.0, init=False)
 

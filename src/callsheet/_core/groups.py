@@ -23,15 +23,15 @@ class Group(Watched):
     """
 
     total: int = 0
-    finished: list[Record] = attrs.field(factory=list)
+    finished: list[Record] = attrs.field(factory=list[Record])
     _submitted: int = 0
     _queued: int = 0
     _running: int = 0
     _succeeded: int = 0
     _failed: int = 0
     _unsent: int = 0
-    _proven: set[str | None] = attrs.field(factory=set)
-    _dooms: dict[str | None, CallsheetError] = attrs.field(factory=dict)
+    _proven: set[str | None] = attrs.field(factory=set[str | None])
+    _dooms: dict[str | None, CallsheetError] = attrs.field(factory=dict[str | None, CallsheetError])
     _doom: CallsheetError | None = None
 
     @property

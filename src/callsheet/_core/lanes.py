@@ -39,11 +39,11 @@ class Lane:
     sweep_gap: float
     front_known: bool = False
     sweep_at: float = float("inf")
-    running: dict[Record, None] = attrs.field(factory=dict, init=False)
-    _line: deque[Record] = attrs.field(factory=deque, init=False)
+    running: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
+    _line: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _stride: int = attrs.field(default=1, init=False)
     _cursor: int = attrs.field(default=-1, init=False)
-    _strays: set[Record] = attrs.field(factory=set, init=False)
+    _strays: set[Record] = attrs.field(factory=set[Record], init=False)
     """Those found running out of turn, who stand in the line until it has passed them."""
 
     def join(self, record: Record) -> None:

@@ -80,9 +80,9 @@ class Planner:
     support: Lists
     id_cost: Callable[[str], int]
     url_room: int = 7_500
-    _singles: deque[Record] = attrs.field(factory=deque, init=False)
-    _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque, init=False)
-    _sent: dict[Order, float] = attrs.field(factory=dict, init=False)
+    _singles: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
+    _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
     _last_sent: float = attrs.field(default=float("-inf"), init=False)
     _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)

@@ -67,6 +67,7 @@ class Record(Watched):
         asked: Whether a poll about it is under way or in line; the schedule's.
         started: When it was first known or presumed to run; the schedule's.
         alive_at: When it was last known not to have ended; the schedule's.
+        twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
         refusals: Those among them that were refused for its id's sake; the planner's.
     """
@@ -86,7 +87,7 @@ class Record(Watched):
     alive_at: float = 0.0
     misses: int = 0
     refusals: int = 0
-    _twin: Record | None = attrs.field(default=None, init=False)
+    twin: Record | None = attrs.field(default=None, init=False)
 
     @property
     def settled(self) -> bool:
@@ -131,9 +132,9 @@ class Record(Watched):
 class Registry:
     """The pending records by task id. A settled record leaves it and lives on with its holders."""
 
-    _pending: dict[str, Record] = attrs.field(factory=dict, init=False)
-    _deadlines: dict[int, set[Record]] = attrs.field(factory=dict, init=False)
-    _buckets: list[int] = attrs.field(factory=list, init=False)
+    _pending: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
+    _deadlines: dict[int, set[Record]] = attrs.field(factory=dict[int, set[Record]], init=False)
+    _buckets: list[int] = attrs.field(factory=list[int], init=False)
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -167,7 +168,7 @@ class Registry:
             return True
         record.spec, record.model = first.spec, first.model
         record.task_id, record.deadline = task_id, first.deadline
-        record._twin, first._twin = first._twin, record  # noqa: SLF001 - records are the registry's
+        record.twin, first.twin = first.twin, record
         record.snapshot = first.snapshot
         record.move(first.status or Status.QUEUED)
         return False
@@ -249,7 +250,7 @@ class Registry:
     def _twins(record: Record) -> Iterator[Record]:
         each: Record | None = record
         while each is not None:
-            following = each._twin  # noqa: SLF001 - records are the registry's
+            following = each.twin
             yield each
             each = following
 

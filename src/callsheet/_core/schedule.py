@@ -49,7 +49,7 @@ class Schedule:
     delay: float
     prior: Callable[[Record], tuple[float, float]]
     page: int = 100
-    _tiers: dict[str | None, Tier] = attrs.field(factory=dict, init=False)
+    _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _past: Experience = attrs.field(init=False)
 
@@ -237,12 +237,12 @@ class Schedule:
         return tier.list_at(self._past, page=self.page, now=now)
 
     def _plan_anew(self, lane: Lane, now: float) -> None:
-        """Date the running tasks by what was learned, while that is much and they are not many."""
+        """Move looks forward that come too late by what was learned, unless they are very many."""
         if len(lane.running) <= MOST_REPLANNED:
             for record in lane.running:
-                if not record.asked and record.started is not None:
-                    last = record.alive_at
-                    self._date(record, max(now, last + self._gap(record, last)))
+                when = max(now, record.alive_at + self._gap(record, record.alive_at))
+                if not record.asked and when < record.due:
+                    self._date(record, when)
 
     def _ages(self, lane: Lane, now: float) -> tuple[float, ...]:
         ages = (now - r.started for r in lane.running if r.started is not None)

@@ -40,9 +40,9 @@ class Tier:
         ends_at: When enough unseen ends are expected to be worth a list; ``None``: not computed.
     """
 
-    lanes: dict[str | None, Lane] = attrs.field(factory=dict)
-    others: Heap = attrs.field(factory=list)
-    running: Heap = attrs.field(factory=list)
+    lanes: dict[str | None, Lane] = attrs.field(factory=dict[str | None, Lane])
+    others: Heap = attrs.field(factory=list[tuple[float, int, Record]])
+    running: Heap = attrs.field(factory=list[tuple[float, int, Record]])
     ends_at: float | None = None
 
     def runners(self) -> int:

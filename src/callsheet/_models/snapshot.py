@@ -54,7 +54,7 @@ class Usage:
 
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    tool_usage: Mapping[str, int] = attrs.field(factory=dict, hash=False)
+    tool_usage: Mapping[str, int] = attrs.field(factory=dict[str, int], hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +113,7 @@ class Snapshot:
     priority: int | None = None
     safety_identifier: str | None = None
     output_format: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, hash=False)
 
 
 @attrs.frozen(kw_only=True)

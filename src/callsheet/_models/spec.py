@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -21,7 +21,9 @@ def _image(value: Image | MediaSource | None) -> Image | None:
 
 def _sequence(value: Any) -> Any:
     """A tuple of any sequence; other values stay as they are, for the preflight to name."""
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return value
+    return tuple(cast("Sequence[object]", value))
 
 
 @attrs.frozen
@@ -93,7 +95,7 @@ class TaskSpec:
         if isinstance(self.references, tuple):
             named += [
                 (f"references[{i}]", medium)
-                for i, medium in enumerate(self.references)
+                for i, medium in enumerate(cast("Sequence[object]", self.references))
                 if isinstance(medium, Media)
             ]
         return tuple(named)
@@ -142,9 +144,9 @@ class TaskSpec:
             if name in values:
                 values[name] = _read_media(name, values[name], "image", base, problems)
         if "references" in values:
-            items = values["references"]
-            if not isinstance(items, Sequence) or isinstance(items, str):
-                items = [items]
+            given: Any = values["references"]
+            many = isinstance(given, Sequence) and not isinstance(given, str)
+            items = cast("Sequence[object]", given if many else [given])
             values["references"] = tuple(
                 _read_media(f"references[{i}]", item, None, base, problems)
                 for i, item in enumerate(items)
@@ -171,12 +173,15 @@ def _media_text(medium: Media) -> str:
 
 
 def _read_media(
-    field: str, value: object, kind: str | None, base: Path | None, problems: list[Problem]
+    field: str, value: Any, kind: str | None, base: Path | None, problems: list[Problem]
 ) -> Media | None:
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, value),) = value.items()
+    if isinstance(value, Mapping):
+        named = cast("Mapping[str, object]", value)
+        if len(named) == 1:
+            ((kind, value),) = named.items()
     if not isinstance(value, str) or (kind is not None and kind not in _KINDS):
-        problems.append(Problem(field, _short(value), "a URL, an asset:// id or a file's path"))
+        found = _short(cast("object", value))
+        problems.append(Problem(field, found, "a URL, an asset:// id or a file's path"))
         return None
     path = value.split("?", 1)[0] if "://" in value else value
     medium = _KINDS[kind or _SUFFIXES.get(Path(path).suffix.lower(), "image")](value)
