@@ -309,8 +309,9 @@ def test_with_more_running_than_a_page_shows_each_is_asked_by_its_own_law():
 
 
 @pytest.mark.parametrize("most", [5, 6])
-def test_what_an_end_teaches_moves_the_dates_of_those_who_run(monkeypatch, most):
-    """A first end that comes late puts off the looks at the others, unless they are many."""
+@pytest.mark.parametrize("ended", [20.0, 300.0])
+def test_what_an_end_teaches_moves_looks_forward_only(monkeypatch, most, ended):
+    """A first end that comes early hastens looks at others, if few; a late one puts off none."""
     monkeypatch.setattr("callsheet._core.schedule.MOST_REPLANNED", most)
     plan, tasks = schedule(), [record(f"t{i}") for i in range(7)]
     for each in tasks:
@@ -321,8 +322,10 @@ def test_what_an_end_teaches_moves_the_dates_of_those_who_run(monkeypatch, most)
     before = {each: each.due for each in tasks[1:]}
     tasks[0].status = Status.SUCCEEDED
     tasks[0].settle(LOST)
-    plan.settled(tasks[0], now=300.0)
-    assert all((each.due > due) is (most == 6) for each, due in before.items())
+    plan.settled(tasks[0], now=ended, updated_at=ended)
+    hastened = most == 6 and ended == 20.0
+    assert all((each.due < due) is hastened for each, due in before.items())
+    assert all(each.due <= due for each, due in before.items())
 
 
 def test_those_of_one_list_are_each_dated_by_their_own_answer():
