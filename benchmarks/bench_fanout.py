@@ -27,7 +27,7 @@ from callsheet import Client, Limits, Provider, TaskSpec
 from callsheet.emulator import running
 
 
-RENDER = 60.0
+RENDER = 30.0
 """Median render, seconds."""
 
 LOOP = 3.0

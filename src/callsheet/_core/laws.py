@@ -24,6 +24,9 @@ FLATTEST = 0.5
 
 NOTHING = 1e-9
 
+ROUNDING = 1e-4
+"""Part of a bin by which an age may pass an edge and still stand on it."""
+
 PRICES = 1e6
 """How far the price of a look may be from the delay aimed for, which may be out of reach."""
 
@@ -251,7 +254,7 @@ class RenderLaw:
         """Index of the first edge at or after *age*; beyond the last one, BINS + 1."""
         if age <= self._low:
             return 0
-        return min(math.ceil(math.log(age / self._low) / self._width - 1e-9), BINS + 1)
+        return min(math.ceil(math.log(age / self._low) / self._width - ROUNDING), BINS + 1)
 
     def _bin(self, age: float) -> int:
         return min(max(self._edge_after(age) - 1, 0), BINS - 1)
