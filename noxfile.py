@@ -27,8 +27,11 @@ def _group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run the suite against the installed package, on every Python that is there."""
     session.install(EXTRAS, *_group("tests"))
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env={"PYTHONDEVMODE": "1"})
-    session.run("coverage", "report", "--skip-covered", "--skip-empty", silent=False)
+    if session.python == PYTHONS[0]:
+        session.run("coverage", "run", "-m", "pytest", *session.posargs)
+        session.run("coverage", "report", "--skip-covered", "--skip-empty")
+    else:
+        session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
