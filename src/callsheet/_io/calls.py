@@ -99,10 +99,7 @@ class Calls:
         """
         request = self.dialect.build_get(task_id)
         response = await self.transport.send(request, timeout=min(self.timeout, most))
-        snapshot = self.dialect.parse_snapshot(response, task_id=task_id)
-        if snapshot.task_id == task_id:
-            return snapshot
-        return attrs.evolve(snapshot, task_id=task_id)  # gateways may answer with their own id
+        return self.dialect.parse_snapshot(response, task_id=task_id)
 
     async def list(
         self,
