@@ -1,0 +1,68 @@
+"""How a task ends without a video."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from callsheet.errors.base import CallsheetError
+
+
+class TaskError(CallsheetError):
+    """A task ended without a video; this is the provider's word and final.
+
+    Attributes:
+        task_id: The provider's id.
+        code: The provider's error code, if it gave one.
+        reason: The provider's words.
+    """
+
+    def __init__(self, task_id: str, code: str | None = None, reason: str = "") -> None:
+        super().__init__(task_id, code, reason)
+        self.task_id, self.code, self.reason = task_id, code, reason
+
+    def __str__(self) -> str:
+        detail = ": ".join(part for part in (self.code, self.reason) if part)
+        return f"task {self.task_id} {self._ending}{': ' + detail if detail else ''}"
+
+    _ending: ClassVar[str] = "ended without a video"
+
+
+class TaskFailedError(TaskError):
+    """Generation failed at the provider."""
+
+    _ending: ClassVar[str] = "failed"
+
+
+class TaskRejectedError(TaskError):
+    """Output moderation withheld the result; another seed may pass."""
+
+    _ending: ClassVar[str] = "was rejected by output moderation"
+
+
+class TaskCancelledError(TaskError):
+    """The task was cancelled while it was queued."""
+
+    _ending: ClassVar[str] = "was cancelled"
+
+
+class TaskExpiredError(TaskError):
+    """The task did not end within its ``execution_expires_after``."""
+
+    _ending: ClassVar[str] = "expired"
+
+
+class TaskTimeoutError(CallsheetError, TimeoutError):
+    """Waiting ended before the task did; the task itself goes on and can be attached again.
+
+    Attributes:
+        task_id: The provider's id; ``None`` while it has not given one.
+        waited: Seconds waited.
+    """
+
+    def __init__(self, task_id: str | None, waited: float) -> None:
+        super().__init__(task_id, waited)
+        self.task_id, self.waited = task_id, waited
+
+    def __str__(self) -> str:
+        task = f"task {self.task_id}" if self.task_id else "a task without an id yet"
+        return f"stopped waiting for {task} after {self.waited:.1f} s; it goes on at the provider"
