@@ -15,6 +15,7 @@ from callsheet import (
     BatchError,
     ContentRejectedError,
     InvalidRequestError,
+    Limits,
     ModelNotFoundError,
     NotFoundError,
     NotSubmittedError,
@@ -412,3 +413,54 @@ async def test_get_only_providers_doom_and_finish_alike():
         result = await (await c.submit_many(boats(5))).result()
     assert isinstance(result[0].error, AuthenticationError)
     assert len(wire.seen) == 1
+
+
+@pytest.mark.parametrize("queue_limit", [None, 5])
+async def test_a_late_small_batch_is_not_stuck_behind_a_large_one(queue_limit):
+    """Ten specs beside two hundred are sent in turn with them, also while the queue is full."""
+    wire = Wire(concurrency=3, queue_limit=queue_limit, render_seconds=30.0)
+    async with client(wire) as c:
+        large = await c.submit_many(TaskSpec(f"large {i}") for i in range(200))
+        await anyio.sleep(5)
+        before = len(wire.prompts)
+        small = await c.submit_many(TaskSpec(f"small {i}") for i in range(10))
+        await small.submitted()
+        since = [prompt for prompt in wire.prompts[before:] if prompt.startswith("large")]
+        await small.result()
+        assert large.progress.succeeded <= before + 35
+    assert len(set(since)) <= 35
+
+
+async def test_a_batch_of_a_higher_priority_overtakes():
+    """What is more urgent is sent before everything that waits for its turn."""
+    wire = Wire(concurrency=3, render_seconds=30.0)
+    async with client(wire, limits=Limits(creates_per_minute=60)) as c:
+        await c.submit_many(TaskSpec(f"later {i}") for i in range(50))
+        await anyio.sleep(5)
+        before = len(wire.prompts)
+        urgent = await c.submit_many([TaskSpec(f"now {i}") for i in range(5)], priority=1)
+        single = await c.submit(TaskSpec("single"), priority=2)
+        await urgent.submitted()
+        await c.run(TaskSpec("last"), priority=-1, timeout=1e9)
+    after = wire.prompts[before:]
+    begun = 12  # those that were waiting for the quota
+    assert set(after[: 6 + begun]) >= {f"now {i}" for i in range(5)} | {"single"}
+    assert after[-1] == "last"
+    assert single.task_id
+
+
+async def test_no_more_tasks_are_unfinished_than_the_limits_allow():
+    """With at most four unfinished tasks, twelve specs go in step with their ends."""
+    wire = Wire(render_seconds=30.0)
+    async with client(wire, limits=Limits(unfinished=4)) as c:
+        batch = await c.submit_many(boats(12))
+        most = 0
+
+        async def count(_: httpx.Request) -> None:
+            nonlocal most
+            progress = batch.progress
+            most = max(most, progress.submitted - progress.succeeded - progress.failed)
+
+        wire.fault = count
+        assert len((await batch.result()).urls()) == 12
+    assert most == 4

@@ -462,6 +462,7 @@ async def test_a_full_queue_pauses_creates_while_polls_go_on():
     gap, pause = max((later - earlier, earlier) for earlier, later in pairwise(posts))
     assert gap > 5
     assert any(pause < at < pause + gap for at in polls)
+    assert wire.emulator.requests.create.refused <= 20
 
 
 async def test_a_slow_service_is_slow_and_not_down():

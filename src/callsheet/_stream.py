@@ -87,10 +87,12 @@ class OutcomeStream:
         source: Iterable[TaskSpec] | AsyncIterable[TaskSpec],
         *,
         window: int,
+        priority: int,
     ) -> None:
         self._engine = engine
         self._group = Group()
         self._window = window
+        self._priority = priority
         self._ready: deque[Record] = deque()
         self._pulled: deque[Any] = deque()  # taken from the source, but its check was cancelled
         self._delivered = 0
@@ -166,7 +168,7 @@ class OutcomeStream:
         record = self._engine.record(spec, index=self._group.total, group=self._group)
         self._group.total += 1
         if refusal is None:
-            self._engine.submit([record])
+            self._engine.submit([record], priority=self._priority)
         else:
             self._engine.end(record, refusal)
 

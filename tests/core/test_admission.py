@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -61,7 +62,7 @@ class Creates(RuleBasedStateMachine):
                 self.door.accepted(now=self.now)
                 self.refused = False
             case "refused" | "full":
-                self.door.refused(for_room=how == "full")
+                self.door.refused(for_room=how == "full", now=self.now)
                 self.door.hold(until=self.now + pause)
                 self.refused = True
                 ready = self.door.ready_at(now=self.now)
@@ -120,7 +121,7 @@ def test_after_a_refusal_one_create_tries():
     """A refusal for load narrows the door to one create until one is accepted."""
     door = admission()
     door.take(now=0.0)
-    door.refused(for_room=False)
+    door.refused(for_room=False, now=0.0)
     door.hold(until=5.0)
     assert door.ready_at(now=0.0) == 5.0
     door.take(now=5.0)
@@ -135,7 +136,7 @@ def test_a_create_from_before_a_refusal_does_not_end_its_pause():
     door = admission()
     for _ in range(2):
         door.take(now=0.0)
-    door.refused(for_room=False)
+    door.refused(for_room=False, now=0.0)
     door.hold(until=9.0)
     door.accepted(now=1.0)
     assert door.ready_at(now=1.0) == 9.0
@@ -167,17 +168,128 @@ def test_room_ends_a_wait_for_room():
     """A place in the provider's queue lets the create go that waited for one."""
     door = admission()
     door.take(now=0.0)
-    door.refused(for_room=True)
+    door.refused(for_room=True, now=0.0)
     door.hold(until=50.0)
     door.room_made()
     assert door.ready_at(now=10.0) == 10.0
+
+
+def without_quota(width: int = WIDTH) -> Admission:
+    """A door that is held by room and refusals alone."""
+    door = admission(width=width)
+    door.budget = Budget(limit=10**9, burst=10**6)
+    return door
+
+
+def send(door: Admission, *, now: float, unfinished: int, room: int) -> int:
+    """Send one create to a queue that takes *room* tasks; give how many it holds then."""
+    door.take(now=now)
+    if unfinished < room:
+        door.accepted(now=now, unfinished=unfinished + 1)
+        return unfinished + 1
+    door.refused(for_room=True, now=now, unfinished=unfinished)
+    return unfinished
+
+
+@given(st.integers(1, 200), st.integers(1, 6))
+def test_a_full_queue_is_met_once_and_then_kept_full(room, in_flight):
+    """After the refusals of one moment creates follow ends, one by one, and none is refused."""
+    door = without_quota(width=in_flight)
+    now = unfinished = 0
+    while door.room is None:
+        flying = min(in_flight, room - unfinished + 1)
+        for _ in range(flying):
+            door.take(now=now)
+        for _ in range(flying):
+            if unfinished < room:
+                unfinished += 1
+                door.accepted(now=now, unfinished=unfinished)
+            else:
+                door.refused(for_room=True, now=now, unfinished=unfinished)
+        now += 1
+    assert door.room == room
+    for _ in range(5):
+        ready = door.ready_at(now=now, unfinished=room)
+        assert ready is not None
+        assert ready > now
+        assert door.ready_at(now=now, unfinished=room - 1) == now
+        assert send(door, now=now, unfinished=room - 1, room=room) == room
+
+
+def test_more_room_is_found_by_ever_larger_steps():
+    """When others have left the queue, the room known doubles its growth with every probe."""
+    door, now, unfinished = without_quota(), 0.0, 10
+    send(door, now=now, unfinished=10, room=10)
+    probes = 0
+    while unfinished < 200:
+        ready = door.ready_at(now=now, unfinished=unfinished)
+        assert ready is not None
+        probes += ready > now
+        now = ready
+        unfinished = send(door, now=now, unfinished=unfinished, room=200)
+    assert probes < 10
+
+
+def test_probes_of_a_queue_that_stays_full_become_rare():
+    """A day of a full queue without an end costs far fewer refusals than minutes."""
+    door, now = without_quota(), 0.0
+    probes = 0
+    while now < 86_400:
+        send(door, now=now, unfinished=50, room=50)
+        probes += 1
+        door.hold(until=now)
+        now = door.ready_at(now=now, unfinished=50)
+    assert probes < 160
+
+
+def test_a_room_that_is_given_is_never_passed():
+    """With a room of five nothing is sent beside five unfinished tasks, however long it takes."""
+    door = admission()
+    door = Admission(budget=door.budget, gate=door.gate, width=WIDTH, room=5)
+    assert door.ready_at(now=0.0, unfinished=4) == 0.0
+    door.take(now=0.0)
+    assert door.ready_at(now=1e9, unfinished=4) is None
+    door.accepted(now=0.0, unfinished=5)
+    assert door.ready_at(now=1e9, unfinished=5) is None
+    door.take(now=1e9)
+    door.refused(for_room=True, now=1e9, unfinished=4)
+    assert door.room == 5
+
+
+@pytest.mark.parametrize(("unfinished", "abreast"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
+def test_no_more_creates_are_begun_than_have_room(unfinished, abreast):
+    """Whoever has no room yet is left in the queue, where others may overtake."""
+    door = admission()
+    door.room = 5
+    assert door.abreast(unfinished) == abreast
+    door.take(now=0.0)
+    door.refused(for_room=False, now=0.0)
+    assert door.abreast(unfinished) == 1
+
+
+def test_refusals_of_one_moment_count_once():
+    """Ten creates refused together are one refusal; the next one after the pause is another."""
+    door = without_quota(width=10)
+    for _ in range(10):
+        door.take(now=0.0)
+    for _ in range(10):
+        door.refused(for_room=False, now=0.1)
+        door.hold(until=2.0)
+    assert door.refusals == 1
+    door.take(now=2.0)
+    door.refused(for_room=False, now=2.1)
+    assert door.refusals == 2
+    door.hold(until=6.0)
+    door.take(now=6.0)
+    door.accepted(now=6.1)
+    assert door.refusals == 0
 
 
 def test_room_does_not_end_a_wait_for_quota():
     """A place in the provider's queue says nothing about the rate of requests."""
     door = admission()
     door.take(now=0.0)
-    door.refused(for_room=False)
+    door.refused(for_room=False, now=0.0)
     door.hold(until=50.0)
     door.room_made()
     assert door.ready_at(now=10.0) == 50.0

@@ -129,13 +129,13 @@ def test_a_sweep_comes_to_everybody(length, limit, data):
             each.asked = True
         else:
             run(queue, each)
-    left = len(queue._line)
+    waiting = {e for e in queue.waiting() if not e.asked}
     found = []
-    for _ in range(-(-left // limit) - 1):
+    for _ in range(len(waiting) // limit):
         found += queue.sweep(limit)
-    assert len(found) == len(set(found))
+    assert len(found) == len(set(found)) == len(waiting) // limit * limit
     found += queue.sweep(limit)
-    assert set(found) == {e for e in queue.waiting() if not e.asked}
+    assert set(found) == waiting
 
 
 def test_a_free_place_goes_to_the_head_once_the_front_is_known():

@@ -75,10 +75,10 @@ class Watch:
             rng=random.Random(1),
         )
         self.registry, self.poller = engine.registry, engine.poller
-        self.poller.left_queue = self.leave
+        self.poller.room_made = self.leave
 
     def leave(self) -> None:
-        """Count a task that left the queue."""
+        """Count the news that there is room."""
         self.left += 1
 
     def watch(self, *task_ids: str, **spec: object) -> list[Record]:
@@ -107,7 +107,7 @@ async def test_every_end_is_found_soon(lists):
     settled = [event for event in watch.events if isinstance(event, TaskSettled)]
     assert len(settled) == 20
     assert len(watch.registry) == 0
-    assert watch.left == 20
+    assert watch.left >= 20
 
 
 async def test_nothing_to_watch_costs_nothing():

@@ -114,7 +114,9 @@ class Lane:
     def sweep(self, limit: int) -> list[Record]:
         """Up to *limit* of those who wait, others at each call until it was everybody's turn."""
         found: list[Record] = []
-        for _ in range(min(limit, len(self._line))):
+        for _ in range(len(self._line)):
+            if len(found) == limit:
+                break
             self._cursor = (self._cursor + 1) % len(self._line)
             record = self._line[self._cursor]
             if not _out_of_line(record) and not record.asked:

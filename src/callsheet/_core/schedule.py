@@ -88,10 +88,10 @@ class Schedule:
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         if status is Status.QUEUED:
+            if record is lane.scout():
+                longest = max(0.5 * self._past.law(record).mean, self.delay)
+                lane.patience = min(2.0 * lane.patience, longest)
             front_known = lane.found_waiting(record)
-            lane.patience = min(
-                2.0 * lane.patience, max(0.5 * self._past.law(record).mean, self.delay)
-            )
             record.alive_at = now
             record.asked, record.due = False, float("inf")
             if lane.sweep_at == float("inf"):

@@ -89,6 +89,7 @@ class Engine:
         budgets = _budgets(provider, limits)
         gate = Gate(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
+        room = limits.unfinished or provider.limits.unfinished
         planner = Planner(
             schedule=Schedule(delay=polling.delay, prior=self._prior),
             gate=gate,
@@ -100,7 +101,7 @@ class Engine:
         )
         self.submitter = Submitter(
             calls=calls,
-            admission=Admission(budget=budgets["create"], gate=gate, width=creating),
+            admission=Admission(budget=budgets["create"], gate=gate, width=creating, room=room),
             registry=self.registry,
             clock=self.clock,
             policy=retry,
@@ -115,7 +116,7 @@ class Engine:
             planner=planner,
             registry=self.registry,
             clock=self.clock,
-            left_queue=self.submitter.room_made,
+            room_made=self.submitter.room_made,
             emit=self.emit,
         )
         self.tasks = Tasks(
@@ -174,9 +175,9 @@ class Engine:
             raise ClosedError("the client is closed")
         self.background.start_soon(work)
 
-    def submit(self, records: Iterable[Record]) -> None:
-        """Queue records."""
-        self.submitter.put(records)
+    def submit(self, records: Iterable[Record], *, priority: int = 0) -> None:
+        """Queue records; those of a higher priority are sent first."""
+        self.submitter.put(records, priority=priority)
 
     def adopt(self, record: Record, task_id: str) -> None:
         """Watch a task that exists already."""

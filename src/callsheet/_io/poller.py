@@ -33,7 +33,7 @@ class Poller:
         planner: Says what to ask next.
         registry: Takes the answers.
         clock: The client's clock.
-        left_queue: Called when a task is seen to have left the provider's queue.
+        room_made: Called when a task is seen to have left the provider's queue, or to have ended.
         emit: Tells the observer.
     """
 
@@ -41,7 +41,7 @@ class Poller:
     planner: Planner
     registry: Registry
     clock: Clock
-    left_queue: Callable[[], None]
+    room_made: Callable[[], None]
     emit: Callable[[Event], None]
     _bell: Bell = attrs.field(init=False)
     _patience: float = attrs.field(default=SILENCE, init=False)
@@ -104,8 +104,8 @@ class Poller:
             self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
             if before is not status:
                 self.emit(StatusChanged(task_id=snapshot.task_id, before=before, after=status))
-        if before is Status.QUEUED and record.status is not Status.QUEUED:
-            self.left_queue()
+        if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
+            self.room_made()
 
     async def _carry_out(self, order: Order) -> None:
         started, patience = anyio.current_time(), self._patience
@@ -154,7 +154,7 @@ class Poller:
         for each in self.registry.settle(record, error):
             self.emit(TaskSettled(outcome=each.outcome))
         self.planner.schedule.settled(record, now=self.clock.now())
-        self.left_queue()
+        self.room_made()
 
 
 def _id(record: Record) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import attrs
 
 from callsheet._core.admission import Admission
 from callsheet._core.backoff import pause_before
+from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record, Registry
 from callsheet._io.calls import Calls
@@ -36,6 +36,9 @@ from callsheet.events import CreatePaused, Event, GateOpened, GateShut
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+
+AHEAD = 3
+"""Most records that are prepared while they wait for their turn: the others can be overtaken."""
 
 GRACE = 5.0
 """Seconds that a create in flight is given to bring its id when the client closes."""
@@ -68,9 +71,10 @@ class Submitter:
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
-    _queue: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
+    _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
     _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
     _served: bool = attrs.field(default=False, init=False)
     _bell: Bell = attrs.field(init=False)
@@ -82,13 +86,13 @@ class Submitter:
         self._bell, self._turn = Bell(self.clock), Bell(self.clock)
         self._turnstile = anyio.Lock(fast_acquire=True)
 
-    def put(self, records: Iterable[Record]) -> None:
-        """Queue records, to be sent in this order after those that are queued already."""
-        self._queue.extend(records)
+    def put(self, records: Iterable[Record], *, priority: int = 0) -> None:
+        """Queue records: those of one group are sent in order, groups of one priority in turn."""
+        self._queue.put(records, priority=priority)
         self._bell.ring()
 
     def queued(self) -> list[Record]:
-        """The records that wait for their turn, in order."""
+        """The records that wait for their turn, group by group in order."""
         return [record for record in self._queue if not record.settled]
 
     def active(self) -> list[Record]:
@@ -100,9 +104,10 @@ class Submitter:
         return record.task_id is None and record not in self._leaving
 
     def room_made(self) -> None:
-        """A task of ours left the provider's queue."""
+        """A task of ours left the provider's queue, or ended."""
         self.admission.room_made()
         self._turn.ring()
+        self._bell.ring()
 
     def close(self) -> list[Record]:
         """Stop; creates in flight have a few seconds left. Return what was never sent."""
@@ -122,30 +127,31 @@ class Submitter:
                 await self._bell.wait(None)
 
     def _start_next(self, workers: TaskGroup) -> bool:
-        """Start on the next record, unless too many are under way or it has to wait for another."""
-        while self._queue:
-            record = self._queue[0]
-            doom = _doom_of(record)
-            if doom is not None and not record.settled:
-                self._end(record, _not_submitted(doom))
-            if record.settled:
-                self._queue.popleft()
-                continue
-            if len(self._active) >= self.width or self._must_wait(record):
-                return False
-            self._queue.popleft()
+        """Start on the next record, unless as many are under way as may be."""
+        abreast = self.admission.abreast(len(self.registry))
+        if len(self._ahead) >= AHEAD or len(self._active) >= abreast:
+            return False
+        record = self._queue.take(self._may_start)
+        if record is None:
+            return False
+        doom = _doom_of(record)
+        if doom is not None and not record.settled:
+            self._end(record, _not_submitted(doom))
+        if not record.settled:
             self._active[record] = None
+            self._ahead.add(record)
             workers.start_soon(self._submit, record)
-            return True
-        return False
+        return True
 
-    def _must_wait(self, record: Record) -> bool:
-        """Whether the first create of this group and model is still under way."""
+    def _may_start(self, record: Record) -> bool:
+        """Whether a record need not wait for the first create of its group and model."""
         group = record.group
         return (
-            isinstance(group, Group)
-            and not group.proven(record.model)
-            and any(r.group is group and r.model == record.model for r in self._active)
+            not isinstance(group, Group)
+            or record.settled
+            or group.proven(record.model)
+            or group.doom_of(record.model) is not None
+            or not any(r.group is group and r.model == record.model for r in self._active)
         )
 
     async def _submit(self, record: Record) -> None:
@@ -162,6 +168,7 @@ class Submitter:
             raise
         finally:
             del self._active[record]
+            self._ahead.discard(record)
             self._leaving.discard(record)
             self._bell.ring()
 
@@ -184,6 +191,8 @@ class Submitter:
 
     async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
         await self._take_turn()
+        self._ahead.discard(record)
+        self._bell.ring()
         doom = _doom_of(record)
         if doom is not None or record.settled:
             self.admission.ended()
@@ -202,7 +211,9 @@ class Submitter:
                 self._posts.discard(post)
                 self._turn.ring()
             self._served = True
-            if self.admission.accepted(now=self.clock.now(), polled=watched):
+            unfinished = len(self.registry)
+            now = self.clock.now()
+            if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
                 self.emit(GateOpened())
             if isinstance(record.group, Group):
                 record.group.prove(record.model)
@@ -216,7 +227,7 @@ class Submitter:
         async with self._turnstile:
             while True:
                 now = self.clock.now()
-                ready = self.admission.ready_at(now=now)
+                ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
                 if ready is not None and ready <= now:
                     self.admission.take(now=now)
                     return
@@ -230,7 +241,9 @@ class Submitter:
                 if self.admission.failed(now=now):
                     self.emit(GateShut(error=error))
             case RateLimitError() | QueueFullError():
-                self.admission.refused(for_room=isinstance(error, QueueFullError))
+                for_room = isinstance(error, QueueFullError)
+                unfinished = len(self.registry)
+                self.admission.refused(for_room=for_room, now=now, unfinished=unfinished)
             case _:
                 self.admission.ended()
 
@@ -249,14 +262,17 @@ class Submitter:
                 return False
 
     def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
+        """Seconds until a record is in line again; the admission holds the others, too."""
         self._leaving.discard(record)  # this attempt made nothing
         asked = getattr(error, "retry_after", None)
-        seconds = pause_before(attempts + 1, self.policy, rng=self.rng, retry_after=asked)
-        if isinstance(error, (RateLimitError, QueueFullError)):
+        refused = isinstance(error, (RateLimitError, QueueFullError))
+        in_a_row = self.admission.refusals if refused else attempts
+        seconds = pause_before(in_a_row + 1, self.policy, rng=self.rng, retry_after=asked)
+        if isinstance(error, QueueFullError) and len(self.registry) > 0:
+            seconds = 0.0  # the admission lets it go when a task of ours has ended
+        elif refused:
             self.admission.hold(until=self.clock.now() + seconds)
         self.emit(CreatePaused(error=error, seconds=seconds))
-        if isinstance(error, QueueFullError) and len(self.registry) > 0:
-            return 0.0  # the admission holds it, and lets it go early when a task leaves the queue
         return seconds
 
     def _token(self, spec: TaskSpec) -> str | None:

@@ -1,0 +1,65 @@
+"""Whose spec is sent next: by priority, and in turn among those of one priority."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from callsheet._core.registry import Record
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+@attrs.define(eq=False)
+class FairQueue:
+    """Records that wait to be sent, in one line for each group.
+
+    The lines of the highest priority take turns, one record each, so that a small batch is not
+    stuck behind a large one; a lower priority waits until those above have nothing to send.
+    Records without a group share a line.
+    """
+
+    _levels: dict[int, dict[object, deque[Record]]] = attrs.field(
+        factory=dict[int, dict[object, deque[Record]]], init=False
+    )
+
+    def __iter__(self) -> Iterator[Record]:
+        """All that wait, line by line, from the highest priority on."""
+        for priority in sorted(self._levels, reverse=True):
+            for line in self._levels[priority].values():
+                yield from line
+
+    def put(self, records: Iterable[Record], *, priority: int) -> None:
+        """Let records wait at the ends of their lines."""
+        lines = self._levels.setdefault(priority, {})
+        for record in records:
+            line = lines.get(record.group)
+            if line is None:
+                line = lines[record.group] = deque()
+            line.append(record)
+        if not lines:
+            del self._levels[priority]
+
+    def take(self, ready: Callable[[Record], bool]) -> Record | None:
+        """Take the next record out, passing over lines whose first one is not *ready*."""
+        for priority in sorted(self._levels, reverse=True):
+            lines = self._levels[priority]
+            group = next((each for each, line in lines.items() if ready(line[0])), self)
+            if group is self:
+                continue
+            line = lines.pop(group)
+            record = line.popleft()
+            if line:
+                lines[group] = line  # behind the others of this priority
+            elif not lines:
+                del self._levels[priority]
+            return record
+        return None
+
+    def clear(self) -> None:
+        """Let nobody wait any more."""
+        self._levels.clear()
