@@ -16,7 +16,7 @@ from callsheet import errors, events
 TABLE = {
     "Batch", "BatchResult", "Client", "Limits", "Outcome", "Polling", "Progress", "Provider",
     "RetryPolicy", "Snapshot", "TaskHandle", "TaskSpec", "Video", "Page", "Status", "Usage",
-    "Image", "VideoRef", "AudioRef",
+    "Image", "VideoRef", "AudioRef", "Spend", "SpendLimit",
 }  # fmt: skip
 """The names in the design's table of the surface."""
 

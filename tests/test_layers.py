@@ -28,7 +28,7 @@ FLOORS = (
     {"_handle"},
     {"_batch", "_stream"},
     {"_client"},
-    {"__init__", "downloads", "_cli", "testing", "webhooks", "integrations"},
+    {"__init__", "downloads", "pricing", "_cli", "testing", "webhooks", "integrations"},
 )
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 PURE = ("errors", "_models", "events", "_catalog", "_wire", "_core")

@@ -13,10 +13,11 @@ from callsheet._handle import TaskHandle
 from callsheet._io.tasks import Tasks
 from callsheet._models.media import AudioRef, Image, Media, VideoRef
 from callsheet._models.outcome import BatchResult, Outcome, Progress, Video
-from callsheet._models.policy import Limits, Polling, RetryPolicy
+from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage
 from callsheet._models.spec import TaskSpec
+from callsheet._models.spend import Spend
 from callsheet._stream import OutcomeStream
 from callsheet.errors import *  # noqa: F403 - every error is public
 
@@ -40,6 +41,8 @@ __all__ = [
     "Provider",
     "RetryPolicy",
     "Snapshot",
+    "Spend",
+    "SpendLimit",
     "Status",
     "TaskHandle",
     "TaskSpec",

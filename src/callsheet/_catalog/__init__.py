@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callsheet._catalog.estimates import estimate, tokens
 from callsheet._catalog.models import MODELS, Capability, capability
 from callsheet._catalog.preflight import check
 from callsheet._catalog.providers import PROVIDERS
@@ -16,6 +17,8 @@ __all__ = [
     "RenderTime",
     "capability",
     "check",
+    "estimate",
     "output_size",
     "render_time",
+    "tokens",
 ]

@@ -6,14 +6,16 @@ import os
 import sys
 from functools import partial
 from importlib.metadata import version
+from json import loads
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from callsheet._catalog import PROVIDERS
+from callsheet._cli.estimates import estimated, rehearse, summary
 from callsheet._cli.inputs import InputError
 from callsheet._cli.options import Defaults
 from callsheet._cli.plan import entries_of, preflight
@@ -31,6 +33,7 @@ _MOST_FAULTS = 20
 ProviderName = Literal["cometapi", "ark", "byteplus", "emulator"]
 Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float | None, Parameter(validator=Number(gt=0))]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 app = App(
     name="callsheet",
@@ -72,6 +75,7 @@ def run(
     connections: Count = None,
     parallel_downloads: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
     speed: Positive = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     defaults: Defaults | None = None,
@@ -90,6 +94,7 @@ def run(
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
         speed: How much faster than life the emulator runs.
+        dry_run: Check FILE and say what it may cost; nothing is sent or written.
         quiet: Say only how it ended.
         json: Print one JSON event a line.
         defaults: What specs hold that do not say it themselves.
@@ -111,7 +116,7 @@ def run(
         quiet=quiet,
         events=json,
     )
-    return anyio.run(run_order, order)
+    return anyio.run(rehearse if dry_run else run_order, order)
 
 
 @app.command
@@ -122,7 +127,7 @@ def check(
     limit: Count = None,
     defaults: Defaults | None = None,
 ) -> int:
-    """Say everything that is wrong with FILE; nothing is sent.
+    """Say everything that is wrong with FILE, or what it may cost; nothing is sent.
 
     Args:
         file: .txt with one prompt a line, .jsonl or .csv with the fields of TaskSpec.
@@ -133,6 +138,8 @@ def check(
     entries = entries_of(file, defaults=(defaults or Defaults()).given(), limit=limit)
     anyio.run(partial(preflight, file, entries, PROVIDERS[provider]))
     put_line(f"{file}: {len(entries)} specs, nothing wrong for {provider}")
+    for line in summary(file, estimated(entries, provider)):
+        put_line(line)
     return 0
 
 
@@ -143,7 +150,11 @@ def emulate(
     speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     seed: int = 0,
     concurrency: Count = None,
-    failure_rate: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
+    failure_rate: Share = 0.0,
+    lost_creates: Share = 0.0,
+    lost_answers: Share = 0.0,
+    late_creates: Share = 0.0,
+    faults: Path | None = None,
 ) -> int:
     """Serve an emulated provider on this machine until Ctrl-C.
 
@@ -153,17 +164,40 @@ def emulate(
         seed: The same seed gives the same run again.
         concurrency: Tasks rendered at once; the provider's own number otherwise.
         failure_rate: Share of tasks that fail, 0 to 1.
+        lost_creates: Share of creates that never arrive, 0 to 1; their connection is reset.
+        lost_answers: Share of creates that make their task, but whose answer is lost, 0 to 1.
+        late_creates: Share of creates whose answer is lost and whose task is made 120 s later.
+        faults: JSON file with a list of other things that go wrong.
     """
     try:
-        from callsheet.emulator import Settings, serve  # noqa: PLC0415 - an extra of its own
+        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - an extra of its own
     except ModuleNotFoundError:
         return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
-    settings = Settings(speed=speed, seed=seed, concurrency=concurrency, failure_rate=failure_rate)
+    shares = {"lost": lost_creates, "taken": lost_answers, "late": late_creates}
+    rules = [Fault(request=fate, share=share) for fate, share in shares.items() if share]
+    try:
+        settings = Settings(
+            speed=speed,
+            seed=seed,
+            concurrency=concurrency,
+            failure_rate=failure_rate,
+            faults=[*rules, *(_list_in(faults) if faults is not None else ())],
+        )
+    except (OSError, TypeError, ValueError) as exc:
+        return _refuse([f"{faults}: {exc}"])
     try:
         serve(settings, port=port, on_ready=_announce)
     except OSError as exc:
         return _refuse([f"port {port}: {exc.strerror or exc}"])
     return 0
+
+
+def _list_in(file: Path) -> list[dict[str, Any]]:
+    """The list that a JSON file holds."""
+    found: object = loads(file.read_text("utf-8"))
+    if not isinstance(found, list):
+        raise TypeError("a list is expected")
+    return cast("list[dict[str, Any]]", found)
 
 
 def _announce(origin: str) -> None:

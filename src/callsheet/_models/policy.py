@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from decimal import Decimal
+from typing import Any, Literal
 
 import attrs
 from attrs.validators import ge, gt, in_, optional
@@ -20,6 +21,9 @@ class Limits:
         gets_per_second: Status requests for one task per second, > 0.
         lists_per_second: Status requests for many tasks per second, > 0.
         cancels_per_second: Cancel requests per second, > 0.
+        unfinished: Most tasks at the provider that have not ended, >= 1. By default the room of its
+            queue, which is not published, is found out: once a create is refused for it, one is
+            sent when another has ended.
         connections: Most requests in flight at once, >= 1.
     """
 
@@ -27,6 +31,7 @@ class Limits:
     gets_per_second: float | None = attrs.field(default=None, validator=optional(gt(0)))
     lists_per_second: float | None = attrs.field(default=None, validator=optional(gt(0)))
     cancels_per_second: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    unfinished: int | None = attrs.field(default=None, validator=optional(ge(1)))
     connections: int = attrs.field(default=16, validator=ge(1))
 
 
@@ -68,3 +73,50 @@ class RetryPolicy:
     resubmit: Resubmit = attrs.field(
         default="if-absent", validator=in_(("if-absent", "never", "always"))
     )
+
+
+def _money(value: Decimal | float | None) -> Decimal | None:
+    """The amount as it is written: 0.1 is a tenth, not the binary fraction next to it."""
+    if value is None or isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not checked
+        raise TypeError(f"money is a Decimal or a number, not {value!r}")
+    return Decimal(str(value))
+
+
+def _finite(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
+        raise ValueError(f"{field.name} must be a finite amount >= 0, not {value}")
+
+
+def _whole(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{field.name} is a whole number, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{field.name} must be >= 0, not {value}")
+
+
+@attrs.frozen(kw_only=True)
+class SpendLimit:
+    """Most that may be spent, together; ``None`` is no cap, and 0 lets nothing pass.
+
+    A submission is refused with a `SpendLimitError`, and nothing is sent, if what was spent, what
+    is under way and what is uncertain would pass a cap together with it. It counts with the most
+    that it can cost. A spec whose figure is not known is refused, too, since the cap could not be
+    kept. A provider is paid in one currency, so at least one cap on money has to be in that one.
+
+    Attributes:
+        tokens: Tokens, a whole number >= 0.
+        tasks: Tasks that succeed, a whole number >= 0.
+        usd: US dollars, >= 0; a `Decimal` or a number.
+        cny: Yuan, >= 0; a `Decimal` or a number.
+
+    Raises:
+        TypeError: A cap is no number of its kind.
+        ValueError: A cap is below 0, or not finite.
+    """
+
+    tokens: int | None = attrs.field(default=None, validator=optional(_whole))
+    tasks: int | None = attrs.field(default=None, validator=optional(_whole))
+    usd: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))
+    cny: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))

@@ -1,0 +1,128 @@
+"""What a spec may cost, before it is submitted."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from callsheet._catalog.choices import FPS, Choices, choices
+from callsheet._catalog.models import Capability, capability
+from callsheet._catalog.prices import price_of
+from callsheet._catalog.sizes import output_size
+from callsheet._models.spend import Estimate, Price
+
+
+if TYPE_CHECKING:
+    from callsheet._models.provider import Provider
+    from callsheet._models.spec import TaskSpec
+
+
+_PIXELS_PER_TOKEN: Final = 1024
+
+_DRAFT_SHARE: Final = {"1.5": (3, 5)}
+"""Generation to the least share of its tokens that a preview is billed: 0.6 with sound, 0.7
+without (three third-party readings of the price pages, July to October 2026)."""
+
+
+def tokens(width: int, height: int, duration: float) -> int:
+    """Tokens of a video: ``floor(width * height * (24 * duration + 1) / 1024)``.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        duration: Seconds; those of videos among the references are added.
+
+    Source: Ark price page (September 2026); the one more frame stands in no document, but in
+    seven published answers of the service.
+    """
+    return _tokens(width * height, FPS * duration + 1)
+
+
+def _tokens(pixels: int, frames: float) -> int:
+    return int(pixels * frames // _PIXELS_PER_TOKEN)
+
+
+def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
+    """What a spec may cost at a provider; it is meant to have passed the preflight.
+
+    Equal estimates are one object, so that a million tasks hold a handful of them.
+    """
+    name = spec.model if isinstance(spec.model, str) else provider.default_model
+    model = capability(name)
+    if model is None:
+        return Estimate(
+            tokens=None,
+            tokens_at_least=0,
+            notes=(f"tokens and price of the model {name} are not known",),
+        )
+    return _estimate(model, choices(spec, model), provider.name)
+
+
+@lru_cache(maxsize=1024)
+def _estimate(model: Capability, video: Choices, provider: str) -> Estimate:
+    sizes = [
+        output_size(model.cn, resolution, ratio)
+        for resolution in video.resolutions
+        for ratio in video.ratios
+    ]
+    known = [width * height for size in sizes if size is not None for width, height in [size]]
+    sure = len(known) == len(sizes) and video.frames[0] > FPS
+    least = _tokens(min(known), video.frames[0]) if sure else 0
+    most = _tokens(max(known), video.frames[1]) if sure else None
+    if video.draft:
+        share, whole = _DRAFT_SHARE.get(model.generation, (0, 1))
+        least = least * share // whole
+    prices = _prices(model, video, provider) if sure else None
+    dearest = None if prices is None else max(prices, key=lambda price: price.per_million)
+    cheapest = None if prices is None else min(prices, key=lambda price: price.per_million)
+    return Estimate(
+        tokens=None if video.video else most,
+        tokens_at_least=least,
+        price=dearest,
+        money_at_least=None if cheapest is None else cheapest.of(least),
+        notes=_notes(model, video, provider, sized=sure, prices=prices),
+    )
+
+
+def _prices(model: Capability, video: Choices, provider: str) -> list[Price] | None:
+    """Every price that may apply; ``None`` if one of them is unknown."""
+    if video.tools and provider != "emulator":
+        return None
+    found = [
+        price_of(
+            provider,
+            model.family,
+            resolution,
+            sound=sound,
+            video=video.video,
+            flex=video.flex,
+        )
+        for resolution in video.resolutions
+        for sound in video.sound
+    ]
+    known = [price for price in found if price is not None]
+    return known if len(known) == len(found) else None
+
+
+def _notes(
+    model: Capability, video: Choices, provider: str, *, sized: bool, prices: list[Price] | None
+) -> tuple[str, ...]:
+    """Why a figure is unknown or only a bound."""
+    at = " with flex" * video.flex + " and reference videos" * video.video
+    chosen = video.free_duration and not video.from_draft
+    unpriced = sized and prices is None
+    dearer = len({price.per_million for price in prices or ()}) > 1
+    reasons = {
+        "its size or length is none that the model makes": not sized,
+        "the draft decides on ratio, duration and sound": video.from_draft,
+        "the ratio follows the input or the model": video.free_ratio and not video.from_draft,
+        f"the model chooses {model.shortest} to {model.longest} seconds": chosen,
+        "a draft costs less than another video of its size": video.draft,
+        "seconds of reference videos are billed, too, and not known here": video.video,
+        "what a tool costs is not known": unpriced and video.tools,
+        f"no price of {model.name}{at} at {provider} is known": unpriced and not video.tools,
+        "silent is cheaper, and what is made by default is disputed": (
+            dearer and len(video.sound) > 1 and not video.from_draft
+        ),
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)

@@ -1,0 +1,133 @@
+"""What the clouds ask for a million tokens; every table has its source and date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from callsheet._models.spend import Currency, Price
+
+
+@attrs.frozen(kw_only=True)
+class _Rates:
+    """Money per million tokens of one model, or of one resolution of it.
+
+    Attributes:
+        plain: With sound, where that makes a difference.
+        silent: Without sound.
+        video: With videos among the references; ``None`` if unknown.
+        flex: Whether the flex tier is known to cost half.
+    """
+
+    plain: str
+    silent: str | None = None
+    video: str | None = None
+    flex: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class _Table:
+    """The list prices of one cloud.
+
+    Attributes:
+        currency: What it is paid in.
+        source: Where they were read.
+        dated: When.
+        rates: Family, and the resolution or ``None`` for all others, to rates.
+    """
+
+    currency: Currency
+    source: str
+    dated: str
+    rates: Mapping[tuple[str, str | None], _Rates]
+
+
+_ARK: Final = _Table(
+    currency="CNY",
+    source="Volcengine Ark price list, as copied by ArcReel, LiteLLM and others",
+    dated="April to October 2026",
+    rates={
+        ("1.0 lite t2v", None): _Rates(plain="10", flex=True),
+        ("1.0 lite i2v", None): _Rates(plain="10", flex=True),
+        ("1.0 pro", None): _Rates(plain="15", flex=True),
+        ("1.0 pro fast", None): _Rates(plain="4.2", flex=True),
+        ("1.5 pro", None): _Rates(plain="16", silent="8", flex=True),
+        ("2.0", None): _Rates(plain="46", video="28"),
+        ("2.0", "1080p"): _Rates(plain="51", video="31"),
+        ("2.0", "4k"): _Rates(plain="26", video="16"),
+        ("2.0 fast", None): _Rates(plain="37", video="22"),
+        ("2.0 mini", None): _Rates(plain="23", video="14"),
+        ("2.5", None): _Rates(plain="70", video="42"),
+        ("2.5", "1080p"): _Rates(plain="77", video="46"),
+    },
+)
+
+_BYTEPLUS: Final = _Table(
+    currency="USD",
+    source="BytePlus ModelArk price list, in three copies that agree",
+    dated="July to October 2026",
+    rates={
+        ("1.0 lite t2v", None): _Rates(plain="1.8"),
+        ("1.0 lite i2v", None): _Rates(plain="1.8"),
+        ("1.0 pro", None): _Rates(plain="2.5"),  # takes flex, but no price of it is published
+        ("1.0 pro fast", None): _Rates(plain="1"),
+        ("1.5 pro", None): _Rates(plain="2.4", silent="1.2", flex=True),
+        ("2.0", None): _Rates(plain="7", video="4.3"),
+        ("2.0", "1080p"): _Rates(plain="7.7", video="4.7"),
+        ("2.0", "4k"): _Rates(plain="4", video="2.4"),
+        ("2.0 fast", None): _Rates(plain="5.6", video="3.3"),
+        ("2.0 mini", None): _Rates(plain="3.5", video="2.1"),
+        ("2.5", None): _Rates(plain="10.7"),
+        ("2.5", "1080p"): _Rates(plain="11.7"),
+    },
+)
+
+TABLES: Final[Mapping[str, _Table]] = {"ark": _ARK, "byteplus": _BYTEPLUS}
+"""Provider name to its list prices; CometAPI's are not known.
+
+They are third parties' copies of the two price pages, without temporary discounts. The figures of
+the 1.0 models at Ark and of the lite models at BytePlus stand in one copy each.
+"""
+
+_FREE: Final = Price(
+    per_million=Decimal(0), currency="CNY", source="callsheet's own emulator", dated="always"
+)
+
+
+def price_of(
+    provider: str, family: str, resolution: str, *, sound: bool, video: bool, flex: bool
+) -> Price | None:
+    """The list price of a video of this kind.
+
+    Args:
+        provider: Name of the provider; the one called ``emulator`` costs nothing.
+        family: The model's family, as in its `Capability`.
+        resolution: In lower case, one that the model makes.
+        sound: Whether it has sound.
+        video: Whether there are videos among its references.
+        flex: Whether it is of the flex tier.
+
+    Returns:
+        The price, or ``None`` if none is known.
+    """
+    if provider == "emulator":
+        return _FREE
+    table = TABLES.get(provider)
+    if table is None:
+        return None
+    rates = table.rates.get((family, resolution)) or table.rates.get((family, None))
+    if rates is None or (flex and not rates.flex):
+        return None
+    made = rates.plain if sound else rates.silent or rates.plain
+    rate = rates.video if video else made
+    if rate is None:
+        return None
+    return Price(
+        per_million=Decimal(rate) / (2 if flex else 1),
+        currency=table.currency,
+        source=table.source,
+        dated=table.dated,
+    )

@@ -1,0 +1,166 @@
+"""What the specs of a file may cost, in lines and in events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+
+from callsheet import pricing
+from callsheet._catalog import PROVIDERS
+from callsheet._cli.plan import entries_of, jobs_of, preflight
+from callsheet._cli.progress import put_line
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from callsheet._cli.run import Order
+    from callsheet._models.spec import TaskSpec
+
+
+_MOST_KINDS = 10
+
+
+class Lined(Protocol):
+    """Something that is to be made, and the line that it comes from."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def spec(self) -> TaskSpec: ...
+
+
+Estimated = tuple[int, pricing.Estimate]
+"""The line of a video, and what it may cost."""
+
+
+def estimated(rows: Iterable[Lined], provider: str) -> list[Estimated]:
+    """What each may cost at a provider, by its list prices."""
+    return [(row.line, pricing.estimate(row.spec, provider=provider)) for row in rows]
+
+
+async def rehearse(order: Order) -> int:
+    """Check the file of *order* and say what all of it may cost; gives the exit code.
+
+    Nothing is sent and nothing is written. What an earlier run has brought is not looked at.
+
+    Raises:
+        InputError: The file of specs cannot be used.
+    """
+    entries = entries_of(order.source, defaults=order.defaults, limit=order.limit)
+    await preflight(order.source, entries, PROVIDERS[order.provider])
+    found = estimated(jobs_of(entries, order.samples), order.provider)
+    if order.events:
+        for event in events(order.source, found):
+            put_line(json.dumps(event, ensure_ascii=False))
+    elif order.quiet:
+        put_line(together(found), sys.stderr)
+    else:
+        put_line(f"{order.source}: {len(found)} videos for {order.label}, none of them is made")
+        for line in summary(order.source, found):
+            put_line(line)
+    return 0
+
+
+def summary(source: Path, found: Sequence[Estimated]) -> list[str]:
+    """Lines about each kind of video, about all together, and about why they are not exact."""
+    kinds: dict[pricing.Estimate, list[int]] = {}
+    for line, each in found:
+        kinds.setdefault(each, []).append(line)
+    lines = [
+        f"  {_places(source, numbers)}: {_tokens(each)}, {_money(each)}"
+        for each, numbers in list(kinds.items())[:_MOST_KINDS]
+    ]
+    if (rest := len(kinds) - _MOST_KINDS) > 0:
+        lines.append(f"  … and {rest} more kinds of video")
+    lines.append(together(found))
+    lines += [f"  note: {note}" for note in dict.fromkeys(n for each in kinds for n in each.notes)]
+    prices = {(each.price.source, each.price.dated) for each in kinds if each.price is not None}
+    return lines + [f"  prices: {where}, {when}" for where, when in sorted(prices)]
+
+
+def together(found: Sequence[Estimated]) -> str:
+    """What all videos may cost."""
+    amount = pricing.total(each for _, each in found)
+    measured = amount.tasks - amount.unmeasured
+    priced = amount.tasks - amount.unpriced
+    exact = all(each.exact and each.money == each.money_at_least for _, each in found)
+    bound = "at most " if measured and not exact else ""
+    tokens = f"{amount.tokens:,} tokens" if measured else "tokens unknown"
+    money = _sums(amount) if priced else "price unknown"
+    more = (
+        f"; {amount.unmeasured} more of unknown tokens" * (0 < amount.unmeasured < amount.tasks),
+        f"; {amount.unpriced} more of unknown price" * (0 < amount.unpriced < amount.tasks),
+    )
+    return f"together, if all succeed: {bound}{tokens}, {money}{''.join(more)}"
+
+
+def events(source: Path, found: Sequence[Estimated]) -> Iterable[dict[str, Any]]:
+    """An event for each video, and one for all together; money as text, to the last digit."""
+    for line, each in found:
+        yield {
+            "event": "estimate",
+            "place": f"{source}:{line}",
+            "tokens": each.tokens,
+            "tokens_at_least": each.tokens_at_least,
+            "money": _plain(each.money),
+            "money_at_least": _plain(each.money_at_least),
+            "currency": each.currency,
+            "notes": list(each.notes),
+        }
+    amount = pricing.total(each for _, each in found)
+    yield {
+        "event": "total",
+        "tasks": amount.tasks,
+        "tokens": amount.tokens,
+        "usd": _plain(amount.usd),
+        "cny": _plain(amount.cny),
+        "unmeasured": amount.unmeasured,
+        "unpriced": amount.unpriced,
+    }
+
+
+def _places(source: Path, numbers: Sequence[int]) -> str:
+    lines = len(set(numbers))
+    more = f" and {lines - 1} more" if lines > 1 else ""
+    videos = f", {len(numbers)} videos" if len(numbers) > lines else ""
+    return f"{source}:{numbers[0]}{more}{videos}{', each' if len(numbers) > 1 else ''}"
+
+
+def _tokens(each: pricing.Estimate) -> str:
+    least = f"{each.tokens_at_least:,}"
+    if each.tokens is None:
+        return f"at least {least} tokens" if each.tokens_at_least else "tokens unknown"
+    return f"{least} tokens" if each.exact else f"{least} to {each.tokens:,} tokens"
+
+
+def _money(each: pricing.Estimate) -> str:
+    if each.price is None or each.money_at_least is None:
+        return "price unknown"
+    if not each.price.per_million:
+        return "free"
+    least = _rounded(each.money_at_least, ROUND_FLOOR)
+    if each.money is None:
+        return f"at least {each.currency} {least}"
+    most = _rounded(each.money, ROUND_CEILING)
+    same = each.money == each.money_at_least
+    return f"{each.currency} {most if same else f'{least} to {most}'}"
+
+
+def _sums(amount: pricing.Amount) -> str:
+    sums = (("USD", amount.usd), ("CNY", amount.cny))
+    said = [f"{currency} {_rounded(money, ROUND_CEILING)}" for currency, money in sums if money]
+    return " and ".join(said) or "free"
+
+
+def _rounded(money: Decimal, rounding: str) -> str:
+    """Two digits behind the point, four for less than one; upwards for what it may cost at most."""
+    unit = Decimal("0.01") if money >= 1 else Decimal("0.0001")
+    return str(money.quantize(unit, rounding=rounding))
+
+
+def _plain(money: Decimal | None) -> str | None:
+    return None if money is None else f"{money.normalize():f}"

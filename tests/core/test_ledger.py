@@ -1,0 +1,240 @@
+"""The books of a client: what is reserved, uncertain and spent, and what a limit lets through."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from callsheet._core.ledger import Ledger
+from callsheet._models.policy import SpendLimit
+from callsheet._models.spend import Amount, Estimate, Price
+from callsheet.errors import SpendLimitError
+
+
+YUAN = Price(per_million=Decimal(10), currency="CNY", source="list", dated="today")
+DOLLAR = Price(per_million=Decimal(2), currency="USD", source="list", dated="today")
+FREE = Price(per_million=Decimal(0), currency="CNY", source="list", dated="today")
+
+TASK = Estimate(tokens=100_000, tokens_at_least=80_000, price=YUAN)
+ONE = Amount(tasks=1, tokens=100_000, cny=Decimal(1))
+NOTHING = Amount()
+
+
+def estimate(tokens: int | None = 100_000, price: Price | None = None) -> Estimate:
+    """An estimate with a reason for what it does not know."""
+    return Estimate(tokens=tokens, tokens_at_least=0, price=price, notes=("nobody said",))
+
+
+def buckets(ledger: Ledger) -> tuple[Amount, Amount, Amount]:
+    """Reserved, uncertain, spent."""
+    spend = ledger.spend
+    return spend.reserved, spend.uncertain, spend.spent
+
+
+def test_new_books_are_empty():
+    """Without a task nothing is committed, and without a limit nothing is capped."""
+    spend = Ledger().spend
+    assert spend.committed == NOTHING
+    assert spend.left == spend.limit == SpendLimit()
+
+
+def test_reservation_is_the_most_that_a_task_can_cost():
+    """A task counts with its upper bound from before it is sent."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    assert buckets(ledger) == (ONE, NOTHING, NOTHING)
+
+
+def test_success_is_settled_from_the_count_of_the_provider():
+    """What it says is what was spent, at the price of the estimate."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    assert ledger.settle("a", 90_000)
+    spent = Amount(tasks=1, tokens=90_000, cny=Decimal("0.9"))
+    assert buckets(ledger) == (NOTHING, NOTHING, spent)
+
+
+@pytest.mark.parametrize("tokens", [None, -1])
+def test_success_without_a_count_is_settled_from_the_estimate(tokens):
+    """A count that is missing, or cannot be one, leaves the reservation standing as spent."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    assert ledger.settle("a", tokens)
+    assert buckets(ledger) == (NOTHING, NOTHING, ONE)
+
+
+def test_failure_is_not_billed():
+    """A task that was refused or failed gives back what was set aside, and its place."""
+    ledger = Ledger(SpendLimit(tasks=1))
+    ledger.reserve("a", TASK)
+    assert ledger.release("a")
+    assert ledger.spend.committed == NOTHING
+    ledger.reserve("b", TASK)
+
+
+def test_lost_answer_counts_until_it_is_resolved():
+    """An uncertain submission stays within the cap in a bucket of its own."""
+    ledger = Ledger(SpendLimit(tasks=1))
+    ledger.reserve("a", TASK)
+    assert ledger.doubt("a")
+    assert buckets(ledger) == (NOTHING, ONE, NOTHING)
+    with pytest.raises(SpendLimitError, match="0 tasks reserved, 1 tasks uncertain"):
+        ledger.reserve("b", TASK)
+
+
+def test_found_submission_is_under_way_again():
+    """Once it has an id, it is reserved, and settled like any other."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    ledger.doubt("a")
+    assert ledger.find("a")
+    assert buckets(ledger) == (ONE, NOTHING, NOTHING)
+    assert ledger.settle("a")
+    assert buckets(ledger) == (NOTHING, NOTHING, ONE)
+
+
+@pytest.mark.parametrize(("step", "spent"), [("settle", ONE), ("release", NOTHING)])
+def test_uncertain_submission_may_end_at_once(step, spent):
+    """Absent it is released, and a callback may settle it before it is found."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    ledger.doubt("a")
+    assert getattr(ledger, step)("a")
+    assert buckets(ledger) == (NOTHING, NOTHING, spent)
+
+
+@pytest.mark.parametrize("step", ["settle", "release", "doubt", "find"])
+def test_steps_of_a_task_that_is_not_in_the_books_change_nothing(step):
+    """Attached tasks, and those that have ended, move no money."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    ledger.settle("a")
+    before = ledger.spend
+    assert getattr(ledger, step)("a") is False
+    assert getattr(ledger, step)("stranger") is False
+    assert ledger.spend == before
+
+
+@pytest.mark.parametrize(("first", "step"), [("reserve", "find"), ("doubt", "doubt")])
+def test_step_from_the_other_bucket_changes_nothing(first, step):
+    """What is under way cannot be found, and what is uncertain cannot be doubted again."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    if first == "doubt":
+        ledger.doubt("a")
+    before = ledger.spend
+    assert getattr(ledger, step)("a") is False
+    assert ledger.spend == before
+
+
+@pytest.mark.parametrize("doubted", [False, True])
+def test_one_task_is_reserved_once(doubted):
+    """A key that is in the books already is a mistake of the caller."""
+    ledger = Ledger()
+    ledger.reserve("a", TASK)
+    if doubted:
+        ledger.doubt("a")
+    before = ledger.spend
+    with pytest.raises(ValueError, match="in the books already"):
+        ledger.reserve("a", TASK)
+    assert ledger.spend == before
+
+
+@pytest.mark.parametrize(
+    ("limit", "price", "words"),
+    [
+        (SpendLimit(tasks=2), YUAN, "limit of 2 tasks would be passed: 0 tasks spent, 2 tasks"),
+        (SpendLimit(tokens=299_999), YUAN, "limit of 299999 tokens would be passed: 0 tokens"),
+        (SpendLimit(cny=2.5), YUAN, "limit of CNY 2.5 would be passed: CNY 0 spent, CNY 2 res"),
+        (SpendLimit(usd=0.5), DOLLAR, "this may cost USD 0.2; nothing was sent"),
+    ],
+)
+def test_cap_is_met_and_not_passed(limit, price, words):
+    """What fits is let through; the next is refused in words, and changes nothing."""
+    ledger = Ledger(limit)
+    task = estimate(price=price)
+    ledger.reserve("a", task)
+    ledger.reserve("b", task)
+    before = ledger.spend
+    with pytest.raises(SpendLimitError, match=words):
+        ledger.reserve("c", task)
+    assert ledger.spend == before
+    assert ledger.release("c") is False
+
+
+@pytest.mark.parametrize(
+    "limit", [SpendLimit(tasks=2), SpendLimit(tokens=200_000), SpendLimit(cny=2)]
+)
+def test_cap_may_be_used_to_the_last(limit):
+    """What meets a cap exactly passes."""
+    ledger = Ledger(limit)
+    ledger.reserve("a", TASK)
+    ledger.reserve("b", TASK)
+    left = ledger.spend.left
+    assert 0 in {left.tasks, left.tokens, left.cny}
+
+
+@pytest.mark.parametrize(
+    ("limit", "task", "words"),
+    [
+        (SpendLimit(tokens=10**9), estimate(None, YUAN), "tokens of this are not known"),
+        (SpendLimit(cny=100), estimate(100, None), "price of this is not known"),
+        (SpendLimit(usd=100), estimate(None, None), "price of this is not known"),
+        (SpendLimit(cny=100), estimate(None, YUAN), "tokens of this, and so the money, are not"),
+        (SpendLimit(usd=100), estimate(100, YUAN), "paid in CNY, for which it sets no cap"),
+        (SpendLimit(cny=100), estimate(100, DOLLAR), "paid in USD, for which it sets no cap"),
+    ],
+)
+def test_cap_that_cannot_be_kept_refuses(limit, task, words):
+    """A spec whose capped figure is unknown is not let through silently."""
+    ledger = Ledger(limit)
+    with pytest.raises(SpendLimitError, match=words) as caught:
+        ledger.reserve("a", task)
+    assert ("nobody said" in str(caught.value)) == ("not known" in words or "are not" in words)
+    assert ledger.spend.committed == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("limit", "task"),
+    [
+        (SpendLimit(tasks=1), estimate(None, None)),
+        (SpendLimit(tokens=100), estimate(100, None)),
+        (SpendLimit(usd=0, cny=5), estimate(100, YUAN)),
+        (SpendLimit(usd=1), estimate(100, FREE)),
+    ],
+)
+def test_figure_that_is_not_capped_may_be_unknown(limit, task):
+    """Only what is capped has to be known; another currency, or nothing at all, costs no cap."""
+    ledger = Ledger(limit)
+    ledger.reserve("a", task)
+    assert ledger.spend.reserved.tasks == 1
+
+
+def test_zero_lets_nothing_pass():
+    """A cap of 0 refuses the first task."""
+    for limit in (SpendLimit(tasks=0), SpendLimit(tokens=0), SpendLimit(cny=0)):
+        with pytest.raises(SpendLimitError, match="would be passed"):
+            Ledger(limit).reserve("a", TASK)
+
+
+def test_unknown_figures_are_counted_and_told_when_they_are_known():
+    """Tokens that nobody could estimate are in the sums once the provider has counted them."""
+    ledger = Ledger()
+    ledger.reserve("a", estimate(None, YUAN))
+    ledger.reserve("b", estimate(100, None))
+    assert ledger.spend.reserved == Amount(tasks=2, tokens=100, unmeasured=1, unpriced=2)
+    ledger.settle("a", 100_000)
+    ledger.settle("b", 200)
+    assert ledger.spend.spent == Amount(tasks=2, tokens=100_200, cny=Decimal(1), unpriced=1)
+
+
+def test_task_that_cost_more_than_was_possible_shuts_the_door():
+    """The real count is told as it is, past the cap; then nothing more passes."""
+    ledger = Ledger(SpendLimit(tokens=150_000))
+    ledger.reserve("a", TASK)
+    ledger.settle("a", 160_000)
+    assert ledger.spend.spent.tokens == 160_000
+    assert ledger.spend.left.tokens == 0
+    with pytest.raises(SpendLimitError, match="160000 tokens spent"):
+        ledger.reserve("b", estimate(0, YUAN))

@@ -1,0 +1,182 @@
+"""The books against a naive model: every task in one bucket, and no cap passed at the door."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from callsheet._core.ledger import Ledger
+from callsheet._models.policy import SpendLimit
+from callsheet._models.spend import Amount, Estimate, Price
+from callsheet.errors import SpendLimitError
+
+
+PRICES = [
+    None,
+    Price(per_million=Decimal(16), currency="CNY", source="a", dated="then"),
+    Price(per_million=Decimal("0.35"), currency="USD", source="b", dated="then"),
+    Price(per_million=Decimal(0), currency="CNY", source="c", dated="then"),
+]
+KEYS = st.integers(0, 7)
+COUNTS = st.integers(0, 400_000)
+ESTIMATES = st.builds(
+    lambda tokens, price: Estimate(tokens=tokens, tokens_at_least=0, price=price),
+    st.none() | COUNTS,
+    st.sampled_from(PRICES),
+)
+LIMITS = st.builds(
+    SpendLimit,
+    tokens=st.none() | st.integers(0, 1_500_000),
+    tasks=st.none() | st.integers(0, 6),
+    usd=st.none() | st.decimals(0, 1, places=3),
+    cny=st.none() | st.decimals(0, 20, places=3),
+)
+
+
+def money(tokens: int | None, price: Price | None, currency: str) -> Decimal:
+    """What it costs in a currency, as a child would reckon."""
+    if tokens is None or price is None or price.currency != currency:
+        return Decimal(0)
+    return price.per_million * tokens / 1_000_000
+
+
+class Books(RuleBasedStateMachine):
+    """Reservations, lost answers, ends of every kind: in any order, of any task."""
+
+    keys = Bundle("keys")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit = SpendLimit()
+        self.ledger = Ledger()
+        self.where: dict[int, tuple[str, Estimate]] = {}
+        self.spent: list[tuple[int | None, Price | None]] = []
+
+    @initialize(limit=LIMITS)
+    def open(self, limit: SpendLimit) -> None:
+        """The client is made with a limit, or with none."""
+        self.limit = limit
+        self.ledger = Ledger(limit)
+
+    def _in(self, bucket: str) -> list[tuple[int | None, Price | None]]:
+        return [(e.tokens, e.price) for name, e in self.where.values() if name == bucket]
+
+    def _all(self) -> list[tuple[int | None, Price | None]]:
+        return self._in("reserved") + self._in("uncertain") + self.spent
+
+    def _fits(self, estimate: Estimate) -> bool:
+        """Whether a naive clerk, who adds everything up again, would let it pass."""
+        every = [*self._all(), (estimate.tokens, estimate.price)]
+        limit = self.limit
+        caps = {"USD": limit.usd, "CNY": limit.cny}
+        if limit.tokens is not None and estimate.tokens is None:
+            return False
+        if limit.usd is not None or limit.cny is not None:
+            if estimate.price is None or estimate.tokens is None:
+                return False
+            cost = money(estimate.tokens, estimate.price, estimate.price.currency)
+            if cost > 0 and caps[estimate.price.currency] is None:
+                return False
+        return (
+            (limit.tasks is None or len(every) <= limit.tasks)
+            and (limit.tokens is None or sum(t or 0 for t, _ in every) <= limit.tokens)
+            and all(
+                cap is None or sum(money(t, p, currency) for t, p in every) <= cap
+                for currency, cap in caps.items()
+            )
+        )
+
+    @rule(target=keys, key=KEYS, estimate=ESTIMATES)
+    def reserve(self, key: int, estimate: Estimate) -> int:
+        """A task is about to be sent."""
+        before = self.ledger.spend
+        if key in self.where:
+            with pytest.raises(ValueError, match="already"):
+                self.ledger.reserve(key, estimate)
+            assert self.ledger.spend == before
+        elif self._fits(estimate):
+            self.ledger.reserve(key, estimate)
+            self.where[key] = ("reserved", estimate)
+            total, limit = self.ledger.spend.committed, self.limit
+            assert limit.tasks is None or total.tasks <= limit.tasks
+            assert limit.tokens is None or total.tokens <= limit.tokens
+            assert limit.usd is None or total.usd <= limit.usd
+            assert limit.cny is None or total.cny <= limit.cny
+        else:
+            with pytest.raises(SpendLimitError, match="nothing was sent"):
+                self.ledger.reserve(key, estimate)
+            assert self.ledger.spend == before
+        return key
+
+    @rule(key=keys | KEYS)
+    def doubt(self, key: int) -> None:
+        """The answer to a create is lost."""
+        bucket, estimate = self.where.get(key, ("", None))
+        assert self.ledger.doubt(key) is (bucket == "reserved")
+        if bucket == "reserved":
+            self.where[key] = ("uncertain", estimate)
+
+    @rule(key=keys | KEYS)
+    def find(self, key: int) -> None:
+        """An uncertain task turns up."""
+        bucket, estimate = self.where.get(key, ("", None))
+        assert self.ledger.find(key) is (bucket == "uncertain")
+        if bucket == "uncertain":
+            self.where[key] = ("reserved", estimate)
+
+    @rule(key=keys | KEYS, tokens=st.none() | COUNTS)
+    def settle(self, key: int, tokens: int | None) -> None:
+        """A task succeeds, with or without a count."""
+        known = key in self.where
+        assert self.ledger.settle(key, tokens) is known
+        if known:
+            _, estimate = self.where.pop(key)
+            self.spent.append((estimate.tokens if tokens is None else tokens, estimate.price))
+
+    @rule(key=keys | KEYS)
+    def release(self, key: int) -> None:
+        """A task ends without a video, or was never made."""
+        assert self.ledger.release(key) is (self.where.pop(key, None) is not None)
+
+    @invariant()
+    def every_task_is_in_one_bucket(self) -> None:
+        """The sums are those of a clerk who adds up each bucket again."""
+        spend = self.ledger.spend
+        for amount, rows in (
+            (spend.reserved, self._in("reserved")),
+            (spend.uncertain, self._in("uncertain")),
+            (spend.spent, self.spent),
+        ):
+            assert amount == Amount(
+                tasks=len(rows),
+                tokens=sum(t or 0 for t, _ in rows),
+                usd=sum((money(t, p, "USD") for t, p in rows), Decimal(0)),
+                cny=sum((money(t, p, "CNY") for t, p in rows), Decimal(0)),
+                unmeasured=sum(t is None for t, _ in rows),
+                unpriced=sum(t is None or p is None for t, p in rows),
+            )
+        assert spend.committed.tasks == len(self.where) + len(self.spent)
+
+    @invariant()
+    def nothing_is_negative(self) -> None:
+        """No sum and nothing that is left falls below 0."""
+        spend = self.ledger.spend
+        for amount in (spend.reserved, spend.uncertain, spend.spent):
+            assert min(amount.tasks, amount.tokens, amount.unmeasured, amount.unpriced) >= 0
+            assert min(amount.usd, amount.cny) >= 0
+        left = spend.left
+        assert all(
+            (rest is None) is (cap is None) and (rest is None or 0 <= rest <= cap)
+            for rest, cap in (
+                (left.tokens, self.limit.tokens),
+                (left.tasks, self.limit.tasks),
+                (left.usd, self.limit.usd),
+                (left.cny, self.limit.cny),
+            )
+        )
+
+
+TestBooks = Books.TestCase
