@@ -12,7 +12,7 @@ import httpx
 
 from callsheet import Client, Provider
 from callsheet._catalog import PROVIDERS
-from callsheet.emulator import Emulator, Settings
+from callsheet.emulator import ConnectionCut, Emulator, Post, Settings
 
 
 Fault = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
@@ -28,14 +28,22 @@ COMET: Provider = attrs.evolve(
     PROVIDERS["cometapi"], base_url="http://emulator.test/volc/v3", key_variable=None
 )
 
+CUTS = {"reset": httpx.ReadError, "close": httpx.RemoteProtocolError}
+
 FOREVER = 10_000_000.0
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The emulator as a transport; it keeps what was sent, and asks a fault before and after."""
+    """The emulator as a transport; it keeps what was sent, and asks a fault before and after.
 
-    def __init__(self, *, latency: float = 0.03, **settings: object) -> None:
-        self.emulator = Emulator(Settings(**settings), clock=anyio.current_time)
+    With *post*, and `Emulator.send_callbacks` running, callbacks go there.
+    """
+
+    def __init__(
+        self, *, latency: float = 0.03, post: Post | None = None, **settings: object
+    ) -> None:
+        posts = {} if post is None else {"post": post}
+        self.emulator = Emulator(Settings(**settings), clock=anyio.current_time, **posts)
         self.latency = latency
         self.seen: list[httpx.Request] = []
         self.times: list[float] = []
@@ -63,7 +71,11 @@ class Wire(httpx.AsyncBaseTransport):
             answer = await self.fault(request)
             if answer is not None:
                 return answer
-        response = await self._asgi.handle_async_request(request)
+        try:
+            response = await self._asgi.handle_async_request(request)
+        except ConnectionCut as cut:
+            await anyio.sleep(self.latency / 2)
+            raise CUTS[cut.how]("the connection was cut") from None
         await anyio.sleep(self.latency / 2)
         lost = self.lose(request)
         if lost is not None:

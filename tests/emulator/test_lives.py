@@ -233,6 +233,28 @@ async def test_the_state_is_open_to_look_at(desk):
     assert "tasks" not in (await d.download("http://desk.test/_emulator/state?rows=false")).json()
 
 
+async def test_the_books_tell_what_was_bought_twice(desk):
+    """An identifier of several tasks stands out, once they are made and once they are billed."""
+    d = desk()
+    for name in ("a", "b", "b", "c", "c", "c"):
+        await d.created(safety_identifier=name)
+    await d.created("A cat [fail]", safety_identifier="a")
+    for _ in range(2):
+        await d.created()
+    ledger = d.emulator.ledger
+    assert ledger.created_twice == {"a": 2, "b": 2, "c": 3}
+    assert (ledger.billed, ledger.billed_twice) == (0, {})
+    d.later(30)
+    ledger = d.emulator.ledger
+    assert (ledger.created, ledger.billed) == (9, 8)
+    assert ledger.billed_twice == {"b": 2, "c": 3}
+    state = (await d.download("http://desk.test/_emulator/state")).json()
+    assert (state["created_twice"], state["billed_twice"]) == (
+        {"a": 2, "b": 2, "c": 3},
+        {"b": 2, "c": 3},
+    )
+
+
 @given(
     moves=st.lists(
         st.tuples(st.sampled_from(["create", "delete", "wait"]), st.integers(0, 60)), max_size=60

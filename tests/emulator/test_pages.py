@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callsheet.emulator import ARK
-from emulator.desk import PRO, TWO, problem, sample
+from emulator.desk import PRO, TWO, problem, sample, text
 
 
 async def test_pages_are_newest_first_with_a_total_over_all(desk):
@@ -19,6 +19,45 @@ async def test_pages_are_newest_first_with_a_total_over_all(desk):
     beyond = (await d.list(page_num=4)).json()
     assert (page["total"], last["total"], beyond) == (45, 45, {"total": 45, "items": []})
     assert len((await d.list(page_size=500)).json()["items"]) == 45
+
+
+async def test_thousands_of_tasks_are_paged_whole(desk):
+    """Every task is on one page, newest first, whatever the size, until its seven days end."""
+    d = desk(creates_per_minute=10**6)
+    body = {"model": PRO, "content": text(), "safety_identifier": "token"}
+    service, start = d.emulator._service, d.emulator.now()
+    ids = [service.create("key", body, start + number / 10).id for number in range(3000)]
+    d.later(300)
+    for size in (500, 490):
+        pages = [(await d.list(page_num=n, page_size=size)).json() for n in range(1, 9)]
+        items = [item for page in pages for item in page["items"]]
+        assert [item["id"] for item in items] == ids[::-1]
+        assert {page["total"] for page in pages} == {3000}
+        assert {item["safety_identifier"] for item in items} == {"token"}
+    assert [item["created_at"] for item in items] == sorted(
+        (item["created_at"] for item in items), reverse=True
+    )
+    succeeded = (await d.list(filter__status="succeeded", page_size=1)).json()
+    assert succeeded["total"] == sum(
+        row["status"] == "succeeded" for row in d.emulator.ledger.rows()
+    )
+    d.seconds = 7 * 86_400 + 149
+    page = (await d.list(page_num=2, page_size=500)).json()
+    assert page["total"] == 1500 - 1
+    assert page["items"][0]["id"] == ids[-501]
+
+
+async def test_a_tier_and_a_status_are_chosen_together(desk):
+    """Each tier has its own total, and other filters choose within it."""
+    d = desk(concurrency=1)
+    flex = [await d.created(service_tier="flex") for _ in range(3)]
+    plain = [await d.created() for _ in range(2)]
+    both = [*flex, *plain]
+    assert (await d.list(*both)).json()["total"] == 2
+    assert (await d.list(*both, filter__service_tier="default")).json()["total"] == 2
+    page = (await d.list(*both, filter__service_tier="flex", filter__status="queued")).json()
+    assert [item["id"] for item in page["items"]] == flex[:0:-1]
+    assert {item["service_tier"] for item in page["items"]} == {"flex"}
 
 
 async def test_repeated_ids_choose_tasks_and_a_joined_one_does_not(desk):

@@ -7,11 +7,14 @@ import subprocess
 import sys
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import httpx
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from callsheet.emulator import ARK, EmulatorStartError, running
+from callsheet.emulator.courier import post_on_loopback
 from emulator.desk import PRO, text
 
 
@@ -102,3 +105,95 @@ def test_the_process_ends_on_a_signal():
         assert httpx.get(url + "/_emulator/state", trust_env=False).json()["created"] == 0
         child.terminate()
         assert child.wait(10) is not None
+
+
+async def test_a_process_posts_to_a_receiver_on_this_machine():
+    """Over real connections: a POST of JSON, answered or not, and links that can be followed."""
+    heard, enough = [], anyio.Event()
+
+    async def answer(stream):
+        async with stream:
+            reader = BufferedByteReceiveStream(stream)
+            head = (await reader.receive_until(b"\r\n\r\n", 10_000)).decode().lower()
+            length = int(head.partition("content-length: ")[2].split("\r\n")[0])
+            heard.append((head, json.loads(await reader.receive_exactly(length))))
+            if len(heard) == 4:
+                enough.set()
+            if len(heard) != 3:
+                await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    settings = {"speed": 20.0, "render_seconds": 5.0, "concurrency": 1}
+    async with listener, running(**settings) as url, anyio.create_task_group() as background:
+        background.start_soon(listener.serve, answer)
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            hook = f"http://127.0.0.1:{port}/hook?token=a%20b"
+            body = {"model": PRO, "content": text(), "callback_url": hook}
+            created = await http.post(ARK, json=body, headers={"Authorization": "Bearer key"})
+            await enough.wait()
+            film = await http.get(heard[3][1]["content"]["video_url"])
+        background.cancel_scope.cancel()
+    assert [task["status"] for _, task in heard] == ["queued", "running", *["succeeded"] * 2]
+    assert {task["id"] for _, task in heard} == {created.json()["id"]}
+    assert film.content[4:8] == b"ftyp"
+    assert heard[0][0].startswith("post /hook?token=a%20b http/1.1\r\n")
+    assert f"host: 127.0.0.1:{port}\r\n" in heard[0][0]
+    assert "content-type: application/json\r\n" in heard[0][0]
+    assert "authorization" not in heard[0][0]
+
+
+async def test_a_process_ends_while_a_receiver_keeps_it_waiting():
+    """An open callback holds up no shutdown."""
+
+    async def keep(stream):
+        async with stream:
+            waiting.set()
+            await anyio.sleep_forever()
+
+    waiting = anyio.Event()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as background:
+        background.start_soon(listener.serve, keep)
+        async with running() as url, httpx.AsyncClient(trust_env=False) as http:
+            body = {"model": PRO, "content": text(), "callback_url": f"http://localhost:{port}"}
+            await http.post(url + ARK, json=body, headers={"Authorization": "Bearer key"})
+            await waiting.wait()
+            began = anyio.current_time()
+        assert anyio.current_time() - began < 4
+        background.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.0 500\r\n\r\n", 500),
+        (b"hello there\r\n", ValueError),
+        (b"", anyio.IncompleteRead),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_post_gives_the_status_or_says_why_not(answer, expected, host):
+    """The status comes from the first line of an answer in HTTP; all else raises."""
+
+    async def reply(stream):
+        async with stream:
+            await BufferedByteReceiveStream(stream).receive_until(b"\r\n\r\n{}", 10_000)
+            if answer:
+                await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://{host}:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+    async with listener, anyio.create_task_group() as background:
+        background.start_soon(listener.serve, reply)
+        if isinstance(expected, int):
+            assert await post_on_loopback(url, b"{}") == expected
+        else:
+            with pytest.raises(expected):
+                await post_on_loopback(url, b"{}")
+        background.cancel_scope.cancel()
+    if not answer:
+        with pytest.raises(OSError, match=r"."):
+            await post_on_loopback(url, b"{}")

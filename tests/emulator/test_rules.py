@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from callsheet.emulator import ARK
-from callsheet.emulator.app import BODY_LIMIT
 from callsheet.emulator.catalog import MODELS, SIZES
+from callsheet.emulator.messages import BODY_LIMIT
 from emulator.desk import PRO, TWO, TWO_FIVE, problem, text
 
 

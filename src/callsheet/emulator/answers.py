@@ -12,6 +12,7 @@ _TYPES = {
     404: "NotFound",
     409: "Conflict",
     429: "TooManyRequests",
+    500: "InternalServerError",
 }
 
 
@@ -19,7 +20,7 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, no mistake o
     """A request that the service does not take.
 
     Attributes:
-        status: HTTP status, 400 to 429.
+        status: HTTP status, 400 to 500.
         code: The provider's error code.
         message: The sentence, without the request id.
         param: The one parameter it names; "" if none.
@@ -142,3 +143,9 @@ def queue_full() -> Refusal:
     """Refuse a create because too many tasks wait."""
     message = "The request has exceeded the quota."
     return Refusal(429, "QuotaExceeded", message, tail="Request ID:")
+
+
+def failed() -> Refusal:
+    """Answer a request on which the service itself failed."""
+    message = "The service encountered an unexpected internal error."
+    return Refusal(500, "InternalServiceError", message)

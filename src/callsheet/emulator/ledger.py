@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from callsheet.emulator.tasks import Task
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @attrs.define(eq=False)
@@ -34,6 +39,16 @@ class Ledger:
         """Tokens billed."""
         return sum(task.tokens for task in self.tasks if task.status == "succeeded")
 
+    @property
+    def created_twice(self) -> dict[str, int]:
+        """Safety identifiers that came with more than one accepted create, and with how many."""
+        return _repeated(self.tasks)
+
+    @property
+    def billed_twice(self) -> dict[str, int]:
+        """Safety identifiers under which more than one task was billed, and how many were."""
+        return _repeated(task for task in self.tasks if task.status == "succeeded")
+
     def rows(self) -> list[dict[str, Any]]:
         """List every task as a flat row, ready for JSON."""
         return [
@@ -49,3 +64,9 @@ class Ledger:
             }
             for task in self.tasks
         ]
+
+
+def _repeated(tasks: Iterable[Task]) -> dict[str, int]:
+    names = (task.order.safety_identifier for task in tasks)
+    counts = Counter(name for name in names if name is not None)
+    return {name: count for name, count in counts.items() if count > 1}

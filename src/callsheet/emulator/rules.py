@@ -50,6 +50,7 @@ class Order:
         tools: Whether web search is allowed.
         output_format: ``mp4`` or ``mov``; None if the model has no choice.
         safety_identifier: Echoed in every answer.
+        callback_url: Where changes of the status are posted.
         aspect: Width / height of the input image, if it is known.
         videos: Number of reference videos.
     """
@@ -73,6 +74,7 @@ class Order:
     tools: bool
     output_format: str | None
     safety_identifier: str | None
+    callback_url: str | None
     aspect: float | None = None
     videos: int = 0
 
@@ -171,6 +173,7 @@ def _finish_draft(
         expires_after=fields.get("execution_expires_after", _EXPIRES),
         return_last_frame=fields.get("return_last_frame", False),
         safety_identifier=fields.get("safety_identifier"),
+        callback_url=fields.get("callback_url"),
     )
 
 
@@ -242,6 +245,7 @@ def _fill_in(
         tools=bool(fields.get("tools")),
         output_format=fields.get("output_format", "mp4") if model.era == "2.5" else None,
         safety_identifier=fields.get("safety_identifier"),
+        callback_url=fields.get("callback_url"),
         aspect=content.aspect,
         videos=content.counts.get("reference_video", 0),
     )

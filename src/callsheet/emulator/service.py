@@ -7,22 +7,21 @@ started, ended, expired or was forgotten until then happens in order, each at it
 from __future__ import annotations
 
 import heapq
-from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import attrs
 
 from callsheet.emulator import answers
+from callsheet.emulator.accounts import Account, Lane, Place
 from callsheet.emulator.catalog import TWO, TWO_4K, Model
 from callsheet.emulator.ledger import Ledger
 from callsheet.emulator.quota import Counter, Requests, Window
 from callsheet.emulator.rules import Order, read_order
 from callsheet.emulator.settings import Settings
 from callsheet.emulator.tasks import Task, draw_task
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 RECORD_SECONDS = 7 * 86_400
@@ -35,53 +34,14 @@ FILE_SECONDS = 86_400
 """How long video and last-frame URLs work (same source)."""
 
 
-class _Kind(IntEnum):
-    FINISH = 0
-    EXPIRE = 1
-    FORGET = 2
-    FORGET_FILE = 3
-
-
 class _Event(NamedTuple):
     at: float
     number: int
-    kind: _Kind
-    task: Task
+    happen: Callable[[float], object]
 
 
-class _Place(NamedTuple):
-    """A task in line: high priority first, then first come, first served."""
-
-    rank: int
-    number: int
-    task: Task
-
-
-@attrs.define(eq=False)
-class _Lane:
-    """The queue of one account, model and tier."""
-
-    limit: int
-    creates: Window
-    running: int = 0
-    line: list[_Place] = attrs.field(factory=list[_Place])
-
-
-@attrs.define(eq=False)
-class Account:
-    """What belongs to one key: tasks, lanes and quotas.
-
-    Attributes:
-        tasks: Tasks on record by id, oldest first.
-        queued: How many tasks wait.
-    """
-
-    gets: Window
-    lists: Window
-    deletes: Window
-    tasks: dict[str, Task] = attrs.field(factory=dict[str, Task])
-    lanes: dict[tuple[str, str], _Lane] = attrs.field(factory=dict[tuple[str, str], _Lane])
-    queued: int = 0
+def _unheard(_: Task) -> None:
+    pass
 
 
 @attrs.define(eq=False)
@@ -90,15 +50,19 @@ class Service:
 
     Attributes:
         settings: How it behaves.
+        changed: Called at every change of a task's status, the first included.
         ledger: What it took and billed.
         requests: What it was asked.
         files: Tasks whose URLs may still work, by id.
+        listened: Whether any create that was taken asked for callbacks.
     """
 
     settings: Settings
+    changed: Callable[[Task], None] = _unheard
     ledger: Ledger = attrs.field(factory=Ledger, init=False)
     requests: Requests = attrs.field(factory=Requests, init=False)
     files: dict[str, Task] = attrs.field(factory=dict[str, Task], init=False)
+    listened: bool = attrs.field(default=False, init=False)
     _accounts: dict[str, Account] = attrs.field(factory=dict[str, Account], init=False)
     _events: list[_Event] = attrs.field(factory=list[_Event], init=False)
     _number: int = attrs.field(default=0, init=False)
@@ -123,26 +87,49 @@ class Service:
 
     def advance(self, now: float) -> None:
         """Let everything happen that happens until *now*; O(log n) for each event."""
-        while self._events and self._events[0].at <= now:
-            at, _, kind, task = heapq.heappop(self._events)
-            match kind:
-                case _Kind.FINISH if task.status == "running":
-                    self._settle(task, task.ending.status, at)
-                case _Kind.EXPIRE if task.status in {"queued", "running"}:
-                    self._settle(task, "expired", at)
-                case _Kind.FORGET:
-                    self._accounts[task.account].tasks.pop(task.id, None)
-                case _Kind.FORGET_FILE:
-                    self.files.pop(task.id, None)
-                case _:
-                    pass  # it had ended before
+        while self.next_change <= now:
+            at, _, happen = heapq.heappop(self._events)
+            happen(at)
 
-    def create(self, key: str, body: object, now: float, *, comet: bool = False) -> Task:
-        """Take a create request; *comet* gives it an id of CometAPI's form.
+    @property
+    def next_change(self) -> float:
+        """Unix time at which something happens next by itself; infinity: never."""
+        return self._events[0].at if self._events else math.inf
+
+    def create(
+        self,
+        key: str,
+        body: object,
+        now: float,
+        *,
+        comet: bool = False,
+        origin: str = "",
+        delay: float = 0.0,
+    ) -> Task | None:
+        """Take a create request.
+
+        Args:
+            key: Whose it is.
+            body: The parsed JSON.
+            now: When it came.
+            comet: Whether its id has CometAPI's form.
+            origin: Scheme and host that it came to.
+            delay: Seconds after which the task is made; until then nothing shows it, and None is
+                returned. Rules and quotas count at once.
 
         Raises:
             Refusal: If it breaks a rule, a quota or moderation.
         """
+        lane, order = self._admit(key, body, now)
+        self.listened |= order.callback_url is not None
+        accept = partial(self._accept, lane, order, key, comet=comet, origin=origin)
+        if delay:
+            self._later(now + delay, accept)
+            return None
+        return accept(now)
+
+    def _admit(self, key: str, body: object, now: float) -> tuple[Lane, Order]:
+        """Check a create against rules, moderation and quotas."""
         account = self.account(key)
         self.advance(now)
         order = read_order(body, self.settings, lambda task_id: self._draft(account, task_id))
@@ -157,14 +144,22 @@ class Service:
         if not lane.creates.take(now):
             self.requests.create.refused += 1
             raise answers.too_many_creates()
-        task = draw_task(order, self.settings, len(self.ledger.tasks), key, now, comet=comet)
+        return lane, order
+
+    def _accept(
+        self, lane: Lane, order: Order, key: str, at: float, *, comet: bool, origin: str
+    ) -> Task:
+        """Make the task and put it in line."""
+        account, index = self._accounts[key], len(self.ledger.tasks)
+        task = draw_task(order, self.settings, index, key, at, comet=comet, origin=origin)
         account.tasks[task.id] = task
         account.queued += 1
         self.ledger.tasks.append(task)
-        heapq.heappush(lane.line, _Place(-(order.priority or 0), task.index, task))
-        self._later(task.created_at + order.expires_after, _Kind.EXPIRE, task)
-        self._later(task.created_at + RECORD_SECONDS, _Kind.FORGET, task)
-        self._fill(account, lane, now)
+        heapq.heappush(lane.line, Place(-(order.priority or 0), task.index, task))
+        self._later(at + order.expires_after, partial(self._expire, task))
+        self._later(at + RECORD_SECONDS, partial(self._forget, task))
+        self.changed(task)
+        self._fill(account, lane, at)
         return task
 
     def get(self, key: str, task_id: str, now: float) -> Task:
@@ -208,7 +203,7 @@ class Service:
             raise answers.already_cancelled()
         if task.status == "queued":
             self._settle(task, "cancelled", now)
-            self._later(now + CANCELLED_SECONDS, _Kind.FORGET, task)
+            self._later(now + CANCELLED_SECONDS, partial(self._forget, task))
         else:
             del account.tasks[task_id]
 
@@ -228,11 +223,11 @@ class Service:
             counter.refused += 1
             raise answers.too_many_calls()
 
-    def _lane(self, account: Account, order: Order) -> _Lane:
+    def _lane(self, account: Account, order: Order) -> Lane:
         model = TWO_4K if order.model is TWO and order.resolution == "4k" else order.model
         name = (model.family, order.tier)
         if name not in account.lanes:
-            account.lanes[name] = _Lane(
+            account.lanes[name] = Lane(
                 limit=self.settings.concurrency or model.concurrency,
                 creates=self._creates(account, model),
             )
@@ -245,7 +240,7 @@ class Service:
                 return lane.creates
         return Window(self.settings.creates_per_minute or model.creates_per_minute, 60.0)
 
-    def _fill(self, account: Account, lane: _Lane, at: float) -> None:
+    def _fill(self, account: Account, lane: Lane, at: float) -> None:
         """Start tasks while the lane has places."""
         while lane.line and lane.running < lane.limit:
             task = heapq.heappop(lane.line).task
@@ -254,7 +249,22 @@ class Service:
             account.queued -= 1
             lane.running += 1
             task.move("running", at)
-            self._later(at + task.render_seconds, _Kind.FINISH, task)
+            self.changed(task)
+            self._later(at + task.render_seconds, partial(self._finish, task))
+
+    def _finish(self, task: Task, at: float) -> None:
+        if task.status == "running":
+            self._settle(task, task.ending.status, at)
+
+    def _expire(self, task: Task, at: float) -> None:
+        if task.status in {"queued", "running"}:
+            self._settle(task, "expired", at)
+
+    def _forget(self, task: Task, _: float) -> None:
+        self._accounts[task.account].tasks.pop(task.id, None)
+
+    def _forget_file(self, task: Task, _: float) -> None:
+        self.files.pop(task.id, None)
 
     def _settle(self, task: Task, status: str, at: float) -> None:
         """End a task and give its place to the next in line."""
@@ -265,16 +275,12 @@ class Service:
         else:
             lane.running -= 1
         task.move(status, at)
+        self.changed(task)
         if status == "succeeded":
             self.files[task.id] = task
-            self._later(at + FILE_SECONDS, _Kind.FORGET_FILE, task)
+            self._later(at + FILE_SECONDS, partial(self._forget_file, task))
         self._fill(account, lane, at)
 
-    def _later(self, at: float, kind: _Kind, task: Task) -> None:
+    def _later(self, at: float, happen: Callable[[float], object]) -> None:
         self._number += 1
-        heapq.heappush(self._events, _Event(at, self._number, kind, task))
-
-
-def newest_first(account: Account) -> Iterator[Task]:
-    """Go through the tasks on record, the latest created first."""
-    return reversed(account.tasks.values())
+        heapq.heappush(self._events, _Event(at, self._number, happen))

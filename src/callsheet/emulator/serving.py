@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from callsheet.emulator.app import Emulator
+from callsheet.emulator.connection import Connection
 
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def serve(
         Emulator(settings).app,
         log_level="warning",
         access_log=False,
-        lifespan="off",
+        http=Connection,
+        lifespan="on",
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

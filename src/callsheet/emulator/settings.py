@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 from attrs.validators import and_, ge, gt, in_, instance_of, le, optional
 
+from callsheet.emulator.faults import Fault, read_faults
+
 
 _positive: Callable[[object, attrs.Attribute[float], float], object] = gt(0)
 _count = and_(instance_of(int), ge(1))
+_share: Callable[[object, attrs.Attribute[float], float], object] = and_(ge(0), le(1))
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -48,6 +51,10 @@ class Settings:
         deletes_per_second: DELETEs per account in any second, >= 1.
         not_open: Model ids that answer ``ModelNotOpen``.
         endpoints: Model id behind each endpoint id (``ep-…``); empty: every endpoint id is 1.5 pro.
+        faults: What goes wrong on the way: each a `Fault` or a mapping of its fields.
+        callbacks_doubled: Share of the callbacks that is sent twice, 0 to 1.
+        callbacks_held: Share of the callbacks that is held back for up to 60 s, so that later ones
+            overtake them, 0 to 1.
         comet_full: Whether the CometAPI face has list and DELETE and returns every field, which its
             reference does not document.
     """
@@ -59,7 +66,7 @@ class Settings:
     concurrency: int | None = attrs.field(default=None, validator=optional(_count))
     render_seconds: float | None = attrs.field(default=None, validator=optional(_positive))
     render_sigma: float = attrs.field(default=0.25, validator=and_(ge(0), le(3)))
-    failure_rate: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
+    failure_rate: float = attrs.field(default=0.0, validator=_share)
     queue_limit: int | None = attrs.field(
         default=None, validator=optional(and_(instance_of(int), ge(0)))
     )
@@ -69,4 +76,7 @@ class Settings:
     deletes_per_second: int = attrs.field(default=20, validator=_count)
     not_open: tuple[str, ...] = attrs.field(default=(), converter=_names)
     endpoints: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_mapping)
+    faults: tuple[Fault, ...] = attrs.field(default=(), converter=read_faults)
+    callbacks_doubled: float = attrs.field(default=0.0, validator=_share)
+    callbacks_held: float = attrs.field(default=0.0, validator=_share)
     comet_full: bool = attrs.field(default=False, validator=in_((False, True)))

@@ -72,6 +72,7 @@ class Task:
         created_at: Unix seconds.
         updated_at: Unix seconds of the last change of status.
         comet: Whether it came in through CometAPI's face.
+        origin: Scheme and host that its create came to; a callback's URLs start with it.
         downloads: How often its video was fetched.
     """
 
@@ -87,6 +88,7 @@ class Task:
     created_at: float
     updated_at: float
     comet: bool
+    origin: str
     status: str = "queued"
     downloads: int = 0
 
@@ -122,7 +124,14 @@ class Task:
 
 
 def draw_task(
-    order: Order, settings: Settings, index: int, account: str, now: float, *, comet: bool
+    order: Order,
+    settings: Settings,
+    index: int,
+    account: str,
+    now: float,
+    *,
+    comet: bool,
+    origin: str,
 ) -> Task:
     """Make task number *index*, created at *now*; all that is drawn follows from the seed."""
     rng = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - a repeatable draw is the point
@@ -147,6 +156,7 @@ def draw_task(
         created_at=now,
         updated_at=now,
         comet=comet,
+        origin=origin,
     )
 
 

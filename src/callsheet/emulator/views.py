@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from callsheet.emulator.accounts import Account, newest_first
 from callsheet.emulator.answers import invalid
-from callsheet.emulator.service import Account, newest_first
 from callsheet.emulator.tasks import FPS, Task
 
 

@@ -1,0 +1,150 @@
+"""What goes wrong on the way to the service and back: decided here, done elsewhere."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, min_len, optional
+
+from callsheet.emulator.routes import VERBS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+CUTS = ("reset", "close")
+"""Answers that are the end of the connection: a reset, or an orderly close."""
+
+_ANSWERS: tuple[Any, ...] = (*CUTS, "silence", 200, 429, 500, 502, 503, 504)
+
+_count = and_(instance_of(int), ge(1))
+
+
+def _verbs(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One way in which requests go wrong; every time is in emulated seconds.
+
+    Attributes:
+        verbs: Requests that it may strike: ``create``, ``get``, ``list``, ``delete``,
+            ``download``; one may stand as a bare string.
+        share: Share of those requests that it strikes, 0 to 1. Faults that may strike the same
+            request share it out: 0.1 and 0.1 strike 0.2 of them, never one twice.
+        times: Most requests that it strikes, >= 1; None: no limit.
+        since: When it begins, seconds after the faults were set, or, for those of the settings,
+            after the first request; >= 0.
+        until: When it is over, on the same clock, > *since*; None: never.
+        request: What becomes of the request. ``lost``: the service never sees it. ``taken``: the
+            service does what it asks, only the answer suffers. ``late``: for creates only; the task
+            is made *delay* seconds later, and nothing shows it before.
+        delay: How late ``late`` is, seconds, > 0.
+        answer: What comes back. ``reset``: the connection is reset. ``close``: it is closed.
+            ``silence``: nothing, and the connection stays open. A number: an answer of that status;
+            429 and 500 as the service writes them, 200, 502, 503 and 504 as a web page.
+        cut_at: Bytes that pass before a ``reset`` or ``close``: of the answer if the request is
+            taken, of the request (its head counts) if it is lost. None: the whole request, and
+            nothing of the answer. Where no bytes cross a wire it means the same as None.
+        retry_after: Seconds in the ``Retry-After`` header of a status, >= 0; None: no such header.
+    """
+
+    verbs: tuple[str, ...] = attrs.field(
+        default=("create",), converter=_verbs, validator=[min_len(1), deep_iterable(in_(VERBS))]
+    )
+    share: float = attrs.field(default=1.0, validator=and_(ge(0), le(1)))
+    times: int | None = attrs.field(default=None, validator=optional(_count))
+    since: float = attrs.field(default=0.0, validator=ge(0))
+    until: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    request: str = attrs.field(default="lost", validator=in_(("lost", "taken", "late")))
+    delay: float = attrs.field(default=120.0, validator=gt(0))
+    answer: str | int = attrs.field(default="reset", validator=in_(_ANSWERS))
+    cut_at: int | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(int), ge(0)))
+    )
+    retry_after: float | None = attrs.field(default=None, validator=optional(ge(0)))
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.until is not None and self.until <= self.since:
+            raise ValueError("until must be after since")
+        if self.request == "late" and self.verbs != ("create",):
+            raise ValueError("only a create can be late")
+        if self.cut_at is not None and (self.answer not in CUTS or self.request == "late"):
+            raise ValueError("cut_at is for a reset or close of a request that is lost or taken")
+        if self.retry_after is not None and not isinstance(self.answer, int):
+            raise ValueError("retry_after is for an answer with a status")
+
+    def covers(self, verb: str, seconds: float) -> bool:
+        """Whether it may strike a *verb* that comes *seconds* after the faults were set."""
+        until = math.inf if self.until is None else self.until
+        return verb in self.verbs and self.since <= seconds < until
+
+
+def read_faults(value: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]:
+    """Take faults as they are, or as mappings of their fields.
+
+    Raises:
+        TypeError: If a field does not exist, or it is no list of faults.
+        ValueError: If a value is out of range.
+    """
+    if isinstance(value, str | Mapping):
+        raise TypeError("a list of faults is expected")
+    return tuple(fault if isinstance(fault, Fault) else Fault(**fault) for fault in value)
+
+
+@attrs.define
+class Faults:
+    """Decides which requests go wrong.
+
+    The same seed and the same order of the requests of a verb give the same decisions.
+
+    Attributes:
+        seed: Whole number that the decisions follow from.
+        rules: What may go wrong; the first that applies does.
+        struck: How many requests each of them struck.
+    """
+
+    seed: int
+    rules: tuple[Fault, ...] = ()
+    struck: list[int] = attrs.field(factory=list[int], init=False)
+    _start: float | None = attrs.field(default=None, init=False)
+    _seen: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin to count."""
+        self.struck = [0] * len(self.rules)
+
+    def replace(self, *rules: Fault, now: float) -> None:
+        """Put *rules* in the place of all others; their times count from *now*, in seconds."""
+        self.rules, self.struck = rules, [0] * len(rules)
+        self._start = now
+
+    def strike(self, verb: str | None, now: float) -> Fault | None:
+        """Say what happens to a request that comes at *now*; None: nothing."""
+        if verb is None or not self.rules:
+            return None
+        if self._start is None:
+            self._start = now
+        number = self._seen[verb] = self._seen.get(verb, 0) + 1
+        chance = random.Random(f"{self.seed}/{verb}/{number}").random()  # noqa: S311 - repeatable
+        for index, fault in enumerate(self.rules):
+            spent = fault.times is not None and self.struck[index] >= fault.times
+            if spent or not fault.covers(verb, now - self._start):
+                continue
+            if chance < fault.share:
+                self.struck[index] += 1
+                return fault
+            chance -= fault.share
+        return None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """List every rule and how often it struck, ready for JSON."""
+        pairs = zip(self.rules, self.struck, strict=True)
+        return [attrs.asdict(rule) | {"struck": struck} for rule, struck in pairs]

@@ -1,0 +1,109 @@
+"""The application behind its faults: requests get lost, answers do not come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callsheet.emulator.answers import Refusal, ark_error, comet_error, failed, too_many_calls
+from callsheet.emulator.faults import CUTS, Fault, Faults
+from callsheet.emulator.messages import json_answer, page_answer
+from callsheet.emulator.routes import COMET, verb_of
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+FAULT = "callsheet.fault"
+"""Key of the scope under which a server says what it has drawn for a request."""
+
+LATE = "callsheet.late"
+"""Key of the scope under which a create reads how many seconds later it counts."""
+
+
+class ConnectionCut(ConnectionResetError):  # noqa: N818 - what was asked for, no mistake of ours
+    """The connection ends without a (whole) answer; what an application cannot do itself.
+
+    Attributes:
+        how: ``reset`` or ``close``.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+class Faulty:
+    """An ASGI application in front of which things go wrong.
+
+    Args:
+        app: Answers what nothing happens to.
+        faults: Decides.
+        now: Tells the emulated time, unix seconds.
+    """
+
+    def __init__(self, app: ASGIApp, faults: Faults, now: Callable[[], float]) -> None:
+        self._app, self._faults, self._now = app, faults, now
+
+    def draw(self, method: str, path: str) -> Fault | None:
+        """Draw what happens to the next request."""
+        return self._faults.strike(verb_of(method, path), self._now())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            ConnectionCut: If the connection has to end. A server turns it into the real thing; in
+                process, the caller's transport turns it into its own error.
+        """
+        fault: Fault | None = None
+        if FAULT in scope:
+            fault = scope.pop(FAULT)
+        elif scope["type"] == "http":
+            fault = self.draw(scope["method"], scope["path"])
+        if fault is None:
+            await self._app(scope, receive, send)
+            return
+        if fault.request == "lost":
+            await _read(receive)
+        else:
+            late = {LATE: fault.delay} if fault.request == "late" else {}
+            await self._app({**scope, **late}, receive, _nowhere)
+        if fault.answer in CUTS:
+            raise ConnectionCut(str(fault.answer))
+        if isinstance(fault.answer, int):
+            await _refuse(fault.answer, fault, scope["path"])(scope, receive, send)
+        else:
+            await until_gone(receive)
+
+
+async def until_gone(receive: Receive) -> None:
+    """Wait until the other side, or somebody in between, has ended the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(receive: Receive) -> None:
+    more = True
+    while more:
+        more = (await receive()).get("more_body", False)
+
+
+async def _nowhere(_: Message) -> None:
+    pass
+
+
+def _refuse(status: int, fault: Fault, path: str) -> Response:
+    refusals: dict[int, Callable[[], Refusal]] = {429: too_many_calls, 500: failed}
+    headers: dict[str, Any] = {}
+    if fault.retry_after is not None:
+        headers["Retry-After"] = f"{fault.retry_after:g}"
+    if status not in refusals:
+        return page_answer(status, headers)
+    error = comet_error if path.startswith(COMET) else ark_error
+    answer = json_answer(error(refusals[status](), "02fault"), status)
+    answer.headers.update(headers)
+    return answer

@@ -1,0 +1,255 @@
+"""Faults: requests that get lost, answers that do not come back, and tasks that come late."""
+
+from __future__ import annotations
+
+import anyio
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.emulator import ARK, COMET, ConnectionCut, Fault, Faults, Settings
+from emulation import Wire
+from emulator.desk import EPOCH, PRO, problem, text
+
+
+SHARES = st.sampled_from([0.0, 0.1, 0.3, 1.0])
+TOKEN = {"safety_identifier": "token"}
+
+
+async def test_a_lost_create_makes_and_bills_nothing(desk):
+    """A create that is lost on its way leaves no task, and the connection is gone."""
+    d = desk(faults=[Fault(request="lost")])
+    with pytest.raises(ConnectionCut, match="reset"):
+        await d.create()
+    assert (await d.list()).json()["total"] == 0
+    assert d.emulator.ledger.created == d.emulator.requests.create.seen == 0
+
+
+async def test_a_lost_answer_leaves_a_task_that_is_billed(desk):
+    """A create whose answer is lost has made its task, which is listed with its identifier."""
+    d = desk(faults=[Fault(request="taken", answer="close")])
+    with pytest.raises(ConnectionCut, match="close"):
+        await d.create(**TOKEN)
+    (task,) = (await d.list()).json()["items"]
+    assert task["safety_identifier"] == "token"
+    d.later(30)
+    assert d.emulator.ledger.billed == 1
+
+
+async def test_a_late_create_shows_nothing_until_it_counts(desk):
+    """A late task is on no list and not in the books before its time, and then is like any."""
+    d = desk(faults=[Fault(request="late", delay=120.0, times=1)])
+    with pytest.raises(ConnectionCut):
+        await d.create(**TOKEN)
+    before = await d.created()
+    d.later(118)
+    assert [item["id"] for item in (await d.list()).json()["items"]] == [before]
+    assert d.emulator.ledger.created == 1
+    d.later(1)
+    late, first = (await d.list()).json()["items"]
+    assert (first["id"], late["safety_identifier"]) == (before, "token")
+    assert (late["status"], late["created_at"]) == ("running", EPOCH + 120)
+    assert (await d.get(late["id"])).json() == late
+    after = await d.created()
+    ids = [item["id"] for item in (await d.list()).json()["items"]]
+    assert ids == [after, late["id"], before]
+    d.later(30)
+    assert d.emulator.ledger.billed == 3
+
+
+async def test_a_late_create_counts_for_quotas_at_once(desk):
+    """What is under way late uses up creates per minute, and bad ones never become tasks."""
+    d = desk(creates_per_minute=1, faults=[Fault(request="late", times=2)])
+    for fields in ({"duration": 99}, {}):
+        with pytest.raises(ConnectionCut):
+            await d.create(**fields)
+    assert problem(await d.create())[0] == 429
+    d.later(150)
+    assert d.emulator.ledger.created == 1
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "delete", "download"])
+async def test_a_fault_strikes_its_verbs_alone(desk, verb):
+    """Each kind of request can be struck, and no other is."""
+    d = desk()
+    task_id = await d.created()
+    d.later(30)
+    url = (await d.get(task_id)).json()["content"]["video_url"]
+    calls = {
+        "get": lambda: d.get(task_id),
+        "list": d.list,
+        "download": lambda: d.download(url),
+        "delete": lambda: d.delete(task_id),
+    }
+    d.emulator.set_faults(Fault(verbs=verb, answer=503))
+    answers = {name: (await call()).status_code for name, call in calls.items()}
+    assert answers == dict.fromkeys(calls, 200) | {verb: 503}
+    assert d.emulator.faults.struck == [1]
+
+
+async def test_other_paths_are_never_struck(desk):
+    """Neither a look inside nor a wrong path is struck."""
+    d = desk(faults=[Fault(verbs=("create", "get", "list", "delete", "download"))])
+    assert (await d.download("http://desk.test/_emulator/state")).status_code == 200
+    assert (await d.send("GET", "/api/v3/contents")).status_code == 404
+    assert (await d.send("PATCH", ARK)).status_code == 405
+    with pytest.raises(ConnectionCut):
+        await d.send("POST", COMET, json={})
+
+
+async def test_an_outage_lasts_its_time(desk):
+    """A fault with a window strikes from its first second to before its last."""
+    d = desk(faults=[Fault(verbs="list", answer=503, since=10.0, until=20.0)])
+    codes = [(await d.list()).status_code for _ in range(25)]
+    assert codes == [200] * 10 + [503] * 10 + [200] * 5
+
+
+async def test_a_fault_strikes_so_many_times(desk):
+    """With a number of times, the rest goes through."""
+    d = desk(faults=[Fault(verbs="list", answer=500, times=2)])
+    assert [(await d.list()).status_code for _ in range(4)] == [500, 500, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("answer", "after", "body"),
+    [
+        (429, 7.5, "AccountRateLimitExceeded"),
+        (429, None, "AccountRateLimitExceeded"),
+        (500, None, "InternalServiceError"),
+        (503, 30, "<html>"),
+        (200, None, "<html>"),
+    ],
+)
+async def test_a_status_is_answered_in_the_form_of_the_service(desk, answer, after, body):
+    """429 and 500 come as error objects, others as web pages; Retry-After if it is set."""
+    d = desk(faults=[Fault(verbs=("list", "create"), answer=answer, retry_after=after)])
+    found = await d.list()
+    assert (found.status_code, body in found.text) == (answer, True)
+    assert found.headers.get("retry-after") == (None if after is None else f"{after:g}")
+    d.base = COMET
+    refused = await d.create()
+    assert ("comet_api_error" in refused.text) == (answer in {429, 500})
+    assert d.emulator.ledger.created == 0
+
+
+async def test_a_refusal_can_be_a_lie(desk):
+    """A create may be taken although its answer is an error."""
+    d = desk(faults=[Fault(request="taken", answer=500)])
+    assert (await d.create()).status_code == 500
+    assert d.emulator.ledger.created == 1
+
+
+async def test_silence_lasts_until_the_other_side_hangs_up(desk):
+    """A silent service keeps its caller waiting, and may have done what it was asked."""
+    d = desk(faults=[Fault(request="taken", answer="silence")])
+    with anyio.move_on_after(0.05) as patience:
+        await d.create()
+    assert patience.cancelled_caught
+    assert d.emulator.ledger.created == 1
+
+
+async def test_a_transport_turns_a_cut_into_its_own_error(desk):
+    """The tests' wire raises what httpx raises when a real connection ends."""
+    body = {"model": PRO, "content": text()}
+    options = {"json": body, "headers": {"Authorization": "Bearer key"}}
+    for answer, error in (("reset", httpx.ReadError), ("close", httpx.RemoteProtocolError)):
+        wire = Wire(latency=0.0, faults=[Fault(request="taken", answer=answer)])
+        async with httpx.AsyncClient(transport=wire, base_url="http://emulator.test") as client:
+            with pytest.raises(error):
+                await client.post(ARK, **options)
+        assert wire.emulator.ledger.created == 1
+
+
+async def test_shares_hold_and_repeat(desk):
+    """Of many creates the set shares are struck, the same ones for the same seed."""
+    faults = [
+        Fault(share=0.1, request="lost"),
+        Fault(share=0.1, request="taken"),
+        Fault(share=0.05, request="late"),
+    ]
+
+    async def run(seed):
+        d = desk(faults=faults, seed=seed, creates_per_minute=10_000)
+        cut = []
+        for number in range(1000):
+            try:
+                await d.create()
+            except ConnectionCut:
+                cut.append(number)
+        struck = d.emulator.faults.struck
+        assert len(cut) == sum(struck)
+        assert d.emulator.ledger.created == 1000 - struck[0] - struck[2]
+        d.later(121)
+        assert d.emulator.ledger.created == 1000 - struck[0]
+        return cut, struck
+
+    cut, struck = await run(1)
+    assert 75 < struck[0] < 125
+    assert 75 < struck[1] < 125
+    assert 30 < struck[2] < 70
+    assert await run(1) == (cut, struck)
+    assert (await run(2))[0] != cut
+
+
+@given(
+    shares=st.lists(SHARES, max_size=4),
+    verbs=st.lists(st.sampled_from(["create", "get", "list"]), max_size=60),
+    seed=st.integers(0, 3),
+)
+def test_a_verb_is_struck_the_same_whatever_else_is_asked(shares, verbs, seed):
+    """What strikes the n-th request of a verb depends on seed, verb and n alone."""
+    rules = tuple(Fault(verbs=("create", "get"), share=share) for share in shares)
+    mixed, alone = Faults(seed, rules), Faults(seed, rules)
+    found = [mixed.strike(verb, float(at)) for at, verb in enumerate(verbs)]
+    expected = [alone.strike("get", 0.0) for verb in verbs if verb == "get"]
+    pairs = list(zip(verbs, found, strict=True))
+    assert [fault for verb, fault in pairs if verb == "get"] == expected
+    assert not any(fault for verb, fault in pairs if verb == "list")
+    assert sum(mixed.struck) == sum(fault is not None for fault in found)
+
+
+async def test_faults_can_be_changed_over_http(desk):
+    """The faults are readable and replaceable without a key; times count from the change."""
+    d = desk(faults=[Fault(request="taken")])
+    url = "/_emulator/faults"
+    (row,) = (await d.send("GET", url)).json()
+    assert (row["request"], row["verbs"], row["struck"]) == ("taken", ["create"], 0)
+    d.later(1000)
+    outage = {"verbs": ["list", "get"], "answer": 503, "until": 60}
+    (row,) = (await d.send("PUT", url, json=[outage])).json()
+    assert row["until"] == 60
+    assert (await d.create()).status_code == 200
+    assert (await d.list()).status_code == 503
+    assert (await d.send("GET", url)).json()[0]["struck"] == 1
+    d.later(60)
+    assert (await d.list()).status_code == 200
+    for wrong in ([{"share": 2}], [{"shares": 1}], {"share": 1}, {}, [3], 3, ""):
+        assert (await d.send("PUT", url, json=wrong)).status_code == 400
+    assert (await d.send("PUT", url, content=b"no")).status_code == 400
+    assert (await d.send("PUT", url, json=[])).json() == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verbs": "copy"},
+        {"verbs": ()},
+        {"share": 1.5},
+        {"times": 0},
+        {"since": 5, "until": 5},
+        {"request": "gone"},
+        {"request": "late", "verbs": ("create", "get")},
+        {"request": "late", "delay": 0},
+        {"answer": "no"},
+        {"answer": 404},
+        {"cut_at": -1},
+        {"cut_at": 5, "answer": "silence"},
+        {"cut_at": 5, "request": "late"},
+        {"retry_after": 5},
+    ],
+)
+def test_faults_that_make_no_sense_are_refused(fields):
+    """What is out of range or does not go together raises at once, in the settings as well."""
+    with pytest.raises(ValueError, match=r"."):
+        Settings(faults=[fields])
