@@ -14,7 +14,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
-EXTRAS = ".[cli,emulator,media]"
+EXTRAS = ".[cli,emulator,fast,media]"
+PEERS = ("bench_peers.py", "bench_faults.py")
 
 
 def _group(name: str) -> list[str]:
@@ -47,6 +48,13 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def httpx2(session: nox.Session) -> None:
+    """Run the suite on httpx2 under the name of httpx, as an application may have it."""
+    session.install(EXTRAS, *_group("tests"), "httpx2>=2.16")
+    session.run("pytest", "-p", "alias_httpx2", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(python=PYTHONS[0])
 def lint(session: nox.Session) -> None:
     """Check style and layout with ruff."""
     session.install(*_group("lint"))
@@ -73,14 +81,27 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """Run every benchmark, or one with its arguments: ``-- bench_fanout.py 100``."""
+    """Run every benchmark without peers, or one with arguments: ``-- bench_fanout.py 100``."""
     session.install(EXTRAS)
     if session.posargs:
         script, *arguments = session.posargs
         session.run("python", f"benchmarks/{script}", *arguments)
         return
     for path in sorted(Path("benchmarks").glob("bench_*.py")):
-        session.run("python", str(path))
+        if path.name not in PEERS:
+            session.run("python", str(path))
+
+
+@nox.session(python=PYTHONS[0])
+def peers(session: nox.Session) -> None:
+    """Run the benchmarks with peers, or one with arguments: ``-- bench_peers.py 100``."""
+    session.install(".", *_group("peers"))
+    if session.posargs:
+        script, *arguments = session.posargs
+        session.run("python", f"benchmarks/{script}", *arguments)
+        return
+    for script in PEERS:
+        session.run("python", f"benchmarks/{script}")
 
 
 @nox.session(python=PYTHONS[0])

@@ -16,13 +16,14 @@ Row = Mapping[str, object]
 RESULTS = Path(__file__).parent / "results"
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+def machine(packages: Sequence[str] = ()) -> dict[str, object]:
+    """What the figures were measured on, with the versions of other *packages* as well."""
+    names = ("callsheet", "httpx", "anyio", "attrs", *packages)
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {name: version(name) for name in ("callsheet", "httpx", "anyio", "attrs")},
+        "versions": {name: version(name) for name in names},
     }
 
 
@@ -48,14 +49,17 @@ def show(title: str, rows: Sequence[Row], *, ratios: Sequence[str] = ()) -> None
             print("| " + " | ".join("-" * (w - 1) + ":" for w in widths) + " |")
 
 
-def keep(name: str, rows: Sequence[Row], *, really: bool = True) -> None:
+def keep(
+    name: str, rows: Sequence[Row], *, packages: Sequence[str] = (), really: bool = True
+) -> None:
     """Write rows with the machine they come from to ``results/<name>.json``."""
     if not really:
         return
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), "rows": list(rows)}, indent=1, default=str)
+    found = machine(packages)
+    text = json.dumps({"machine": found, "rows": list(rows)}, indent=1, default=str)
     (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(f"\n{machine()}", file=sys.stderr)
+    print(f"\n{found}", file=sys.stderr)
 
 
 def _text(value: object) -> str:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 
+import anyio.to_thread
 import pytest
 import trio.testing
+
+
+AT_WORK: Counter[object] = Counter()
+"""Threads under way for each loop or clock: virtual time stands still while they work."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -17,6 +24,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         wait = self._selector.select
 
         def select(timeout: float | None = None):
+            if timeout and AT_WORK[self]:
+                return wait(None)  # the thread rings when it is done
             if timeout:
                 self._virtual += timeout
                 timeout = 0
@@ -29,9 +38,45 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual
 
 
+def virtual_clock() -> trio.testing.MockClock:
+    """The same for trio."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    jump = clock._autojump
+
+    def patient() -> None:
+        if AT_WORK[clock]:
+            time.sleep(0.0002)  # or the idle loop would keep the thread from its work
+        else:
+            jump()
+
+    clock._autojump = patient
+    return clock
+
+
+run_in_thread = anyio.to_thread.run_sync
+
+
+async def run_counted(*args, **options):
+    """Run in a thread, and hold virtual time meanwhile."""
+    try:
+        timekeeper = asyncio.get_running_loop()
+    except RuntimeError:
+        timekeeper = trio.lowlevel.current_clock()
+    AT_WORK[timekeeper] += 1
+    try:
+        return await run_in_thread(*args, **options)
+    finally:
+        AT_WORK[timekeeper] -= 1
+        if not AT_WORK[timekeeper]:
+            del AT_WORK[timekeeper]
+
+
+anyio.to_thread.run_sync = run_counted
+
+
 BACKENDS = {
     "asyncio": lambda: ("asyncio", {"loop_factory": VirtualLoop}),
-    "trio": lambda: ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}),
+    "trio": lambda: ("trio", {"clock": virtual_clock()}),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
+import attrs
 import httpx
 import pytest
 
@@ -26,7 +27,7 @@ from callsheet import (
     TaskSpec,
 )
 from callsheet.events import TaskSettled
-from emulation import COMET, Wire, client, first, prompt_of, refusal
+from emulation import ARK, COMET, Wire, client, first, prompt_of, refusal
 
 
 def boats(count: int) -> list[TaskSpec]:
@@ -41,7 +42,7 @@ async def test_one_failing_spec_does_not_disturb_the_others():
         httpx.ReadError("reset") if r.method == "POST" and prompt_of(r) == "lost" else None
     )
     prompts = ["a", "[refuse]", "b", "[fail]", "c", "lost", "d"]
-    async with client(wire) as c:
+    async with client(wire, provider=attrs.evolve(ARK, lists=False)) as c:
         batch = await c.submit_many(map(TaskSpec, prompts))
         result = await batch.result()
     kinds = [type(outcome.error) for outcome in result]

@@ -16,6 +16,7 @@ from callsheet import (
     Image,
     NotSubmittedError,
     SubmissionUncertainError,
+    TaskCancelledError,
     TaskSpec,
     TaskTimeoutError,
     Video,
@@ -396,3 +397,20 @@ async def test_a_broken_answer_while_closing_is_no_silent_loss():
         await c.submit_many([TaskSpec("boat")])
         await anyio.sleep(1)
     assert [type(error) for error in errors] == [SubmissionUncertainError]
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_timeout_may_cancel_the_task(running):
+    """With ``cancel_on_timeout`` a queued task is stopped, and the error tells whether it was."""
+    wire = Wire(concurrency=1, render_seconds=1000.0)
+    async with client(wire) as c:
+        if not running:
+            await c.submit(TaskSpec("another"))
+        with pytest.raises(TaskTimeoutError) as caught:
+            await c.run(TaskSpec("boat"), timeout=30, cancel_on_timeout=True)
+        assert caught.value.cancelled is not running
+        assert ("cancelled" in str(caught.value)) is not running
+        handle = c.attach(caught.value.task_id)
+        with pytest.raises((TaskTimeoutError, TaskCancelledError)) as again:
+            await handle.wait(timeout=30, cancel_on_timeout=True)
+        assert isinstance(again.value, TaskTimeoutError) is running

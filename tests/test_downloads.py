@@ -331,6 +331,83 @@ async def test_cancelled_download_goes_on_where_it_stopped(tmp_path, monkeypatch
     assert left_in(tmp_path) == ["a.mp4"]
 
 
+async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
+    """A cancellation loses nothing that has arrived, however little it is."""
+    silent = anyio.Event()
+
+    class Silent(Body):
+        async def __aiter__(self):
+            yield FILM[:3500]
+            silent.set()
+            await anyio.sleep_forever()
+
+    host = Host(httpx.Response(200, headers=ETAG, stream=Silent(FILM)), rest(3500))
+    async with Downloader(transport=host) as downloader:
+        async with anyio.create_task_group() as group:
+            group.start_soon(downloader.fetch, video(), tmp_path / "a.mp4")
+            await silent.wait()
+            group.cancel_scope.cancel()
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert host.seen[1].headers["range"] == "bytes=3500-"
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path, monkeypatch):
+    """However slow the disk is, bytes are neither lost nor exchanged, and few are held at once."""
+    monkeypatch.setattr(downloads, "_PIECE", 1000)
+    arrived = 0
+
+    class Counted(Body):
+        async def __aiter__(self):
+            nonlocal arrived
+            async for piece in super().__aiter__():
+                arrived += len(piece)
+                yield piece
+                await anyio.lowlevel.checkpoint()
+
+    length = {"content-length": str(len(FILM)), "content-type": "video/mp4"}
+    host = Host(httpx.Response(200, headers=length, stream=Counted(FILM)))
+    ahead: list[int] = []
+    written = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal written
+        written += count
+        ahead.append(arrived - written)
+
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=on_bytes)
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert written == len(FILM)
+    assert max(ahead) <= 3000
+
+
+async def test_listener_that_raises_ends_the_download(tmp_path):
+    """An error of the caller's own listener arrives as it is."""
+
+    def on_bytes(_count: int) -> None:
+        raise ZeroDivisionError
+
+    async with Downloader(transport=Host(whole())) as downloader:
+        with pytest.raises(ZeroDivisionError):
+            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=on_bytes)
+
+
+async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path, monkeypatch):
+    """What the disk says is said at once, whatever the host does."""
+    monkeypatch.setattr(downloads, "_PIECE", 1000)
+
+    def full(_self, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Part, "write", full)
+    before = anyio.current_time()
+    async with Downloader(transport=Host(whole(cut_at=3000, hang=True))) as downloader:
+        with pytest.raises(DownloadError, match="No space left"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert anyio.current_time() - before < 1
+
+
 async def test_part_of_unknown_origin_is_not_trusted(tmp_path):
     """A part without its mark, as a killed process leaves it, is begun again."""
     (tmp_path / ".a.mp4.part").write_bytes(b"something else")

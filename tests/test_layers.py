@@ -39,6 +39,7 @@ ONE_IMPORTER = {
     "httpx": {"_io/transport.py", "_io/storage.py"},
     "tenacity": {"_io/retry.py"},
     "imagesize": {"_io/media.py"},
+    "sqlite3": {"_io/journal_file.py"},
     "asyncio": set(),
     "trio": set(),
     "requests": set(),

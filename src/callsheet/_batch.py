@@ -65,7 +65,7 @@ class Batch(Sequence[TaskHandle]):
         Raises:
             ClosedError: The client was closed first.
         """
-        await self._engine.wait(self._group, lambda: self._group.unsubmitted == 0)
+        await self._engine.waiting.wait(self._group, lambda: self._group.unsubmitted == 0)
         return tuple(record.task_id for record in self._records)
 
     def as_completed(self) -> AsyncIterator[Outcome]:
@@ -88,7 +88,7 @@ class Batch(Sequence[TaskHandle]):
         Raises:
             ClosedError: The client was closed first.
         """
-        await self._engine.wait(self._group, lambda: self._group.unfinished == 0)
+        await self._engine.waiting.wait(self._group, lambda: self._group.unfinished == 0)
         return BatchResult([record.outcome for record in self._records])
 
     async def cancel(self) -> int:
@@ -103,7 +103,7 @@ class Batch(Sequence[TaskHandle]):
 
         async def stop(record: Record) -> None:
             nonlocal stopped
-            in_time = await self._engine.cancel(record)
+            in_time = await self._engine.canceller.cancel(record)
             stopped += in_time  # added up after the wait: others count meanwhile
 
         failure: Exception | None = None
@@ -138,6 +138,6 @@ class _Completed:
         group = self._group
         if self._given == group.total:
             raise StopAsyncIteration
-        await self._engine.wait(group, lambda: len(group.finished) > self._given)
+        await self._engine.waiting.wait(group, lambda: len(group.finished) > self._given)
         self._given += 1
         return group.finished[self._given - 1].outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
@@ -12,24 +11,28 @@ import attrs
 from anyio.lowlevel import RunVar
 
 from callsheet._batch import Batch
-from callsheet._catalog import PROVIDERS
 from callsheet._core.groups import Group
 from callsheet._handle import TaskHandle
+from callsheet._io.access import key_for, provider_at
+from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.preflight import check
-from callsheet._io.transport import BaseTransport, Transport
-from callsheet._models.policy import Limits, Polling, RetryPolicy
-from callsheet._models.provider import Provider
+from callsheet._io.recall import recall
+from callsheet._io.transport import Transport, TransportChoice
+from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._stream import OutcomeStream
 from callsheet.errors import ClosedError, ConfigurationError, TaskTimeoutError
 
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
     from callsheet._io.tasks import Tasks
     from callsheet._models.outcome import Video
+    from callsheet._models.provider import Provider
     from callsheet._models.spec import TaskSpec
+    from callsheet._models.spend import Spend
     from callsheet.events import Event
 
 
@@ -53,12 +56,22 @@ class Client(anyio.AsyncContextManagerMixin):
         limits: How much of the quota may be used.
         polling: How soon an end should be noticed.
         retry: How often requests are repeated.
+        journal: A file (SQLite) in which every submission is written down before it is sent, and
+            each step after; `resume` takes up from there what another process has left. One client
+            has it open at a time. No key is written.
+        spend: What may be spent in all; a create that would pass it is not sent, and its spec ends
+            with `SpendLimitError`.
         observer: Called with every event of `callsheet.events`.
-        transport: Answers requests instead of the network (an `httpx` transport).
+        transport: ``"aiohttp"`` sends over that library instead of `httpx` for a fraction of the
+            CPU time, on asyncio alone (``pip install 'callsheet[fast]'``); or an `httpx` transport,
+            which answers requests instead of the network.
         cancel_on_exit: Cancel what has not started when the client is left.
 
     Raises:
-        ConfigurationError: The key is missing or unusable, or the provider or address is unknown.
+        ConfigurationError: The key is missing or unusable, the provider or address is unknown, or
+            the transport cannot be had; on entering, if it does not work with trio, or if the
+            journal is of another provider, address or key, in use, or no journal.
+        JournalError: On leaving: something could not be written into the journal; it names the ids.
     """
 
     def __init__(
@@ -70,26 +83,26 @@ class Client(anyio.AsyncContextManagerMixin):
         limits: Limits = Limits(),  # noqa: B008 - frozen
         polling: Polling = Polling(),  # noqa: B008 - frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        journal: str | os.PathLike[str] | None = None,
+        spend: SpendLimit | None = None,
         observer: Callable[[Event], None] | None = None,
-        transport: BaseTransport | None = None,
+        transport: TransportChoice | None = None,
         cancel_on_exit: bool = False,
     ) -> None:
-        known = _provider(provider)
-        address = base_url or os.environ.get("CALLSHEET_BASE_URL")
-        if address is not None:  # an emulator at an address of its own runs as it was told to
-            speed = 1.0 if provider == "emulator" else known.speed
-            known = attrs.evolve(known, base_url=address, speed=speed)
-        self.provider = known
-        self._embedded = provider == "emulator" and address is None and transport is None
-        self._key = _key(api_key, self.provider)
+        self.provider, elsewhere = provider_at(provider, base_url)
+        network = transport is None or isinstance(transport, str)
+        self._embedded = provider == "emulator" and not elsewhere and network
+        self._key = key_for(api_key, self.provider)
         self._limits, self._polling, self._retry = limits, polling, retry
-        self._observer, self._custom = observer, transport
+        self._observer = observer
+        self._custom: TransportChoice | None = transport
         self._cancel_on_exit = cancel_on_exit
+        self._books = Books.kept(self.provider, spend or SpendLimit(), path=journal, key=self._key)
         self._engine: Engine | None = None
         self._home: RunVar[bool] = RunVar("callsheet client")
-        self._entered = False
-        # fails on a bad address before any I/O
-        Transport(base_url=self.provider.base_url, api_key=self._key, connections=1)
+        self._entered = self._resumed = False
+        self._earlier = 0
+        self._transport()  # fails on a bad address before any I/O
 
     def __repr__(self) -> str:
         state = "open" if self._engine else "closed"
@@ -113,6 +126,9 @@ class Client(anyio.AsyncContextManagerMixin):
                     emulator.running(speed=self.provider.speed)
                 )
                 self.provider = attrs.evolve(self.provider, base_url=f"{origin}/api/v3")
+            if self._books.journal is not None:
+                await stack.enter_async_context(self._books.journal)
+                self._earlier = self._books.journal.rows
             transport = await stack.enter_async_context(self._transport())
             engine = Engine(
                 provider=self.provider,
@@ -120,6 +136,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 limits=self._limits,
                 polling=self._polling,
                 retry=self._retry,
+                books=self._books,
                 observer=self._observer,
                 rng=random.Random(),  # noqa: S311 - jitter
             )
@@ -136,7 +153,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 finally:
                     if self._cancel_on_exit:
                         with anyio.move_on_after(CANCEL_ON_EXIT, shield=True):
-                            await engine.cancel_all()
+                            await engine.canceller.cancel_all()
                     engine.close()
                     self._engine = None
                     self._home.reset(home)
@@ -144,11 +161,15 @@ class Client(anyio.AsyncContextManagerMixin):
         if failure is not None:
             raise failure
 
-    async def submit(self, spec: TaskSpec) -> TaskHandle:
+    async def submit(self, spec: TaskSpec, *, priority: int = 0) -> TaskHandle:
         """Check a spec, send it, and return as soon as the provider has given an id.
 
         Cancelling this before the spec's turn sends nothing; later the task is created and
         watched all the same, and only this waiting ends.
+
+        Args:
+            spec: What to make.
+            priority: See `submit_many`; all single specs of one priority share a turn.
 
         Raises:
             SpecError: The provider would refuse it; nothing was sent.
@@ -159,16 +180,23 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         await check([spec], provider=self.provider)
         record = engine.record(spec)
-        engine.submit([record])
+        await engine.submit([record], priority=priority)
         await engine.wait_for_id(record)
         return TaskHandle(engine, record)
 
-    async def submit_many(self, specs: Iterable[TaskSpec], *, name: str | None = None) -> Batch:
+    async def submit_many(
+        self, specs: Iterable[TaskSpec], *, name: str | None = None, priority: int = 0
+    ) -> Batch:
         """Check all specs, then send them in order in the background; return at once.
+
+        Batches of one priority take turns, one create each, so that a small one is not stuck
+        behind a large one.
 
         Args:
             specs: Any number; they are held in memory. For an endless source use `map`.
             name: What to call the batch.
+            priority: While anything of a higher priority waits to be sent, nothing of a lower one
+                is. This is the order of sending; the provider's own is `TaskSpec.priority`.
 
         Raises:
             SpecError: With every problem of every spec; nothing was sent.
@@ -179,11 +207,15 @@ class Client(anyio.AsyncContextManagerMixin):
         await check(every, provider=self.provider)
         group = Group(total=len(every))
         records = [engine.record(spec, index=i, group=group) for i, spec in enumerate(every)]
-        engine.submit(records)
+        await engine.submit(records, name=name, priority=priority)
         return Batch(engine, group, records, name)
 
     def map(
-        self, source: Iterable[TaskSpec] | AsyncIterable[TaskSpec], *, window: int = 100
+        self,
+        source: Iterable[TaskSpec] | AsyncIterable[TaskSpec],
+        *,
+        window: int = 100,
+        priority: int = 0,
     ) -> OutcomeStream:
         """Iterate over the outcomes of specs that are pulled from *source* as places become free.
 
@@ -192,6 +224,7 @@ class Client(anyio.AsyncContextManagerMixin):
         Args:
             source: Sync or async, also endless.
             window: Most specs that are under way or undelivered at once, >= 1.
+            priority: See `submit_many`.
 
         Raises:
             ConfigurationError: The window is below 1.
@@ -199,12 +232,22 @@ class Client(anyio.AsyncContextManagerMixin):
         """
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1")
-        return OutcomeStream(self._open_engine(), source, window=window)
+        return OutcomeStream(self._open_engine(), source, window=window, priority=priority)
 
-    async def run(self, spec: TaskSpec, *, timeout: float | None = None) -> Video:  # noqa: ASYNC109 - patience
+    async def run(
+        self,
+        spec: TaskSpec,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - patience
+        cancel_on_timeout: bool = False,
+        priority: int = 0,
+    ) -> Video:
         """Submit a spec and wait for its video, at most *timeout* seconds.
 
-        The timeout and a cancellation are patience only and never cancel the provider's task.
+        The timeout and a cancellation are patience only and never cancel the provider's task,
+        unless *cancel_on_timeout* asks for that: then a task that still waits there when time is up
+        is stopped, and one that runs goes on; `TaskTimeoutError.cancelled` tells which. For
+        *priority* see `submit_many`.
 
         Raises:
             SpecError: The provider would refuse it; nothing was sent.
@@ -216,10 +259,12 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         await check([spec], provider=self.provider)
         record = engine.record(spec)
-        engine.submit([record])
+        await engine.submit([record], priority=priority)
         with anyio.move_on_after(timeout):
             await engine.wait_for_id(record)
             return await TaskHandle(engine, record)
+        if cancel_on_timeout:
+            raise await engine.canceller.out_of_time(record, timeout or 0.0)
         raise TaskTimeoutError(record.task_id, timeout or 0.0)
 
     def attach(self, task_id: str) -> TaskHandle:
@@ -239,15 +284,35 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
-        ids = list(task_ids)
-        for task_id in ids:
-            if not task_id.strip():
-                raise ConfigurationError(f"{task_id!r} is no task id")
-        group = Group(total=len(ids))
-        records = [engine.record(None, index=i, group=group) for i in range(len(ids))]
-        for record, task_id in zip(records, ids, strict=True):
-            engine.adopt(record, task_id)
+        group = Group()
+        return Batch(engine, group, engine.attach(list(task_ids), group, name), name)
+
+    async def resume(self) -> Batch:
+        """Take up everything that the journal held when the client was entered, in its order.
+
+        Specs that have ended have their outcomes at once; tasks that have ids are watched; creates
+        that left and whose answer is not known are looked for as `RetryPolicy` says; what never
+        left is sent. Call it once, before or after submitting other specs.
+
+        Raises:
+            ConfigurationError: The client has no journal, or has resumed already.
+            JournalError: The journal cannot be read.
+            ClosedError: The client is not open in this event loop.
+        """
+        engine = self._open_engine()
+        journal = self._books.journal
+        if journal is None:
+            raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
+        if self._resumed:
+            raise ConfigurationError("this client has resumed its journal already")
+        self._resumed = True
+        group, records, name = await recall(engine, journal, before=self._earlier)
         return Batch(engine, group, records, name)
+
+    @property
+    def spend(self) -> Spend:
+        """What was spent, is under way, or may have to be paid, and the limit, at this moment."""
+        return self._books.ledger.spend
 
     @property
     def tasks(self) -> Tasks:
@@ -276,33 +341,3 @@ class Client(anyio.AsyncContextManagerMixin):
         if not here:
             raise ClosedError("the client was opened in another event loop; open one in this loop")
         return self._engine
-
-
-def _provider(provider: str | Provider) -> Provider:
-    if isinstance(provider, Provider):
-        return provider
-    if provider not in PROVIDERS:
-        raise ConfigurationError(f"provider {provider!r} is not one of {', '.join(PROVIDERS)}")
-    return PROVIDERS[provider]
-
-
-def _key(given: str | None, provider: Provider) -> str | None:
-    """The key to use.
-
-    Raises:
-        ConfigurationError: There is none, or it cannot stand in a header; it is not repeated.
-    """
-    variable = provider.key_variable
-    key = given
-    if key is None and variable is not None:
-        key = os.environ.get(variable)
-    if key is None or not key.strip():
-        if variable is None:
-            return "emulator"
-        raise ConfigurationError(
-            f"no key for {provider.name}: set {variable} or pass api_key= to the client"
-        )
-    key = key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(f"the key for {provider.name} holds characters that no key has")
-    return key

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callsheet.errors import ClosedError
+from callsheet.errors import ClosedError, TaskTimeoutError
 
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Generator
     from typing import Any
 
@@ -60,6 +62,16 @@ class TaskHandle:
         return self._record.snapshot
 
     @property
+    def file(self) -> Path | None:
+        """Where its video was saved, as far as `saved` was told, here or before a `resume`."""
+        file = self._engine.books.files.get(self._record)
+        return None if file is None else Path(file)
+
+    def saved(self, path: str | os.PathLike[str]) -> None:
+        """Note where its video is on disk, also in the journal if the client keeps one."""
+        self._engine.books.saved(self._record, str(Path(path).absolute()))
+
+    @property
     def done(self) -> bool:
         """Whether there is an outcome."""
         return self._record.settled
@@ -74,10 +86,17 @@ class TaskHandle:
         """
         return self.wait().__await__()
 
-    async def wait(self, *, timeout: float | None = None) -> Video:  # noqa: ASYNC109 - patience of one waiter
+    async def wait(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - patience of one waiter
+        cancel_on_timeout: bool = False,
+    ) -> Video:
         """Wait for the video, at most *timeout* seconds; ``None`` waits until the task's deadline.
 
-        The timeout and a cancellation end this waiting and nothing else: the task goes on.
+        The timeout and a cancellation end this waiting and nothing else: the task goes on, unless
+        *cancel_on_timeout* asks to `cancel` it when time is up; `TaskTimeoutError.cancelled` tells
+        whether that came in time.
 
         Raises:
             TaskTimeoutError: Time is up.
@@ -85,7 +104,12 @@ class TaskHandle:
             CallsheetError: There is no task.
             ClosedError: The client was closed first.
         """
-        await self._engine.wait_until(self._record, timeout=timeout)
+        try:
+            await self._engine.waiting.wait_until(self._record, timeout=timeout)
+        except TaskTimeoutError as error:
+            if cancel_on_timeout:
+                error = await self._engine.canceller.out_of_time(self._record, error.waited)
+            raise error from None
         outcome = self._record.outcome
         if outcome.video is not None:
             return outcome.video
@@ -97,7 +121,7 @@ class TaskHandle:
         Raises:
             ClosedError: The client was closed first.
         """
-        await self._engine.wait_until(self._record, timeout=None)
+        await self._engine.waiting.wait_until(self._record, timeout=None)
         return self._record.outcome
 
     async def cancel(self) -> bool:
@@ -111,4 +135,4 @@ class TaskHandle:
             CallsheetError: The provider could not be asked, or refuses.
             ClosedError: The client was closed.
         """
-        return await self._engine.cancel(self._record)
+        return await self._engine.canceller.cancel(self._record)

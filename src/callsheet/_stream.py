@@ -14,7 +14,7 @@ from callsheet._core.groups import Group
 from callsheet._core.watched import Watched
 from callsheet._io.preflight import check
 from callsheet._models.spec import TaskSpec
-from callsheet.errors import SpecError
+from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class OutcomeStream:
             await self._submit(spec)
 
     async def _submit(self, spec: Any) -> None:
-        refusal: SpecError | None = None
+        refusal: CallsheetError | None = None
         try:
             await check([spec], provider=self._engine.provider)
         except TypeError as error:
@@ -166,10 +166,16 @@ class OutcomeStream:
             self._pulled.append(spec)
             raise
         record = self._engine.record(spec, index=self._group.total, group=self._group)
-        self._group.total += 1
         if refusal is None:
-            self._engine.submit([record], priority=self._priority)
-        else:
+            try:
+                await self._engine.submit([record], priority=self._priority)
+            except JournalError as error:
+                refusal = error
+            except BaseException:
+                self._pulled.append(spec)
+                raise
+        self._group.total += 1
+        if refusal is not None:
             self._engine.end(record, refusal)
 
     def _end(self, failure: Exception | None) -> None:
@@ -180,4 +186,4 @@ class OutcomeStream:
     async def _wait(self) -> None:
         group, fetch = self._group, self._fetch
         watched = (group,) if fetch is None else (group, fetch)
-        await self._engine.wait_for_change(watched, lambda: bool(group.finished))
+        await self._engine.waiting.wait_for_change(watched, lambda: bool(group.finished))

@@ -53,6 +53,19 @@ class TaskSettled:
 
 
 @attrs.frozen(kw_only=True)
+class SubmissionLost:
+    """The answer to a create was lost; its task is looked for in the provider's list.
+
+    Attributes:
+        index: Position of its spec in its batch or stream.
+        error: What became of the answer.
+    """
+
+    index: int
+    error: CallsheetError
+
+
+@attrs.frozen(kw_only=True)
 class CreatePaused:
     """A create never arrived or was refused, and is sent again after a pause.
 
@@ -95,5 +108,12 @@ class GateOpened:
 
 
 Event = (
-    TaskSubmitted | StatusChanged | TaskSettled | CreatePaused | PollFailed | GateShut | GateOpened
+    TaskSubmitted
+    | SubmissionLost
+    | StatusChanged
+    | TaskSettled
+    | CreatePaused
+    | PollFailed
+    | GateShut
+    | GateOpened
 )

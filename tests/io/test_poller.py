@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from callsheet import Limits, Polling, RetryPolicy, Status, TaskSpec, Video
+from callsheet._core.ledger import Ledger
 from callsheet._core.registry import Record
+from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.poller import SILENCE
 from callsheet._io.transport import Transport
@@ -71,6 +73,7 @@ class Watch:
             limits=Limits(connections=8),
             polling=Polling(),
             retry=RetryPolicy(),
+            books=Books(provider=ARK, ledger=Ledger()),
             observer=self.events.append,
             rng=random.Random(1),
         )

@@ -14,9 +14,16 @@ from callsheet._core.admission import Admission
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
 from callsheet._core.groups import Group
+from callsheet._core.ledger import Ledger
+from callsheet._core.lookups import Lookups
+from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
+from callsheet._core.schedule import Schedule
+from callsheet._io.books import Books
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Clock
+from callsheet._io.door import Door
+from callsheet._io.finder import Finder
 from callsheet._io.submitter import Submitter
 from callsheet._io.transport import Transport
 from callsheet._wire import dialect_of
@@ -71,17 +78,42 @@ class Stage:
         wire = Transport(base_url="http://a.test", api_key="k", connections=width, custom=self.desk)
         gate = Gate(width=width, rng=random.Random(1))
         budget = Budget(limit=per_minute, period=60.0)
+        calls, clock = Calls(wire, dialect_of("ark"), ARK, 60.0), Clock()
+        books = Books(provider=ARK, ledger=Ledger())
+        planner = Planner(
+            schedule=Schedule(delay=5.0, prior=lambda _: (60.0, 0.3)),
+            gate=gate,
+            gets=Budget(limit=20),
+            lists=Budget(limit=1),
+            support=Lists.NO,
+            id_cost=len,
+        )
         self.submitter = Submitter(
-            calls=Calls(wire, dialect_of("ark"), ARK, 60.0),
-            admission=Admission(budget=budget, gate=gate, width=width),
-            registry=self.registry,
-            clock=Clock(),
+            door=Door(
+                calls=calls,
+                admission=Admission(budget=budget, gate=gate, width=width),
+                registry=self.registry,
+                books=books,
+                clock=clock,
+                policy=policy,
+                created=self.created.append,
+                emit=self.events.append,
+                rng=random.Random(1),
+            ),
+            finder=Finder(
+                calls=calls,
+                lookups=Lookups(300.0),
+                lists=planner.lists,
+                planner=planner,
+                registry=self.registry,
+                clock=clock,
+            ),
+            books=books,
             policy=policy,
             width=width,
-            created=self.created.append,
+            found=lambda record, _: self.created.append(record),
             ended=self.ended.append,
             emit=self.events.append,
-            rng=random.Random(1),
         )
 
     async def put(self, records: list[Record], *, seconds: float = 10_000.0) -> None:

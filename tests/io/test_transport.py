@@ -193,11 +193,21 @@ def test_its_repr_holds_no_key():
 
 # With real sockets on loopback, and therefore in real time.
 
-REAL = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+REAL = pytest.mark.parametrize(
+    ("anyio_backend", "choice"),
+    [("asyncio", None), ("trio", None), ("asyncio", "aiohttp")],
+    ids=["asyncio", "trio", "aiohttp"],
+)
 Talk = Callable[[SocketStream], Awaitable[None]]
 
 
-async def served(talk: Talk, use: Callable[[Transport], Awaitable[None]], *, connections: int = 4):
+async def served(
+    talk: Talk,
+    use: Callable[[Transport], Awaitable[None]],
+    choice: str | None,
+    *,
+    connections: int = 4,
+):
     """Serve connections with *talk* while *use* sends; return how many came."""
     came = 0
 
@@ -211,11 +221,17 @@ async def served(talk: Talk, use: Callable[[Transport], Awaitable[None]], *, con
         port = listener.extra(SocketAttribute.local_port)
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve, handle)
-            address = f"http://127.0.0.1:{port}"
-            async with Transport(base_url=address, api_key=None, connections=connections) as t:
+            async with real(f"http://127.0.0.1:{port}", choice, connections=connections) as t:
                 await use(t)
             group.cancel_scope.cancel()
     return came
+
+
+def real(address: str, choice: str | None, *, connections: int = 4) -> Transport:
+    """A transport over sockets."""
+    if choice:
+        pytest.importorskip(choice)
+    return Transport(base_url=address, api_key=None, connections=connections, custom=choice)
 
 
 async def answer_for_ever(stream: SocketStream) -> None:
@@ -229,18 +245,18 @@ async def answer_for_ever(stream: SocketStream) -> None:
 
 
 @REAL
-async def test_where_nothing_listens_nothing_is_sent():
+async def test_where_nothing_listens_nothing_is_sent(choice):
     """A refused connection is a `ConnectFailedError`."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        async with Transport(base_url=address, api_key=None, connections=1) as t:
+        async with real(address, choice) as t:
             with pytest.raises(ConnectFailedError):
                 await t.send(POST, timeout=5)
 
 
 @REAL
-async def test_connections_are_few_and_used_again():
+async def test_connections_are_few_and_used_again(choice):
     """A hundred requests at once share the given number of connections."""
 
     async def use(t: Transport) -> None:
@@ -248,7 +264,7 @@ async def test_connections_are_few_and_used_again():
             for _ in range(100):
                 group.start_soon(lambda: t.send(GET, timeout=5))
 
-    assert 1 <= await served(answer_for_ever, use, connections=3) <= 3
+    assert 1 <= await served(answer_for_ever, use, choice, connections=3) <= 3
 
 
 async def close_at_once(stream: SocketStream) -> None:
@@ -270,7 +286,7 @@ async def no_http(stream: SocketStream) -> None:
 
 @REAL
 @pytest.mark.parametrize("talk", [close_at_once, half_an_answer, no_http])
-async def test_a_broken_answer_is_lost_and_not_a_failed_connection(talk):
+async def test_a_broken_answer_is_lost_and_not_a_failed_connection(talk, choice):
     """A server that hangs up, stops halfway or speaks no HTTP has had the request."""
 
     async def use(t: Transport) -> None:
@@ -278,11 +294,11 @@ async def test_a_broken_answer_is_lost_and_not_a_failed_connection(talk):
             await t.send(POST, timeout=5)
         assert not isinstance(caught.value, ConnectFailedError)
 
-    assert await served(talk, use) == 1
+    assert await served(talk, use, choice) == 1
 
 
 @REAL
-async def test_a_silent_server_is_given_up_in_time():
+async def test_a_silent_server_is_given_up_in_time(choice):
     """A server that never answers costs the attempt's timeout."""
 
     async def silent(stream: SocketStream) -> None:
@@ -292,4 +308,4 @@ async def test_a_silent_server_is_given_up_in_time():
         with pytest.raises(TransportError):
             await t.send(GET, timeout=0.05)
 
-    await served(silent, use)
+    await served(silent, use, choice)

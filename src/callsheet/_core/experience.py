@@ -82,3 +82,7 @@ class Experience:
         self._skew = min(self._skew + DRIFT * (now - self._skew_at), now - updated_at)
         self._skew_at = now
         return min(max(updated_at + self._skew, since), now)
+
+    def translated(self, at: float) -> float | None:
+        """The provider's time *at* on our clock, at the latest; ``None`` if no answer told yet."""
+        return None if self._skew == float("inf") else at + self._skew

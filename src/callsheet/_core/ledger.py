@@ -44,6 +44,10 @@ class Ledger:
             spent=self._sum_spent,
         )
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a task is reserved or uncertain."""
+        return key in self._reserved or key in self._uncertain
+
     def reserve(self, key: Hashable, estimate: Estimate) -> None:
         """Set aside the most that a task can cost, before anything is sent for it.
 
@@ -55,7 +59,7 @@ class Ledger:
             SpendLimitError: It would pass a cap, or a figure that is capped is not known.
             ValueError: The key is reserved or uncertain already.
         """
-        if key in self._reserved or key in self._uncertain:
+        if key in self:
             raise ValueError(f"{key!r} is in the books already")
         amount = _most(estimate)
         refusal = _unknown(self.limit, estimate) or _passed(amount, self.spend)
@@ -63,6 +67,17 @@ class Ledger:
             raise SpendLimitError(refusal)
         self._reserved[key] = estimate
         self._sum_reserved += amount
+
+    def carry(self, key: Hashable, estimate: Estimate) -> None:
+        """Take over a task that was let through earlier, whatever the caps say now.
+
+        Raises:
+            ValueError: The key is reserved or uncertain already.
+        """
+        if key in self:
+            raise ValueError(f"{key!r} is in the books already")
+        self._reserved[key] = estimate
+        self._sum_reserved += _most(estimate)
 
     def settle(self, key: Hashable, tokens: int | None = None) -> bool:
         """The task succeeded: it is billed.

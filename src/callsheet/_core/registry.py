@@ -67,6 +67,7 @@ class Record(Watched):
         asked: Whether a poll about it is under way or in line; the schedule's.
         started: When it was first known or presumed to run; the schedule's.
         alive_at: When it was last known not to have ended; the schedule's.
+        row: Its number in the journal, if there is one.
         twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
         refusals: Those among them that were refused for its id's sake; the planner's.
@@ -87,6 +88,7 @@ class Record(Watched):
     alive_at: float = 0.0
     misses: int = 0
     refusals: int = 0
+    row: int | None = None
     twin: Record | None = attrs.field(default=None, init=False)
 
     @property

@@ -182,6 +182,10 @@ class Schedule:
                     return found[0]
         return None
 
+    def local(self, at: float) -> float | None:
+        """The provider's time *at* on the client's clock; ``None`` if no answer told yet."""
+        return self._past.translated(at)
+
     def _heaps(self) -> Iterator[Heap]:
         return (heap for tier in self._tiers.values() for heap in (tier.others, tier.running))
 

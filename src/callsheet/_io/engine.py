@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import anyio
 
 from callsheet import _catalog
 from callsheet._core.admission import Admission
-from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
+from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._core.schedule import Schedule
 from callsheet._io.calls import Calls
+from callsheet._io.canceller import Canceller
 from callsheet._io.clock import Clock
+from callsheet._io.door import Door
+from callsheet._io.finder import Finder
 from callsheet._io.poller import Poller
+from callsheet._io.quotas import quotas
 from callsheet._io.submitter import Submitter
 from callsheet._io.tasks import Tasks
-from callsheet._models.snapshot import Status
+from callsheet._io.waiting import Waiting
 from callsheet._wire import LIST_BASE, dialect_of, id_cost
 from callsheet.errors import (
     CallsheetError,
     ClosedError,
-    ConflictError,
-    NotFoundError,
+    ConfigurationError,
     NotSubmittedError,
-    TaskCancelledError,
-    TaskTimeoutError,
 )
 from callsheet.events import Event, TaskSettled, TaskSubmitted
 
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from anyio.abc import TaskGroup
 
     from callsheet._core.groups import Group
-    from callsheet._core.watched import Watched
+    from callsheet._io.books import Books
     from callsheet._io.transport import Transport
     from callsheet._models.policy import Limits, Polling, RetryPolicy
     from callsheet._models.provider import Provider
+    from callsheet._models.snapshot import Snapshot
     from callsheet._models.spec import TaskSpec
 
 
@@ -62,6 +63,7 @@ class Engine:
         limits: What the caller allows, each rate replacing the provider's own.
         polling: How soon ends should be noticed.
         retry: How often requests are repeated.
+        books: Where money and intents are kept.
         observer: Told every event.
         rng: Source of jitter.
     """
@@ -74,60 +76,88 @@ class Engine:
         limits: Limits,
         polling: Polling,
         retry: RetryPolicy,
+        books: Books,
         observer: Callable[[Event], None] | None,
         rng: random.Random,
     ) -> None:
         self.provider = provider
-        self.clock = Clock(provider.speed)
+        self.books = books
+        self.clock = clock = Clock(provider.speed)
         self.registry = Registry()
         self.background: TaskGroup | None = None
         self._observer = observer
-        self._closing: set[Callable[[], None]] = set()
-        self._closed = False
+        self.waiting = Waiting()
         self._unwatched: set[Record] = set()
         calls = Calls(transport, dialect_of(provider.dialect), provider, retry.timeout)
-        budgets = _budgets(provider, limits)
+        budgets = quotas(provider, limits)
         gate = Gate(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
         room = limits.unfinished or provider.limits.unfinished
         planner = Planner(
             schedule=Schedule(delay=polling.delay, prior=self._prior),
             gate=gate,
-            gets=budgets["get"],
-            lists=budgets["list"],
+            gets=budgets.gets,
+            lists=budgets.lists,
             support={True: Lists.YES, False: Lists.NO, None: Lists.UNPROVEN}[provider.lists],
             id_cost=id_cost,
             url_room=URL_ROOM - LIST_BASE,
         )
-        self.submitter = Submitter(
+        door = Door(
             calls=calls,
-            admission=Admission(budget=budgets["create"], gate=gate, width=creating, room=room),
+            admission=Admission(budget=budgets.creates, gate=gate, width=creating, room=room),
             registry=self.registry,
-            clock=self.clock,
+            books=books,
+            clock=clock,
             policy=retry,
-            width=creating,
             created=self._created,
-            ended=self._ended,
             emit=self.emit,
             rng=rng,
+        )
+        finder = Finder(
+            calls=calls,
+            lookups=Lookups(retry.lookup),
+            lists=budgets.lists,
+            planner=planner,
+            registry=self.registry,
+            clock=clock,
+        )
+        self.submitter = Submitter(
+            door=door,
+            finder=finder,
+            books=books,
+            policy=retry,
+            width=creating,
+            found=self._found,
+            ended=self._ended,
+            emit=self.emit,
         )
         self.poller = Poller(
             calls=calls,
             planner=planner,
             registry=self.registry,
-            clock=self.clock,
+            clock=clock,
             room_made=self.submitter.room_made,
+            moved=books.moved,
+            ended=self._ended,
             emit=self.emit,
         )
         self.tasks = Tasks(
             submit=self.create,
             calls=calls,
-            clock=self.clock,
-            gets=budgets["get"],
-            lists=budgets["list"],
-            cancels=budgets["cancel"],
+            clock=clock,
+            gets=budgets.gets,
+            lists=budgets.lists,
+            cancels=budgets.cancels,
             policy=retry,
             rng=rng,
+        )
+        self.canceller = Canceller(
+            submitter=self.submitter,
+            registry=self.registry,
+            poller=self.poller,
+            tasks=self.tasks,
+            wait_for_id=self._wait_for_id_or_end,
+            withdraw=self._withdraw,
         )
 
     def start(self, background: TaskGroup) -> None:
@@ -141,24 +171,9 @@ class Engine:
 
         Whoever waits is told with `ClosedError`.
         """
-        self._closed = True
         for record in self.submitter.close():
             self.end(record, NotSubmittedError("the client was closed before its turn"))
-        for wake in tuple(self._closing):
-            wake()
-
-    async def cancel_all(self) -> None:
-        """Cancel every pending task that has not started; failures are logged."""
-
-        async def stop(record: Record) -> None:
-            try:
-                await self.cancel(record)
-            except CallsheetError:
-                log.warning("task %s was not cancelled", record.task_id, exc_info=True)
-
-        async with anyio.create_task_group() as cancels:
-            for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
-                cancels.start_soon(stop, record)
+        self.waiting.close()
 
     def record(
         self, spec: TaskSpec | None, *, index: int = 0, group: Group | None = None
@@ -175,8 +190,18 @@ class Engine:
             raise ClosedError("the client is closed")
         self.background.start_soon(work)
 
-    def submit(self, records: Iterable[Record], *, priority: int = 0) -> None:
-        """Queue records; those of a higher priority are sent first."""
+    async def submit(
+        self, records: Sequence[Record], *, name: str | None = None, priority: int = 0
+    ) -> None:
+        """Write records down and queue them; those of a higher priority are sent first.
+
+        Raises:
+            SpecError: A spec cannot be written down; nothing is queued.
+            JournalError: The journal cannot be written; nothing is queued.
+        """
+        await self.books.plan(records, name)
+        if self.waiting.closed:
+            raise ClosedError("the client was closed; nothing was sent")
         self.submitter.put(records, priority=priority)
 
     def adopt(self, record: Record, task_id: str) -> None:
@@ -184,12 +209,37 @@ class Engine:
         if self.registry.adopt(record, task_id, now=self.clock.now()):
             self.poller.watch(record, fresh=False)
 
+    def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
+        """Watch tasks that exist already, and write them down in the background.
+
+        Raises:
+            ConfigurationError: An id is blank.
+        """
+        for task_id in task_ids:
+            if not task_id.strip():
+                raise ConfigurationError(f"{task_id!r} is no task id")
+        group.total = len(task_ids)
+        records = [self.record(None, index=i, group=group) for i in range(len(task_ids))]
+        for record, task_id in zip(records, task_ids, strict=True):
+            self.adopt(record, task_id)
+        if self.books.journal is not None:
+            self.spawn(partial(self._write_down, records, task_ids, name))
+        return records
+
+    async def _write_down(
+        self, records: Sequence[Record], ids: Sequence[str], name: str | None
+    ) -> None:
+        try:
+            await self.books.adopt(records, ids, name)
+        except CallsheetError:
+            log.exception("%d attached tasks are not in the journal", len(ids))
+
     async def create(self, spec: TaskSpec) -> str:
         """Create a task and watch nothing; return its id."""
         record = self.record(spec)
         self._unwatched.add(record)
         try:
-            self.submit([record])
+            self.submitter.put([record])
             await self.wait_for_id(record)
         finally:
             self._unwatched.discard(record)
@@ -203,99 +253,27 @@ class Engine:
             ClosedError: The client was closed first.
         """
         try:
-            await self.wait(record, lambda: record.task_id is not None or record.settled)
+            await self._wait_for_id_or_end(record)
         except BaseException:
             if self.submitter.withdrawn(record):
-                self.end(record, NotSubmittedError("its submitter stopped waiting"))
+                self._withdraw(record, "its submitter stopped waiting")
             raise
         if record.task_id is None and isinstance(record.result, CallsheetError):
             raise record.result
 
-    async def wait_for_change(self, watched: Sequence[Watched], done: Callable[[], bool]) -> None:
-        """Wait until *done* holds, or one of *watched* tells of a change.
-
-        Raises:
-            ClosedError: The client was closed first.
-        """
-        if done():
-            return
-        if self._closed:
-            raise ClosedError("the client was closed; its tasks go on and can be attached")
-        event = anyio.Event()
-        self._closing.add(event.set)
-        for each in watched:
-            each.watch(event.set)
-        try:
-            await event.wait()
-        finally:
-            self._closing.discard(event.set)
-            for each in watched:
-                each.unwatch(event.set)
-
-    async def wait(self, watched: Watched, done: Callable[[], bool]) -> None:
-        """Wait until *done* holds; it is looked at whenever *watched* tells of a change.
-
-        Raises:
-            ClosedError: The client was closed first.
-        """
-        while not done():
-            await self.wait_for_change((watched,), done)
-
-    async def wait_until(
-        self,
-        record: Record,
-        *,
-        timeout: float | None,  # noqa: ASYNC109 - patience of one waiter
-    ) -> None:
-        """Wait for the outcome of *record*, at most *timeout* seconds.
-
-        Raises:
-            TaskTimeoutError: It has none yet; it goes on.
-            ClosedError: The client was closed first.
-        """
-        with anyio.move_on_after(timeout):
-            await self.wait(record, lambda: record.settled)
-        if not record.settled:
-            raise TaskTimeoutError(record.task_id, timeout or 0.0)
-
-    async def cancel(self, record: Record) -> bool:
-        """Stop a task that has not started; tell whether it was stopped in time."""
-        if self.submitter.withdrawn(record):
-            self.end(record, NotSubmittedError("cancelled before it was sent"))
-            return isinstance(record.result, NotSubmittedError)
-        await self.wait(record, lambda: record.task_id is not None or record.settled)
-        if record.task_id is None or record.settled:
-            return isinstance(record.result, TaskCancelledError)
-        return await self.tasks.persist(lambda: self._look_and_cancel(record))
-
-    async def _look_and_cancel(self, record: Record) -> bool:
-        """Cancel a task that is seen waiting.
-
-        It is looked at right before each attempt, because the provider takes the cancelling of an
-        ended task as the order to delete its record, and with it the way to its video.
-        """
-        task_id = record.task_id or ""
-        await self.tasks.turn_to_cancel()
-        self.poller.take(await self.tasks.get(task_id), final=True)
-        if record.status is not Status.QUEUED:
-            return isinstance(record.result, TaskCancelledError)
-        try:
-            await self.tasks.calls.cancel(task_id)
-        except ConflictError:
-            self.poller.nudge(record)
-            return False
-        try:
-            self.poller.take(await self.tasks.get(task_id), final=True)
-        except NotFoundError:
-            gone = TaskCancelledError(task_id, None, "the provider has removed its record")
-            for each in self.registry.settle(record, gone, Status.CANCELLED):
-                self.emit(TaskSettled(outcome=each.outcome))
-        return True
+    async def _wait_for_id_or_end(self, record: Record) -> None:
+        await self.waiting.wait(record, lambda: record.task_id is not None or record.settled)
 
     def end(self, record: Record, error: CallsheetError) -> None:
         """End a record that never became a task, unless it has ended already."""
         if record.settle(error):
             self._ended(record)
+
+    def _withdraw(self, record: Record, why: str) -> None:
+        """End a record that is not to be sent, now or by a later process."""
+        if record.settle(NotSubmittedError(why)):
+            self.books.withdrawn(record)
+            self.emit(TaskSettled(outcome=record.outcome))
 
     def emit(self, event: Event) -> None:
         """Tell the observer; what it raises is logged."""
@@ -306,13 +284,19 @@ class Engine:
                 log.exception("the observer failed on %r", event)
 
     def _created(self, record: Record) -> None:
+        self.books.created(record)
         if record in self._unwatched:
             self.registry.forget(record)
         else:
             self.poller.watch(record, fresh=True)
         self.emit(TaskSubmitted(task_id=record.task_id or "", index=record.index))
 
+    def _found(self, record: Record, snapshot: Snapshot) -> None:
+        self._created(record)
+        self.poller.take(snapshot, final=False)
+
     def _ended(self, record: Record) -> None:
+        self.books.ended(record)
         self.emit(TaskSettled(outcome=record.outcome))
 
     @staticmethod
@@ -324,19 +308,3 @@ class Engine:
             None if spec is None else spec.duration,
         )
         return prior.median, prior.sigma
-
-
-def _budgets(provider: Provider, limits: Limits) -> dict[str, Budget]:
-    ark = _catalog.PROVIDERS["ark"].limits
-
-    def rate(name: str) -> float:
-        chosen = (getattr(each, name) for each in (limits, provider.limits, ark))
-        return float(next(value for value in chosen if value is not None))
-
-    creates = rate("creates_per_minute")
-    return {
-        "create": Budget(limit=creates, period=60.0, burst=max(1, int(creates / 10))),
-        "get": Budget(limit=rate("gets_per_second")),
-        "list": Budget(limit=rate("lists_per_second")),
-        "cancel": Budget(limit=rate("cancels_per_second")),
-    }

@@ -13,7 +13,7 @@ from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.errors import CallsheetError, TransportError
-from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged, TaskSettled
+from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
 
 
 SILENCE = 4.0
@@ -34,6 +34,8 @@ class Poller:
         registry: Takes the answers.
         clock: The client's clock.
         room_made: Called when a task is seen to have left the provider's queue, or to have ended.
+        moved: Called with a record whose status has changed.
+        ended: Called with a record that has its outcome.
         emit: Tells the observer.
     """
 
@@ -42,6 +44,8 @@ class Poller:
     registry: Registry
     clock: Clock
     room_made: Callable[[], None]
+    moved: Callable[[Record], None]
+    ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     _bell: Bell = attrs.field(init=False)
     _patience: float = attrs.field(default=SILENCE, init=False)
@@ -71,7 +75,7 @@ class Poller:
             while True:
                 now = self.clock.now()
                 for record, error in self.registry.overdue(now=now):
-                    self._settle(record, error)
+                    self.settle(record, error)
                 order = self.planner.next(now=now)
                 if order is not None:
                     polls.start_soon(self._carry_out, order)
@@ -96,13 +100,14 @@ class Poller:
                 self.planner.ask_alone(record)
         now = self.clock.now()
         for each in settled:
-            self.emit(TaskSettled(outcome=each.outcome))
+            self.ended(each)
         if settled:
             self.planner.schedule.settled(record, now=now, updated_at=snapshot.updated_at)
         elif not snapshot.status.terminal:
             status = record.status or snapshot.status  # a stale answer has changed nothing
             self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
             if before is not status:
+                self.moved(record)
                 self.emit(StatusChanged(task_id=snapshot.task_id, before=before, after=status))
         if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
             self.room_made()
@@ -145,14 +150,15 @@ class Poller:
         if follows.shut_gate:
             self.emit(GateShut(error=error))
         if follows.last_word:
-            self._settle(order.records[0], error)
+            self.settle(order.records[0], error)
         if follows.locked_out:
             for record in list(self.registry):
-                self._settle(record, error)
+                self.settle(record, error)
 
-    def _settle(self, record: Record, error: CallsheetError) -> None:
-        for each in self.registry.settle(record, error):
-            self.emit(TaskSettled(outcome=each.outcome))
+    def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
+        """End a task for which no answer will come."""
+        for each in self.registry.settle(record, error, status):
+            self.ended(each)
         self.planner.schedule.settled(record, now=self.clock.now())
         self.room_made()
 

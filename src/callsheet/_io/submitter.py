@@ -1,8 +1,7 @@
-"""Sends the paid requests: in order, within the quota, and each at most once."""
+"""Turns records into tasks: whose turn it is, and what becomes of a create that was lost."""
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -10,27 +9,24 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 import attrs
 
-from callsheet._core.admission import Admission
-from callsheet._core.backoff import pause_before
 from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record, Registry
-from callsheet._io.calls import Calls
-from callsheet._io.clock import Bell, Clock
-from callsheet._io.retry import repeat
+from callsheet._core.registry import Record
+from callsheet._io.books import Books
+from callsheet._io.clock import Bell
+from callsheet._io.door import Door, doom_of, not_submitted
+from callsheet._io.finder import Finder
 from callsheet._models.policy import RetryPolicy
-from callsheet._models.spec import TaskSpec
-from callsheet._wire import Request, dooms_batch
+from callsheet._models.snapshot import Snapshot
+from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
+    JournalError,
     NotSubmittedError,
-    QueueFullError,
-    RateLimitError,
-    ServerError,
     SubmissionUncertainError,
 )
-from callsheet.events import CreatePaused, Event, GateOpened, GateShut
+from callsheet.events import Event, SubmissionLost
 
 
 if TYPE_CHECKING:
@@ -40,51 +36,44 @@ if TYPE_CHECKING:
 AHEAD = 3
 """Most records that are prepared while they wait for their turn: the others can be overtaken."""
 
-GRACE = 5.0
-"""Seconds that a create in flight is given to bring its id when the client closes."""
-
 
 @attrs.define(eq=False, kw_only=True)
 class Submitter:
-    """Takes records and turns them into tasks.
+    """Takes records and brings each to a task or to an error.
 
     Attributes:
-        calls: The wire.
-        admission: When a create may leave.
-        registry: Where ids are kept.
-        clock: The client's clock.
-        policy: How often a create that never arrived is sent.
-        width: Most creates under way, >= 1.
-        created: Called with a record as soon as its id is in the registry.
+        door: Sends creates.
+        finder: Looks for those whose answer was lost.
+        books: Where money and intents are kept.
+        policy: What happens to a create whose answer was lost.
+        width: Most records under way, >= 1.
+        found: Called with a record that has an id after all, and the answer that showed it.
         ended: Called with a record that ends without a task.
         emit: Tells the observer.
-        rng: Source of jitter.
     """
 
-    calls: Calls
-    admission: Admission
-    registry: Registry
-    clock: Clock
+    door: Door
+    finder: Finder
+    books: Books
     policy: RetryPolicy
     width: int
-    created: Callable[[Record], None]
+    found: Callable[[Record, Snapshot], None]
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
-    rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
+    _again: list[Record] = attrs.field(factory=list[Record], init=False)
+    _resent: dict[Record, int] = attrs.field(factory=dict[Record, int], init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
-    _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
-    _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
-    _served: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
     _bell: Bell = attrs.field(init=False)
-    _turn: Bell = attrs.field(init=False)
-    _turnstile: anyio.Lock = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make what sleeps on the client's clock."""
-        self._bell, self._turn = Bell(self.clock), Bell(self.clock)
-        self._turnstile = anyio.Lock(fast_acquire=True)
+        """Make what sleeps on the client's clock, and take what the finder has to say."""
+        self._bell = Bell(self.door.clock)
+        self.finder.found = self._found
+        self.finder.absent = self._absent
+        self.finder.unknown = self._unknown
 
     def put(self, records: Iterable[Record], *, priority: int = 0) -> None:
         """Queue records: those of one group are sent in order, groups of one priority in turn."""
@@ -93,50 +82,64 @@ class Submitter:
 
     def queued(self) -> list[Record]:
         """The records that wait for their turn, group by group in order."""
-        return [record for record in self._queue if not record.settled]
+        return [record for record in (*self._again, *self._queue) if not record.settled]
 
     def active(self) -> list[Record]:
-        """The records that are under way and have no id yet."""
-        return [record for record in self._active if record.task_id is None]
+        """The records that are under way, or looked for, and have no id yet."""
+        lost = [each.record for each in self.finder.lookups]
+        return [record for record in (*self._active, *lost) if record.task_id is None]
 
     def withdrawn(self, record: Record) -> bool:
         """Whether *record*, which has no id, can still be kept from being sent."""
-        return record.task_id is None and record not in self._leaving
+        lost = self.door.passed(record) or record in self.finder.lookups
+        return record.task_id is None and not lost
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
-        self.admission.room_made()
-        self._turn.ring()
+        self.door.room_made()
         self._bell.ring()
 
     def close(self) -> list[Record]:
         """Stop; creates in flight have a few seconds left. Return what was never sent."""
-        deadline = anyio.current_time() + GRACE
-        for scope in self._posts:
-            scope.deadline = min(scope.deadline, deadline)
+        self._closed = True
+        self.door.close()
+        for lost in self.finder.close():
+            self._end(lost.record, lost.error)
         left = self.queued()
+        self._again.clear()
         self._queue.clear()
         return left
 
     async def run(self) -> None:
         """Submit until cancelled."""
         async with anyio.create_task_group() as workers:
+            workers.start_soon(self.finder.run)
             while True:
                 while self._start_next(workers):
                     await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
                 await self._bell.wait(None)
 
+    def lose(self, record: Record, error: SubmissionUncertainError, *, sent: float) -> None:
+        """Look for a create that left at *sent* and whose answer was lost, or end its record."""
+        self.books.doubted(record)
+        own = self._own_mark(record)
+        mark = error.token or own
+        if self.finder.look_for(record, error, mark=mark, ours=own is None, sent=sent):
+            self.emit(SubmissionLost(index=record.index, error=error))
+        else:
+            self._unknown(record, error)
+
     def _start_next(self, workers: TaskGroup) -> bool:
         """Start on the next record, unless as many are under way as may be."""
-        abreast = self.admission.abreast(len(self.registry))
+        abreast = min(self.width, self.door.admission.abreast(len(self.door.registry)))
         if len(self._ahead) >= AHEAD or len(self._active) >= abreast:
             return False
-        record = self._queue.take(self._may_start)
+        record = self._again.pop(0) if self._again else self._queue.take(self._may_start)
         if record is None:
             return False
-        doom = _doom_of(record)
+        doom = doom_of(record)
         if doom is not None and not record.settled:
-            self._end(record, _not_submitted(doom))
+            self._end(record, not_submitted(doom))
         if not record.settled:
             self._active[record] = None
             self._ahead.add(record)
@@ -155,13 +158,25 @@ class Submitter:
         )
 
     async def _submit(self, record: Record) -> None:
+        token = self._token(record)
+        begun = self.door.clock.now()
+
+        def turn_came() -> None:
+            nonlocal begun
+            begun = self.door.clock.now()
+            self._ahead.discard(record)
+            self._bell.ring()
+
         try:
-            await self.create(record)
+            await self.door.create(record, token, turn_came=turn_came)
         except CallsheetError as error:
-            unreachable = isinstance(error, ConnectFailedError)
-            if isinstance(record.group, Group) and (unreachable or dooms_batch(_origin(error))):
+            fatal = isinstance(error, (ConnectFailedError, JournalError))
+            if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
                 record.group.condemn(record.model, error)
-            self._end(record, error)
+            if isinstance(error, SubmissionUncertainError) and self._worth_looking(record, error):
+                self.lose(record, error, sent=begun)
+            else:
+                self._end(record, error)
         except BaseException:
             if record.task_id is None:  # cancelled between attempts: none of them made a task
                 self._end(record, NotSubmittedError("the client was closed before its turn"))
@@ -169,124 +184,63 @@ class Submitter:
         finally:
             del self._active[record]
             self._ahead.discard(record)
-            self._leaving.discard(record)
             self._bell.ring()
 
-    async def create(self, record: Record) -> None:
-        """Bring one record to the provider and its id into the registry.
+    def _worth_looking(self, record: Record, error: SubmissionUncertainError) -> bool:
+        """Whether it may be looked for: not when the client closes, nor at a wrong address."""
+        return not (self._closed or record.task_id or dooms_batch(_origin(error)))
 
-        Raises:
-            SubmissionUncertainError: The task may exist; it was not sent again.
-            CallsheetError: No task came to be.
-        """
-        spec = record.spec or TaskSpec()
-        token = self._token(spec)
-        request = await self.calls.prepare(spec, token=token)
-        await repeat(
-            lambda: self._attempt(record, request, token),
-            again=self._again,
-            pause=lambda error, attempts: self._pause(record, error, attempts),
-            sleep=self.clock.sleep,
-        )
-
-    async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
-        await self._take_turn()
-        self._ahead.discard(record)
+    def _found(self, record: Record, snapshot: Snapshot) -> None:
+        try:
+            self.door.registry.add(record, snapshot.task_id, now=self.door.clock.now())
+        except SubmissionUncertainError as error:
+            self._end(record, error)
+            return
+        if isinstance(record.group, Group):
+            record.group.prove(record.model)
+        self.found(record, snapshot)
         self._bell.ring()
-        doom = _doom_of(record)
-        if doom is not None or record.settled:
-            self.admission.ended()
-            raise _not_submitted(doom) if doom else NotSubmittedError("it was withdrawn")
-        self._leaving.add(record)
-        with anyio.CancelScope(shield=True) as post:
-            self._posts.add(post)
-            try:
-                task_id = await self.calls.create(request, token=token)
-                watched = len(self.registry) > 0
-                self.registry.add(record, task_id, now=self.clock.now())
-            except CallsheetError as error:
-                self._note(error)
-                raise
-            finally:
-                self._posts.discard(post)
-                self._turn.ring()
-            self._served = True
-            unfinished = len(self.registry)
-            now = self.clock.now()
-            if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
-                self.emit(GateOpened())
-            if isinstance(record.group, Group):
-                record.group.prove(record.model)
-            self.created(record)
-        if post.cancelled_caught:
-            self.admission.ended()
-            reason = "the client was closed before the answer came"
-            raise SubmissionUncertainError(reason, token)
 
-    async def _take_turn(self) -> None:
-        async with self._turnstile:
-            while True:
-                now = self.clock.now()
-                ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
-                if ready is not None and ready <= now:
-                    self.admission.take(now=now)
-                    return
-                await self._turn.wait(ready)
+    def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
+        """It provably made nothing."""
+        if self.policy.resubmit == "never":
+            self._end(record, error)
+        else:
+            self._resend(record, error)
 
-    def _note(self, error: CallsheetError) -> None:
-        """Tell the admission how an attempt ended; pauses follow in `_pause`."""
-        now = self.clock.now()
-        match error:
-            case ConnectFailedError():
-                if self.admission.failed(now=now):
-                    self.emit(GateShut(error=error))
-            case RateLimitError() | QueueFullError():
-                for_room = isinstance(error, QueueFullError)
-                unfinished = len(self.registry)
-                self.admission.refused(for_room=for_room, now=now, unfinished=unfinished)
-            case _:
-                self.admission.ended()
+    def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
+        """Nobody can say whether it made a task."""
+        if self.policy.resubmit == "always":
+            self._resend(record, error)
+        else:
+            self._end(record, error)
 
-    def _again(self, error: CallsheetError, attempts: int, paused: float) -> bool:
-        """Whether a create may be sent again: only if it provably made nothing."""
-        match error:
-            case QueueFullError():
-                return len(self.registry) > 0 or paused < self.policy.patience
-            case RateLimitError():
-                return paused < self.policy.patience
-            case ConnectFailedError() if self._served:  # it was there, so it may come back
-                return paused < self.policy.patience
-            case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
-                return attempts < self.policy.attempts
-            case _:
-                return False
+    def _resend(self, record: Record, error: SubmissionUncertainError) -> None:
+        self._resent[record] = self._resent.get(record, 1) + 1
+        if self._resent[record] > self.policy.attempts:
+            self._end(record, error)
+            return
+        self.books.unsent(record)
+        self._again.append(record)
+        self._bell.ring()
 
-    def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
-        """Seconds until a record is in line again; the admission holds the others, too."""
-        self._leaving.discard(record)  # this attempt made nothing
-        asked = getattr(error, "retry_after", None)
-        refused = isinstance(error, (RateLimitError, QueueFullError))
-        in_a_row = self.admission.refusals if refused else attempts
-        seconds = pause_before(in_a_row + 1, self.policy, rng=self.rng, retry_after=asked)
-        if isinstance(error, QueueFullError) and len(self.registry) > 0:
-            seconds = 0.0  # the admission lets it go when a task of ours has ended
-        elif refused:
-            self.admission.hold(until=self.clock.now() + seconds)
-        self.emit(CreatePaused(error=error, seconds=seconds))
-        return seconds
-
-    def _token(self, spec: TaskSpec) -> str | None:
+    def _token(self, record: Record) -> str | None:
         """A mark by which the task can be found if its answer is lost, where it is echoed."""
-        own = spec.extra is not None and "safety_identifier" in spec.extra
-        return None if own or not self.calls.provider.token else f"callsheet-{uuid.uuid4().hex}"
+        if self._own_mark(record) is not None or not self.door.calls.provider.token:
+            return None
+        return f"callsheet-{uuid.uuid4().hex}"
+
+    @staticmethod
+    def _own_mark(record: Record) -> str | None:
+        """The ``safety_identifier`` that the caller has set."""
+        extra = None if record.spec is None else record.spec.extra
+        own = None if extra is None else extra.get("safety_identifier")
+        return own if isinstance(own, str) else None
 
     def _end(self, record: Record, error: CallsheetError) -> None:
+        self._resent.pop(record, None)
         if record.settle(error):
             self.ended(record)
-
-
-def _doom_of(record: Record) -> CallsheetError | None:
-    return record.group.doom_of(record.model) if isinstance(record.group, Group) else None
 
 
 def _origin(error: CallsheetError) -> Exception:
@@ -294,9 +248,3 @@ def _origin(error: CallsheetError) -> Exception:
     cause = error.__cause__
     lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
     return cause if lost and isinstance(cause, CallsheetError) else error
-
-
-def _not_submitted(doom: CallsheetError) -> NotSubmittedError:
-    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
-    error.__cause__ = doom
-    return error

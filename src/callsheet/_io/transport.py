@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 import anyio
 import httpx
@@ -21,14 +21,21 @@ from callsheet.errors import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
+
+    from callsheet._io.fast import Session
 
 
 BaseTransport = httpx.AsyncBaseTransport
-"""What `Client(transport=…)` takes: anything that answers an HTTP request."""
+"""Anything that answers an HTTP request."""
+
+TransportChoice = BaseTransport | Literal["aiohttp"]
+"""What ``transport=`` takes: a transport of the caller's, or the name of a library."""
 
 MOST_BYTES = 8 * 1024 * 1024
 """Largest answer that is read: a page of 500 tasks is below 1 MB."""
+
+READ_AHEAD = 64 * 1024
 
 CONNECT_TIMEOUT = 10.0
 
@@ -49,6 +56,29 @@ def shared_ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def chosen(name: str, *, decode: bool, buffer: int) -> Session:
+    """Connections of the library that the caller chose by name.
+
+    Args:
+        name: ``"aiohttp"``.
+        decode: Whether bodies are unpacked.
+        buffer: Bytes of a body that are read ahead.
+
+    Raises:
+        ConfigurationError: There is no such choice, or it is not installed.
+    """
+    if name != "aiohttp":
+        raise ConfigurationError(f'transport={name!r}: neither "aiohttp" nor a transport')
+    try:
+        from callsheet._io.fast import Session  # noqa: PLC0415 - an extra, needed only here
+    except ImportError as error:
+        reason = "transport=\"aiohttp\" needs an extra: pip install 'callsheet[fast]'"
+        raise ConfigurationError(reason) from error
+    return Session(
+        ssl_context=shared_ssl_context(), keepalive=KEEPALIVE, decode=decode, buffer=buffer
+    )
+
+
 class Transport:
     """Sends requests to the provider over a fixed number of connections.
 
@@ -59,7 +89,10 @@ class Transport:
         base_url: The provider's address.
         api_key: Goes into the ``Authorization`` header and nowhere else.
         connections: Most requests in flight, >= 1.
-        custom: Answers instead of the network.
+        custom: Answers instead of the network, or ``"aiohttp"``.
+
+    Raises:
+        ConfigurationError: The address is none, or the choice cannot be had.
     """
 
     def __init__(
@@ -68,7 +101,7 @@ class Transport:
         base_url: str,
         api_key: str | None,
         connections: int,
-        custom: BaseTransport | None = None,
+        custom: TransportChoice | None = None,
     ) -> None:
         try:
             self._base = httpx.URL(base_url)
@@ -78,15 +111,19 @@ class Transport:
         if self._base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
             raise ConfigurationError(f"{base_url!r} is no http(s) address")
         self._prefix = str(self._base).rstrip("/")
-        self._headers = {
-            "Accept": "application/json",
-            "User-Agent": f"callsheet (httpx {httpx.__version__})",
-        }
+        self._fast: Session | None = None
+        self._custom: BaseTransport | None = None
+        library = f"httpx {httpx.__version__}"
+        if isinstance(custom, str):
+            self._fast = chosen(custom, decode=True, buffer=READ_AHEAD)
+            library = self._fast.library
+        else:
+            self._custom = custom
+        self._headers = {"Accept": "application/json", "User-Agent": f"callsheet ({library})"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         secret = (api_key or "").encode()
         self._secret = secret if len(secret) >= SHORTEST_SECRET else None
-        self._custom = custom
         self._clients: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
         self._closed = False
@@ -96,6 +133,8 @@ class Transport:
         return f"<Transport to {self._prefix}>"
 
     async def __aenter__(self) -> Self:
+        if self._fast is not None:
+            await self._fast.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,6 +142,8 @@ class Transport:
         with anyio.CancelScope(shield=True):
             for client in self._clients:
                 await client.aclose()
+            if self._fast is not None:
+                await self._fast.__aexit__()
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - one attempt
         """Send a request once and read its whole answer, whatever its status.
@@ -123,26 +164,32 @@ class Transport:
         if self._closed:
             raise ClosedError("the client was closed; nothing was sent")
         async with self._free:
-            client = self._idle.pop() if self._idle else self._open()
             try:
                 with anyio.fail_after(timeout):
-                    return await self._exchange(client, request, timeout)
+                    return await self._exchange(request, timeout)
             except NOT_SENT as error:
                 raise ConnectFailedError(_words(error)) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
             except (httpx.HTTPError, httpx.StreamError) as error:
                 raise TransportError(_words(error)) from None
-            finally:
-                self._idle.append(client)
 
-    async def _exchange(
-        self, client: httpx.AsyncClient, request: Request, seconds: float
-    ) -> Response:
-        headers = self._headers
+    async def _exchange(self, request: Request, seconds: float) -> Response:
+        headers, connect = self._headers, min(CONNECT_TIMEOUT, seconds)
         if request.body is not None:
             headers = {**headers, "Content-Type": "application/json"}
-        limits = httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds), pool=None)
+        if self._fast is not None:
+            async with self._fast.open(
+                request.method,
+                self._prefix + request.target,
+                headers=headers,
+                body=request.body,
+                connect=connect,
+                read=seconds,
+            ) as answer:
+                body = await _whole(answer.chunks())
+            return self._response(answer.status_code, answer.headers, body)
+        limits = httpx.Timeout(seconds, connect=connect, pool=None)
         outgoing = httpx.Request(
             request.method,
             self._prefix + request.target,
@@ -150,22 +197,22 @@ class Transport:
             content=request.body,
             extensions={"timeout": limits.as_dict()},
         )
-        answer = await client.send(outgoing, stream=True)
+        client = self._idle.pop() if self._idle else self._open()
         try:
-            body = bytearray()
-            pieces = cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    body += piece
-                    if len(body) > MOST_BYTES:
-                        reason = f"the answer is larger than {MOST_BYTES >> 20} MiB"
-                        raise ProtocolError(reason)
+            incoming = await client.send(outgoing, stream=True)
+            try:
+                body = await _whole(cast("AsyncGenerator[bytes]", incoming.aiter_bytes()))
+            finally:
+                await incoming.aclose()
         finally:
-            await answer.aclose()
+            self._idle.append(client)
+        return self._response(incoming.status_code, incoming.headers, body)
+
+    def _response(self, status: int, headers: Mapping[str, str], body: bytes) -> Response:
         return Response(
-            status_code=answer.status_code,
-            headers={n.lower(): self._without_key(v) for n, v in answer.headers.items()},
-            body=self._without_key(bytes(body)),
+            status_code=status,
+            headers={n.lower(): self._without_key(v) for n, v in headers.items()},
+            body=self._without_key(body),
         )
 
     @overload
@@ -204,6 +251,17 @@ class _Borrowed(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._inner.handle_async_request(request)
+
+
+async def _whole(pieces: AsyncGenerator[bytes]) -> bytes:
+    """A body, unless it is larger than any real one."""
+    body = bytearray()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise ProtocolError(f"the answer is larger than {MOST_BYTES >> 20} MiB")
+    return bytes(body)
 
 
 def _words(error: Exception) -> str:

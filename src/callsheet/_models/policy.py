@@ -62,7 +62,11 @@ class RetryPolicy:
         patience: Seconds for which a create is offered again that is refused for load (HTTP 429),
             or cannot be sent to a provider that has been reached before. While the queue is full
             of the client's own tasks there is no end to it.
-        resubmit: What happens to a create whose answer was lost, once it cannot be found.
+        lookup: Seconds for which a create whose answer was lost is looked for in the provider's
+            list, > 0; a task may surface there minutes after its create.
+        resubmit: What happens to a create whose answer was lost. ``"if-absent"``: sent again once
+            the list has shown that it made nothing. ``"never"``: not sent again. ``"always"``: sent
+            again, too, where nobody can say, which may be billed twice.
     """
 
     attempts: int = attrs.field(default=6, validator=ge(1))
@@ -70,6 +74,7 @@ class RetryPolicy:
     ceiling: float = attrs.field(default=60.0, validator=gt(0))
     timeout: float = attrs.field(default=60.0, validator=gt(0))
     patience: float = attrs.field(default=1800.0, validator=ge(0))
+    lookup: float = attrs.field(default=300.0, validator=gt(0))
     resubmit: Resubmit = attrs.field(
         default="if-absent", validator=in_(("if-absent", "never", "always"))
     )

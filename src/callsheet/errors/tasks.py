@@ -57,12 +57,14 @@ class TaskTimeoutError(CallsheetError, TimeoutError):
     Attributes:
         task_id: The provider's id; ``None`` while it has not given one.
         waited: Seconds waited.
+        cancelled: Whether it was cancelled for that, in time.
     """
 
-    def __init__(self, task_id: str | None, waited: float) -> None:
-        super().__init__(task_id, waited)
-        self.task_id, self.waited = task_id, waited
+    def __init__(self, task_id: str | None, waited: float, cancelled: bool = False) -> None:  # noqa: FBT001, FBT002 - positional, for pickle
+        super().__init__(task_id, waited, cancelled)
+        self.task_id, self.waited, self.cancelled = task_id, waited, cancelled
 
     def __str__(self) -> str:
         task = f"task {self.task_id}" if self.task_id else "a task without an id yet"
-        return f"stopped waiting for {task} after {self.waited:.1f} s; it goes on at the provider"
+        end = "it was cancelled" if self.cancelled else "it goes on at the provider"
+        return f"stopped waiting for {task} after {self.waited:.1f} s; {end}"

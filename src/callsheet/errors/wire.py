@@ -20,7 +20,7 @@ class ConnectFailedError(TransportError):
 class SubmissionUncertainError(TransportError):
     """The paid request left, its answer is lost: the task may exist and may be billed.
 
-    It is not sent again, since a second create would be billed too.
+    It could not be found, and is not sent again, since a second create would be billed too.
 
     Attributes:
         reason: What happened to the answer.

@@ -1,0 +1,225 @@
+"""Bringing a large file to disk: the downloader over both transports beside ``curl -o``.
+
+All fetch the same file over loopback HTTP from one server in another process, into the same folder,
+each in a process of its own, in turn. A task in the same event loop looks at the clock every
+millisecond: the stall is the longest time for which it did not get its turn, and the part of it for
+which the loop's own thread was computing is how long the loop was held. Beside curl, the loop is
+idle: what it is kept waiting there is the machine's doing.
+
+    python benchmarks/bench_downloads.py [MiB ...] [--repeats R]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from _table import keep, show
+
+from callsheet.downloads import Downloader
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callsheet._io.transport import TransportChoice
+
+
+MIB = 1024 * 1024
+
+TICK = 0.001
+"""Seconds between two looks at the clock by the task that measures stalls."""
+
+CURL = "curl -o, an idle loop"
+
+VARIANTS: dict[str, tuple[str, TransportChoice | None, bool]] = {
+    CURL: ("asyncio", None, False),
+    "httpx, asyncio": ("asyncio", None, False),
+    "httpx, trio": ("trio", None, False),
+    "aiohttp": ("asyncio", "aiohttp", False),
+    "aiohttp, uvloop": ("asyncio", "aiohttp", True),
+}
+"""Backend, transport, and whether uvloop runs it."""
+
+
+def serve(path: str) -> None:
+    """Send one file to everybody who asks, until killed; the port goes to the terminal."""
+    size = Path(path).stat().st_size
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {size}\r\n\r\n"
+
+    def answer(peer: socket.socket) -> None:
+        with peer, Path(path).open("rb") as file:
+            while peer.recv(65536):
+                peer.sendall(head.encode())
+                sent = 0
+                while sent < size:
+                    sent += os.sendfile(peer.fileno(), file.fileno(), sent, size - sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        while True:
+            peer, _ = listener.accept()
+            threading.Thread(target=answer, args=(peer,), daemon=True).start()
+
+
+async def by_curl(url: str, path: str) -> float:
+    """Fetch the file with curl; gives the seconds."""
+    done = await anyio.run_process(["curl", "-s", "-o", path, "-w", "%{time_total}", url])
+    return float(done.stdout)
+
+
+async def by_us(
+    url: str, path: str, transport: TransportChoice | None, begin: Callable[[], None]
+) -> float:
+    """Fetch the file with a downloader that is ready, after *begin*; gives the seconds."""
+    async with Downloader(transport=transport) as downloader:
+        await anyio.sleep(0.05)
+        begin()
+        start = time.perf_counter()
+        await downloader.fetch(url, path)
+        return time.perf_counter() - start
+
+
+def child(variant: str, url: str, path: str) -> None:
+    """Fetch the file once and print what it took."""
+    backend, transport, uvloop = VARIANTS[variant]
+    looks: list[tuple[float, float]] = []
+
+    async def watch() -> None:
+        while True:
+            wall, computing = time.perf_counter(), time.thread_time()
+            await anyio.sleep(TICK)
+            looks.append((time.perf_counter() - wall - TICK, time.thread_time() - computing))
+
+    async def fetch() -> float:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            if variant == CURL:
+                seconds = await by_curl(url, path)
+            else:
+                seconds = await by_us(url, path, transport, looks.clear)
+            group.cancel_scope.cancel()
+        return seconds
+
+    options = {"use_uvloop": True} if uvloop else {}
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = anyio.run(fetch, backend=backend, backend_options=options)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = {
+        "seconds": seconds,
+        "cpu": cpu,
+        "peak": (after.ru_maxrss - before.ru_maxrss) / 1024,
+        "stall": max(stall for stall, _ in looks),
+        "held": max(held for _, held in looks),
+    }
+    print(json.dumps(found))
+
+
+def available() -> list[str]:
+    """What can run here; the rest is named."""
+    variants = []
+    for name, (_, transport, uvloop) in VARIANTS.items():
+        missing = [
+            wanted
+            for wanted, there in (
+                ("curl", name != CURL or shutil.which("curl")),
+                ("aiohttp", transport is None or find_spec("aiohttp")),
+                ("uvloop", not uvloop or find_spec("uvloop")),
+            )
+            if not there
+        ]
+        if missing:
+            print(f"{name} is left out: no {missing[0]} here", file=sys.stderr)
+        else:
+            variants.append(name)
+    return variants
+
+
+def measure(size: int, repeats: int, folder: Path) -> list[dict[str, object]]:
+    """Every variant on a file of *size* MiB."""
+    source = folder / "source"
+    with source.open("wb") as file:
+        for _ in range(size):
+            file.write(os.urandom(MIB))
+    server = subprocess.Popen(
+        [sys.executable, __file__, "--serve", str(source)], stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in available()}
+    try:
+        assert server.stdout
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}/video.mp4"
+        for _ in range(repeats):
+            for name, runs in found.items():
+                target = folder / "target"
+                command = [sys.executable, __file__, "--child", name, url, str(target)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                runs.append(json.loads(done.stdout))
+                assert target.stat().st_size == size * MIB
+                target.unlink()
+    finally:
+        server.kill()
+        server.wait()
+    rows: list[dict[str, object]] = []
+    for name, runs in found.items():
+        middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        row: dict[str, object] = {
+            "MiB": size,
+            "variant": name,
+            "baseline": name == CURL,
+            "MiB/s": size / middle["seconds"],
+            "of curl": None,
+            "CPU s/GiB": middle["cpu"] * 1024 / size,
+            "peak MiB more": max(run["peak"] for run in runs),
+            "held ms": 1000 * middle["held"],
+            "worst": 1000 * max(run["held"] for run in runs),
+            "stall ms": 1000 * middle["stall"],
+            "worst stall": 1000 * max(run["stall"] for run in runs),
+        }
+        if CURL in found:
+            pairs = zip(found[CURL], runs, strict=True)
+            row["of curl"] = statistics.median(a["seconds"] / b["seconds"] for a, b in pairs)
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=[512, 1024])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--folder", help="where the files go; by default the system's own")
+    parser.add_argument("--serve")
+    parser.add_argument("--child", nargs=3)
+    parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+    if options.child:
+        child(*options.child)
+        return
+    rows: list[dict[str, object]] = []
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            rows += measure(size, options.repeats, Path(folder))
+    show("one file to disk", rows)
+    packages = [name for name in ("aiohttp", "trio", "uvloop") if find_spec(name)]
+    keep("downloads", rows, packages=packages, really=not options.keep_nothing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What is kept of every submission: its line in the journal, and its money in the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from callsheet import _catalog
+from callsheet._core.ledger import Ledger
+from callsheet._core.registry import Record
+from callsheet._io.journal import Journal
+from callsheet._models.outcome import Video
+from callsheet._models.provider import Provider
+from callsheet._models.spec import TaskSpec
+from callsheet._wire import dooms_batch
+from callsheet.errors import (
+    CallsheetError,
+    ContentRejectedError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NotFoundError,
+    NotSubmittedError,
+    Problem,
+    SpecError,
+    SubmissionUncertainError,
+    TaskError,
+)
+
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from callsheet._io.entry import Entry
+    from callsheet._models.policy import SpendLimit
+    from callsheet._models.spend import Estimate
+
+
+@attrs.define(eq=False, kw_only=True)
+class Books:
+    """Told of each step of a record's life, before it is taken where that matters.
+
+    Attributes:
+        provider: Whom tasks are for.
+        ledger: The money.
+        journal: The file, if the client keeps one.
+        files: Where videos were saved.
+    """
+
+    provider: Provider
+    ledger: Ledger
+    journal: Journal | None = None
+    files: dict[Record, str] = attrs.field(factory=dict[Record, str], init=False)
+
+    @classmethod
+    def kept(
+        cls,
+        provider: Provider,
+        limit: SpendLimit,
+        *,
+        path: str | os.PathLike[str] | None,
+        key: str | None,
+    ) -> Self:
+        """Books of a client; with a *path* in a journal that belongs to this provider and key."""
+        journal = None
+        if path is not None:
+            mark = _fingerprint(key)
+            journal = Journal(
+                path, provider=provider.name, base_url=provider.base_url, fingerprint=mark
+            )
+        return cls(provider=provider, ledger=Ledger(limit), journal=journal)
+
+    async def plan(self, records: Sequence[Record], name: str | None) -> None:
+        """Write down records that are going to be queued.
+
+        Raises:
+            SpecError: A spec holds what cannot be written down.
+            JournalError: The journal cannot be written; nothing may be sent.
+        """
+        if self.journal is not None:
+            specs = [record.spec or TaskSpec() for record in records]
+            rows = await self.journal.plan(specs, name=name)
+            for record, row in zip(records, rows, strict=True):
+                record.row = row
+
+    async def adopt(self, records: Sequence[Record], ids: Sequence[str], name: str | None) -> None:
+        """Write down tasks that the caller brought.
+
+        Raises:
+            JournalError: The journal cannot be written.
+        """
+        if self.journal is not None:
+            rows = await self.journal.adopt(ids, name=name)
+            for record, row in zip(records, rows, strict=True):
+                record.row = row
+                if record.settled:  # while the row was being written
+                    self._note_end(record, row)
+
+    def reserve(self, record: Record) -> None:
+        """Set aside what a record's task may cost; more attempts of it cost no more.
+
+        Raises:
+            SpendLimitError: It would pass the limit; nothing may be sent.
+            SpecError: A spec that nobody has checked, of which nobody can say what it costs.
+        """
+        if record not in self.ledger:
+            self.ledger.reserve(record, self._estimate(record))
+
+    async def sending(self, record: Record, token: str | None) -> None:
+        """Write down that a create leaves now.
+
+        Raises:
+            JournalError: The journal cannot be written; nothing may be sent.
+        """
+        if self.journal is not None and record.row is not None:
+            await self.journal.sending(record.row, token, at=time.time())
+
+    def unsent(self, record: Record) -> None:
+        """The create provably made nothing, and is going to be sent again."""
+        if self.journal is not None and record.row is not None:
+            self.journal.unsent(record.row)
+
+    def doubted(self, record: Record) -> None:
+        """Nobody knows whether the create made a task."""
+        self.ledger.doubt(record)
+
+    def created(self, record: Record) -> None:
+        """The record has an id."""
+        self.ledger.find(record)
+        if self.journal is not None and record.row is not None and record.task_id is not None:
+            self.journal.created(record.row, record.task_id)
+
+    def moved(self, record: Record) -> None:
+        """The record has another status."""
+        if self.journal is not None and record.row is not None and record.status is not None:
+            self.journal.status(record.row, record.status)
+
+    def ended(self, record: Record) -> None:
+        """The record has its outcome."""
+        self.account(record)
+        if record.row is not None:
+            self._note_end(record, record.row)
+
+    def withdrawn(self, record: Record) -> None:
+        """The record, which was not sent, is not wanted any more."""
+        if self.journal is not None and record.row is not None:
+            self.journal.settled(record.row, NotSubmittedError(str(record.result)))
+
+    def saved(self, record: Record, path: str) -> None:
+        """The record's video is on disk."""
+        self.files[record] = path
+        if self.journal is not None and record.row is not None:
+            self.journal.downloaded(record.row, path)
+
+    def recall(self, record: Record, entry: Entry) -> None:
+        """Take up what an earlier process has kept; a create was let through then."""
+        record.row = entry.row
+        if entry.file is not None:
+            self.files[record] = entry.file
+        if entry.spec is not None and entry.sent_at is not None:
+            self.ledger.carry(record, self._estimate(record))
+
+    def account(self, record: Record) -> None:
+        """Settle the money of a record that has its outcome."""
+        match record.result:
+            case Video() as video:
+                usage = video.usage
+                self.ledger.settle(record, None if usage is None else usage.total_tokens)
+            case TaskError():
+                self.ledger.release(record)
+            case SubmissionUncertainError():
+                self.ledger.doubt(record)
+            case _ if record.task_id is not None:  # given up here, going on there
+                self.ledger.doubt(record)
+            case _:
+                self.ledger.release(record)
+
+    def _note_end(self, record: Record, row: int) -> None:
+        if self.journal is None:
+            return
+        snapshot, error = record.snapshot, record.result
+        if snapshot is not None and snapshot.status.terminal:
+            self.journal.settled(row, snapshot)
+        elif isinstance(error, CallsheetError) and _final(error):
+            self.journal.settled(row, error)
+        elif record.task_id is None and not isinstance(error, SubmissionUncertainError):
+            self.journal.unsent(row)
+
+    def _estimate(self, record: Record) -> Estimate:
+        try:
+            return _catalog.estimate(record.spec or TaskSpec(), self.provider)
+        except Exception as error:
+            raise SpecError([Problem("spec", type(error).__name__, str(error))]) from error
+
+
+def _fingerprint(key: str | None) -> str:
+    """A mark by which a key is known again, and from which it cannot be worked out."""
+    return hashlib.sha256(b"callsheet journal " + (key or "").encode()).hexdigest()[:32]
+
+
+def _final(error: CallsheetError) -> bool:
+    """Whether a second attempt would end the same; else the spec, or its task, is still open."""
+    verdicts = (TaskError, SpecError, InvalidRequestError, ContentRejectedError, NotFoundError)
+    ours = isinstance(error, ModelNotFoundError) or dooms_batch(error)
+    return isinstance(error, verdicts) and not ours

@@ -1,0 +1,107 @@
+"""Stops what has not started, and tells the truth about the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+import attrs
+
+from callsheet._core.registry import Record, Registry
+from callsheet._io.poller import Poller
+from callsheet._io.submitter import Submitter
+from callsheet._io.tasks import Tasks
+from callsheet._models.snapshot import Status
+from callsheet.errors import (
+    CallsheetError,
+    ConflictError,
+    NotFoundError,
+    NotSubmittedError,
+    TaskCancelledError,
+    TaskTimeoutError,
+)
+
+
+CANCELLING = 30.0
+"""Seconds that an attempt to cancel may take once a waiter's time is up."""
+
+log = logging.getLogger("callsheet")
+
+
+@attrs.frozen(kw_only=True)
+class Canceller:
+    """Cancels tasks of one client.
+
+    Attributes:
+        submitter: Knows what can still be kept from being sent.
+        registry: The pending records.
+        poller: Takes what is learned on the way.
+        tasks: The wire, within its quota.
+        wait_for_id: Waits until a record has an id or an outcome.
+        withdraw: Ends a record that is not to be sent.
+    """
+
+    submitter: Submitter
+    registry: Registry
+    poller: Poller
+    tasks: Tasks
+    wait_for_id: Callable[[Record], Awaitable[None]]
+    withdraw: Callable[[Record, str], None]
+
+    async def cancel(self, record: Record) -> bool:
+        """Stop a task that has not started; tell whether it was stopped in time."""
+        if self.submitter.withdrawn(record):
+            self.withdraw(record, "cancelled before it was sent")
+            return isinstance(record.result, NotSubmittedError)
+        await self.wait_for_id(record)
+        if record.task_id is None or record.settled:
+            return isinstance(record.result, TaskCancelledError)
+        return await self.tasks.persist(lambda: self._look_and_cancel(record))
+
+    async def out_of_time(self, record: Record, waited: float) -> TaskTimeoutError:
+        """Cancel for a waiter whose time is up; gives the error that tells whether it was in time.
+
+        Raises:
+            CallsheetError: The provider could not be asked, or refuses.
+        """
+        cancelled = False
+        with anyio.move_on_after(CANCELLING):
+            cancelled = await self.cancel(record)
+        return TaskTimeoutError(record.task_id, waited, cancelled)
+
+    async def cancel_all(self) -> None:
+        """Cancel every pending task that has not started; failures are logged."""
+
+        async def stop(record: Record) -> None:
+            try:
+                await self.cancel(record)
+            except CallsheetError:
+                log.warning("task %s was not cancelled", record.task_id, exc_info=True)
+
+        async with anyio.create_task_group() as cancels:
+            for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
+                cancels.start_soon(stop, record)
+
+    async def _look_and_cancel(self, record: Record) -> bool:
+        """Cancel a task that is seen waiting.
+
+        It is looked at right before each attempt, because the provider takes the cancelling of an
+        ended task as the order to delete its record, and with it the way to its video.
+        """
+        task_id = record.task_id or ""
+        await self.tasks.turn_to_cancel()
+        self.poller.take(await self.tasks.get(task_id), final=True)
+        if record.status is not Status.QUEUED:
+            return isinstance(record.result, TaskCancelledError)
+        try:
+            await self.tasks.calls.cancel(task_id)
+        except ConflictError:
+            self.poller.nudge(record)
+            return False
+        try:
+            self.poller.take(await self.tasks.get(task_id), final=True)
+        except NotFoundError:
+            gone = TaskCancelledError(task_id, None, "the provider has removed its record")
+            self.poller.settle(record, gone, Status.CANCELLED)
+        return True

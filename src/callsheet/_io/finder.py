@@ -1,0 +1,150 @@
+"""Looks for tasks whose create was answered by nothing: in the list, by the mark they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from callsheet._core.budget import Budget
+from callsheet._core.lookups import FIRST_GAP, Lookups, Lost, Search
+from callsheet._core.planner import Lists, Planner
+from callsheet._core.registry import Record, Registry
+from callsheet._io.calls import Calls
+from callsheet._io.clock import Bell, Clock
+from callsheet._models.snapshot import Snapshot
+from callsheet.errors import CallsheetError, SubmissionUncertainError
+
+
+PAGE = 500
+"""Most tasks that one list shows (Ark "list tasks" reference)."""
+
+MOST_PAGES = 500
+
+WHILE_SHUT = 2.0
+"""Seconds until it is seen again whether a service that is down has come back."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Finder:
+    """Finds lost creates, or proves that they never were.
+
+    One look through the list serves all that are lost, with growing gaps, because a task may
+    surface late. What is not there when the window is over was never made, provided that the list
+    could be read to the end and shows marks at all.
+
+    Attributes:
+        calls: The wire.
+        lookups: What is lost.
+        lists: Budget of lists.
+        planner: Knows whether the provider lists tasks, and whether it serves at all.
+        registry: The tasks that are known.
+        clock: The client's clock.
+        found: Called with a record and the answer that shows its task.
+        absent: Called with a record that provably has no task, and its error.
+        unknown: Called with a record of which nobody can say whether it has one, and its error.
+    """
+
+    calls: Calls
+    lookups: Lookups
+    lists: Budget
+    planner: Planner
+    registry: Registry
+    clock: Clock
+    found: Callable[[Record, Snapshot], None] = attrs.field(init=False)
+    absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
+    unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
+    _bell: Bell = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what sleeps on the client's clock."""
+        self._bell = Bell(self.clock)
+
+    def look_for(
+        self,
+        record: Record,
+        error: SubmissionUncertainError,
+        *,
+        mark: str | None,
+        ours: bool,
+        sent: float,
+    ) -> bool:
+        """Look for a create that left at *sent*; tell whether that is possible at all."""
+        if mark is None or self.planner.support is Lists.NO:
+            return False
+        look_at = self.clock.now() + FIRST_GAP
+        self.lookups.add(
+            Lost(record=record, mark=mark, ours=ours, sent=sent, error=error, look_at=look_at)
+        )
+        self._bell.ring()
+        return True
+
+    def close(self) -> list[Lost]:
+        """Look no more; gives what is still lost."""
+        left = list(self.lookups)
+        for lost in left:
+            self.lookups.drop(lost.record)
+        return left
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            search = self.lookups.search(now=self.clock.now(), known=self._known)
+            if search is None:
+                await self._bell.wait(self.lookups.next_look())
+                continue
+            try:
+                await self._read(search)
+            except CallsheetError as error:
+                if self.planner.support is not Lists.YES and not error.transient:
+                    self.planner.support = Lists.NO
+            self._conclude(search)
+
+    async def _read(self, search: Search) -> None:
+        for page_num in range(1, MOST_PAGES + 1):
+            while self.planner.gate.shut and len(self.registry) > 0:  # polls find out when it is up
+                await self.clock.sleep(WHILE_SHUT)
+            await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
+            page = await self.calls.list(
+                page_num=page_num, page_size=PAGE, service_tier=search.tier
+            )
+            if not search.read(page, page_size=PAGE, local=self.planner.schedule.local):
+                return
+
+    def _conclude(self, search: Search) -> None:
+        for record, snapshot in search.found.items():
+            if self.lookups.drop(record) is not None:
+                self.found(record, snapshot)
+        now = self.clock.now()
+        over = self.lookups.over(search, now=now)
+        if self.planner.support is Lists.NO:
+            over += self.close()
+        for lost in over:
+            ids = search.candidates.get(lost.record)
+            if ids:
+                self.unknown(lost.record, _ambiguous(lost.error, ids))
+            elif self._proves(search):
+                self.absent(lost.record, lost.error)
+            else:
+                self.unknown(lost.record, lost.error)
+
+    def _proves(self, search: Search) -> bool:
+        """Whether what is not in the list was never made.
+
+        Ark documents that lists echo the mark. Of a provider whose lists are not known to, a task
+        of ours in the list must have shown it.
+        """
+        documented = self.calls.provider.lists is True and not search.drops_marks
+        return search.finished and (documented or search.echoes)
+
+    def _known(self, task_id: str) -> bool:
+        record = self.registry.get(task_id)
+        if record is None or record.spec is None:
+            return False
+        return self.calls.provider.token or "safety_identifier" in (record.spec.extra or {})
+
+
+def _ambiguous(error: SubmissionUncertainError, ids: list[str]) -> SubmissionUncertainError:
+    these = ", ".join(ids[:5]) + (" and others" if len(ids) > 5 else "")  # noqa: PLR2004
+    reason = f"{error.reason}; tasks with the same safety_identifier may be it: {these}"
+    return SubmissionUncertainError(reason, error.token)

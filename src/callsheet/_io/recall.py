@@ -1,0 +1,67 @@
+"""Takes up what an earlier process has left in the journal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from callsheet._core.groups import Group
+from callsheet._core.registry import Record, verdict
+from callsheet._models.snapshot import Status
+from callsheet.errors import SubmissionUncertainError
+
+
+if TYPE_CHECKING:
+    from callsheet._io.engine import Engine
+    from callsheet._io.entry import Entry
+    from callsheet._io.journal import Journal
+
+
+async def recall(
+    engine: Engine, journal: Journal, *, before: int
+) -> tuple[Group, list[Record], str | None]:
+    """Give each row below *before* a record that goes on where its entry ends.
+
+    What has ended has its outcome at once; a task that has an id is watched; a create that left and
+    of which nothing more is known is looked for; what never left is queued. Returns the group of
+    all, the records in order, and the name if all were handed in under one.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    entries = [entry for entry in await journal.entries() if entry.row < before]
+    group = Group(total=len(entries))
+    records: list[Record] = []
+    unsent: list[Record] = []
+    for index, entry in enumerate(entries):
+        record = engine.record(entry.spec, index=index, group=group)
+        records.append(record)
+        engine.books.recall(record, entry)
+        if not _take_up(engine, record, entry):
+            unsent.append(record)
+    engine.submitter.put(unsent)
+    names = {entry.name for entry in entries}
+    return group, records, names.pop() if len(names) == 1 else None
+
+
+def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
+    """Bring a record to where its entry ends; tell whether anything was ever sent for it."""
+    if entry.answer is not None:
+        record.task_id, record.snapshot = entry.answer.task_id, entry.answer
+        record.move(Status.QUEUED)
+        record.settle(verdict(entry.answer), entry.answer.status)
+        engine.books.account(record)
+    elif entry.error is not None:
+        record.task_id = entry.task_id
+        record.settle(entry.error)
+        engine.books.account(record)
+    elif entry.task_id is not None:
+        engine.adopt(record, entry.task_id)
+    elif entry.sent_at is not None:
+        reason = "the process ended before the answer came"
+        error = SubmissionUncertainError(reason, entry.token)
+        ago = max(0.0, time.time() - entry.sent_at) * engine.provider.speed
+        engine.submitter.lose(record, error, sent=engine.clock.now() - ago)
+    else:
+        return False
+    return True

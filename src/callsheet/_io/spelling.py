@@ -1,0 +1,197 @@
+"""Specs and errors as text: what the journal writes down comes back with every value it had."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import attrs
+
+from callsheet import errors
+from callsheet._models.media import AudioRef, Image, Media, VideoRef
+from callsheet._models.spec import TaskSpec
+from callsheet.errors import CallsheetError, Problem, SpecError
+
+
+_KINDS: Final[dict[str, type[Media]]] = {kind.kind: kind for kind in (Image, VideoRef, AudioRef)}
+_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
+_FRAMES: Final = ("first_frame", "last_frame")
+_DEEPEST_CAUSE: Final = 5
+
+
+@attrs.define
+class Contents:
+    """Media given as bytes, each content once.
+
+    Attributes:
+        by_digest: SHA-256 in hex to content.
+    """
+
+    by_digest: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
+    _digests: dict[int, str] = attrs.field(factory=dict[int, str], init=False)
+
+    def add(self, content: bytes) -> str:
+        """Take a content, which must stay alive as long as this does; return its digest."""
+        found = self._digests.get(id(content))  # one picture may stand in a thousand specs
+        if found is None:
+            found = self._digests[id(content)] = hashlib.sha256(content).hexdigest()
+            self.by_digest[found] = content
+        return found
+
+
+def spell_spec(spec: TaskSpec, contents: Contents) -> str:
+    """Write a spec as JSON; its paths become absolute, and bytes go to *contents*.
+
+    Raises:
+        SpecError: It holds something that JSON cannot.
+    """
+    row: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, default in _FIELDS:
+        value = getattr(spec, name)
+        if value is default or value == ():
+            continue
+        try:
+            if name in _FRAMES:
+                value = _spell_medium(value, contents)
+            elif name == "references":
+                value = [_spell_medium(medium, contents) for medium in value]
+            elif name == "tools":
+                value = [_plain(tool) for tool in value]
+            elif name == "extra":
+                value = _plain(value)
+        except (TypeError, ValueError) as exc:
+            problems.append(Problem(name, reprlib.repr(value), str(exc)))
+        row[name] = value
+    if not problems:
+        try:
+            return json.dumps(row, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            problems += _not_json(row)
+    raise SpecError(problems)
+
+
+@attrs.define(eq=False)
+class Plan:
+    """Specs that are to be written down as one batch.
+
+    Attributes:
+        batch: Its number.
+        first: Row of the first one.
+        specs: What is wanted, in order; ``None`` for a task that exists already.
+        name: The batch's name.
+    """
+
+    batch: int
+    first: int
+    specs: Sequence[TaskSpec | None]
+    name: str | None = None
+    texts: list[str | None] = attrs.field(factory=list[str | None], init=False)
+    contents: Contents = attrs.field(factory=Contents, init=False, repr=False)
+
+    def spell(self) -> None:
+        """Put the specs into words.
+
+        Raises:
+            SpecError: Some hold something that JSON cannot; all such problems are named.
+        """
+        problems: list[Problem] = []
+        self.texts = []
+        for index, spec in enumerate(self.specs):
+            try:
+                self.texts.append(None if spec is None else spell_spec(spec, self.contents))
+            except SpecError as exc:
+                problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
+        if problems:
+            raise SpecError(problems)
+
+
+def read_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
+    """Read what `spell_spec` wrote.
+
+    Args:
+        text: The JSON.
+        content_of: Gives the content with a digest.
+    """
+    row: dict[str, Any] = json.loads(text)
+    for name in _FRAMES:
+        if name in row:
+            row[name] = _read_medium(row[name], content_of)
+    if "references" in row:
+        row["references"] = [_read_medium(medium, content_of) for medium in row["references"]]
+    return TaskSpec(**row)
+
+
+def spell_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
+    """Write an error as JSON values: class, values, notes, and causes down to some depth."""
+    row: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
+    if isinstance(error, SpecError):
+        row["problems"] = [attrs.astuple(problem) for problem in error.problems]
+    elif all(value is None or isinstance(value, (str, int, float)) for value in error.args):
+        row["args"] = error.args
+    if notes := getattr(error, "__notes__", None):
+        row["notes"] = [str(note) for note in notes]
+    if isinstance(error.__cause__, CallsheetError) and deepest:
+        row["cause"] = spell_error(error.__cause__, deepest=deepest - 1)
+    return row
+
+
+def read_error(row: Mapping[str, Any]) -> CallsheetError:
+    """Read what `spell_error` wrote.
+
+    An error of a class that is not known here comes as a plain `CallsheetError` with its text.
+    """
+    kind = getattr(errors, row["class"], None)
+    error = CallsheetError(row["text"])
+    with contextlib.suppress(KeyError, TypeError):  # of another version: the text has to do
+        if kind is SpecError:
+            error = SpecError([Problem(*problem) for problem in row["problems"]])
+        elif isinstance(kind, type) and issubclass(kind, CallsheetError):
+            error = kind(*row["args"])
+    for note in row.get("notes", ()):
+        error.add_note(note)
+    if "cause" in row:
+        error.__cause__ = read_error(row["cause"])
+    return error
+
+
+def _spell_medium(medium: object, contents: Contents) -> list[str]:
+    if not isinstance(medium, Media) or medium.kind not in _KINDS:
+        raise TypeError("an Image, VideoRef or AudioRef")
+    match medium.source:
+        case str(url):
+            return [medium.kind, "url", url]
+        case bytes(content):
+            return [medium.kind, "bytes", contents.add(content)]
+        case Path() as path:
+            return [medium.kind, "path", str(path.absolute())]
+    raise TypeError("a URL, an asset:// id, bytes or a file's path")
+
+
+def _read_medium(row: list[str], content_of: Callable[[str], bytes]) -> Media:
+    kind, form, value = row
+    if form == "bytes":
+        return _KINDS[kind](content_of(value))
+    return _KINDS[kind](Path(value) if form == "path" else value)
+
+
+def _plain(value: Any) -> Any:
+    """A dict of any mapping, which is what JSON can write."""
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+
+
+def _not_json(row: Mapping[str, Any]) -> list[Problem]:
+    """The fields that cannot be written."""
+    problems: list[Problem] = []
+    for name, value in row.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            allowed = "values that JSON can hold"
+            problems.append(Problem(name, reprlib.repr(value), allowed))
+    return problems

@@ -1,0 +1,434 @@
+"""The transport over aiohttp, against a real server on loopback and therefore in real time.
+
+What holds for every transport is held for this one too in ``test_transport.py``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import struct
+import sys
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from callsheet import Client, Limits, TaskSpec
+from callsheet._io import transport as transport_module
+from callsheet._io.storage import Storage
+from callsheet._io.transport import Transport
+from callsheet._wire import Request
+from callsheet.downloads import Downloader
+from callsheet.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConnectFailedError,
+    DownloadError,
+    ProtocolError,
+    TransportError,
+)
+from loopback import Heard, answer, listening, saying
+
+
+pytest.importorskip("aiohttp")
+
+GET = Request(method="GET", target="/tasks/a%2Fb?x=1&filter.ids=a%2Cb&y=%7E")
+POST = Request(method="POST", target="/tasks", body=b'{"a": "\xc3\xa9"}')
+DELETE = Request(method="DELETE", target="/tasks/a")
+KEY = "0f9e8d7c-6b5a-4321-8765-43210fedcba9"
+
+on_asyncio = pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest):
+    """The event loop of asyncio in real time, and uvloop where it is installed."""
+    if request.param[1]:
+        pytest.importorskip("uvloop")
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the machine stands between."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def fast(origin: str, *, connections: int = 4, key: str | None = "k") -> Transport:
+    """A transport to a server."""
+    return Transport(
+        base_url=f"{origin}/v3", api_key=key, connections=connections, custom="aiohttp"
+    )
+
+
+@on_asyncio
+async def test_a_request_goes_out_as_it_was_written():
+    """Verb, escaped target, headers and body leave unchanged, and nothing is added to them."""
+    async with listening(saying(answer())) as heard, fast(heard.origin) as t:
+        await t.send(GET, timeout=5)
+        await t.send(POST, timeout=5)
+    get, post = heard.requests
+    assert get.startswith(f"GET /v3{GET.target} HTTP/1.1\r\n".encode())
+    assert post.endswith(b"\r\n\r\n" + POST.body)
+    assert {**heard.headers(0), "user-agent": "", "host": ""} == {
+        "host": "",
+        "accept": "application/json",
+        "user-agent": "",
+        "authorization": "Bearer k",
+    }
+    assert heard.headers(0)["user-agent"].startswith("callsheet (aiohttp 3.")
+    assert heard.headers(1).keys() - heard.headers(0).keys() == {"content-type", "content-length"}
+    assert heard.headers(1)["content-type"] == "application/json"
+
+
+@on_asyncio
+async def test_a_large_body_goes_out_whole_and_with_its_length():
+    """A picture of some megabytes is neither chunked nor cut."""
+    body = bytes(range(256)) * 4 * 4096 + b"end"
+    request = Request(method="POST", target="/tasks", body=body)
+    async with listening(saying(answer())) as heard, fast(heard.origin) as t:
+        await t.send(request, timeout=5)
+    assert heard.requests[0].partition(b"\r\n\r\n")[2] == body
+    assert "transfer-encoding" not in heard.headers()
+
+
+@on_asyncio
+async def test_an_answer_comes_whole_whatever_its_status():
+    """Status, lower-case header names and the decoded body are handed on."""
+    headers = "X-Request-Id: r1\r\nX-Two: a\r\nX-Two: b\r\nContent-Encoding: gzip\r\n"
+    said = answer(gzip.compress(b"hello"), status="503 Away", headers=headers)
+    async with listening(saying(said)) as heard, fast(heard.origin) as t:
+        response = await t.send(GET, timeout=5)
+    assert (response.status_code, response.body) == (503, b"hello")
+    assert response.headers["x-request-id"] == "r1"
+    assert response.headers["x-two"] == "a, b"
+
+
+async def reset(stream: SocketStream, _heard: Heard) -> bool:
+    """Break the connection off without a goodbye."""
+    raw = stream.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return True
+
+
+BREAKS = {
+    "closed": saying(b""),
+    "reset": reset,
+    "half": saying(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id"', b""),
+    "no http": saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+    "bad chunks": saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n"),
+}
+
+
+@on_asyncio
+@pytest.mark.parametrize("request_", [POST, GET, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("how", BREAKS)
+async def test_what_was_received_is_lost_and_sent_once(how, request_):
+    """A request that the server has read is never called unsent, and never sent again from here."""
+
+    async def talk(stream: SocketStream, heard: Heard) -> bool:
+        return bool(await BREAKS[how](stream, heard)) or True
+
+    async with listening(talk) as heard, fast(heard.origin) as t:
+        with pytest.raises(TransportError) as caught:
+            await t.send(request_, timeout=5)
+        assert not isinstance(caught.value, ConnectFailedError)
+        await anyio.sleep(0.02)
+    assert len(heard.requests) == 1
+
+
+@on_asyncio
+@pytest.mark.parametrize("request_", [POST, GET, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, request_):
+    """A kept connection that the server leaves after the next request costs that request, once."""
+
+    async def talk(stream: SocketStream, heard: Heard) -> bool:
+        if len(heard.requests) == 1:
+            await stream.send(answer())
+            return False
+        return bool(await BREAKS[how](stream, heard))
+
+    async with listening(talk) as heard, fast(heard.origin) as t:
+        await t.send(GET, timeout=5)
+        with pytest.raises(TransportError) as caught:
+            await t.send(request_, timeout=5)
+        assert not isinstance(caught.value, ConnectFailedError)
+        await anyio.sleep(0.02)
+    assert (len(heard.requests), heard.connections) == (2, 1)
+
+
+@on_asyncio
+async def test_where_nothing_listens_nothing_is_sent():
+    """A refused connection is a `ConnectFailedError`."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with fast(f"http://127.0.0.1:{taken.getsockname()[1]}") as t:
+            with pytest.raises(ConnectFailedError):
+                await t.send(POST, timeout=5)
+
+
+@on_asyncio
+async def test_without_a_handshake_nothing_is_sent(monkeypatch):
+    """A server that speaks no TLS, or does not answer, has had no request."""
+    monkeypatch.setattr(transport_module, "CONNECT_TIMEOUT", 0.05)
+    sent: list[bytes] = []
+
+    async def handle(stream: SocketStream) -> None:
+        async with stream:
+            sent.append(await stream.receive())
+            if len(sent) == 1:
+                await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            else:
+                await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as group, fast(f"https://127.0.0.1:{port}") as t:
+            group.start_soon(listener.serve, handle)
+            for _ in range(2):
+                with pytest.raises(ConnectFailedError):
+                    await t.send(POST, timeout=5)
+            group.cancel_scope.cancel()
+    assert all(POST.body not in hello for hello in sent)
+
+
+@on_asyncio
+async def test_nothing_is_kept_and_nothing_followed():
+    """Cookies are not sent back, a redirect is an answer, and a repeated key is taken out."""
+    headers = f"Location: /elsewhere\r\nSet-Cookie: a=b\r\nX-Why: {KEY}\r\n"
+    said = answer(f"wrong key {KEY}".encode(), status="302 Found", headers=headers)
+    async with listening(saying(said)) as heard, fast(heard.origin, key=KEY) as t:
+        await t.send(GET, timeout=5)
+        response = await t.send(GET, timeout=5)
+    assert (response.status_code, response.body) == (302, b"wrong key ***")
+    assert response.headers["x-why"] == "***"
+    assert len(heard.requests) == 2
+    assert "cookie" not in heard.headers()
+
+
+@on_asyncio
+async def test_an_answer_beyond_any_real_size_is_given_up():
+    """Reading stops at the limit, and the next request goes over a fresh connection."""
+    talk = saying(answer(b" " * 9_000_000), answer())
+    async with listening(talk) as heard, fast(heard.origin, connections=1) as t:
+        with pytest.raises(ProtocolError, match="larger"):
+            await t.send(GET, timeout=5)
+        assert (await t.send(GET, timeout=5)).body == b"ok"
+    assert heard.connections == 2
+
+
+@on_asyncio
+async def test_an_attempt_ends_with_its_timeout():
+    """Neither silence nor a body that drips holds an attempt beyond its time."""
+
+    async def drip(stream: SocketStream, heard: Heard) -> None:
+        if len(heard.requests) > 1:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        while len(heard.requests) > 1:
+            await stream.send(b" ")
+            await anyio.sleep(0.005)
+        await anyio.sleep_forever()
+
+    async with listening(drip) as heard, fast(heard.origin) as t:
+        for _ in range(2):
+            with pytest.raises(TransportError) as caught, anyio.fail_after(2):
+                await t.send(POST, timeout=0.05)
+            assert not isinstance(caught.value, ConnectFailedError)
+
+
+@on_asyncio
+async def test_connections_are_few_and_used_again():
+    """A hundred requests at once share a few connections, which are kept for below a minute."""
+    async with listening(saying(answer())) as heard, fast(heard.origin, connections=3) as t:
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(lambda: t.send(GET, timeout=5))
+        assert t._fast._session.connector._keepalive_timeout < 60
+    assert len(heard.requests) == 100
+    assert 1 <= heard.connections <= 3
+
+
+@on_asyncio
+async def test_a_cancelled_request_gives_up_its_connection():
+    """The server sees the end of a request that was given up, and the next one is not its heir."""
+    arrived = anyio.Event()
+
+    async def talk(stream: SocketStream, heard: Heard) -> None:
+        if len(heard.requests) == 1:
+            arrived.set()
+            return
+        await stream.send(answer())
+
+    async with listening(talk) as heard, fast(heard.origin, connections=1) as t:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: t.send(POST, timeout=5))
+            await arrived.wait()
+            group.cancel_scope.cancel()
+        assert (await t.send(GET, timeout=5)).body == b"ok"
+        assert (heard.connections, heard.hung_up) == (2, 1)
+    with pytest.raises(ClosedError):
+        await t.send(GET, timeout=5)
+
+
+@on_asyncio
+async def test_a_proxy_of_the_environment_is_used(monkeypatch):
+    """Requests go by way of the proxy that the environment names, except to what it excepts."""
+    async with listening(saying(answer())) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.origin.replace("http://", "http://me:pw@"))
+        async with fast("http://api.test") as t:
+            await t.send(GET, timeout=5)
+        assert proxy.requests[0].startswith(b"GET http://api.test/v3/tasks/a%2Fb?x=1&")
+        assert proxy.headers()["proxy-authorization"] == "Basic bWU6cHc="
+        async with listening(saying(answer())) as heard, fast(heard.origin) as t:
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            await t.send(GET, timeout=5)
+        assert (len(proxy.requests), len(heard.requests)) == (1, 1)
+
+
+@on_asyncio
+async def test_what_a_proxy_refuses_was_not_sent(monkeypatch):
+    """A tunnel that does not come up is a `ConnectFailedError`; the key stays here."""
+    async with listening(saying(answer(status="403 Forbidden"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
+        async with fast("https://api.test", key=KEY) as t:
+            with pytest.raises(ConnectFailedError, match="403"):
+                await t.send(POST, timeout=5)
+    assert proxy.requests[0].startswith(b"CONNECT api.test:443 ")
+    assert KEY.encode() not in b"".join(proxy.requests)
+
+
+def test_a_proxy_of_an_unknown_kind_is_refused(monkeypatch):
+    """A socks proxy is not passed by in silence."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    with pytest.raises(ConfigurationError, match="socks5"):
+        Client(api_key="k", transport="aiohttp")
+
+
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
+async def test_trio_is_told_that_this_is_for_asyncio():
+    """On trio, entering a client or a downloader says what is wrong."""
+    for door in (Client(api_key="k", transport="aiohttp"), Downloader(transport="aiohttp")):
+        with pytest.raises(ConfigurationError, match="asyncio"):
+            async with door:
+                pass
+
+
+@pytest.mark.parametrize("make", [lambda t: Client(api_key="k", transport=t),
+                                  lambda t: Downloader(transport=t)])  # fmt: skip
+def test_a_choice_that_cannot_be_had_is_refused(make, monkeypatch):
+    """An unknown name is refused, and a missing extra is named with the way to get it."""
+    with pytest.raises(ConfigurationError, match="'curl'"):
+        make("curl")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "callsheet._io.fast", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install 'callsheet\[fast\]'"):
+        make("aiohttp")
+
+
+@on_asyncio
+async def test_a_client_over_aiohttp_makes_videos(tmp_path):
+    """A client, its emulator and a downloader do their work over aiohttp."""
+    client = Client(provider="emulator", transport="aiohttp", limits=Limits(connections=2))
+    async with client, Downloader(transport="aiohttp") as downloader:
+        video = await client.run(TaskSpec("a boat", duration=5), timeout=30)
+        path = await downloader.fetch(video, tmp_path / "boat.mp4")
+    assert b"ftyp" in path.read_bytes()[:16]
+
+
+# Storage hosts
+
+FILM = bytes(range(256)) * 4000
+
+
+@on_asyncio
+async def test_a_file_arrives_whole_over_redirects(tmp_path):
+    """A redirect to a relative place is followed, and the host is sent no more than it needs."""
+    moved = answer(status="307 Moved", headers="Location: /b?sig=%2F%7E\r\n")
+    async with (
+        listening(saying(moved, answer(FILM))) as heard,
+        Downloader(transport="aiohttp") as downloader,
+    ):
+        path = await downloader.fetch(f"{heard.origin}/a?sig=%2F%7E", tmp_path / "a.mp4")
+    assert path.read_bytes() == FILM
+    assert [r.split(b" ")[1] for r in heard.requests] == [b"/a?sig=%2F%7E", b"/b?sig=%2F%7E"]
+    assert heard.headers().keys() == {"host", "accept", "accept-encoding", "user-agent"}
+    assert heard.headers()["accept-encoding"] == "identity"
+
+
+@on_asyncio
+async def test_a_cut_file_is_resumed(tmp_path):
+    """After a cut only the missing bytes are asked for."""
+    head = f'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: {len(FILM)}\r\n\r\n'
+    span = f'Content-Range: bytes 70000-{len(FILM) - 1}/{len(FILM)}\r\nETag: "1"\r\n'
+    rest = answer(FILM[70000:], status="206 Partial", headers=span)
+
+    async def talk(stream: SocketStream, heard: Heard) -> bool:
+        await stream.send(rest if len(heard.requests) > 1 else head.encode() + FILM[:70000])
+        return True
+
+    async with listening(talk) as heard, Downloader(transport="aiohttp") as downloader:
+        path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
+    assert heard.headers()["range"] == "bytes=70000-"
+    assert path.read_bytes() == FILM
+
+
+@on_asyncio
+@pytest.mark.parametrize("location", ["/again", "ftp://storage.test/x", "http://", "http://h:x/"])
+async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
+    """A loop, another protocol and a word that is no URL end in an error without a signature."""
+    said = answer(status="302 Found", headers=f"Location: {location}?sig=sesame\r\n")
+    async with listening(saying(said)) as heard, Downloader(transport="aiohttp") as downloader:
+        with pytest.raises(DownloadError) as caught:
+            await downloader.fetch(f"{heard.origin}/a?sig=sesame", tmp_path / "a.mp4")
+    assert "sesame" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@on_asyncio
+@pytest.mark.parametrize("url", ["one.mp4", "http://", "http://[::1", "http://h:99999/", "x://h/"])
+async def test_a_word_that_is_no_url_is_refused(url):
+    """What cannot be asked at all is an error of ours."""
+    async with Storage(transport="aiohttp") as storage:
+        with pytest.raises(DownloadError, match="not a URL"):
+            async with storage.open(url, headers={}, stall=1):
+                pass
+
+
+@on_asyncio
+async def test_a_place_with_odd_characters_is_asked_for_in_one_line():
+    """Spaces and letters beyond ASCII in a redirect are escaped."""
+    moved = answer(status="302 Found", headers="Location: /b c/é\r\n")
+    async with (
+        listening(saying(moved, answer())) as heard,
+        Storage(transport="aiohttp") as storage,
+        storage.open(f"{heard.origin}/a", headers={}, stall=1) as reply,
+    ):
+        assert reply.status_code == 200
+    assert heard.requests[1].startswith(b"GET /b%20c/%C3%A9 HTTP/1.1\r\n")
+
+
+@on_asyncio
+async def test_an_error_of_the_network_shows_no_signature():
+    """A connection that does not come up is told without the URL's query."""
+
+    async def hang(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as group, Storage(transport="aiohttp") as storage:
+            group.start_soon(listener.serve, hang)
+            with pytest.raises(ConnectFailedError) as caught:
+                async with storage.open(
+                    f"https://127.0.0.1:{port}/a?sig=sesame", headers={}, stall=0.05
+                ):
+                    pass
+            group.cancel_scope.cancel()
+    assert "sesame" not in str(caught.value)

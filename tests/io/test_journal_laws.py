@@ -1,0 +1,213 @@
+"""The journal against a dictionary: whatever is done in whatever order, both tell the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import attrs
+from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from callsheet import Status, TaskSpec
+from callsheet.errors import JournalError, SubmissionUncertainError, TaskTimeoutError
+from journals import answer, journal
+
+
+ENDS = st.sampled_from([
+    answer("cgt-1"),
+    answer("cgt-2", "failed", error={"code": "InternalServiceError", "message": "ü"}),
+    SubmissionUncertainError("lost", "token"),
+    TaskTimeoutError("cgt-3", 2.5),
+])  # fmt: skip
+PROMPTS = st.lists(st.text(st.characters(), max_size=5), min_size=1, max_size=4)
+FULL = "PRAGMA max_page_count = 1"
+ROOMY = "PRAGMA max_page_count = 1000000"
+
+
+@attrs.define
+class Known:
+    """What is to be known of one row."""
+
+    name: str | None
+    index: int
+    prompt: str | None = None
+    token: str | None = None
+    sent_at: float | None = None
+    task_id: str | None = None
+    status: Status | None = None
+    end: str | None = None
+    file: str | None = None
+
+
+def told(entry):
+    """The same of an entry."""
+    return Known(
+        name=entry.name,
+        index=entry.index,
+        prompt=entry.spec and entry.spec.prompt,
+        token=entry.token,
+        sent_at=entry.sent_at,
+        task_id=entry.task_id,
+        status=entry.status,
+        end=repr(entry.error or entry.answer) if entry.error or entry.answer else None,
+        file=entry.file,
+    )
+
+
+class Days(RuleBasedStateMachine):
+    """Plans, attempts, ids, statuses and ends; closing, opening again; a disk that fills up."""
+
+    rows = Bundle("rows")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "shoot.db"
+        self.known: dict[int, Known] = {}
+        self.room = True
+        self.kept = False
+
+    @initialize(backend=st.sampled_from(["asyncio", "trio"]))
+    def begin(self, backend):
+        """Open it for the first time."""
+        self._portal = start_blocking_portal(backend)
+        self.portal = self._portal.__enter__()
+        self._open()
+
+    def _open(self):
+        self.journal = journal(self.path)
+        self._block = self.portal.wrap_async_context_manager(self.journal)
+        self._block.__enter__()
+
+    def _close(self):
+        self._space(ROOMY)
+        self._block.__exit__(None, None, None)
+
+    def _space(self, statement):
+        self.portal.call(self.journal.flush) if self.room else None
+        self.journal._file._database.execute(statement)
+        self.room = statement == ROOMY
+
+    def _wait_for(self, call):
+        """Await a call; tell whether the journal took it."""
+        try:
+            return self.portal.call(call)
+        except JournalError:
+            assert not self.room
+            return None
+
+    @rule(target=rows, prompts=PROMPTS, name=st.none() | st.text(max_size=3))
+    def plan(self, prompts, name):
+        """Specs are written down."""
+        specs = [TaskSpec(prompt) for prompt in prompts]
+        rows = self._wait_for(lambda: self.journal.plan(specs, name=name))
+        known = {
+            row: Known(name, index, prompt)
+            for row, (index, prompt) in zip(rows or (), enumerate(prompts), strict=bool(rows))
+        }
+        assert not known.keys() & self.known.keys()
+        self.known |= known
+        return multiple(*known)
+
+    @rule(target=rows, count=st.integers(1, 3))
+    def adopt(self, count):
+        """Ids are attached."""
+        ids = [f"cgt-{index}" for index in range(count)]
+        rows = self._wait_for(lambda: self.journal.adopt(ids))
+        known = {
+            row: Known(None, index, task_id=ids[index]) for index, row in enumerate(rows or ())
+        }
+        self.known |= known
+        return multiple(*known)
+
+    @rule(row=rows, token=st.none() | st.text(max_size=5), at=st.floats(0, 1e10))
+    def send(self, row, token, at):
+        """An attempt leaves, if that could be written."""
+
+        async def send():
+            await self.journal.sending(row, token, at=at)
+            return True
+
+        if self._wait_for(send):
+            old = self.known[row]
+            self.known[row] = Known(old.name, old.index, old.prompt, token=token, sent_at=at)
+
+    @rule(row=rows, task_id=st.text(min_size=1, max_size=5))
+    def create(self, row, task_id):
+        """An id comes; an error that stood there was premature."""
+        self.portal.call(self.journal.created, row, task_id)
+        self.known[row].task_id = task_id
+        if self.known[row].end and "Error(" in self.known[row].end:
+            self.known[row].end = None
+
+    @rule(row=rows, status=st.sampled_from(Status))
+    def move(self, row, status):
+        """A status comes."""
+        self.portal.call(self.journal.status, row, status)
+        self.known[row].status = status
+
+    @rule(row=rows, end=ENDS)
+    def settle(self, row, end):
+        """It ends."""
+        self.portal.call(self.journal.settled, row, end)
+        self.known[row].end = repr(end)
+        self.known[row].status = getattr(end, "status", self.known[row].status)
+
+    @rule(row=rows)
+    def take_back(self, row):
+        """The attempt made nothing."""
+        self.portal.call(self.journal.unsent, row)
+        self.known[row].token = self.known[row].sent_at = None
+
+    @rule(row=rows)
+    def download(self, row):
+        """The video is on disk."""
+        self.portal.call(self.journal.downloaded, row, f"/films/{row}.mp4")
+        self.known[row].file = f"/films/{row}.mp4"
+
+    @rule()
+    def fill_the_disk(self):
+        """There is no more room."""
+        self._space(FULL)
+
+    @rule()
+    def make_room(self):
+        """There is room again."""
+        self._space(ROOMY)
+
+    @rule()
+    def open_again(self):
+        """The process ends in peace, and another one goes on."""
+        self._close()
+        self._open()
+
+    @invariant()
+    def both_tell_the_same(self):
+        """Every row is known in its order, as it was told last."""
+        if self.room and hasattr(self, "portal"):
+            entries = self.portal.call(self.journal.entries)
+            assert [entry.row for entry in entries] == sorted(self.known)
+            assert {entry.row: told(entry) for entry in entries} == self.known
+            order = [(entry.batch, entry.index) for entry in entries]
+            assert order == sorted(order)
+
+    def teardown(self):
+        """Close everything."""
+        self._close()
+        self._portal.__exit__(None, None, None)
+        shutil.rmtree(self.folder)
+
+
+TestDays = Days.TestCase
+TestDays.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

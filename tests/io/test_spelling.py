@@ -1,0 +1,227 @@
+"""Specs and errors as text: every value comes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet import AudioRef, Image, Media, TaskSpec, VideoRef, errors
+from callsheet._io.spelling import Contents, Plan, read_error, read_spec, spell_error, spell_spec
+from callsheet.errors import (
+    CallsheetError,
+    ConnectFailedError,
+    NotSubmittedError,
+    Problem,
+    RateLimitError,
+    SpecError,
+    TaskFailedError,
+    TaskTimeoutError,
+)
+
+
+TEXT = st.text(st.characters())  # half characters, too: a file's name may hold them
+NAMES = st.text(st.characters(blacklist_characters="\0/"), min_size=1, max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+SOURCES = (
+    st.sampled_from(["https://a.test/b.png?c=d", "asset://clip-1", "data:image/png;base64,AA=="])
+    | st.binary(max_size=40)
+    | NAMES.map(lambda name: Path("/films") / name)
+)
+IMAGES = SOURCES.map(Image)
+MEDIA = IMAGES | SOURCES.map(VideoRef) | SOURCES.map(AudioRef)
+NUMBERS = st.integers(-1, 2**64)
+FLAGS = st.booleans()
+SPECS = st.builds(
+    TaskSpec,
+    st.none() | TEXT,
+    model=st.none() | TEXT,
+    first_frame=st.none() | IMAGES,
+    last_frame=st.none() | IMAGES,
+    references=st.lists(MEDIA, max_size=4),
+    resolution=st.none() | TEXT,
+    ratio=st.none() | TEXT,
+    duration=st.none() | NUMBERS,
+    frames=st.none() | NUMBERS,
+    seed=st.none() | NUMBERS,
+    camera_fixed=st.none() | FLAGS,
+    watermark=st.none() | FLAGS,
+    generate_audio=st.none() | FLAGS,
+    draft=st.none() | FLAGS,
+    draft_task=st.none() | TEXT,
+    return_last_frame=st.none() | FLAGS,
+    service_tier=st.none() | TEXT,
+    execution_expires_after=st.none() | NUMBERS,
+    priority=st.none() | NUMBERS,
+    tools=st.lists(TEXT | st.dictionaries(TEXT, JSON, max_size=3), max_size=3),
+    callback_url=st.none() | TEXT,
+    extra=st.none() | st.dictionaries(TEXT, JSON, max_size=4),
+)
+
+
+def typed(value):
+    """A value with its types, since ``1 == True == 1.0``."""
+    if isinstance(value, dict):
+        return {name: typed(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [typed(each) for each in value]
+    return (type(value), value)
+
+
+def test_the_strategy_knows_every_field():
+    """A field that is added to specs has to be added here."""
+    assert {field.name for field in attrs.fields(TaskSpec)} == {
+        "prompt", "model", "first_frame", "last_frame", "references", "resolution", "ratio",
+        "duration", "frames", "seed", "camera_fixed", "watermark", "generate_audio", "draft",
+        "draft_task", "return_last_frame", "service_tier", "execution_expires_after", "priority",
+        "tools", "callback_url", "extra",
+    }  # fmt: skip
+
+
+@given(spec=SPECS)
+def test_a_spec_comes_back_with_every_value(spec):
+    """Written and read again a spec is equal, down to the types; its text is plain ASCII."""
+    contents = Contents()
+    text = spell_spec(spec, contents)
+    assert text.isascii()
+    back = read_spec(text, contents.by_digest.__getitem__)
+    assert back == spec
+    for field in attrs.fields(TaskSpec):
+        assert typed(getattr(back, field.name)) == typed(getattr(spec, field.name))
+
+
+def test_a_short_spec_is_short():
+    """What was not set takes no room."""
+    assert json.loads(spell_spec(TaskSpec("boat", duration=5), Contents())) == {
+        "prompt": "boat",
+        "duration": 5,
+    }
+
+
+def test_a_content_is_taken_once():
+    """One content in many places, or in two equal copies, is one."""
+    contents = Contents()
+    pixels = b"pixels"
+    for image in (Image(pixels), Image(pixels), Image(bytes(bytearray(pixels)))):
+        spell_spec(TaskSpec(first_frame=image, references=[image]), contents)
+    assert list(contents.by_digest.values()) == [pixels]
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"extra": {"a": {1}}}, {"extra"}),
+        ({"extra": {"a": b""}}, {"extra"}),
+        ({"extra": {"a": LOOP}}, {"extra"}),
+        ({"extra": {"a": float("inf")}, "tools": [{"b": object()}]}, {"extra", "tools"}),
+        ({"references": [Media("https://a.test/b")]}, {"references"}),
+        ({"references": ["https://a.test/b"], "extra": {"a": {1}}}, {"references", "extra"}),
+        ({"first_frame": Image(Image("a.png"))}, {"first_frame"}),
+        ({"references": 5}, {"references"}),
+        ({"tools": 5}, {"tools"}),
+        ({"seed": 1j}, {"seed"}),
+    ],
+)
+def test_what_json_cannot_hold_is_named(fields, named):
+    """A spec that cannot be written is refused with every field that is at fault."""
+    with pytest.raises(SpecError) as caught:
+        spell_spec(TaskSpec("boat", **fields), Contents())
+    assert {problem.field for problem in caught.value.problems} >= named - {"extra"}
+    assert {problem.field for problem in caught.value.problems} <= named
+    plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
+    with pytest.raises(SpecError) as caught:
+        plan.spell()
+    assert {problem.index for problem in caught.value.problems} == {1}
+
+
+def through_json(error):
+    """An error, written and read."""
+    return read_error(json.loads(json.dumps(spell_error(error))))
+
+
+VALUES = st.none() | st.integers() | st.floats(allow_nan=False) | TEXT
+KINDS = sorted(
+    {
+        kind
+        for name in errors.__all__
+        if isinstance(kind := getattr(errors, name), type) and issubclass(kind, CallsheetError)
+    },
+    key=lambda kind: kind.__name__,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_comes_back(kind):
+    """Class, text, values and notes are the same."""
+    given_to = {
+        SpecError: ([Problem("duration", "99", "4 to 12"), Problem("ratio", "'x'", "16:9", 3)],),
+        TaskTimeoutError: ("cgt-1", 12.5),
+        RateLimitError: ("slow", 429, "RateLimitExceeded", "req-1", None, 5.0),
+    }
+    count = 2 if issubclass(kind, errors.APIError) else 1
+    error = kind(*given_to.get(kind, ("what ü", 400)[:count]))
+    error.add_note("spec 3")
+    back = through_json(error)
+    assert type(back) is kind
+    assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
+
+
+def test_a_cause_comes_back():
+    """Why a batch was stopped stands in the error of each spec that was not sent."""
+    error = NotSubmittedError("stopped")
+    error.__cause__ = ConnectFailedError("refused")
+    error.__cause__.__cause__ = OSError("not ours")
+    back = through_json(error)
+    assert type(back.__cause__) is ConnectFailedError
+    assert str(back.__cause__) == "refused"
+    assert back.__cause__.__cause__ is None
+
+
+def test_causes_that_go_round_end():
+    """An error that is its own cause can be written."""
+    error = CallsheetError("round")
+    error.__cause__ = error
+    assert str(through_json(error)) == "round"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"class": "LaterError", "args": [1], "text": "from later"},
+        {"class": "TaskFailedError", "args": [1, 2, 3, 4, 5], "text": "from later"},
+        {"class": "TaskFailedError", "text": "from later"},
+        {"class": "BatchError", "args": ["a", []], "text": "from later"},
+        {"class": "Problem", "args": ["a", "b", "c"], "text": "from later"},
+        {"class": "attrs", "args": [], "text": "from later"},
+        {"class": "SpecError", "problems": [["a"]], "text": "from later"},
+    ],
+)
+def test_an_error_of_another_version_keeps_its_text(row):
+    """A class or values that are not known here come as the text that they had."""
+    back = read_error({**row, "notes": ["spec 1"]})
+    assert type(back) is CallsheetError
+    assert str(back) == "from later"
+    assert back.__notes__ == ["spec 1"]
+
+
+def test_an_error_of_somebody_else_keeps_its_text():
+    """A class of the caller's, or values that are no plain ones, come as their text."""
+
+    class StrangeError(TaskFailedError):
+        pass
+
+    assert str(through_json(StrangeError("cgt-1"))) == "task cgt-1 failed"
+    assert str(through_json(CallsheetError(object, 1))) == str(CallsheetError(object, 1))

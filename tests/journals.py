@@ -1,0 +1,145 @@
+"""Journals, and what is written into them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+
+from callsheet import TaskSpec
+from callsheet._io.journal import Journal
+from callsheet._wire.http import Response
+from callsheet._wire.snapshots import parse_snapshot
+from callsheet.errors import JournalError
+
+
+BASE_URL = "https://ark.test/api/v3"
+
+
+def journal(path, **changes):
+    """A journal of one account, or of another one."""
+    whose = {"provider": "ark", "base_url": BASE_URL, "fingerprint": "3f1c", **changes}
+    return Journal(path, **whose)
+
+
+def answer(task_id="cgt-1", status="succeeded", **fields):
+    """A status answer, read from the wire."""
+    row = {"id": task_id, "status": status, "model": "m", "updated_at": 1_700_000_000, **fields}
+    if status == "succeeded":
+        row["content"] = {"video_url": f"https://videos.test/{task_id}.mp4?sign=ü"}
+    return parse_snapshot(Response(status_code=200, body=json.dumps(row).encode()))
+
+
+def files(folder):
+    """The names of all files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def entries_of(path, backend="asyncio"):
+    """Open a journal in an event loop of its own, and read it."""
+
+    async def read():
+        async with journal(path) as opened:
+            return await opened.entries()
+
+    return anyio.run(read, backend=backend)
+
+
+def hold(path):
+    """Open a journal, write into it, and never let go."""
+
+    async def forever():
+        async with journal(path) as opened:
+            await opened.plan([TaskSpec("boat")], name="held")
+            say("open")
+            await anyio.sleep_forever()
+
+    anyio.run(forever)
+
+
+def meet_the_limit(path):
+    """Write until the system takes no more, then raise the limit."""
+    resource = importlib.import_module("resource")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    async def work():
+        async with journal(path) as opened:
+            (first, second) = await opened.plan([TaskSpec("boat")] * 2)
+            await opened.sending(first, "t", at=1.0)
+            limit(os.path.getsize(f"{path}-wal"))  # noqa: ASYNC240, PTH202 - this process does nothing else
+            for call in (opened.plan([TaskSpec("boat")]), opened.sending(second, "t", at=1.0)):
+                try:
+                    await call
+                except JournalError:
+                    say("refused")
+            opened.created(first, "cgt-1")
+            try:
+                await opened.flush()
+            except JournalError as error:
+                say("kept" if "cgt-1 (row" in str(error) else error)
+            limit(resource.RLIM_INFINITY)
+            await opened.flush()
+            one, two = await opened.entries()
+            say("whole" if (one.task_id, two.token) == ("cgt-1", None) else (one, two))
+
+    anyio.run(work)
+
+
+async def write_on(path):
+    """Do in three lanes what a client does; say what is safe on disk, and when."""
+    async with journal(path) as opened, anyio.create_task_group() as lanes:
+        say("open")
+        for lane in range(3):
+            lanes.start_soon(write_one_after_another, opened, lane)
+
+
+async def write_one_after_another(opened, lane):
+    """Bring one task after the other from plan to end."""
+    for number in range(10_000):
+        name = f"{os.getpid()}-{lane}-{number}"
+        (row,) = await opened.plan([TaskSpec(name)])
+        say("planned", row, name)
+        await opened.sending(row, f"token-{name}", at=1.0)
+        say("sent", row, name)
+        opened.created(row, f"cgt-{name}")
+        opened.settled(row, answer(f"cgt-{name}"))
+        await opened.flush()
+        say("ended", row, name)
+
+
+def say(*words):
+    """Tell the process that started this one."""
+    os.write(1, f"{' '.join(map(str, words))}\n".encode())
+
+
+def serve():
+    """Read paths from standard input, and for each write on that journal in a new process."""
+    for path in sys.stdin:
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            say("over")
+        else:
+            say("pid", os.getpid())
+            anyio.run(write_on, path.strip())
+
+
+def started(function, *arguments):
+    """A process that calls a function of this module."""
+    code = f"import journals; journals.{function}(*{arguments!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )

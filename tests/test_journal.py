@@ -1,0 +1,187 @@
+"""A client that keeps a journal, and what the next client makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotSubmittedError,
+    SpendLimit,
+    TaskFailedError,
+    TaskSpec,
+    Video,
+)
+from emulation import Wire, client, first, refusal
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def boats(count: int) -> list[TaskSpec]:
+    """That many specs."""
+    return [TaskSpec(f"boat {i}") for i in range(count)]
+
+
+async def test_a_batch_goes_on_where_the_last_client_stopped(tmp_path: Path):
+    """Ended, running, waiting and unsent specs come back in order, and each is paid once."""
+    wire = Wire(concurrency=4, queue_limit=4, render_seconds=60.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        batch = await c.submit_many(boats(20), name="boats")
+        await anyio.sleep(100)
+        before = batch.progress
+    assert before.succeeded >= 4
+    assert before.submitted < 20
+    async with client(wire, journal=path) as c:
+        again = await c.resume()
+        assert again.name == "boats"
+        assert again.progress.succeeded == before.succeeded
+        assert [handle.spec for handle in again] == boats(20)
+        assert len((await again.result()).urls()) == 20
+        assert c.spend.spent.tasks == 20
+    assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 20
+
+
+async def test_a_finished_journal_gives_all_outcomes_at_once(tmp_path: Path):
+    """Videos, failures and refusals are there without a request, as they were."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    specs = [TaskSpec("a"), TaskSpec("[fail] b"), TaskSpec("c", extra={"duration": "x"})]
+    async with client(wire, journal=path) as c:
+        first_time = await (await c.submit_many(specs)).result()
+    sent = len(wire.seen)
+    async with client(wire, journal=path) as c:
+        batch = await c.resume()
+        second_time = await batch.result()
+        assert batch.progress.done
+    assert len(wire.seen) == sent
+    kinds = [Video, TaskFailedError, InvalidRequestError]
+    for kind, one, two in zip(kinds, first_time, second_time, strict=True):
+        assert isinstance(one.video or one.error, kind)
+        assert type(one.video or one.error) is type(two.video or two.error)
+        assert str(one.error) == str(two.error)
+        assert one.video == two.video
+        assert one.task_id == two.task_id
+
+
+async def test_a_create_in_flight_at_the_end_is_looked_for(tmp_path: Path):
+    """What left without an answer before the end is found by its token, and not sent again."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    async with client(wire, journal=path) as c:
+        await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(1)
+    async with client(wire, journal=path) as c:
+        (handle,) = await c.resume()
+        assert (await handle).url
+    assert len(wire.sent("POST")) == 1
+    assert wire.emulator.ledger.billed == 1
+
+
+async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path):
+    """A spec that was withdrawn stays withdrawn; one whose turn did not come is sent."""
+    wire = Wire(concurrency=1, queue_limit=1, render_seconds=1000.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        batch = await c.submit_many(boats(6))
+        await anyio.sleep(5)
+        assert await batch[4].cancel()
+    async with client(wire, journal=path) as c:
+        again = await c.resume()
+        assert isinstance((await again[4].outcome()).error, NotSubmittedError)
+        assert not again[5].done
+        result = await again.result()
+    assert [outcome.ok for outcome in result] == [True] * 4 + [False, True]
+    assert wire.emulator.ledger.created == 5
+
+
+async def test_a_batch_that_was_stopped_by_the_key_is_sent_by_the_next_client(tmp_path: Path):
+    """Specs that a refused key kept from being sent are still open."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    wire.fault = first(1, lambda: refusal(401, "AuthenticationError"))
+    async with client(wire, journal=path) as c:
+        assert len((await (await c.submit_many(boats(3))).result()).failures) == 3
+    async with client(wire, journal=path) as c:
+        assert len((await (await c.resume()).result()).urls()) == 3
+
+
+async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):
+    """An attached id is watched again, and a handle knows where its video was saved."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire) as c:
+        task_id = await c.tasks.create(TaskSpec("boat"))
+    async with client(wire, journal=path) as c:
+        handle = c.attach(task_id)
+        assert handle.file is None
+        await handle
+        handle.saved(tmp_path / "boat.mp4")
+        assert handle.file == tmp_path / "boat.mp4"
+    async with client(wire, journal=path) as c:
+        (again,) = await c.resume()
+        assert again.task_id == task_id
+        assert again.done
+        assert again.file == tmp_path / "boat.mp4"
+
+
+async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):
+    """Both are told apart from an empty journal, which gives an empty batch."""
+    wire = Wire()
+    async with client(wire) as c:
+        with pytest.raises(ConfigurationError, match="journal="):
+            await c.resume()
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        assert len(await c.resume()) == 0
+        with pytest.raises(ConfigurationError, match="already"):
+            await c.resume()
+
+
+async def test_what_is_submitted_beside_is_not_resumed(tmp_path: Path):
+    """Only what an earlier client left is resumed, also if others are submitted before."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await c.submit(TaskSpec("old"))
+    async with client(wire, journal=path) as c:
+        new = await c.submit(TaskSpec("new"))
+        (old,) = await c.resume()
+        assert (await old).task_id != (await new).task_id
+    assert wire.emulator.ledger.billed == 2
+
+
+async def test_one_client_at_a_time_and_one_key(tmp_path: Path):
+    """A journal that is in use, or of another key, is refused, and no key is told."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path, api_key="secret-key-of-the-first"):
+        with pytest.raises(ConfigurationError, match="in use"):
+            async with client(wire, journal=path, api_key="secret-key-of-the-first"):
+                pass
+    with pytest.raises(ConfigurationError, match="another API key") as caught:
+        async with client(wire, journal=path, api_key="secret-key-of-another"):
+            pass
+    assert "secret" not in str(caught.value)
+    assert b"secret" not in path.read_bytes()
+
+
+async def test_a_spend_limit_counts_what_earlier_clients_have_spent(tmp_path: Path):
+    """The tasks of an earlier client are in the books of the next one."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(3))).result()
+    async with client(wire, journal=path, spend=SpendLimit(tasks=4)) as c:
+        await c.resume()
+        assert c.spend.spent.tasks == 3
+        result = await (await c.submit_many(boats(3))).result()
+        assert sum(outcome.ok for outcome in result) == 1
+    assert wire.emulator.ledger.created == 4

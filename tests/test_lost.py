@@ -1,0 +1,276 @@
+"""Creates whose answer was lost: found by their token, or proven never to have been."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+
+import anyio
+import attrs
+import httpx
+import pytest
+
+from callsheet import Limits, RetryPolicy, SubmissionUncertainError, TaskSpec
+from callsheet.emulator import Fault
+from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
+from emulation import ARK, COMET, Wire, client, first, is_list, prompt_of, refusal
+
+
+BOAT = TaskSpec("a paper boat", duration=5)
+
+
+def boats(count: int) -> list[TaskSpec]:
+    """That many specs."""
+    return [TaskSpec(f"boat {i}") for i in range(count)]
+
+
+def loses(count: int):
+    """Lose the answers of the first creates, which the provider has accepted."""
+    left = count
+
+    def lose(request: httpx.Request) -> Exception | None:
+        nonlocal left
+        if request.method != "POST" or left == 0:
+            return None
+        left -= 1
+        return httpx.ReadError("reset")
+
+    return lose
+
+
+def marks(wire: Wire) -> list[str]:
+    """The identifiers of all creates that left."""
+    return [json.loads(post.content)["safety_identifier"] for post in wire.sent("POST")]
+
+
+async def test_an_accepted_create_is_found_and_not_sent_again():
+    """The handle gets the id of the task that was made, and its video."""
+    wire = Wire()
+    wire.lose = loses(1)
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        handle = await c.submit(BOAT)
+        assert handle.task_id == wire.emulator.ledger.tasks[0].id
+        assert (await handle).url
+        assert c.spend.uncertain.tasks == 0
+        assert c.spend.spent.tasks == 1
+    assert len(wire.sent("POST")) == 1
+    assert wire.emulator.ledger.billed == 1
+    assert [type(e) for e in events][:2] == [SubmissionLost, TaskSubmitted]
+
+
+async def test_a_create_that_never_arrived_is_sent_again_when_the_window_is_over():
+    """After five minutes in which no list shows it, it is sent with another token."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire) as c:
+        started = anyio.current_time()
+        handle = await c.submit(BOAT)
+        assert 300 <= anyio.current_time() - started <= 400
+        assert (await handle).url
+    assert len(set(marks(wire))) == len(marks(wire)) == 2
+    assert wire.emulator.ledger.billed == 1
+
+
+async def test_a_task_that_surfaces_late_is_found():
+    """A create that is accepted two minutes after its answer was lost is not sent again."""
+    wire = Wire(faults=(Fault(verbs=("create",), request="late", delay=120.0, answer="reset"),))
+    async with client(wire) as c:
+        handle = await c.submit(BOAT)
+        assert anyio.current_time() < 200
+        assert (await handle).url
+    assert len(wire.sent("POST")) == 1
+    assert wire.emulator.ledger.billed == 1
+
+
+@pytest.mark.parametrize("kind", ["before", "after", "late", "all"])
+async def test_exactly_what_was_wanted_is_paid(kind):
+    """With a tenth of the creates lost in any way, 200 specs are 200 billed tasks."""
+    faults = {
+        "before": [Fault(verbs=("create",), share=0.1, request="lost", answer="reset")],
+        "after": [Fault(verbs=("create",), share=0.1, answer="reset")],
+        "late": [Fault(verbs=("create",), share=0.1, request="late", delay=120.0, answer="reset")],
+    }
+    chosen = [f for name, each in faults.items() if kind in {name, "all"} for f in each]
+    wire = Wire(concurrency=50, faults=tuple(chosen), seed=5)
+    async with client(wire) as c:
+        result = await (await c.submit_many(boats(200))).result()
+        assert len(result.urls()) == 200
+        assert c.spend.spent.tasks == 200
+    ledger = wire.emulator.ledger
+    assert ledger.billed == ledger.created == 200
+    assert len(set(marks(wire))) == len(marks(wire))
+    lists = [at for at, request in zip(wire.times, wire.seen, strict=True) if is_list(request)]
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(lists))
+
+
+async def test_the_policy_may_forbid_sending_again():
+    """With ``resubmit="never"`` what provably made nothing is reported with its token."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire, retry=RetryPolicy(resubmit="never", lookup=60)) as c:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(BOAT)
+        assert c.spend.uncertain.tasks == 1
+    assert caught.value.token == marks(wire)[0]
+    assert len(wire.sent("POST")) == 1
+
+
+@pytest.mark.parametrize("provider", [COMET, attrs.evolve(ARK, lists=False)])
+async def test_where_nobody_can_look_the_caller_decides(provider):
+    """Without lists or tokens a loss is final, unless the policy says to send it again always."""
+    for resubmit, posts in (("if-absent", 1), ("always", 2)):
+        wire = Wire()
+        wire.lose = loses(1)
+        retry = RetryPolicy(resubmit=resubmit)
+        async with client(wire, provider=provider, api_key="k", retry=retry) as c:
+            (outcome,) = await (await c.submit_many([BOAT])).result()
+            assert c.spend.uncertain.tasks == (not outcome.ok)
+        assert outcome.ok == (resubmit == "always")
+        assert len(wire.sent("POST")) == posts
+
+
+async def test_always_ends_with_its_attempts():
+    """A provider that loses every create is sent one as often as the policy says."""
+    wire = Wire()
+    wire.lose = loses(99)
+    retry = RetryPolicy(resubmit="always", attempts=3)
+    async with client(wire, provider=COMET, api_key="k", retry=retry) as c:
+        with pytest.raises(SubmissionUncertainError):
+            await c.submit(BOAT)
+    assert len(wire.sent("POST")) == 3
+
+
+async def test_a_list_that_drops_the_mark_proves_nothing():
+    """Where our other tasks are listed without their tokens, nothing is sent again."""
+    wire = Wire(concurrency=10, render_seconds=2000.0)
+
+    def without_marks(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if not is_list(request):
+            return None
+        page = json.loads(b"".join(response.stream._body))
+        for item in page["items"]:
+            item.pop("safety_identifier")
+        return httpx.Response(200, json=page)
+
+    wire.change = without_marks
+    async with client(wire) as c:
+        await c.submit(TaskSpec("another"))
+        wire.fault = first(1, lambda: httpx.Response(502))
+        with pytest.raises(SubmissionUncertainError):
+            await c.submit(BOAT)
+    assert len(wire.sent("POST")) == 2
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_provider_of_unknown_lists_must_show_a_mark_first(shown):
+    """Where lists are not documented, absence is believed only beside a mark that is echoed."""
+    provider = attrs.evolve(ARK, lists=None)
+    wire = Wire(concurrency=10, render_seconds=2000.0)
+    async with client(wire, provider=provider) as c:
+        if shown:
+            await c.submit(TaskSpec("another"))
+        wire.fault = first(1, lambda: httpx.Response(502))
+        batch = await c.submit_many([BOAT])
+        with anyio.move_on_after(1000):
+            await batch.submitted()
+        assert (batch[0].task_id is not None) == shown
+        assert batch[0].done == (not shown)
+
+
+async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
+    """A task with the same identifier may be another's: its id is named, not taken."""
+    wire = Wire()
+    mine = TaskSpec("boat", extra={"safety_identifier": "user-1"})
+    wire.lose = loses(1)
+    async with client(wire) as c:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(mine)
+        assert wire.emulator.ledger.tasks[0].id in str(caught.value)
+        wire.fault = first(1, lambda: httpx.Response(502))
+        other = TaskSpec("boat", extra={"safety_identifier": "user-2"})
+        assert (await c.submit(other)).task_id
+    assert marks(wire) == ["user-1", "user-2", "user-2"]
+
+
+async def test_flex_tasks_are_found_in_their_own_list():
+    """A lost flex create, which plain lists do not show, is found."""
+    wire = Wire()
+    wire.lose = loses(2)
+    specs = [BOAT, TaskSpec("cheap boat", service_tier="flex")]
+    async with client(wire) as c:
+        result = await (await c.submit_many(specs)).result()
+        assert len(result.urls()) == 2
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_a_service_that_is_away_proves_nothing():
+    """While the list is down for ten minutes nothing is sent again; then the task is found."""
+    wire = Wire()
+    wire.lose = loses(1)
+
+    async def away(request: httpx.Request) -> httpx.Response | None:
+        down = request.method == "GET" and anyio.current_time() < 600
+        return refusal(503, "ServiceUnavailable") if down else None
+
+    wire.fault = away
+    async with client(wire) as c:
+        handle = await c.submit(BOAT)
+        assert anyio.current_time() >= 600
+        assert (await handle).url
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_a_create_is_found_among_thousands_of_others():
+    """The search reads on to further pages, and no further than the create can be."""
+    wire = Wire(concurrency=10_000, render_seconds=5000.0)
+    async with client(wire, limits=Limits(creates_per_minute=1_000_000, connections=200)) as c:
+        await (await c.submit_many(boats(1700))).submitted()
+        wire.lose = loses(1)
+        lost = await c.submit_many([BOAT])
+        await anyio.sleep(0.2)
+        await (await c.submit_many(boats(700))).submitted()
+        await lost.submitted()
+    assert wire.prompts.count("a paper boat") == 1
+
+
+async def test_closing_ends_the_search_with_the_token():
+    """Whoever leaves while a create is looked for is told by what to find it."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        batch = await c.submit_many([BOAT])
+        await anyio.sleep(30)
+        assert not batch[0].done
+    assert batch[0].done
+    settled = next(e for e in events if isinstance(e, TaskSettled))
+    assert isinstance(settled.outcome.error, SubmissionUncertainError)
+    assert settled.outcome.error.token == marks(wire)[0]
+
+
+async def test_a_lost_create_cannot_be_withdrawn():
+    """Cancelling a spec that may be a task waits for what became of it, and then cancels that."""
+    wire = Wire(concurrency=1, render_seconds=500.0)
+    async with client(wire) as c:
+        await c.submit(TaskSpec("first"))
+        wire.lose = loses(1)
+        batch = await c.submit_many([BOAT])
+        await anyio.sleep(0.5)
+        assert await batch[0].cancel()
+    assert wire.emulator.ledger.created == 2
+
+
+async def test_nobody_waits_for_a_lost_create_of_another_spec():
+    """While the first create of a batch is looked for, the next one is sent."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire) as c:
+        batch = await c.submit_many(boats(20))
+        async for outcome in batch.as_completed():
+            assert outcome.ok
+            break
+        assert anyio.current_time() < 250
+        assert Counter(map(prompt_of, wire.sent("POST")))["boat 0"] == 1
+        assert len((await batch.result()).urls()) == 20
