@@ -36,6 +36,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def slow(session: nox.Session) -> None:
+    """Kill real processes and cut real connections, for some minutes."""
+    session.install(EXTRAS, *_group("tests"))
+    session.run("pytest", "-m", "slow", "--durations=5", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """Run the suite on the lowest versions that the package declares."""
     declared = [*PROJECT["project"]["dependencies"]]

@@ -9,10 +9,12 @@ import pytest
 
 from callsheet import downloads
 from callsheet._io.part import Part
+from callsheet._io.storage import Storage
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.downloads import Downloader
 from callsheet.errors import ClosedError, DownloadError, TransportError
+from loopback import answer, listening, saying
 
 
 if TYPE_CHECKING:
@@ -461,3 +463,20 @@ async def test_downloader_is_used_inside_its_block(tmp_path):
     """Outside of ``async with`` nothing is fetched."""
     with pytest.raises(ClosedError):
         await Downloader().fetch(video(), tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_large_file_comes_in_large_reads():
+    """Over a real connection, also one that is used again, a file comes in few pieces, in order."""
+    film = FILM * 400
+    sizes: list[int] = []
+    async with listening(saying(answer(film))) as heard, Storage() as storage:
+        for _ in range(2):
+            body = bytearray()
+            async with storage.open(f"{heard.origin}/a", headers={}, stall=5) as found:
+                async for chunk in found.chunks():
+                    body += chunk
+                    sizes.append(len(chunk))
+            assert bytes(body) == film
+    assert heard.connections == 1
+    assert max(sizes) > 128 * 1024

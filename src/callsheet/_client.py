@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 import attrs
-from anyio.lowlevel import RunVar
 
 from callsheet._batch import Batch
 from callsheet._core.groups import Group
@@ -16,12 +15,14 @@ from callsheet._handle import TaskHandle
 from callsheet._io.access import key_for, provider_at
 from callsheet._io.books import Books
 from callsheet._io.engine import Engine
+from callsheet._io.home import Home
 from callsheet._io.preflight import check
 from callsheet._io.recall import recall
 from callsheet._io.transport import Transport, TransportChoice
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._stream import OutcomeStream
-from callsheet.errors import ClosedError, ConfigurationError, TaskTimeoutError
+from callsheet._wire import parse_callback
+from callsheet.errors import ClosedError, ConfigurationError
 
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
     from callsheet.events import Event
-
-
-CANCEL_ON_EXIT = 30.0
-"""Seconds that a closing client spends on cancelling, if it was asked to."""
 
 
 class Client(anyio.AsyncContextManagerMixin):
@@ -99,7 +96,7 @@ class Client(anyio.AsyncContextManagerMixin):
         self._cancel_on_exit = cancel_on_exit
         self._books = Books.kept(self.provider, spend or SpendLimit(), path=journal, key=self._key)
         self._engine: Engine | None = None
-        self._home: RunVar[bool] = RunVar("callsheet client")
+        self._home = Home()
         self._entered = self._resumed = False
         self._earlier = 0
         self._transport()  # fails on a bad address before any I/O
@@ -142,24 +139,22 @@ class Client(anyio.AsyncContextManagerMixin):
             )
             async with anyio.create_task_group() as background:
                 self._engine = engine
-                home = self._home.set(True)
                 engine.start(background)
                 try:
-                    yield self
+                    with self._home.lived_in():
+                        yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
                 except BaseException as error:  # noqa: BLE001 - leaves bare, below
                     failure = error
                 finally:
                     if self._cancel_on_exit:
-                        with anyio.move_on_after(CANCEL_ON_EXIT, shield=True):
-                            await engine.canceller.cancel_all()
+                        await engine.canceller.cancel_all()
                     engine.close()
                     self._engine = None
-                    self._home.reset(home)
                     background.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+            if failure is not None:
+                raise failure
 
     async def submit(self, spec: TaskSpec, *, priority: int = 0) -> TaskHandle:
         """Check a spec, send it, and return as soon as the provider has given an id.
@@ -246,8 +241,7 @@ class Client(anyio.AsyncContextManagerMixin):
 
         The timeout and a cancellation are patience only and never cancel the provider's task,
         unless *cancel_on_timeout* asks for that: then a task that still waits there when time is up
-        is stopped, and one that runs goes on; `TaskTimeoutError.cancelled` tells which. For
-        *priority* see `submit_many`.
+        is stopped, and one that runs goes on; `TaskTimeoutError.cancelled` tells which.
 
         Raises:
             SpecError: The provider would refuse it; nothing was sent.
@@ -263,9 +257,7 @@ class Client(anyio.AsyncContextManagerMixin):
         with anyio.move_on_after(timeout):
             await engine.wait_for_id(record)
             return await TaskHandle(engine, record)
-        if cancel_on_timeout:
-            raise await engine.canceller.out_of_time(record, timeout or 0.0)
-        raise TaskTimeoutError(record.task_id, timeout or 0.0)
+        raise await engine.canceller.out_of_time(record, timeout, cancel=cancel_on_timeout)
 
     def attach(self, task_id: str) -> TaskHandle:
         """Watch a task that was created earlier, here or elsewhere.
@@ -309,6 +301,26 @@ class Client(anyio.AsyncContextManagerMixin):
         group, records, name = await recall(engine, journal, before=self._earlier)
         return Batch(engine, group, records, name)
 
+    def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
+        """Take what the provider has posted to a spec's ``callback_url``.
+
+        Callbacks are not signed, may come twice, late and out of order: this one is only a hint,
+        upon which the task is asked about at once.
+
+        Args:
+            body: The body of the request.
+            token: What stood in the place of ``{token}`` in the spec's ``callback_url``. A
+                submission whose answer was lost gets its id by it.
+
+        Returns:
+            Whether it is about a pending task of this client.
+
+        Raises:
+            WebhookError: The body holds no task.
+            ClosedError: The client is not open in this event loop.
+        """
+        return self._open_engine().called(parse_callback(body), token)
+
     @property
     def spend(self) -> Spend:
         """What was spent, is under way, or may have to be paid, and the limit, at this moment."""
@@ -334,10 +346,5 @@ class Client(anyio.AsyncContextManagerMixin):
     def _open_engine(self) -> Engine:
         if self._engine is None:
             raise ClosedError("the client is closed: use it inside its own 'async with'")
-        try:
-            here = self._home.get(False)
-        except Exception:  # noqa: BLE001 - no event loop at all; the library has several names for it
-            here = False
-        if not here:
-            raise ClosedError("the client was opened in another event loop; open one in this loop")
+        self._home.check()
         return self._engine

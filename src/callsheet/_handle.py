@@ -107,9 +107,10 @@ class TaskHandle:
         try:
             await self._engine.waiting.wait_until(self._record, timeout=timeout)
         except TaskTimeoutError as error:
-            if cancel_on_timeout:
-                error = await self._engine.canceller.out_of_time(self._record, error.waited)
-            raise error from None
+            canceller = self._engine.canceller
+            raise await canceller.out_of_time(
+                self._record, error.waited, cancel=cancel_on_timeout
+            ) from None
         outcome = self._record.outcome
         if outcome.video is not None:
             return outcome.video

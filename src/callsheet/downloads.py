@@ -268,8 +268,8 @@ class _Fetch:
     async def _pour(self, answer: Answer) -> None:
         """Write the body to disk, a large piece at a time, while the next one arrives."""
         failure: Exception | None = None
-        async with anyio.create_task_group() as group:
-            writer = Writer(part=self.part, on_bytes=self.on_bytes, group=group)
+        writer = Writer(part=self.part, on_bytes=self.on_bytes)
+        async with writer.group:
             try:
                 await self._gather(answer, writer)
             except Exception as exc:  # noqa: BLE001 - leaves bare, below

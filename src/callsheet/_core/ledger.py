@@ -117,6 +117,10 @@ class Ledger:
         self._sum_reserved += _most(estimate)
         return True
 
+    def abandon(self, key: Hashable) -> bool:
+        """Nobody will learn whether it is billed: it stays uncertain, and its key is free again."""
+        return self._uncertain.pop(key, None) is not None
+
     def _take(self, key: Hashable) -> Estimate | None:
         """Strike a task out of its bucket."""
         if (estimate := self._reserved.pop(key, None)) is not None:

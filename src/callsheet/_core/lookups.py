@@ -24,10 +24,14 @@ LONGEST_GAP = 60.0
 (an incident of August 2026 took 96 s)."""
 
 GIVEN_UP = 1800.0
-"""Seconds beyond the window after which a search that could never be finished is given up."""
+"""Seconds beyond the window, and beyond the loss, after which a search that could never be finished
+is given up."""
 
 MARGIN = 60.0
 """Seconds by which a task may seem older than the create that made it."""
+
+LISTED = 604_800.0
+"""Seconds for which a list shows a task (Ark "list tasks" reference: seven days)."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -41,6 +45,8 @@ class Lost:
             caller's own and may be on many tasks.
         sent: When it left, on the client's clock.
         error: What became of its answer.
+        missed: When that was learned: long after *sent* if a process has ended in between.
+        listed: Whether a list would show the mark; if not, only a callback can.
         look_at: When to look next.
         gap: Seconds from that look to the one after.
     """
@@ -50,7 +56,9 @@ class Lost:
     ours: bool
     sent: float
     error: SubmissionUncertainError
+    missed: float
     look_at: float
+    listed: bool = True
     gap: float = FIRST_GAP
 
     @property
@@ -117,8 +125,8 @@ class Lookups:
             for each in search.lost
             if each.record in self._lost
             and (
-                (search.finished and search.began >= each.sent + self.window)
-                or now >= each.sent + self.window + GIVEN_UP
+                ((search.finished or not each.listed) and search.began >= each.sent + self.window)
+                or now >= max(each.sent + self.window, each.missed) + GIVEN_UP
             )
         ]
         for each in last:
@@ -147,6 +155,8 @@ class Search:
     candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
     _newest_first: bool = True
     _last: float = float("inf")
+    _seen: int = 0
+    _unreadable: int = 0
     _echoed: int = 0
     _silent: int = 0
 
@@ -187,13 +197,20 @@ class Search:
             created = snapshot.created_at
             self._newest_first &= created is not None and created <= self._last
             self._last = self._last if created is None else created
-        if len(page.items) + page.unreadable < page_size:
-            self.finished = page.unreadable == 0
-            return False
+        count = len(page.items) + page.unreadable
+        self._seen += count
+        self._unreadable += page.unreadable
         here = local(self._last) if self._newest_first else None
         oldest = min(each.sent for each in self.lost)
-        self.finished = here is not None and here < oldest - MARGIN
-        return not self.finished and len(self.found) < len(self.lost)
+        last = count < page_size and (count == 0 or page.total is None or self._seen >= page.total)
+        if last or (here is not None and here < oldest - MARGIN):
+            self.finished = self._unreadable == 0
+            return False
+        return len(self.found) < len(self.lost)
+
+    def covers(self, lost: Lost) -> bool:
+        """Whether a task of that create could not have left the lists already."""
+        return self.began < lost.sent + LISTED - MARGIN
 
     def _consider(
         self, snapshot: Snapshot, mark: str, local: Callable[[float], float | None]

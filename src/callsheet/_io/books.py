@@ -127,6 +127,14 @@ class Books:
         """Nobody knows whether the create made a task."""
         self.ledger.doubt(record)
 
+    def absent(self, record: Record) -> None:
+        """The create that was in doubt provably made nothing."""
+        self.ledger.find(record)
+
+    def abandoned(self, record: Record) -> None:
+        """The create stays in doubt for ever, and another one is sent."""
+        self.ledger.abandon(record)
+
     def created(self, record: Record) -> None:
         """The record has an id."""
         self.ledger.find(record)
@@ -145,7 +153,8 @@ class Books:
             self._note_end(record, record.row)
 
     def withdrawn(self, record: Record) -> None:
-        """The record, which was not sent, is not wanted any more."""
+        """The record, of which no task can come any more, is not wanted."""
+        self.ledger.release(record)
         if self.journal is not None and record.row is not None:
             self.journal.settled(record.row, NotSubmittedError(str(record.result)))
 

@@ -10,6 +10,7 @@ import attrs
 from callsheet._io import media
 from callsheet._io.transport import Transport
 from callsheet._models.provider import Provider
+from callsheet._wire import TOKEN
 from callsheet._wire.dialect import Dialect
 from callsheet.errors import (
     APIError,
@@ -51,12 +52,20 @@ class Calls:
     async def prepare(self, spec: TaskSpec, *, token: str | None) -> Request:
         """Write the create request of a spec, with its local media read and encoded.
 
+        The token goes into ``safety_identifier`` where the provider echoes that, and into the
+        callback URL where the spec asks for it.
+
         Raises:
             SpecError: A medium has vanished or changed since the preflight, or the spec, which
                 nobody has to have checked, cannot be written.
         """
         model = spec.model or self.provider.default_model
         try:
+            if token is not None and spec.callback_url is not None:
+                url = spec.callback_url.replace(TOKEN, token)
+                spec = attrs.evolve(spec, callback_url=url)
+            own = spec.extra is not None and "safety_identifier" in spec.extra
+            token = token if self.provider.token and not own else None
             urls = await media.data_urls(spec)
             if not urls:
                 return self.dialect.build_create(spec, model=model, urls=urls, token=token)

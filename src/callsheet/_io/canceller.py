@@ -24,7 +24,7 @@ from callsheet.errors import (
 
 
 CANCELLING = 30.0
-"""Seconds that an attempt to cancel may take once a waiter's time is up."""
+"""Seconds that cancelling may take once a waiter's time is up, or the client is left."""
 
 log = logging.getLogger("callsheet")
 
@@ -59,19 +59,22 @@ class Canceller:
             return isinstance(record.result, TaskCancelledError)
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
-    async def out_of_time(self, record: Record, waited: float) -> TaskTimeoutError:
-        """Cancel for a waiter whose time is up; gives the error that tells whether it was in time.
+    async def out_of_time(
+        self, record: Record, waited: float | None, *, cancel: bool
+    ) -> TaskTimeoutError:
+        """What a waiter is told whose time is up, after an attempt to *cancel* if that is wanted.
 
         Raises:
             CallsheetError: The provider could not be asked, or refuses.
         """
         cancelled = False
-        with anyio.move_on_after(CANCELLING):
-            cancelled = await self.cancel(record)
-        return TaskTimeoutError(record.task_id, waited, cancelled)
+        if cancel:
+            with anyio.move_on_after(CANCELLING):
+                cancelled = await self.cancel(record)
+        return TaskTimeoutError(record.task_id, waited or 0.0, cancelled)
 
     async def cancel_all(self) -> None:
-        """Cancel every pending task that has not started; failures are logged."""
+        """Cancel every pending task that has not started, within a time; failures are logged."""
 
         async def stop(record: Record) -> None:
             try:
@@ -79,9 +82,10 @@ class Canceller:
             except CallsheetError:
                 log.warning("task %s was not cancelled", record.task_id, exc_info=True)
 
-        async with anyio.create_task_group() as cancels:
-            for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
-                cancels.start_soon(stop, record)
+        with anyio.move_on_after(CANCELLING, shield=True):
+            async with anyio.create_task_group() as cancels:
+                for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
+                    cancels.start_soon(stop, record)
 
     async def _look_and_cancel(self, record: Record) -> bool:
         """Cancel a task that is seen waiting.

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from callsheet._io.transport import Transport
     from callsheet._models.policy import Limits, Polling, RetryPolicy
     from callsheet._models.provider import Provider
-    from callsheet._models.snapshot import Snapshot
     from callsheet._models.spec import TaskSpec
 
 
@@ -234,6 +233,15 @@ class Engine:
         except CallsheetError:
             log.exception("%d attached tasks are not in the journal", len(ids))
 
+    def called(self, task_id: str, token: str | None) -> bool:
+        """A callback came: ask about the task at once; tell whether it is one of ours."""
+        if token is not None and self.submitter.told(token, task_id):
+            return True
+        record = self.registry.get(task_id)
+        if record is not None:
+            self.poller.nudge(record)
+        return record is not None
+
     async def create(self, spec: TaskSpec) -> str:
         """Create a task and watch nothing; return its id."""
         record = self.record(spec)
@@ -291,9 +299,9 @@ class Engine:
             self.poller.watch(record, fresh=True)
         self.emit(TaskSubmitted(task_id=record.task_id or "", index=record.index))
 
-    def _found(self, record: Record, snapshot: Snapshot) -> None:
+    def _found(self, record: Record) -> None:
         self._created(record)
-        self.poller.take(snapshot, final=False)
+        self.poller.nudge(record)
 
     def _ended(self, record: Record) -> None:
         self.books.ended(record)

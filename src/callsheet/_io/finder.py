@@ -12,7 +12,6 @@ from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock
-from callsheet._models.snapshot import Snapshot
 from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
@@ -40,7 +39,7 @@ class Finder:
         planner: Knows whether the provider lists tasks, and whether it serves at all.
         registry: The tasks that are known.
         clock: The client's clock.
-        found: Called with a record and the answer that shows its task.
+        found: Called with a record and the id of its task.
         absent: Called with a record that provably has no task, and its error.
         unknown: Called with a record of which nobody can say whether it has one, and its error.
     """
@@ -51,7 +50,7 @@ class Finder:
     planner: Planner
     registry: Registry
     clock: Clock
-    found: Callable[[Record, Snapshot], None] = attrs.field(init=False)
+    found: Callable[[Record, str], None] = attrs.field(init=False)
     absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     _bell: Bell = attrs.field(init=False)
@@ -68,13 +67,34 @@ class Finder:
         mark: str | None,
         ours: bool,
         sent: float,
+        called: bool,
     ) -> bool:
-        """Look for a create that left at *sent*; tell whether that is possible at all."""
-        if mark is None or self.planner.support is Lists.NO:
+        """Look for a create that left at *sent*; tell whether that is possible at all.
+
+        Args:
+            record: Its record.
+            error: What became of its answer.
+            mark: What it carries.
+            ours: Whether that is a token that nothing else carries.
+            sent: When it left, on the client's clock.
+            called: Whether a callback would tell of it, too.
+        """
+        listed = self.planner.support is not Lists.NO and (not ours or self.calls.provider.token)
+        if mark is None or not (listed or called):
             return False
-        look_at = self.clock.now() + FIRST_GAP
+        now = self.clock.now()
+        look_at = now + FIRST_GAP if listed else sent + self.lookups.window
         self.lookups.add(
-            Lost(record=record, mark=mark, ours=ours, sent=sent, error=error, look_at=look_at)
+            Lost(
+                record=record,
+                mark=mark,
+                ours=ours,
+                sent=sent,
+                error=error,
+                missed=now,
+                look_at=look_at,
+                listed=listed,
+            )
         )
         self._bell.ring()
         return True
@@ -94,7 +114,8 @@ class Finder:
                 await self._bell.wait(self.lookups.next_look())
                 continue
             try:
-                await self._read(search)
+                if any(lost.listed for lost in search.lost):
+                    await self._read(search)
             except CallsheetError as error:
                 if self.planner.support is not Lists.YES and not error.transient:
                     self.planner.support = Lists.NO
@@ -114,16 +135,18 @@ class Finder:
     def _conclude(self, search: Search) -> None:
         for record, snapshot in search.found.items():
             if self.lookups.drop(record) is not None:
-                self.found(record, snapshot)
+                self.found(record, snapshot.task_id)
         now = self.clock.now()
         over = self.lookups.over(search, now=now)
         if self.planner.support is Lists.NO:
-            over += self.close()
+            over += [lost for lost in self.lookups if lost.listed]
+            for lost in over:
+                self.lookups.drop(lost.record)
         for lost in over:
             ids = search.candidates.get(lost.record)
             if ids:
                 self.unknown(lost.record, _ambiguous(lost.error, ids))
-            elif self._proves(search):
+            elif lost.listed and self._proves(search) and search.covers(lost):
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)

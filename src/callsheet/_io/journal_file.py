@@ -63,6 +63,7 @@ class JournalFile:
         self.path = path
         self.rows = self.batches = 0
         self._stored: set[str] = set()
+        self._inode: tuple[int, int] | None = None
         self._turn = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
@@ -106,6 +107,8 @@ class JournalFile:
         if not plans and not notes:
             return
         database = self._opened()
+        if _inode_of(self.path) != self._inode:  # what is written now would end with this process
+            raise sqlite3.OperationalError("it was deleted, moved or replaced")
         stored: set[str] = set()
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -203,6 +206,7 @@ class JournalFile:
             raise
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_look`
         lease.sign(self.path)
+        self._inode = _inode_of(self.path)
         return database
 
     def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
@@ -286,6 +290,15 @@ def _has_content(path: Path) -> bool:
     if 0 < found.st_size < _SMALLEST:  # SQLite would take it for an empty database
         raise ConfigurationError(f"{path} is no journal; it was left as it is")
     return found.st_size > 0
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(address: str) -> sqlite3.Connection:

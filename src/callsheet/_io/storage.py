@@ -11,7 +11,7 @@ from contextlib import (
 )
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urljoin
 
 import anyio
@@ -23,7 +23,7 @@ from callsheet.errors import ConnectFailedError, DownloadError, TransportError
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 
     from callsheet._io.fast import Session
     from callsheet._io.transport import TransportChoice
@@ -132,14 +132,16 @@ def _widen(response: httpx.Response) -> None:
 
     Only the size of the reads is changed, so a stream that is not what it was stays as it is.
     """
-    stream = response.extensions.get("network_stream")
-    if hasattr(stream, "read") and "read" not in vars(stream):
-        read = stream.read
+    stream: Any = response.extensions.get("network_stream")
+    own = getattr(stream, "__dict__", None)
+    if own is None or "read" in own or not hasattr(stream, "read"):
+        return
+    read: Callable[[int, float | None], Awaitable[bytes]] = stream.read
 
-        async def wide(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-            return await read(max(max_bytes, READ_AHEAD), timeout=timeout)
+    async def wide(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - theirs
+        return await read(max(max_bytes, READ_AHEAD), timeout)
 
-        stream.read = wide
+    stream.read = wide
 
 
 @asynccontextmanager

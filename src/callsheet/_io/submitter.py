@@ -17,8 +17,7 @@ from callsheet._io.clock import Bell
 from callsheet._io.door import Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
 from callsheet._models.policy import RetryPolicy
-from callsheet._models.snapshot import Snapshot
-from callsheet._wire import dooms_batch
+from callsheet._wire import TOKEN, dooms_batch
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -47,7 +46,7 @@ class Submitter:
         books: Where money and intents are kept.
         policy: What happens to a create whose answer was lost.
         width: Most records under way, >= 1.
-        found: Called with a record that has an id after all, and the answer that showed it.
+        found: Called with a record that has an id after all.
         ended: Called with a record that ends without a task.
         emit: Tells the observer.
     """
@@ -57,7 +56,7 @@ class Submitter:
     books: Books
     policy: RetryPolicy
     width: int
-    found: Callable[[Record, Snapshot], None]
+    found: Callable[[Record], None]
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
@@ -65,6 +64,8 @@ class Submitter:
     _resent: dict[Record, int] = attrs.field(factory=dict[Record, int], init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
+    _told: dict[str, str | None] = attrs.field(factory=dict[str, str | None], init=False)
+    """Tokens under way, with the id that a callback has brought before the create's answer."""
     _closed: bool = attrs.field(default=False, init=False)
     _bell: Bell = attrs.field(init=False)
 
@@ -122,12 +123,33 @@ class Submitter:
     def lose(self, record: Record, error: SubmissionUncertainError, *, sent: float) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
-        own = self._own_mark(record)
-        mark = error.token or own
-        if self.finder.look_for(record, error, mark=mark, ours=own is None, sent=sent):
+        token, own = error.token, self._own_mark(record)
+        told = None if token is None else self._told.get(token)
+        url = None if record.spec is None else record.spec.callback_url
+        if told is not None:
+            self._found(record, told)
+        elif self.finder.look_for(
+            record,
+            error,
+            mark=own or token,
+            ours=own is None,
+            sent=sent,
+            called=token is not None and url is not None and TOKEN in url,
+        ):
             self.emit(SubmissionLost(index=record.index, error=error))
         else:
             self._unknown(record, error)
+
+    def told(self, token: str, task_id: str) -> bool:
+        """A callback brings the id of a submission; tell whether one of ours lacks it."""
+        lost = self.finder.lookups.by_token(token)
+        if lost is not None:
+            self.finder.lookups.drop(lost.record)
+            self._found(lost.record, task_id)
+            return True
+        if token in self._told:
+            self._told[token] = task_id
+        return token in self._told
 
     def _start_next(self, workers: TaskGroup) -> bool:
         """Start on the next record, unless as many are under way as may be."""
@@ -159,6 +181,8 @@ class Submitter:
 
     async def _submit(self, record: Record) -> None:
         token = self._token(record)
+        if token is not None:
+            self._told[token] = None
         begun = self.door.clock.now()
 
         def turn_came() -> None:
@@ -183,6 +207,7 @@ class Submitter:
             raise
         finally:
             del self._active[record]
+            self._told.pop(token or "", None)
             self._ahead.discard(record)
             self._bell.ring()
 
@@ -190,15 +215,15 @@ class Submitter:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
         return not (self._closed or record.task_id or dooms_batch(_origin(error)))
 
-    def _found(self, record: Record, snapshot: Snapshot) -> None:
+    def _found(self, record: Record, task_id: str) -> None:
         try:
-            self.door.registry.add(record, snapshot.task_id, now=self.door.clock.now())
+            self.door.registry.add(record, task_id, now=self.door.clock.now())
         except SubmissionUncertainError as error:
             self._end(record, error)
             return
         if isinstance(record.group, Group):
             record.group.prove(record.model)
-        self.found(record, snapshot)
+        self.found(record)
         self._bell.ring()
 
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
@@ -206,11 +231,13 @@ class Submitter:
         if self.policy.resubmit == "never":
             self._end(record, error)
         else:
+            self.books.absent(record)
             self._resend(record, error)
 
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
         if self.policy.resubmit == "always":
+            self.books.abandoned(record)
             self._resend(record, error)
         else:
             self._end(record, error)
@@ -225,10 +252,11 @@ class Submitter:
         self._bell.ring()
 
     def _token(self, record: Record) -> str | None:
-        """A mark by which the task can be found if its answer is lost, where it is echoed."""
-        if self._own_mark(record) is not None or not self.door.calls.provider.token:
-            return None
-        return f"callsheet-{uuid.uuid4().hex}"
+        """A mark by which the task can be found if its answer is lost, where anything echoes it."""
+        url = None if record.spec is None else record.spec.callback_url
+        listed = self.door.calls.provider.token and self._own_mark(record) is None
+        called = isinstance(url, str) and TOKEN in url
+        return f"callsheet-{uuid.uuid4().hex}" if listed or called else None
 
     @staticmethod
     def _own_mark(record: Record) -> str | None:

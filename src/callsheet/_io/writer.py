@@ -20,15 +20,15 @@ class Writer:
     Attributes:
         part: Where the bytes go.
         on_bytes: Told the size of each piece that is on disk.
-        group: Runs the writing; it is cancelled when that fails.
+        group: To be entered around it: runs the writing, and is cancelled when that fails.
         failure: Why nothing more is written.
     """
 
     part: Part
     on_bytes: Callable[[int], None]
-    group: TaskGroup
-    failure: Exception | None = None
-    _gathered: list[bytes] = attrs.field(factory=list, init=False)
+    group: TaskGroup = attrs.field(factory=anyio.create_task_group, init=False)
+    failure: Exception | None = attrs.field(default=None, init=False)
+    _gathered: list[bytes] = attrs.field(factory=list[bytes], init=False)
     _size: int = attrs.field(default=0, init=False)
     _turn: anyio.Semaphore = attrs.field(
         factory=partial(anyio.Semaphore, 1, fast_acquire=True), init=False

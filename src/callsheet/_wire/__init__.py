@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from callsheet._wire.ark import Ark
+from callsheet._wire.callback import TOKEN, parse_callback
 from callsheet._wire.comet import Comet
 from callsheet._wire.dialect import Dialect
 from callsheet._wire.http import Request, Response
@@ -14,6 +15,7 @@ from callsheet._wire.targets import LIST_BASE, id_cost
 
 __all__ = [
     "LIST_BASE",
+    "TOKEN",
     "Dialect",
     "Request",
     "Response",
@@ -21,6 +23,7 @@ __all__ = [
     "dooms_batch",
     "error_of",
     "id_cost",
+    "parse_callback",
     "parse_retry_after",
 ]
 

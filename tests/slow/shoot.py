@@ -1,0 +1,77 @@
+"""A client that makes a hundred videos, again and again, for whoever kills it.
+
+For each line of JSON on standard input it starts a process that goes on with one journal, and says
+what that process sees.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import anyio
+
+from callsheet import Client, Limits, Polling, Provider, RetryPolicy, TaskSpec
+from callsheet.events import Event, TaskSubmitted
+
+
+COUNT = 100
+
+
+def say(*words: object) -> None:
+    """Tell the process that started this one, in one piece."""
+    os.write(1, f"{' '.join(map(str, words))}\n".encode())
+
+
+def seen(event: Event) -> None:
+    """Tell each id as soon as there is one."""
+    if isinstance(event, TaskSubmitted):
+        say("id", event.index, event.task_id)
+
+
+async def shoot(*, journal: str, base_url: str, key: str, speed: float, lookup: float) -> None:
+    """Go on with a journal until every spec has its video."""
+    provider = Provider(
+        name="emulator",
+        base_url=base_url,
+        default_model="doubao-seedance-1-5-pro-251215",
+        limits=Limits(creates_per_minute=6000),
+        lists=True,
+        token=True,
+        speed=speed,
+    )
+    async with Client(
+        api_key=key,
+        provider=provider,
+        journal=journal,
+        polling=Polling(delay=10.0),
+        retry=RetryPolicy(lookup=lookup, timeout=2.0),
+        observer=seen,
+    ) as client:
+        say("open")
+        batch = await client.resume()
+        if len(batch) == 0:
+            batch = await client.submit_many(TaskSpec(f"boat {i}") for i in range(COUNT))
+        async for outcome in batch.as_completed():
+            say("video" if outcome.ok else f"error {outcome.error!r}", outcome.index)
+        for handle in batch:
+            say("end", handle.spec.prompt.split()[1], handle.task_id)
+        say("spent", client.spend.spent.tasks, client.spend.spent.tokens)
+        say("left", client.spend.reserved.tasks + client.spend.uncertain.tasks)
+
+
+def serve() -> None:
+    """Start a process for each line."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            say("pid", os.getpid())
+            anyio.run(lambda: shoot(**json.loads(line)))
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        say("over", status)
+
+
+if __name__ == "__main__":
+    serve()

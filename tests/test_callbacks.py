@@ -1,0 +1,116 @@
+"""What the provider posts to a callback URL: a hint that hastens, and a token that finds."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import ClosedError, Polling, RetryPolicy, TaskSpec, WebhookError
+from emulation import ARK, COMET, Wire, client
+
+
+HOOK = "http://127.0.0.1:9/hook?token={token}"
+
+
+class Hook:
+    """A web service that hands every callback to its client."""
+
+    def __init__(self, **settings: object) -> None:
+        self.client = None
+        self.taken: list[bool] = []
+        self.wire = Wire(post=self.post, **settings)
+
+    async def post(self, url: str, body: bytes) -> int:
+        """Take one callback."""
+        (token,) = parse_qs(urlsplit(url).query).get("token", [None])
+        if self.client is not None:
+            self.taken.append(self.client.take_callback(body, token=token))
+        return 204
+
+    async def run(self, specs: list[TaskSpec], **options: object):
+        """Bring specs to their ends."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.wire.emulator.send_callbacks)
+            async with client(self.wire, **options) as self.client:
+                result = await (await self.client.submit_many(specs)).result()
+            self.client = None
+            group.cancel_scope.cancel()
+        return result
+
+
+@pytest.mark.parametrize("settings", [{}, {"callbacks_doubled": 1.0}, {"callbacks_held": 0.5}])
+async def test_callbacks_hasten_the_end(settings):
+    """With a delay of ten minutes every end is known as soon as its callback has come."""
+    hook = Hook(concurrency=10, render_seconds=60.0, **settings)
+    specs = [TaskSpec(f"boat {i}", callback_url=HOOK) for i in range(10)]
+    started = anyio.current_time()
+    result = await hook.run(specs, polling=Polling(delay=600))
+    assert len(result.urls()) == 10
+    assert anyio.current_time() - started < 300
+    assert any(hook.taken)
+    assert hook.wire.emulator.ledger.billed == 10
+
+
+@pytest.mark.parametrize("provider", [ARK, COMET])
+async def test_a_callback_tells_the_id_of_a_lost_create(provider):
+    """A submission whose answer was lost gets its id by the token in the callback's URL."""
+    hook = Hook()
+    hook.wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    (outcome,) = await hook.run(
+        [TaskSpec("boat", callback_url=HOOK)], provider=provider, api_key="k"
+    )
+    assert outcome.ok
+    assert anyio.current_time() < 250
+    assert len(hook.wire.sent("POST")) == 1
+    body = json.loads(hook.wire.sent("POST")[0].content)
+    assert "{token}" not in body["callback_url"]
+    assert ("safety_identifier" in body) == (provider is ARK)
+
+
+async def test_a_callback_before_the_answer_is_lost_is_remembered():
+    """A callback that overtakes the silence of its create brings the id when that is given up."""
+    hook = Hook(render_seconds=500.0)
+
+    async def silence(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST":
+            await hook.wire._asgi.handle_async_request(request)
+            await anyio.sleep_forever()
+        return None
+
+    hook.wire.fault = silence
+    spec = TaskSpec("boat", callback_url=HOOK)
+    retry = RetryPolicy(timeout=20)
+    (outcome,) = await hook.run([spec], provider=COMET, api_key="k", retry=retry)
+    assert outcome.ok
+    assert len(hook.wire.sent("POST")) == 1
+
+
+async def test_where_no_callback_comes_the_loss_is_final():
+    """Without lists, a token in the callback URL is waited for as long as the window, no longer."""
+    wire = Wire()
+    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    async with client(wire, provider=COMET, api_key="k") as c:
+        (outcome,) = await (await c.submit_many([TaskSpec("boat", callback_url=HOOK)])).result()
+    assert outcome.error.token
+    assert 300 <= anyio.current_time() < 400
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_strange_callbacks_change_nothing():
+    """What is no task, or nobody's task, is told apart and settles nothing."""
+    wire = Wire()
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        for body in (b"", b"<html>", b"[]", b'{"status": "succeeded"}', b"\xff"):
+            with pytest.raises(WebhookError):
+                c.take_callback(body)
+        assert not c.take_callback(b'{"id": "cgt-of-another", "status": "succeeded"}')
+        lie = json.dumps({"id": handle.task_id, "status": "failed", "error": {"code": "x"}})
+        assert c.take_callback(lie.encode(), token="callsheet-made-up")
+        assert (await handle).url
+    with pytest.raises(ClosedError):
+        c.take_callback(lie.encode())
