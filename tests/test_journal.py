@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,8 +13,10 @@ import pytest
 from callsheet import (
     ConfigurationError,
     InvalidRequestError,
+    JournalError,
     NotSubmittedError,
     SpendLimit,
+    SubmissionUncertainError,
     TaskFailedError,
     TaskSpec,
     Video,
@@ -86,6 +90,67 @@ async def test_a_create_in_flight_at_the_end_is_looked_for(tmp_path: Path):
     assert wire.emulator.ledger.billed == 1
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The wall clock goes on, as between two processes."""
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() + seconds)
+
+
+async def leave_one_lost(wire: Wire, path: Path) -> None:
+    """A client is left, which never learns what became of its create."""
+    async with client(wire, journal=path) as c:
+        await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(1)
+
+
+async def test_a_list_that_fails_hours_later_is_asked_again(tmp_path: Path, monkeypatch):
+    """However long ago a create was lost, one failed list does not end the search for it."""
+    wire = Wire(render_seconds=5000.0)
+    path = tmp_path / "shoot.db"
+    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    await leave_one_lost(wire, path)
+    later(monkeypatch, 8 * 3600)
+    wire.fault = first(3, lambda: refusal(503, "ServiceUnavailable"), method="GET")
+    async with client(wire, journal=path) as c:
+        (handle,) = await c.resume()
+        assert (await handle).url
+    assert wire.emulator.ledger.billed == 1
+
+
+@pytest.mark.parametrize(("days", "sent"), [(6, 2), (8, 1)])
+async def test_a_list_proves_nothing_of_what_it_shows_no_longer(
+    tmp_path: Path, monkeypatch, days: int, sent: int
+):
+    """A create of more than a week ago, which no list shows any more, is not sent again."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    wire.fault = first(1, lambda: httpx.Response(502))
+    await leave_one_lost(wire, path)
+    later(monkeypatch, days * 86_400)
+    async with client(wire, journal=path) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert isinstance(outcome.error, SubmissionUncertainError) == (sent == 1)
+        assert c.spend.uncertain.tasks == (sent == 1)
+    assert len(wire.sent("POST")) == sent
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be deleted")
+async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
+    """A journal that is deleted under way is noticed, and the ids it lacks are named."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    c = client(wire, journal=path)
+    with pytest.raises(JournalError, match="deleted") as caught:
+        async with c:
+            first_task = await c.submit(TaskSpec("boat"))
+            path.rename(tmp_path / "elsewhere.db")
+            with pytest.raises(JournalError, match="deleted, moved or replaced"):
+                await c.submit(TaskSpec("another"))
+            await first_task
+    assert "notes are not on disk" in str(caught.value)
+    assert len(wire.sent("POST")) == 1
+
+
 async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path):
     """A spec that was withdrawn stays withdrawn; one whose turn did not come is sent."""
     wire = Wire(concurrency=1, queue_limit=1, render_seconds=1000.0)
@@ -93,13 +158,14 @@ async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path)
     async with client(wire, journal=path) as c:
         batch = await c.submit_many(boats(6))
         await anyio.sleep(5)
-        assert await batch[4].cancel()
+        unsent = [place for place, handle in enumerate(batch) if handle.task_id is None]
+        assert await batch[unsent[0]].cancel()
     async with client(wire, journal=path) as c:
         again = await c.resume()
-        assert isinstance((await again[4].outcome()).error, NotSubmittedError)
-        assert not again[5].done
+        assert isinstance((await again[unsent[0]].outcome()).error, NotSubmittedError)
+        assert not again[unsent[1]].done
         result = await again.result()
-    assert [outcome.ok for outcome in result] == [True] * 4 + [False, True]
+    assert [outcome.index for outcome in result if not outcome.ok] == unsent[:1]
     assert wire.emulator.ledger.created == 5
 
 
