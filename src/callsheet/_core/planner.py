@@ -31,6 +31,9 @@ LOCKED_OUT = 60.0
 FRUITLESS_LISTS = 3
 """Lists in a row that held none of the ids asked for, after which the route is not used."""
 
+SEATS = 100
+"""Ids up to which a list is filled with tasks whose turn has not come: they cost time, too."""
+
 SILENT = 1.5
 """Seconds without an answer, or four times what answers usually take if that is more, after which
 a service may be down although nothing has failed yet: it gets one poll a second."""
@@ -236,7 +239,8 @@ class Planner:
                 else:
                     self._singles.append(record)
         tier = tier_of(group[0])
-        for record in self.schedule.company(limit=self.schedule.page - len(group), tier=tier):
+        seats = min(self.schedule.page, SEATS) - len(group)
+        for record in self.schedule.company(limit=max(seats, 0), tier=tier):
             cost = self.id_cost(record.task_id or "")
             if cost <= room:
                 group.append(record)

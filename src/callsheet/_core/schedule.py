@@ -15,6 +15,9 @@ from callsheet._core.tiers import Heap, Tier, fresh, top
 from callsheet._models.snapshot import Status
 
 
+PAGE = 180
+"""Ids that one list asks about: with 24 characters each they fit a line of 8 kB."""
+
 MOST_REPLANNED = 1_000
 """Most running tasks of a lane that are dated anew when its law has changed."""
 
@@ -43,12 +46,12 @@ class Schedule:
     Attributes:
         delay: Seconds between a task's end and its being noticed to aim for.
         prior: Median and sigma of the render time to expect of a record's task.
-        page: Most tasks that one list can show.
+        page: Most tasks that one list is to ask about.
     """
 
     delay: float
     prior: Callable[[Record], tuple[float, float]]
-    page: int = 100
+    page: int = PAGE
     _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _past: Experience = attrs.field(init=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import anyio
+import anyio.lowlevel
 import attrs
 
 from callsheet._core.planner import Order, Planner
@@ -19,6 +19,9 @@ from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChan
 SILENCE = 4.0
 """Seconds without an answer after which a poll is given up at first: a service that answers nothing
 must not hold the one probe that tells of its return for a whole attempt's time."""
+
+AT_A_STRETCH = 50
+"""Answers that are taken in before others have their turn: ends wake those who wait for them."""
 
 SLOWER = 1.15
 """How much longer the next poll may take if one was given up, in case the service is only slow."""
@@ -130,14 +133,16 @@ class Poller:
             self._failed(order, error)
         else:
             self._patience = max(SILENCE, 2 * (anyio.current_time() - started))
-            self._read(order, snapshots)
+            await self._read(order, snapshots)
         self._bell.ring()
 
-    def _read(self, order: Order, snapshots: Sequence[Snapshot]) -> None:
+    async def _read(self, order: Order, snapshots: Sequence[Snapshot]) -> None:
         asked = {record.task_id for record in order.records}
         found = {snapshot.task_id for snapshot in snapshots} & asked
-        for snapshot in snapshots:
+        for number, snapshot in enumerate(snapshots, 1):
             self.take(snapshot, final=order.single)
+            if number % AT_A_STRETCH == 0:
+                await anyio.lowlevel.checkpoint()
         if self.planner.read(order, now=self.clock.now(), found=len(found)):
             self.emit(GateOpened())
 
