@@ -288,7 +288,8 @@ async def test_no_key_shows_anywhere(key, caplog):
         if len(texts) % 3 == 0:
             raise RuntimeError("observer")
 
-    c = Client(provider=ARK, transport=wire, api_key=key, observer=note)
+    retry = RetryPolicy(resubmit="never", lookup=10)
+    c = Client(provider=ARK, transport=wire, api_key=key, observer=note, retry=retry)
     texts.append(repr(c))
     async with c:
         batch = await c.submit_many([TaskSpec("a"), TaskSpec("[fail]"), TaskSpec("[refuse]")])

@@ -43,8 +43,10 @@ ONE_IMPORTER = {
     "asyncio": set(),
     "trio": set(),
     "requests": set(),
-    "aiohttp": set(),
+    "aiohttp": {"_io/fast.py"},
 }
+LATE = {"_io/media.py": {"imagesize"}, "_io/fast.py": {"aiohttp", "yarl"}}
+"""What comes with an extra, by the one file that imports it."""
 IMPURE = {
     "anyio", "asyncio", "httpx", "io", "logging", "os", "secrets", "socket", "subprocess",
     "tenacity", "threading", "time", "trio", "uuid",
@@ -155,7 +157,7 @@ def test_only_doors_need_more_than_the_core_dependencies():
     for file, source in FILES.items():
         if floor_of(file) in APART | {"_cli", "testing"}:
             continue
-        late = {"imagesize"} if file == "_io/media.py" else set()
+        late = LATE.get(file, set())
         assert thirds(source) <= core | late, file
 
 

@@ -126,7 +126,8 @@ async def test_where_nobody_can_look_the_caller_decides(provider):
         retry = RetryPolicy(resubmit=resubmit)
         async with client(wire, provider=provider, api_key="k", retry=retry) as c:
             (outcome,) = await (await c.submit_many([BOAT])).result()
-            assert c.spend.uncertain.tasks == (not outcome.ok)
+            assert c.spend.uncertain.tasks == 1  # also when another was sent: it may be billed
+            assert c.spend.spent.tasks == outcome.ok
         assert outcome.ok == (resubmit == "always")
         assert len(wire.sent("POST")) == posts
 
@@ -260,6 +261,72 @@ async def test_a_lost_create_cannot_be_withdrawn():
         await anyio.sleep(0.5)
         assert await batch[0].cancel()
     assert wire.emulator.ledger.created == 2
+
+
+async def test_a_spec_withdrawn_between_two_attempts_is_out_of_the_books():
+    """What is cancelled while it waits to be sent again costs nothing, and stays unsent."""
+    wire = Wire(concurrency=1, queue_limit=1, render_seconds=500.0)
+    async with client(wire) as c:
+        batch = await c.submit_many(boats(3))
+        await anyio.sleep(100)
+        assert await batch[2].cancel()  # it was refused for room
+        assert c.spend.reserved.tasks == 2
+    wire = Wire(concurrency=1, render_seconds=2000.0)
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire, limits=Limits(unfinished=1), retry=RetryPolicy(lookup=30)) as c:
+        lost = await c.submit_many([BOAT])
+        await anyio.sleep(5)
+        await c.submit(TaskSpec("another"))
+        assert c.spend.uncertain.tasks == 1
+        await anyio.sleep(100)  # it made nothing, and waits for room
+        assert c.spend.uncertain.tasks == 0
+        assert await lost[0].cancel()
+        assert c.spend.reserved.tasks == 1
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_a_list_that_ends_early_is_read_on():
+    """Pages that hold fewer tasks than were asked for are not taken for the end of the list."""
+    wire = Wire(concurrency=50, render_seconds=5000.0)
+
+    async def small_pages(request: httpx.Request) -> httpx.Response | None:
+        if is_list(request) and request.url.params["page_size"] == "500":
+            url = request.url.copy_merge_params({"page_size": "10"})
+            small = httpx.Request("GET", url, headers=request.headers)
+            return await wire._asgi.handle_async_request(small)
+        return None
+
+    async with client(wire, retry=RetryPolicy(lookup=30)) as c:
+        wire.lose = loses(1)
+        lost = await c.submit_many([BOAT])
+        await anyio.sleep(0.5)
+        wire.fault = small_pages
+        others = await c.submit_many(boats(45))
+        await others.submitted()
+        assert (await lost[0]).url
+    assert wire.prompts.count("a paper boat") == 1
+
+
+async def test_a_list_with_unreadable_tasks_proves_nothing():
+    """The task may be the one that cannot be read, on whatever page that stands."""
+    wire = Wire(concurrency=1000, render_seconds=5000.0)
+
+    def damaged(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        first_page = is_list(request) and request.url.params["page_num"] == "1"
+        if not first_page or request.url.params["page_size"] != "500":
+            return None
+        page = json.loads(b"".join(response.stream._body))
+        page["items"][3] = "?"
+        return httpx.Response(200, json=page)
+
+    wire.change = damaged
+    limits = Limits(creates_per_minute=1_000_000, connections=100)
+    async with client(wire, retry=RetryPolicy(lookup=30), limits=limits) as c:
+        others = await c.submit_many(boats(600))
+        await others.submitted()
+        wire.fault = first(1, lambda: httpx.Response(502))
+        with pytest.raises(SubmissionUncertainError):
+            await c.submit(BOAT)
 
 
 async def test_nobody_waits_for_a_lost_create_of_another_spec():

@@ -137,8 +137,9 @@ class Desk:
         """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
+        list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
         due = {each for each in self.registry if each in held or self._is_due(each)}
-        lists = not plan._listing and (plan.schedule.list_at(now=self.now) or NEVER) <= self.now
+        lists = not plan._listing and list_at <= self.now
         order = plan.next(now=self.now)
         if order is None:
             self._check_sleep()

@@ -323,6 +323,7 @@ def test_what_an_end_teaches_moves_looks_forward_only(monkeypatch, most, ended):
     tasks[0].status = Status.SUCCEEDED
     tasks[0].settle(LOST)
     plan.settled(tasks[0], now=ended, updated_at=ended)
+    plan.next_due()
     hastened = most == 6 and ended == 20.0
     assert all((each.due < due) is hastened for each, due in before.items())
     assert all(each.due <= due for each, due in before.items())

@@ -207,6 +207,7 @@ async def served(
     choice: str | None,
     *,
     connections: int = 4,
+    key: str | None = None,
 ):
     """Serve connections with *talk* while *use* sends; return how many came."""
     came = 0
@@ -221,17 +222,20 @@ async def served(
         port = listener.extra(SocketAttribute.local_port)
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve, handle)
-            async with real(f"http://127.0.0.1:{port}", choice, connections=connections) as t:
+            address = f"http://127.0.0.1:{port}"
+            async with real(address, choice, connections=connections, key=key) as t:
                 await use(t)
             group.cancel_scope.cancel()
     return came
 
 
-def real(address: str, choice: str | None, *, connections: int = 4) -> Transport:
+def real(
+    address: str, choice: str | None, *, connections: int = 4, key: str | None = None
+) -> Transport:
     """A transport over sockets."""
     if choice:
         pytest.importorskip(choice)
-    return Transport(base_url=address, api_key=None, connections=connections, custom=choice)
+    return Transport(base_url=address, api_key=key, connections=connections, custom=choice)
 
 
 async def answer_for_ever(stream: SocketStream) -> None:
@@ -295,6 +299,26 @@ async def test_a_broken_answer_is_lost_and_not_a_failed_connection(talk, choice)
         assert not isinstance(caught.value, ConnectFailedError)
 
     assert await served(talk, use, choice) == 1
+
+
+@REAL
+@pytest.mark.parametrize(
+    "head", [b"%b", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b"]
+)
+async def test_a_broken_answer_that_repeats_the_key_shows_it_to_nobody(choice, head):
+    """What breaks HTTP may be quoted in the error, but never the key in it."""
+    key = "0f9e8d7c-6b5a-4321-8765-43210fedcba9"
+
+    async def talk(stream: SocketStream) -> None:
+        await stream.receive()
+        await stream.send(head % (b"Bearer " + key.encode() + b"\r\n\r\n"))
+
+    async def use(t: Transport) -> None:
+        with pytest.raises(TransportError) as caught:
+            await t.send(GET, timeout=5)
+        assert key not in str(caught.value)
+
+    await served(talk, use, choice, key=key)
 
 
 @REAL

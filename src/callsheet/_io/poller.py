@@ -27,6 +27,10 @@ SLOWER = 1.15
 """How much longer the next poll may take if one was given up, in case the service is only slow."""
 
 
+AT_A_STRETCH = 10
+"""Answers taken before others get a turn: a list may bring a hundred ends at once."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Poller:
     """Asks the provider what the planner orders, and brings the answers to the registry.
@@ -157,8 +161,11 @@ class Poller:
         if follows.last_word:
             self.settle(order.records[0], error)
         if follows.locked_out:
-            for record in list(self.registry):
-                self.settle(record, error)
+            for number, record in enumerate(list(self.registry), start=1):
+                if not record.settled:  # while others had their turn
+                    self.settle(record, error)
+                if number % AT_A_STRETCH == 0:
+                    await anyio.lowlevel.checkpoint()
 
     def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
         """End a task for which no answer will come."""

@@ -14,8 +14,9 @@ from callsheet.errors import Problem, SpecError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from callsheet._models.media import Media, MediaFacts
     from callsheet._models.provider import Provider
 
 
@@ -30,10 +31,15 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
         SpecError: With all problems; each has the index of its spec if there are several.
         TypeError: One of them is no spec.
     """
-    for index, spec in enumerate(specs):
-        if not isinstance(spec, TaskSpec):
-            raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
-    facts = await inspect_all(specs)
+    facts: dict[Media, MediaFacts | str] = {}
+    for start in range(0, len(specs), AT_A_STRETCH):
+        some = specs[start : start + AT_A_STRETCH]
+        for index, spec in enumerate(some, start=start):
+            if not isinstance(spec, TaskSpec):
+                raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
+        facts |= await inspect_all(spec for spec in some if _unknown(spec, facts))
+        if len(some) == AT_A_STRETCH:
+            await anyio.lowlevel.checkpoint()
     problems: list[Problem] = []
     for index, spec in enumerate(specs):
         found = _catalog.check(spec, provider=provider, facts=facts)
@@ -42,3 +48,9 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
             await anyio.lowlevel.checkpoint()
     if problems:
         raise SpecError(problems)
+
+
+def _unknown(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:
+    """Whether a local medium of the spec has not been looked at."""
+    media = [medium for _, medium in spec.media]
+    return any(medium.url is None and medium not in facts for medium in media)

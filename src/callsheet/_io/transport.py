@@ -168,11 +168,13 @@ class Transport:
                 with anyio.fail_after(timeout):
                     return await self._exchange(request, timeout)
             except NOT_SENT as error:
-                raise ConnectFailedError(_words(error)) from None
+                raise ConnectFailedError(self._without_key(_words(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
             except (httpx.HTTPError, httpx.StreamError) as error:
-                raise TransportError(_words(error)) from None
+                raise TransportError(self._without_key(_words(error))) from None
+            except TransportError as error:  # over aiohttp it is one of ours already
+                raise type(error)(self._without_key(str(error))) from None
 
     async def _exchange(self, request: Request, seconds: float) -> Response:
         headers, connect = self._headers, min(CONNECT_TIMEOUT, seconds)
