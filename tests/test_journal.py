@@ -139,14 +139,17 @@ async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
     """A journal that is deleted under way is noticed, and the ids it lacks are named."""
     wire = Wire()
     path = tmp_path / "shoot.db"
-    c = client(wire, journal=path)
-    with pytest.raises(JournalError, match="deleted") as caught:
-        async with c:
+
+    async def lose_the_journal() -> None:
+        async with client(wire, journal=path) as c:
             first_task = await c.submit(TaskSpec("boat"))
             path.rename(tmp_path / "elsewhere.db")
             with pytest.raises(JournalError, match="deleted, moved or replaced"):
                 await c.submit(TaskSpec("another"))
             await first_task
+
+    with pytest.raises(JournalError, match="deleted") as caught:
+        await lose_the_journal()
     assert "notes are not on disk" in str(caught.value)
     assert len(wire.sent("POST")) == 1
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, overload
 
 import anyio
+import anyio.lowlevel
 
 from callsheet._handle import TaskHandle
+from callsheet._io.turns import gathered
 from callsheet._models.outcome import BatchResult, Outcome, Progress
 
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from callsheet._core.groups import Group
     from callsheet._core.registry import Record
     from callsheet._io.engine import Engine
+
+
+AT_A_STRETCH = 100
+"""Records withdrawn, and outcomes that are there already handed out, before others get a turn."""
+
+CANCELS = 32
+"""Most tasks of a batch whose cancelling is under way at once."""
 
 
 class Batch(Sequence[TaskHandle]):
@@ -66,7 +75,7 @@ class Batch(Sequence[TaskHandle]):
             ClosedError: The client was closed first.
         """
         await self._engine.waiting.wait(self._group, lambda: self._group.unsubmitted == 0)
-        return tuple(record.task_id for record in self._records)
+        return tuple(await gathered(record.task_id for record in self._records))
 
     def as_completed(self) -> AsyncIterator[Outcome]:
         """Iterate over the outcomes in the order in which they come, from the first one on.
@@ -89,7 +98,7 @@ class Batch(Sequence[TaskHandle]):
             ClosedError: The client was closed first.
         """
         await self._engine.waiting.wait(self._group, lambda: self._group.unfinished == 0)
-        return BatchResult([record.outcome for record in self._records])
+        return BatchResult(await gathered(record.outcome for record in self._records))
 
     async def cancel(self) -> int:
         """Cancel what has not started yet; return how many tasks were stopped in time.
@@ -106,16 +115,22 @@ class Batch(Sequence[TaskHandle]):
             in_time = await self._engine.canceller.cancel(record)
             stopped += in_time  # added up after the wait: others count meanwhile
 
+        async def stop_all(records: Iterator[Record]) -> None:
+            for record in records:
+                await stop(record)
+
         failure: Exception | None = None
         try:
             # from the end: what is farthest from its turn is withdrawn before others move up
-            for record in reversed(self._records):
+            for number, record in enumerate(reversed(self._records), start=1):
                 if not record.settled and self._engine.submitter.withdrawn(record):
                     await stop(record)
+                if number % AT_A_STRETCH == 0:
+                    await anyio.lowlevel.checkpoint()
+            open_ones = iter(await gathered(r for r in self._records if not r.settled))
             async with anyio.create_task_group() as cancels:
-                for record in self._records:
-                    if not record.settled:
-                        cancels.start_soon(stop, record)
+                for _ in range(CANCELS):
+                    cancels.start_soon(stop_all, open_ones)
         except* Exception as group:  # noqa: BLE001 - the first failure, bare
             failure = group.exceptions[0]
         if failure is not None:
@@ -138,6 +153,8 @@ class _Completed:
         group = self._group
         if self._given == group.total:
             raise StopAsyncIteration
+        if self._given % AT_A_STRETCH == AT_A_STRETCH - 1:
+            await anyio.lowlevel.checkpoint()
         await self._engine.waiting.wait(group, lambda: len(group.finished) > self._given)
         self._given += 1
         return group.finished[self._given - 1].outcome

@@ -16,9 +16,10 @@ from callsheet._io.access import key_for, provider_at
 from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.home import Home
-from callsheet._io.preflight import check
+from callsheet._io.preflight import check, checked
 from callsheet._io.recall import recall
 from callsheet._io.transport import Transport, TransportChoice
+from callsheet._io.turns import gathered
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._stream import OutcomeStream
 from callsheet._wire import parse_callback
@@ -194,14 +195,13 @@ class Client(anyio.AsyncContextManagerMixin):
                 is. This is the order of sending; the provider's own is `TaskSpec.priority`.
 
         Raises:
-            SpecError: With every problem of every spec; nothing was sent.
+            SpecError: With good problem of every spec; nothing was sent.
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
-        every = list(specs)
-        await check(every, provider=self.provider)
-        group = Group(total=len(every))
-        records = [engine.record(spec, index=i, group=group) for i, spec in enumerate(every)]
+        good = await checked(specs, provider=self.provider)
+        group = Group(total=len(good))
+        records = await gathered(engine.record(s, index=i, group=group) for i, s in enumerate(good))
         await engine.submit(records, name=name, priority=priority)
         return Batch(engine, group, records, name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 
 SHORTEST_SWEEP = 0.5
+
+LONGEST_STRIDE = 1_000
+"""Most places that a scout is taken back at once: all before it may have to be dated anew."""
+
+MOST_PASSED = 1_000
+"""Most places of a line that one look at it passes: many may be left by those who ended early."""
 
 
 @attrs.define(eq=False)
@@ -38,7 +46,7 @@ class Lane:
     patience: float
     sweep_gap: float
     front_known: bool = False
-    sweep_at: float = float("inf")
+    sweep_at: float = math.inf
     running: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _line: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _stride: int = attrs.field(default=1, init=False)
@@ -86,7 +94,7 @@ class Lane:
                 if not _out_of_line(first):
                     self._run(first, started)
                     presumed.append(first)
-            self._stride = min(self._stride * 2, max(len(self._line), 1))
+            self._stride = min(self._stride * 2, max(len(self._line), 1), LONGEST_STRIDE)
             self.front_known = False
         else:
             self._strays.add(record)
@@ -114,7 +122,7 @@ class Lane:
     def sweep(self, limit: int) -> list[Record]:
         """Up to *limit* of those who wait, others at each call until it was everybody's turn."""
         found: list[Record] = []
-        for _ in range(len(self._line)):
+        for _ in range(min(len(self._line), MOST_PASSED)):
             if len(found) == limit:
                 break
             self._cursor = (self._cursor + 1) % len(self._line)
@@ -131,6 +139,11 @@ class Lane:
     def waiting(self) -> Iterator[Record]:
         """Those who wait, from the front."""
         return (record for record in self._line if not _out_of_line(record))
+
+    def heads(self, limit: int) -> Iterator[Record]:
+        """Up to *limit* of those who wait and are not asked about, from the front."""
+        front = itertools.islice(self._line, MOST_PASSED)
+        return itertools.islice((r for r in front if not _out_of_line(r) and not r.asked), limit)
 
     def _run(self, record: Record, started: float) -> None:
         record.started = started

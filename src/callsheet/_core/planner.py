@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
+import math
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import attrs
@@ -83,15 +84,15 @@ class Planner:
     support: Lists
     id_cost: Callable[[str], int]
     url_room: int = 7_500
-    _singles: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _singles: OrderedDict[Record, None] = attrs.field(factory=OrderedDict[Record, None], init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
-    _last_sent: float = attrs.field(default=float("-inf"), init=False)
+    _last_sent: float = attrs.field(default=-math.inf, init=False)
     _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)
     _fruitless: int = attrs.field(default=0, init=False)
     _failed_lists: int = attrs.field(default=0, init=False)
-    _lists_again_at: float = attrs.field(default=float("-inf"), init=False)
+    _lists_again_at: float = attrs.field(default=-math.inf, init=False)
     _locked_since: float | None = attrs.field(default=None, init=False)
 
     def next(self, *, now: float) -> Order | None:
@@ -133,16 +134,14 @@ class Planner:
         self._locked_since = None
         if not order.single:
             self._learn(found)
-            left_out = [r for r in order.records if r.asked and not r.settled]
-            if left_out:
-                held = set(self._singles)
-                self._singles.extend(r for r in left_out if r not in held)
+            left_out = (r for r in order.records if r.asked and not r.settled)
+            self._singles.update(dict.fromkeys(left_out))
         return self.gate.passed(now=now, poll=True)
 
     def ask_alone(self, record: Record) -> None:
         """Ask about *record* by get, as soon as the budget allows."""
-        record.asked, record.due = True, float("inf")
-        self._singles.append(record)
+        record.asked, record.due = True, math.inf
+        self._singles[record] = None
 
     def failed(self, order: Order, error: CallsheetError, *, now: float) -> FailedPoll:
         """Note that an order brought no status, and say what follows.
@@ -195,15 +194,15 @@ class Planner:
 
     def _ungroup(self) -> None:
         while self._groups:
-            self._singles.extend(self._groups.popleft())
+            self._singles.update(dict.fromkeys(self._groups.popleft()))
 
     def _next_get(self, now: float) -> Order | None:
-        while self._singles and self._singles[0].settled:
-            self._singles.popleft()
+        while self._singles and next(iter(self._singles)).settled:
+            self._singles.popitem(last=False)
         if self.gets.ready_at(now=now) > now:
             return None
         if self._singles:
-            record = self._singles.popleft()
+            record, _ = self._singles.popitem(last=False)
         elif not self._may_list(now) and (due := self.schedule.due(now=now)) is not None:
             record = due
         else:
@@ -237,7 +236,7 @@ class Planner:
                 elif cost <= self.url_room:
                     self.schedule.nudge(record, now=now)
                 else:
-                    self._singles.append(record)
+                    self._singles[record] = None
         tier = tier_of(group[0])
         seats = min(self.schedule.page, SEATS) - len(group)
         for record in self.schedule.company(limit=max(seats, 0), tier=tier):
@@ -255,9 +254,9 @@ class Planner:
             self._use_gets()
         pending = tuple(r for r in order.records if not r.settled)
         for record in pending:
-            record.asked, record.due = True, float("inf")
+            record.asked, record.due = True, math.inf
         if self.support is Lists.NO or len(pending) == 1:
-            self._singles.extend(pending)
+            self._singles.update(dict.fromkeys(pending))
         else:
             half = len(pending) // 2
             self._groups.extend(part for part in (pending[:half], pending[half:]) if part)

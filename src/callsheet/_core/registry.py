@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -35,6 +36,9 @@ LONGEST_EXPIRY = 31_536_000.0
 
 GRACE = 600.0
 """Seconds beyond its expiry that the provider is given to say so."""
+
+AT_A_STRETCH = 500
+"""Most late records that are handed out together."""
 
 _BUCKET = 60.0
 
@@ -225,12 +229,15 @@ class Registry:
         return tuple(each for each in self._twins(record) if each.settle(result, status))
 
     def overdue(self, *, now: float) -> list[tuple[Record, TaskTimeoutError]]:
-        """The records whose deadline has passed, each with the error to settle it with."""
+        """Some of the records whose deadline has passed, each with the error to settle it with.
+
+        A million may be late together: there are more until this is empty.
+        """
         if (first := self.next_deadline()) is None or first > now:
             return []
         late: list[tuple[Record, TaskTimeoutError]] = []
         for bucket in [b for b in self._deadlines if (b + 1) * _BUCKET <= now]:
-            for record in self._deadlines[bucket]:
+            for record in itertools.islice(self._deadlines[bucket], AT_A_STRETCH - len(late)):
                 waited = now - (record.deadline - GRACE - _expiry_of(record))
                 late.append((record, TaskTimeoutError(record.task_id, waited)))
         return late

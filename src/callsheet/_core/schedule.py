@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -55,6 +56,8 @@ class Schedule:
     _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _past: Experience = attrs.field(init=False)
+    _taught: dict[Lane, float] = attrs.field(factory=dict[Lane, float], init=False)
+    """Lanes whose law has changed since the last decision, and when."""
 
     def __attrs_post_init__(self) -> None:
         """Start without any experience but the prior."""
@@ -67,7 +70,7 @@ class Schedule:
         lane.join(record)
         if lane.scout() is record:
             self._date(record, now + self.delay)
-        elif lane.sweep_at == float("inf"):
+        elif lane.sweep_at == math.inf:
             lane.sweep_at = now + lane.sweep_gap
 
     def adopt(self, record: Record, *, now: float) -> None:
@@ -96,8 +99,8 @@ class Schedule:
                 lane.patience = min(2.0 * lane.patience, longest)
             front_known = lane.found_waiting(record)
             record.alive_at = now
-            record.asked, record.due = False, float("inf")
-            if lane.sweep_at == float("inf"):
+            record.asked, record.due = False, math.inf
+            if lane.sweep_at == math.inf:
                 lane.sweep_at = now + lane.sweep_gap
             self._send_scout(lane, now + (lane.patience if front_known else 0.0))
             return
@@ -120,7 +123,7 @@ class Schedule:
             now: When that was learned.
             updated_at: The provider's time of the end, unix seconds.
         """
-        record.asked, record.due = False, float("inf")
+        record.asked, record.due = False, math.inf
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         lane.running.pop(record, None)
@@ -132,7 +135,7 @@ class Schedule:
             and record.status is Status.SUCCEEDED
             and self._past.ran(record, ended - record.started, lambda: self._ages(lane, now))
         ):
-            self._plan_anew(lane, now)
+            self._taught[lane] = now
         self._past.noticed(now - ended)
         successor = lane.presume_next(ended)
         if successor is None:
@@ -164,24 +167,26 @@ class Schedule:
 
     def next_due(self) -> float | None:
         """When the next record is due by itself."""
+        self._plan_anew()
         heads = [heap[0][0] for heap in self._heaps() if fresh(heap)]
-        heads += [lane.sweep_at for lane in self._lanes() if lane.sweep_at < float("inf")]
+        heads += [lane.sweep_at for lane in self._lanes() if lane.sweep_at < math.inf]
         return min(heads, default=None)
 
     def due(self, *, now: float) -> Record | None:
         """Hand out the most overdue record, if one is due."""
+        self._plan_anew()
         heaps = [heap for heap in self._heaps() if fresh(heap) and heap[0][0] <= now]
         if heaps:
             record = heapq.heappop(min(heaps, key=top))[2]
-            record.asked, record.due = True, float("inf")
+            record.asked, record.due = True, math.inf
             return record
         for lane in self._lanes():
             if lane.sweep_at <= now:
                 found = lane.sweep(1)
-                lane.sweep_at = now + lane.sweep_gap if lane.scout() else float("inf")
+                lane.sweep_at = now + lane.sweep_gap if lane.scout() else math.inf
                 lane.sweep_gap = min(lane.sweep_gap * SLOWER, FEWEST_SWEEPS)
                 if found:
-                    found[0].asked, found[0].due = True, float("inf")
+                    found[0].asked, found[0].due = True, math.inf
                     return found[0]
         return None
 
@@ -197,11 +202,13 @@ class Schedule:
 
     def list_at(self, *, now: float) -> float | None:
         """When a list is worth sending."""
+        self._plan_anew()
         times = [self._list_at(tier, now) for tier in self._tiers.values()]
         return min((when for when in times if when is not None), default=None)
 
     def group(self, *, now: float) -> list[Record]:
         """Hand out the records of one tier that a list is to ask about, up to a page."""
+        self._plan_anew()
         ready = [
             (when, number, tier)
             for number, tier in enumerate(self._tiers.values())
@@ -215,13 +222,13 @@ class Schedule:
         for heap in (tier.others,) if few else (tier.others, tier.running):
             while len(found) < self.page and fresh(heap) and heap[0][0] <= now:
                 found.append(heapq.heappop(heap)[2])
-                found[-1].asked, found[-1].due = True, float("inf")
+                found[-1].asked, found[-1].due = True, math.inf
         if few:
             for lane in tier.lanes.values():
                 room = self.page - len(found)
                 found += itertools.islice((r for r in lane.running if not r.asked), room)
         for record in found:
-            record.asked, record.due = True, float("inf")
+            record.asked, record.due = True, math.inf
         tier.ends_at = None
         return found
 
@@ -233,8 +240,7 @@ class Schedule:
         found: dict[Record, None] = {}
         lanes = self._tiers[tier].lanes.values()
         for lane in lanes:
-            heads = (r for r in lane.waiting() if not r.asked)
-            found.update(dict.fromkeys(itertools.islice(heads, min(HEADS, limit - len(found)))))
+            found.update(dict.fromkeys(lane.heads(min(HEADS, limit - len(found)))))
         for lane in lanes:
             found.update(dict.fromkeys(lane.sweep(limit - len(found))))
         return list(found)
@@ -243,10 +249,14 @@ class Schedule:
         fresh(tier.running)  # lists date anew all that run: old dates would pile up
         return tier.list_at(self._past, page=self.page, now=now)
 
-    def _plan_anew(self, lane: Lane, now: float) -> None:
-        """Move looks forward that come too late by what was learned, unless they are very many."""
-        if len(lane.running) <= MOST_REPLANNED:
-            for record in lane.running:
+    def _plan_anew(self) -> None:
+        """Move looks forward that come too late by what was learned, unless they are very many.
+
+        That is done once for all that was learned since the last decision: a list may teach much.
+        """
+        while self._taught:
+            lane, now = self._taught.popitem()
+            for record in lane.running if len(lane.running) <= MOST_REPLANNED else ():
                 when = max(now, record.alive_at + self._gap(record, record.alive_at))
                 if not record.asked and when < record.due:
                     self._date(record, when)

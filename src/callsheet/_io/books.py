@@ -98,6 +98,8 @@ class Books:
                 record.row = row
                 if record.settled:  # while the row was being written
                     self._note_end(record, row)
+                if record in self.files:
+                    self.journal.downloaded(row, self.files[record])
 
     def reserve(self, record: Record) -> None:
         """Set aside what a record's task may cost; more attempts of it cost no more.

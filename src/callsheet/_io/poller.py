@@ -20,15 +20,11 @@ SILENCE = 4.0
 """Seconds without an answer after which a poll is given up at first: a service that answers nothing
 must not hold the one probe that tells of its return for a whole attempt's time."""
 
-AT_A_STRETCH = 50
-"""Answers that are taken in before others have their turn: ends wake those who wait for them."""
+AT_A_STRETCH = 10
+"""Answers that are taken in before others have their turn: ends teach, and wake those who wait."""
 
 SLOWER = 1.15
 """How much longer the next poll may take if one was given up, in case the service is only slow."""
-
-
-AT_A_STRETCH = 10
-"""Answers taken before others get a turn: a list may bring a hundred ends at once."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -134,7 +130,7 @@ class Poller:
         except CallsheetError as error:
             if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
                 self._patience = max(self._patience, patience * SLOWER)
-            self._failed(order, error)
+            await self._failed(order, error)
         else:
             self._patience = max(SILENCE, 2 * (anyio.current_time() - started))
             await self._read(order, snapshots)
@@ -150,7 +146,7 @@ class Poller:
         if self.planner.read(order, now=self.clock.now(), found=len(found)):
             self.emit(GateOpened())
 
-    def _failed(self, order: Order, error: CallsheetError) -> None:
+    async def _failed(self, order: Order, error: CallsheetError) -> None:
         follows = self.planner.failed(order, error, now=self.clock.now())
         ids = tuple(_id(record) for record in order.records)
         self.emit(PollFailed(task_ids=ids, error=error))

@@ -9,12 +9,13 @@ import attrs
 
 from callsheet import _catalog
 from callsheet._io.media import inspect_all
+from callsheet._io.turns import gathered
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import Problem, SpecError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from callsheet._models.media import Media, MediaFacts
     from callsheet._models.provider import Provider
@@ -48,6 +49,18 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
             await anyio.lowlevel.checkpoint()
     if problems:
         raise SpecError(problems)
+
+
+async def checked(specs: Iterable[TaskSpec], *, provider: Provider) -> list[TaskSpec]:
+    """The specs of any iterable as a list, once nothing was found wrong with them.
+
+    Raises:
+        SpecError: As for `check`.
+        TypeError: As for `check`.
+    """
+    every = await gathered(specs)
+    await check(every, provider=provider)
+    return every
 
 
 def _unknown(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:

@@ -1,0 +1,207 @@
+"""The whole way of the money in virtual time: whatever is lost, stopped or begun again."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callsheet import (
+    Batch,
+    CallsheetError,
+    Client,
+    NotSubmittedError,
+    RetryPolicy,
+    SpendLimit,
+    SpendLimitError,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskHandle,
+    TaskSpec,
+)
+from callsheet.emulator import Fault
+from conftest import BACKENDS
+from emulation import Wire, client, refusal
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+
+FATES = (
+    "passes",
+    "passes",
+    "lost before",
+    "lost after",
+    "late",
+    "502 before",
+    "502 after",
+    "rate limit",
+    "queue full",
+    "refused connection",
+    "silence",
+)
+ANSWERS = {
+    "502 before": lambda: httpx.Response(502),
+    "rate limit": lambda: refusal(429, "RequestBurstTooFast"),
+    "queue full": lambda: refusal(429, "QuotaExceeded", "the task queue is full"),
+}
+
+SHOTS = st.lists(st.sampled_from(["", "", "[fail]"]), min_size=1, max_size=5)
+STEPS = st.one_of(
+    st.tuples(st.just("submit"), SHOTS),
+    st.tuples(st.just("wait"), st.sampled_from([0.02, 0.3, 3.0, 100.0, 400.0])),
+    st.tuples(st.just("cancel"), st.integers(0, 5)),
+)
+PAUSES = st.sampled_from([0.0, 30.0, 1000.0])
+EXAMPLES = 60
+
+
+class Road(Wire):
+    """The way to the provider; each create meets the next fate, then all are well."""
+
+    def __init__(self, fates: list[str], polls_fail: list[bool]) -> None:
+        super().__init__(concurrency=2, queue_limit=3, render_seconds=60.0)
+        self.fates, self.polls_fail = iter(fates), iter(polls_fail)
+        self.after: dict[int, str] = {}
+        self.fault, self.change, self.lose = self.meet, self.come_back, self.lose_answer
+
+    async def meet(self, request: httpx.Request) -> httpx.Response | None:
+        """What happens to a request on its way."""
+        if request.method == "GET" and next(self.polls_fail, False):
+            return httpx.Response(503)
+        fate = next(self.fates, "passes") if request.method == "POST" else "passes"
+        self.after[id(request)] = fate
+        match fate:
+            case "lost before":
+                raise httpx.ReadError("reset")
+            case "refused connection":
+                raise httpx.ConnectError("refused")
+            case "silence":
+                await anyio.sleep(50)
+                raise httpx.ReadTimeout("nothing came")
+            case "late":
+                late = Fault(times=1, request="late", delay=100.0)
+                self.emulator.set_faults(late)
+        return ANSWERS[fate]() if fate in ANSWERS else None
+
+    def lose_answer(self, request: httpx.Request) -> Exception | None:
+        """What happens to an answer on its way back."""
+        lost = self.after.pop(id(request), None) == "lost after"
+        return httpx.ReadError("reset") if lost else None
+
+    def come_back(self, request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        """A proxy answers in the place of the service."""
+        return httpx.Response(502) if self.after.get(id(request)) == "502 after" else None
+
+    @property
+    def under_way(self) -> int:
+        """Tasks that are paid, or may still have to be."""
+        open_ones = {"succeeded", "queued", "running"}
+        return sum(task.status in open_ones for task in self.emulator.ledger.tasks)
+
+
+@attrs.define
+class Studio:
+    """A client that is left and made anew, and what was asked of all of them together."""
+
+    road: Road
+    journal: Path
+    limit: SpendLimit
+    made: int = 0
+
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[tuple[Client, Batch]]:
+        """A client takes up what the last one has left."""
+        retry = RetryPolicy(lookup=200.0)
+        async with client(self.road, journal=self.journal, spend=self.limit, retry=retry) as c:
+            batch = await c.resume()
+            assert [handle.spec.prompt.split()[1] for handle in batch] == [
+                str(number) for number in range(self.made)
+            ]
+            yield c, batch
+
+    async def day(self, steps: list[tuple[str, object]]) -> None:
+        """What is done with one client, and what that one saw."""
+        async with self.working() as (c, batch), anyio.create_task_group() as beside:
+            handles = list(batch)
+            for step in steps:
+                match step:
+                    case "submit", list() as marks:
+                        specs = [TaskSpec(f"boat {self.made + i} {m}") for i, m in enumerate(marks)]
+                        self.made += len(specs)
+                        handles += await c.submit_many(specs)
+                    case "wait", float() as seconds:
+                        await anyio.sleep(seconds)
+                    case "cancel", int() as which:
+                        unfinished = [handle for handle in handles if not handle.done]
+                        for handle in unfinished[which : which + 1]:
+                            beside.start_soon(self.cancel, handle)
+                            await anyio.sleep(0.1)
+                self.books_hold(c, handles)
+            beside.cancel_scope.cancel()
+
+    async def cancel(self, handle: TaskHandle) -> None:
+        """Stop one, if that is still possible."""
+        with contextlib.suppress(CallsheetError):
+            await handle.cancel()
+
+    def books_hold(self, c: Client, handles: Sequence[TaskHandle]) -> None:
+        """Nothing is in our books but what is open or paid, and both books are within the limit."""
+        unfinished = sum(not handle.done for handle in handles)
+        assert c.spend.reserved.tasks + c.spend.uncertain.tasks <= unfinished
+        cap = self.limit.tasks
+        assert cap is None or c.spend.committed.tasks <= cap
+        assert cap is None or self.road.under_way <= cap
+
+    async def last_day(self) -> None:
+        """Everything is brought to its end."""
+        async with self.working() as (c, batch):
+            outcomes = await batch.result()
+            self.books_hold(c, batch)
+            spend = c.spend
+        assert len(outcomes) == self.made
+        for outcome in outcomes:
+            honest = (TaskFailedError, TaskCancelledError, NotSubmittedError, SpendLimitError)
+            assert outcome.ok or isinstance(outcome.error, honest), outcome
+        ledger = self.road.emulator.ledger
+        billed = Counter(task.order.prompt for task in ledger.tasks if task.status == "succeeded")
+        assert billed == Counter(outcome.spec.prompt for outcome in outcomes if outcome.ok)
+        assert set(billed.values()) <= {1}
+        assert ledger.created_twice == {}
+        assert (spend.spent.tasks, spend.spent.tokens) == (ledger.billed, ledger.tokens)
+        assert spend.reserved.tasks == spend.uncertain.tasks == 0
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    days=st.lists(st.tuples(st.lists(STEPS, max_size=8), PAUSES), min_size=1, max_size=3),
+    fates=st.lists(st.sampled_from(FATES), max_size=15),
+    polls_fail=st.lists(st.booleans(), max_size=20),
+    cap=st.none() | st.integers(1, 8),
+)
+def test_what_ends_with_a_video_is_what_is_billed(backend, days, fates, polls_fail, cap):
+    """Creates may be lost in any way, specs cancelled, clients left: each video is paid once."""
+
+    async def play() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            road = Road(fates, polls_fail)
+            studio = Studio(road, Path(folder) / "shoot.db", SpendLimit(tasks=cap))
+            for steps, pause in days:
+                await studio.day(steps)
+                await anyio.sleep(pause)
+            await studio.last_day()
+
+    name, options = BACKENDS[backend]()
+    anyio.run(play, backend=name, backend_options=options)
