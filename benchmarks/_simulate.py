@@ -146,7 +146,9 @@ class Ours:
             planner=planner,
             registry=self.registry,
             clock=self.clock,
-            left_queue=lambda: None,
+            room_made=lambda: None,
+            moved=lambda _: None,
+            ended=lambda _: None,
             emit=lambda _: None,
         )
         spec = TaskSpec("a boat", duration=5)
@@ -164,7 +166,9 @@ class Ours:
 
     def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
         self.clock.set(now)
-        self.poller._read(order, snapshots)  # noqa: SLF001 - the loop around it is simulated
+        for snapshot in snapshots:
+            self.poller.take(snapshot, final=order.single)
+        self.poller.planner.read(order, now=now, found=len(snapshots))
 
 
 def simulate(world: World, watcher: Watcher) -> Cost:

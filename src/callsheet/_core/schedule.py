@@ -94,9 +94,8 @@ class Schedule:
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         if status is Status.QUEUED:
-            if record is lane.scout():
-                longest = max(0.5 * self._past.law(record).mean, self.delay)
-                lane.patience = min(2.0 * lane.patience, longest)
+            longest = max(0.5 * self._past.law(record).mean, self.delay)
+            lane.patience = min(2.0 * lane.patience, longest)
             front_known = lane.found_waiting(record)
             record.alive_at = now
             record.asked, record.due = False, math.inf
