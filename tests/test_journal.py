@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from callsheet import (
+    CallsheetError,
     ConfigurationError,
     InvalidRequestError,
     JournalError,
@@ -25,6 +28,7 @@ from emulation import Wire, client, first, refusal
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -154,6 +158,114 @@ async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
     assert len(wire.sent("POST")) == 1
 
 
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No file grows beyond what the journal has on disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = path.with_name(f"{path.name}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_nothing_is_sent_while_the_disk_is_full(tmp_path: Path):
+    """What cannot be written down is not sent; what is under way ends, and is written later."""
+    wire = Wire(render_seconds=60.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        first_batch = await c.submit_many(boats(3))
+        await first_batch.submitted()
+        planned = await c.submit_many(boats(1))
+        with full_disk(path):
+            for refused in (c.submit(TaskSpec("no")), c.submit_many(boats(2))):
+                with pytest.raises(JournalError, match=r"shoot\.db cannot be written"):
+                    await refused
+            assert isinstance((await planned[0].outcome()).error, JournalError)
+            outcomes = [outcome async for outcome in c.map(boats(2))]
+            assert all(isinstance(outcome.error, JournalError) for outcome in outcomes)
+            assert len((await first_batch.result()).urls()) == 3
+        assert (await c.run(TaskSpec("yes"))).url
+        assert c.spend.committed.tasks == c.spend.spent.tasks == 4
+    assert wire.emulator.ledger.created == len(wire.sent("POST")) == 4
+    async with client(wire, journal=path) as c:
+        outcomes = await (await c.resume()).result()
+        assert [outcome.ok for outcome in outcomes] == [True] * 5
+    assert wire.emulator.ledger.billed == 5
+
+
+async def test_ids_that_could_not_be_written_are_named_and_found_again(tmp_path: Path):
+    """A disk that fills up between a create and its id costs neither the id nor a second task."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+
+    async def leave_with_a_full_disk() -> None:
+        async with client(wire, journal=path) as c:
+            batch = await c.submit_many(boats(1))
+            await anyio.sleep(0.02)
+            assert len(wire.seen) == 1
+            limit.enter_context(full_disk(path))
+            await batch.submitted()
+
+    with ExitStack() as limit, pytest.raises(JournalError) as caught:
+        await leave_with_a_full_disk()
+    task_id = wire.emulator.ledger.tasks[0].id
+    assert task_id in str(caught.value)
+    async with client(wire, journal=path) as c:
+        (handle,) = await c.resume()
+        assert (await handle).task_id == task_id
+    assert wire.emulator.ledger.billed == 1
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser writes everywhere"
+)
+async def test_a_read_only_place_is_refused(tmp_path: Path):
+    """A journal that cannot be written is refused before anything is sent."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path):
+        pass
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)  # noqa: ASYNC240 - nothing else runs
+    try:
+        for name in ("shoot.db", "other.db"):
+            with pytest.raises(ConfigurationError, match=f"{name} .*read-only"):
+                async with client(wire, journal=tmp_path / name):
+                    pass
+    finally:
+        tmp_path.chmod(0o755)  # noqa: ASYNC240 - nothing else runs
+    assert not wire.seen
+
+
+@pytest.mark.parametrize("place", [0, 20, 200, 4096, 8192, 20_000])
+async def test_a_damaged_journal_is_refused_and_kept(tmp_path: Path, place: int):
+    """Whatever part of it is damaged, either all is there or nothing is sent, and it is kept."""
+    wire = Wire()
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(50))).result()
+    whole = path.read_bytes()
+    assert len(whole) > place
+    path.write_bytes(damaged := whole[:place] + b"\xff" * 64 + whole[place + 64 :])
+    sent = len(wire.seen)
+
+    async def use() -> CallsheetError | int:
+        try:
+            async with client(wire, journal=path) as c:
+                return len((await (await c.resume()).result()).urls())
+        except (ConfigurationError, JournalError) as error:
+            return error
+
+    result = await use()
+    assert result == 50 or str(path) in str(result)
+    assert not isinstance(result, ConfigurationError) or path.read_bytes() == damaged
+    assert place >= 100 or isinstance(result, ConfigurationError)  # its header
+    assert len(wire.seen) == sent
+
+
 async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path):
     """A spec that was withdrawn stays withdrawn; one whose turn did not come is sent."""
     wire = Wire(concurrency=1, queue_limit=1, render_seconds=1000.0)
@@ -231,7 +343,8 @@ async def test_one_client_at_a_time_and_one_key(tmp_path: Path):
     """A journal that is in use, or of another key, is refused, and no key is told."""
     wire = Wire()
     path = tmp_path / "shoot.db"
-    async with client(wire, journal=path, api_key="secret-key-of-the-first"):
+    async with client(wire, journal=path, api_key="secret-key-of-the-first") as c:
+        await c.submit(TaskSpec("boat"))
         with pytest.raises(ConfigurationError, match="in use"):
             async with client(wire, journal=path, api_key="secret-key-of-the-first"):
                 pass

@@ -11,7 +11,7 @@ import attrs
 import httpx
 import pytest
 
-from callsheet import Limits, RetryPolicy, SubmissionUncertainError, TaskSpec
+from callsheet import Limits, NotSubmittedError, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Fault
 from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
 from emulation import ARK, COMET, Wire, client, first, is_list, prompt_of, refusal
@@ -341,3 +341,15 @@ async def test_nobody_waits_for_a_lost_create_of_another_spec():
         assert anyio.current_time() < 250
         assert Counter(map(prompt_of, wire.sent("POST")))["boat 0"] == 1
         assert len((await batch.result()).urls()) == 20
+
+
+async def test_a_cancelled_create_that_made_nothing_is_not_sent_again():
+    """Whoever cancels while it is looked for is told that it was stopped in time."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire) as c:
+        (handle,) = await c.submit_many([BOAT])
+        await anyio.sleep(10)
+        assert await handle.cancel()
+        assert isinstance((await handle.outcome()).error, NotSubmittedError)
+    assert len(wire.sent("POST")) == 1

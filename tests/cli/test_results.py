@@ -6,14 +6,11 @@ import attrs
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._cli.continuing import sort
 from callsheet._cli.plan import Job
-from callsheet._cli.results import Ending, Results, ResultsError, Row, belongs
-
-
-def job(index: int, prompt: str = "a cat") -> Job:
-    """One thing to be made."""
-    return Job(index=index, line=index + 1, spec=TaskSpec(prompt), file=f"{index}.mp4")
+from callsheet._cli.results import Ending, Results, ResultsError, Row
+from callsheet._cli.rows import failure_row
+from callsheet._models.outcome import Outcome
+from callsheet.errors import JournalError, SpendLimitError
 
 
 def row(index: int, status: Ending = Ending.SUCCEEDED, task_id: str | None = None) -> Row:
@@ -94,40 +91,34 @@ def test_rows_that_the_disk_refused_once_are_written_later(tmp_path):
         assert [line["index"] for line in lines(results)] == [0, 1]
 
 
-def test_rows_of_other_input_are_told_apart():
-    """Another spec, file name or provider is another run; a longer or shorter input is not."""
-    rows = [row(0), row(1, Ending.FAILED)]
-    assert belongs(rows, [job(0), job(1), job(2)], "ark") is None
-    assert belongs(rows, [job(0)], "ark") is None
-    assert "line 2" in (belongs(rows, [job(0), job(1, "a dog")], "ark") or "")
-    assert "cometapi" in (belongs(rows, [job(0)], "cometapi") or "")
-    assert "x.mp4" in (belongs(rows, [attrs.evolve(job(0), file="x.mp4")], "ark") or "")
+def test_rows_are_put_in_order_in_the_end(tmp_path):
+    """Specs end in any order, and the finished file has that of the input."""
+    with Results(tmp_path) as results:
+        results.put(row(1))
+        results.put(row(0))
+        assert results.finish() == []
+    assert [line["index"] for line in lines(results)] == [0, 1]
 
 
-def test_nothing_that_was_bought_is_bought_again(tmp_path):
-    """What has an id is asked for, what is uncertain is left alone, the rest is submitted."""
-    (tmp_path / "0.mp4").touch()
-    rows = [
-        row(0, Ending.SUCCEEDED, "cgt-0"),
-        row(1, Ending.SUCCEEDED, "cgt-1"),
-        row(2, Ending.DOWNLOAD_FAILED, "cgt-2"),
-        row(3, Ending.INTERRUPTED, "cgt-3"),
-        row(4, Ending.TIMEOUT, "cgt-4"),
-        row(5, Ending.UNCERTAIN),
-        row(6, Ending.NOT_SUBMITTED),
-        row(7, Ending.FAILED, "cgt-7"),
-    ]
-    jobs = [job(index) for index in range(9)]
-    work = sort(jobs, {row.index: row for row in rows}, tmp_path, tasks_live=True)
-    assert work.kept == [jobs[0]]
-    assert work.attached == [(jobs[index], f"cgt-{index}") for index in (1, 2, 3, 4)]
-    assert work.uncertain == [jobs[5]]
-    assert work.submitted == jobs[6:]
-    assert work.again == 1
+def test_arranged_rows_replace_the_file_at_once(tmp_path):
+    """Rows that have another place now stand there before any is put."""
+    with Results(tmp_path) as results:
+        results.put(row(0))
+        results.put(row(1))
+    with Results(tmp_path) as again:
+        again.arrange({0: attrs.evolve(again.rows[1], index=0)})
+        assert [line["file"] for line in lines(again)] == ["1.mp4"]
+        again.put(row(1))
+    assert [line["index"] for line in lines(again)] == [0, 1]
 
 
-def test_tasks_of_an_embedded_emulator_are_made_anew(tmp_path):
-    """Tasks that ended with the process that rendered them are not asked for."""
-    rows = {0: row(0, Ending.INTERRUPTED, "cgt-0"), 1: row(1, Ending.UNCERTAIN)}
-    work = sort([job(0), job(1)], rows, tmp_path, tasks_live=False)
-    assert work.submitted == [job(0), job(1)]
+@pytest.mark.parametrize("error", [SpendLimitError("cap"), JournalError("disk full")])
+def test_what_was_not_sent_is_called_so(error):
+    """A spec that the limit or the disk kept from being sent is none that has failed."""
+    outcome = Outcome(index=0, spec=TaskSpec("a cat"), task_id=None, error=error)
+    found = failure_row(
+        Job(index=0, line=1, spec=TaskSpec("a cat"), file="0.mp4"), "ark", outcome, None, None
+    )
+    assert found.status is Ending.NOT_SUBMITTED
+    assert found.error is not None
+    assert found.error["type"] == type(error).__name__

@@ -104,7 +104,40 @@ def test_uncertain_submission_may_end_at_once(step, spent):
     assert buckets(ledger) == (NOTHING, NOTHING, spent)
 
 
-@pytest.mark.parametrize("step", ["settle", "release", "doubt", "find"])
+def test_what_was_let_through_earlier_is_carried_past_the_caps():
+    """A task of an earlier client counts, also where it would not be let through now."""
+    ledger = Ledger(SpendLimit(tasks=1, usd=Decimal(1)))
+    for name in ("a", "b"):
+        ledger.carry(name, TASK)
+        assert name in ledger
+    assert ledger.spend.reserved.tasks == 2
+    with pytest.raises(ValueError, match="in the books already"):
+        ledger.carry("a", TASK)
+    with pytest.raises(SpendLimitError):
+        ledger.reserve("c", TASK)
+    ledger.settle("a")
+    ledger.doubt("b")
+    assert "a" not in ledger
+    assert "b" in ledger
+    assert "c" not in ledger
+
+
+def test_what_nobody_will_learn_stays_uncertain_while_its_key_is_used_again():
+    """An attempt that is given up in doubt counts beside the next one, for good."""
+    ledger = Ledger(SpendLimit(tasks=2))
+    ledger.reserve("a", TASK)
+    assert ledger.abandon("a") is False
+    ledger.doubt("a")
+    assert ledger.abandon("a")
+    assert "a" not in ledger
+    ledger.reserve("a", TASK)
+    ledger.settle("a")
+    assert buckets(ledger) == (NOTHING, ONE, ONE)
+    with pytest.raises(SpendLimitError):
+        ledger.reserve("b", TASK)
+
+
+@pytest.mark.parametrize("step", ["settle", "release", "doubt", "find", "abandon"])
 def test_steps_of_a_task_that_is_not_in_the_books_change_nothing(step):
     """Attached tasks, and those that have ended, move no money."""
     ledger = Ledger()

@@ -54,6 +54,7 @@ class Books(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.where: dict[int, tuple[str, Estimate]] = {}
         self.spent: list[tuple[int | None, Price | None]] = []
+        self.abandoned: list[tuple[int | None, Price | None]] = []
 
     @initialize(limit=LIMITS)
     def open(self, limit: SpendLimit) -> None:
@@ -65,7 +66,7 @@ class Books(RuleBasedStateMachine):
         return [(e.tokens, e.price) for name, e in self.where.values() if name == bucket]
 
     def _all(self) -> list[tuple[int | None, Price | None]]:
-        return self._in("reserved") + self._in("uncertain") + self.spent
+        return self._in("reserved") + self._in("uncertain") + self.spent + self.abandoned
 
     def _fits(self, estimate: Estimate) -> bool:
         """Whether a naive clerk, who adds everything up again, would let it pass."""
@@ -127,6 +128,25 @@ class Books(RuleBasedStateMachine):
         if bucket == "uncertain":
             self.where[key] = ("reserved", estimate)
 
+    @rule(key=keys | KEYS)
+    def abandon(self, key: int) -> None:
+        """Nobody will learn what became of an uncertain task."""
+        bucket, estimate = self.where.get(key, ("", None))
+        assert self.ledger.abandon(key) is (bucket == "uncertain")
+        if bucket == "uncertain":
+            del self.where[key]
+            self.abandoned.append((estimate.tokens, estimate.price))
+
+    @rule(target=keys, key=KEYS, estimate=ESTIMATES)
+    def carry(self, key: int, estimate: Estimate) -> int:
+        """A task of an earlier client is taken over, whatever the limit says."""
+        if key not in self.where:
+            assert key not in self.ledger
+            self.ledger.carry(key, estimate)
+            self.where[key] = ("reserved", estimate)
+        assert key in self.ledger
+        return key
+
     @rule(key=keys | KEYS, tokens=st.none() | COUNTS)
     def settle(self, key: int, tokens: int | None) -> None:
         """A task succeeds, with or without a count."""
@@ -147,7 +167,7 @@ class Books(RuleBasedStateMachine):
         spend = self.ledger.spend
         for amount, rows in (
             (spend.reserved, self._in("reserved")),
-            (spend.uncertain, self._in("uncertain")),
+            (spend.uncertain, self._in("uncertain") + self.abandoned),
             (spend.spent, self.spent),
         ):
             assert amount == Amount(
@@ -158,7 +178,8 @@ class Books(RuleBasedStateMachine):
                 unmeasured=sum(t is None for t, _ in rows),
                 unpriced=sum(t is None or p is None for t, p in rows),
             )
-        assert spend.committed.tasks == len(self.where) + len(self.spent)
+        ended = len(self.spent) + len(self.abandoned)
+        assert spend.committed.tasks == len(self.where) + ended
 
     @invariant()
     def nothing_is_negative(self) -> None:

@@ -423,6 +423,18 @@ def test_the_default_tier_has_no_name(one, tier):
     assert tier_of(one) == tier
 
 
+def test_the_providers_clock_is_read_from_its_answers():
+    """Its times are told on ours at the latest, once an answer has shown how the two differ."""
+    plan = schedule()
+    one = record("t1")
+    plan.add(one, now=0.0)
+    assert plan.local(1_000_000.0) is None
+    plan.seen(one, Status.RUNNING, now=8.0, updated_at=1_000_005.0)
+    assert plan.local(1_000_000.0) == 3.0
+    plan.settled(one, now=20.0, updated_at=1_000_018.0)
+    assert plan.local(1_000_000.0) == pytest.approx(2.0, abs=0.01)
+
+
 def test_nothing_is_due_in_an_empty_plan():
     """Without tasks there is nothing to ask and no time to wait for."""
     assert schedule().next_due() is None

@@ -261,7 +261,8 @@ async def test_no_secret_is_in_the_file(path):
 async def test_a_journal_of_others_is_refused(path, changes, words):
     """Provider, address and key must be those that it was made for; no fingerprint is told."""
     async with journal(path) as opened:
-        await opened.plan(BOATS)
+        rows = await opened.plan(BOATS)
+        await opened.sending(rows[0], "token", at=1.0)
     before = sealed(path)
     text = await told(path, **changes)
     assert all(word in text for word in words)
@@ -269,6 +270,17 @@ async def test_a_journal_of_others_is_refused(path, changes, words):
     assert "77aa" not in text
     assert sealed(path) == before
     assert files(path.parent) == ["shoot.db"]
+
+
+async def test_a_key_that_bought_nothing_may_be_put_right(path):
+    """As long as nothing was made, or may have been, another key takes the journal over."""
+    async with journal(path) as opened:
+        rows = await opened.plan(BOATS)
+        await opened.sending(rows[0], "token", at=1.0)
+        opened.unsent(rows[0])
+    async with journal(path, fingerprint="77aa") as opened:
+        await opened.sending(rows[0], "token", at=1.0)
+    assert "another API key" in await told(path)
 
 
 def _other_database(path):

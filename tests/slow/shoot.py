@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 
 import anyio
 
@@ -67,7 +68,7 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             say("pid", os.getpid())
-            anyio.run(lambda: shoot(**json.loads(line)))
+            anyio.run(partial(shoot, **json.loads(line)))
             os._exit(0)
         status = os.waitpid(pid, 0)[1]
         say("over", status)

@@ -11,13 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import httpx
 import pytest
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 pytestmark = [

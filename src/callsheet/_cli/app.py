@@ -14,6 +14,7 @@ import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
+from callsheet import SpendLimit
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.estimates import estimated, rehearse, summary
 from callsheet._cli.inputs import InputError
@@ -21,8 +22,10 @@ from callsheet._cli.options import Defaults
 from callsheet._cli.plan import entries_of, preflight
 from callsheet._cli.progress import put_line
 from callsheet._cli.results import ResultsError
-from callsheet._cli.run import INTERRUPTED, Order
+from callsheet._cli.run import Order
 from callsheet._cli.run import run as run_order
+from callsheet._cli.summary import INTERRUPTED
+from callsheet._models.policy import Resubmit  # noqa: TC001 - cyclopts reads the annotations
 from callsheet.errors import CallsheetError, ConfigurationError
 
 
@@ -33,6 +36,7 @@ _MOST_FAULTS = 20
 ProviderName = Literal["cometapi", "ark", "byteplus", "emulator"]
 Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float | None, Parameter(validator=Number(gt=0))]
+Money = Annotated[float | None, Parameter(validator=Number(gte=0, lte=1e12))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 app = App(
@@ -75,6 +79,9 @@ def run(
     connections: Count = None,
     parallel_downloads: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
     speed: Positive = None,
+    max_usd: Money = None,
+    max_cny: Money = None,
+    resubmit: Resubmit = "if-absent",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -84,7 +91,7 @@ def run(
 
     Args:
         file: .txt with one prompt a line, .jsonl or .csv with the fields of TaskSpec.
-        out: Folder for the videos and results.jsonl.
+        out: Folder for the videos, results.jsonl and the journal.
         provider: Who renders. emulator rehearses without a key and without cost. Keys are read
             from COMETAPI_KEY, ARK_API_KEY or BYTEPLUS_API_KEY.
         base_url: Another address that speaks the provider's API.
@@ -94,6 +101,10 @@ def run(
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
         speed: How much faster than life the emulator runs.
+        max_usd: Most US dollars that may be spent into the folder; what would pass it is not sent.
+        max_cny: The same in yuan.
+        resubmit: When a create whose answer was lost is sent again. always: also where nobody can
+            say whether it made a task, which may then be billed twice.
         dry_run: Check FILE and say what it may cost; nothing is sent or written.
         quiet: Say only how it ended.
         json: Print one JSON event a line.
@@ -113,6 +124,8 @@ def run(
         connections=connections,
         parallel_downloads=parallel_downloads,
         speed=speed,
+        resubmit=resubmit,
+        spend=SpendLimit(usd=max_usd, cny=max_cny),
         quiet=quiet,
         events=json,
     )

@@ -1,4 +1,4 @@
-"""What the rows of an earlier run leave to be done."""
+"""What earlier runs leave to be done."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from callsheet._cli.plan import Job
-from callsheet._cli.results import Ending, Row
+from callsheet._cli.files import present
+from callsheet._cli.matching import Stage, Task
+from callsheet._cli.names import key_of
+from callsheet._cli.plan import Job, title_of
+from callsheet._cli.results import PAID, UNFETCHED, Ending
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from callsheet._cli.matching import Earlier
 
-_PAID = {Ending.SUCCEEDED, Ending.DOWNLOAD_FAILED, Ending.INTERRUPTED, Ending.TIMEOUT}
+
+_AT_STAKE = {Stage.SOUGHT, Stage.UNCERTAIN, Stage.UNDER_WAY, Stage.RENDERED}
+
+_MOST_NAMED = 20
 
 
 @attrs.define
 class Work:
-    """Every job in one of four heaps.
+    """Every job in one of five heaps.
 
     Attributes:
         kept: The video is there.
+        resumed: The journal knows its submission: it goes on from there.
         attached: A task was bought for it: ask for its end, fetch its video.
         uncertain: A task may have been bought for it, and only a person can tell.
         submitted: Everything else, to be bought.
@@ -31,47 +39,68 @@ class Work:
     """
 
     kept: list[Job] = attrs.field(factory=list[Job])
+    resumed: list[tuple[Job, Task]] = attrs.field(factory=list[tuple[Job, Task]])
     attached: list[tuple[Job, str]] = attrs.field(factory=list[tuple[Job, str]])
     uncertain: list[Job] = attrs.field(factory=list[Job])
     submitted: list[Job] = attrs.field(factory=list[Job])
     again: int = 0
 
     @property
-    def done(self) -> bool:
-        """Whether the provider need not be asked anything."""
-        return not self.attached and not self.submitted
+    def open(self) -> list[Job]:
+        """Every job about which something is to be done."""
+        found = [job for job, _ in (*self.resumed, *self.attached)]
+        return [*found, *self.submitted]
 
     def words(self) -> str | None:
         """What goes on, for a run that is not the first."""
-        parts = [
-            f"{len(self.kept)} kept" if self.kept else "",
-            f"{len(self.attached)} asked for again, not bought again" if self.attached else "",
-            f"{len(self.submitted)} to submit" if self.submitted else "",
-        ]
+        stages = [task.stage for _, task in self.resumed]
+        asked = len(self.attached) + sum(
+            stage in {Stage.UNDER_WAY, Stage.RENDERED} for stage in stages
+        )
+        sought = stages.count(Stage.SOUGHT)
+        uncertain = len(self.uncertain) + stages.count(Stage.UNCERTAIN)
+        unsent = len(self.submitted) + stages.count(Stage.PLANNED)
         again = f" ({self.again} of them failed before)" if self.again else ""
-        found = ", ".join(filter(None, parts))
-        return f"going on: {found}{again}" if self.kept or self.attached or self.again else None
+        parts = (
+            f"{len(self.kept)} kept" * bool(self.kept),
+            f"{asked} asked for again, not bought again" * bool(asked),
+            f"{sought} without an answer to be looked for" * bool(sought),
+            f"{uncertain} uncertain" * bool(uncertain),
+            f"{unsent} to submit{again}" * bool(unsent),
+        )
+        goes_on = self.kept or stages or self.attached or self.uncertain or self.again
+        return f"going on: {', '.join(filter(None, parts))}" if goes_on else None
 
 
-def sort(jobs: Sequence[Job], rows: Mapping[int, Row], folder: Path, *, tasks_live: bool) -> Work:
-    """Sort *jobs* by what *rows* say of them.
+def sort(
+    jobs: Sequence[Job],
+    earlier: Earlier,
+    folder: Path,
+    *,
+    tasks_live: bool,
+    resubmit: bool = False,
+) -> Work:
+    """Sort *jobs* by what is left of them.
 
     Args:
         jobs: Everything that is wanted.
-        rows: What an earlier run left, by index.
+        earlier: What earlier runs have left.
         folder: Where the videos are.
         tasks_live: Whether tasks outlive a run; those of an embedded emulator end with it.
+        resubmit: Whether what may have been bought is bought again.
     """
     work = Work()
     for job in jobs:
-        row = rows.get(job.index)
-        if row is None:
-            work.submitted.append(job)
-        elif row.status is Ending.SUCCEEDED and _present(row, folder):
+        row, task = earlier.rows.get(job.index), earlier.tasks.get(job.index)
+        if row is not None and row.file == job.file and present(row, folder):
             work.kept.append(job)
-        elif tasks_live and row.status in _PAID and row.task_id:
-            work.attached.append((job, row.task_id))
-        elif tasks_live and row.status is Ending.UNCERTAIN:
+        elif task is not None:
+            work.resumed.append((job, task))
+        elif row is None:
+            work.submitted.append(job)
+        elif tasks_live and row.status in PAID and row.task_id not in {None, *earlier.over}:
+            work.attached.append((job, row.task_id or ""))
+        elif tasks_live and row.status is Ending.UNCERTAIN and not resubmit:
             work.uncertain.append(job)
         else:
             work.submitted.append(job)
@@ -79,6 +108,58 @@ def sort(jobs: Sequence[Job], rows: Mapping[int, Row], folder: Path, *, tasks_li
     return work
 
 
-def _present(row: Row, folder: Path) -> bool:
-    names = [name for name in (row.file, row.last_frame_file) if name]
-    return bool(names) and all((folder / name).is_file() for name in names)
+def refusal(jobs: Sequence[Job], earlier: Earlier, folder: Path, *, tasks_live: bool) -> str | None:
+    """Why nothing may be done here: paid work would be set aside or written over."""
+    paid = {*PAID, Ending.UNCERTAIN} if tasks_live else {Ending.SUCCEEDED}
+    left = any(row.status in paid for row in earlier.other_rows)
+    left |= any(task.stage in _AT_STAKE for task in earlier.other_tasks)
+    if left and not earlier.rows and not earlier.tasks:
+        return (
+            f"{folder} is of another run: nothing that was made there is asked for now; use "
+            "another --out, or the input and the options that it was made with"
+        )
+    there = {
+        key_of(row.file)
+        for row in earlier.other_rows
+        if row.file is not None and (folder / row.file).is_file()
+    }
+    for job in jobs:
+        if key_of(job.file) in there:
+            return (
+                f"the input has changed: line {job.line} would write over {job.file!r}, which was "
+                f"made from another spec; move that file out of {folder}, or use another --out"
+            )
+    return None
+
+
+def changes(earlier: Earlier, folder: Path, *, tasks_live: bool) -> Iterator[str]:
+    """What is left of earlier runs that is not asked for now, and what becomes of it, in lines."""
+    known = {None, *earlier.over, *(task.task_id for task in earlier.other_tasks)}
+    left = [
+        _line(task.task_id, None if task.spec is None else task.spec.prompt, task.stage)
+        for task in earlier.other_tasks
+        if task.stage in _AT_STAKE and task.file is None
+    ] + [
+        _line(row.task_id, row.spec.get("prompt"), row.last_status or row.status)
+        for row in earlier.other_rows
+        if tasks_live and row.status in UNFETCHED and row.task_id not in known
+    ]
+    unsent = sum(task.stage is Stage.PLANNED for task in earlier.other_tasks)
+    videos = sum(present(row, folder) for row in earlier.other_rows)
+    changed = "input or options have changed"
+    if left:
+        yield (
+            f"{changed}; sent before, and not asked for now: {len(left)}. What comes of these is "
+            "billed and not fetched; once asked for again, it is fetched and not bought again:"
+        )
+        yield from (f"  {line}" for line in left[:_MOST_NAMED])
+        if (rest := len(left) - _MOST_NAMED) > 0:
+            yield f"  … and {rest} more"
+    if unsent:
+        yield f"{changed}; planned before, and not asked for now: {unsent}. These are not sent"
+    if videos:
+        yield f"{changed}; videos in {folder} not asked for now: {videos}. They stay there"
+
+
+def _line(task_id: str | None, prompt: str | None, state: str) -> str:
+    return f"{task_id or 'no id'} {title_of(prompt)}: {state}"

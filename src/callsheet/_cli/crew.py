@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,22 +12,26 @@ import anyio
 import attrs
 
 from callsheet import Batch, Client, TaskHandle
-from callsheet._cli.continuing import Work
+from callsheet._cli.continuing import Work, changes, refusal, sort
+from callsheet._cli.files import rename
+from callsheet._cli.matching import Stage, match, tasks_of
 from callsheet._cli.names import frame_name
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
-from callsheet._cli.results import Results, Row
+from callsheet._cli.results import Results, ResultsError, Row
 from callsheet._cli.rows import failure_row, stopped_row, video_row
 from callsheet._models.outcome import Video
+from callsheet._models.snapshot import Status
 from callsheet.errors import CallsheetError, DownloadError
-from callsheet.events import GateOpened, GateShut
+from callsheet.events import GateOpened, GateShut, SubmissionLost
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
+    from callsheet._models.spend import Spend
     from callsheet.downloads import Downloader
     from callsheet.events import Event
 
@@ -33,46 +39,79 @@ if TYPE_CHECKING:
 HICCUP = 3.0
 """Seconds that the provider may be away before it is worth a word."""
 
+LOST = "the answer to a create was lost: its task is looked for, for up to five minutes"
+
 
 @attrs.define(kw_only=True)
 class Crew:
     """One run, from the first submission to the last row.
 
     Attributes:
-        work: What is to be done.
+        jobs: Everything that is wanted.
         results: Where the rows go.
         display: Where the user looks.
         folder: Where the videos go.
         source: The input file, for naming lines.
         provider: Where the specs go, as the rows say it.
+        tasks_live: Whether tasks outlive the run: then the client keeps a journal.
+        resubmit: Whether what may have been bought is bought again.
+        changes: What earlier runs have left that is not asked for now, in lines.
     """
 
-    work: Work
+    jobs: Sequence[Job]
     results: Results
     display: Display
     folder: Path
     source: Path
     provider: str
-    _batches: list[Batch] = attrs.field(factory=list[Batch], init=False)
+    tasks_live: bool
+    resubmit: bool
+    changes: list[str] = attrs.field(factory=list[str], init=False)
+    _work: Work | None = attrs.field(default=None, init=False)
+    _client: Client | None = attrs.field(default=None, init=False)
     _handles: dict[int, TaskHandle] = attrs.field(factory=dict[int, TaskHandle], init=False)
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
+    _lost: set[int] = attrs.field(factory=set[int], init=False)
+    _rendered: int = attrs.field(default=0, init=False)
     _downloaded: int = attrs.field(default=0, init=False)
-    _not_downloaded: int = attrs.field(default=0, init=False)
+    _failed: int = attrs.field(default=0, init=False)
     _away: tuple[float, CallsheetError] | None = attrs.field(default=None, init=False)
     _told: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is known what is to be done, so that `stop` can say what was."""
+        return self._work is not None
+
+    @property
+    def spend(self) -> Spend | None:
+        """The client's books; ``None`` if there was none."""
+        return None if self._client is None else self._client.spend
+
     async def run(self, client: Client, downloader: Downloader, *, parallel: int) -> None:
-        """Bring every job to its end; *parallel* is the number of downloads at once."""
-        attached = [job for job, _ in self.work.attached]
-        self._open = {job.index: job for job in [*attached, *self.work.submitted]}
-        watched: list[tuple[Batch, Sequence[Job]]] = []
-        if attached:
-            batch = client.attach_many([task_id for _, task_id in self.work.attached])
-            watched.append((self._take(batch, attached), attached))
-        if self.work.submitted:
-            batch = await client.submit_many([job.spec for job in self.work.submitted])
-            watched.append((self._take(batch, self.work.submitted), self.work.submitted))
+        """Bring every job to its end; *parallel* is the number of downloads at once.
+
+        Raises:
+            ResultsError: The folder is of another run; nothing was sent.
+            JournalError: The journal cannot be read, or not be written before anything is sent.
+        """
+        self._client = client
+        batch = await client.resume() if self.tasks_live else None
+        work = await self._take_up(batch)
+        watched: list[tuple[Batch, Mapping[int, Job]]] = []
+        if batch is not None and work.resumed:
+            watched.append((batch, {task.place: job for job, task in work.resumed}))
+        if work.attached:
+            ids = [task_id for _, task_id in work.attached]
+            jobs = [job for job, _ in work.attached]
+            watched.append((client.attach_many(ids), dict(enumerate(jobs))))
+        for each in watched:
+            self._take(*each)
+        if work.submitted:
+            new = await client.submit_many([job.spec for job in work.submitted])
+            watched.append((new, dict(enumerate(work.submitted))))
+            self._take(*watched[-1])
         send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](len(self._open))
         async with receive, anyio.create_task_group() as showing:
             showing.start_soon(self._show)
@@ -80,10 +119,38 @@ class Crew:
                 for _ in range(parallel):
                     downloads.start_soon(self._download, client, downloader, receive)
                 async with send, anyio.create_task_group() as watchers:
-                    for batch, jobs in watched:
-                        watchers.start_soon(self._watch, batch, jobs, send)
+                    for each in watched:
+                        watchers.start_soon(self._watch, *each, send)
             showing.cancel_scope.cancel()
         self.display.show(self.counts())
+
+    async def _take_up(self, batch: Batch | None) -> Work:
+        """Find out what is left to be done, of which *batch* is what the journal holds.
+
+        Raises:
+            ResultsError: The folder is of another run; nothing was sent.
+        """
+        self.results.read()  # another run may have ended since
+        tasks = [] if batch is None else await tasks_of(batch, self._lost)
+        earlier = match(self.jobs, self.results.rows.values(), tasks)
+        live = self.tasks_live
+        if problem := refusal(self.jobs, earlier, self.folder, tasks_live=live):
+            raise ResultsError(problem)
+        for task in earlier.other_tasks:
+            if batch is not None and task.stage is Stage.PLANNED:
+                await batch[task.place].cancel()  # nothing has let the client send it so far
+        self.changes += changes(earlier, self.folder, tasks_live=live)
+        for index, row in rename(earlier.rows, self.jobs, self.folder).items():
+            earlier.rows[index] = row
+            if batch is not None and index in earlier.tasks:
+                batch[earlier.tasks[index].place].saved(self.folder / self.jobs[index].file)
+        self.results.arrange(earlier.arranged(self.jobs, self.folder))
+        work = sort(self.jobs, earlier, self.folder, tasks_live=live, resubmit=self.resubmit)
+        self._work, self._open = work, {job.index: job for job in work.open}
+        self._lost.clear()
+        for words in filter(None, [*self.changes, work.words()]):
+            self.display.note(words)
+        return work
 
     async def stop(self, reason: str) -> None:
         """Write the truth about every job that has no row of this run; the client is closed."""
@@ -109,10 +176,14 @@ class Crew:
             self._put(job, row)
 
     def observe(self, event: Event) -> None:
-        """Keep in mind since when the provider does not serve; say when it is back."""
+        """Keep in mind what was lost, and since when the provider does not serve."""
         match event:
             case GateShut(error=error):
                 self._away = (anyio.current_time(), error)
+            case SubmissionLost(index=index):
+                if self.begun and not self._lost:
+                    self.display.note(LOST)
+                self._lost.add(index)
             case GateOpened():
                 if self._told:
                     self.display.note("the provider is back")
@@ -130,27 +201,22 @@ class Crew:
 
     def counts(self) -> Counts:
         """Where everything stands."""
-        states = [batch.progress for batch in self._batches]
+        statuses = Counter(handle.status for handle in self._handles.values() if not handle.done)
+        kept = 0 if self._work is None else len(self._work.kept)
         return Counts(
-            total=len(self.work.kept) + len(self.work.uncertain) + self._wanted,
-            kept=len(self.work.kept),
-            submitted=sum(state.submitted for state in states),
-            queued=sum(state.queued for state in states),
-            running=sum(state.running for state in states),
-            succeeded=sum(state.succeeded for state in states),
+            total=len(self.jobs),
+            kept=kept,
+            submitted=sum(handle.task_id is not None for handle in self._handles.values()),
+            queued=statuses[Status.QUEUED],
+            running=statuses[Status.RUNNING] + statuses[Status.UNKNOWN],
+            succeeded=self._rendered,
             downloaded=self._downloaded,
-            failed=sum(state.failed for state in states) + self._not_downloaded,
+            failed=self._failed,
             elapsed=anyio.current_time() - self._started,
         )
 
-    @property
-    def _wanted(self) -> int:
-        return len(self.work.attached) + len(self.work.submitted)
-
-    def _take(self, batch: Batch, jobs: Sequence[Job]) -> Batch:
-        self._batches.append(batch)
-        self._handles |= {job.index: handle for job, handle in zip(jobs, batch, strict=True)}
-        return batch
+    def _take(self, batch: Batch, jobs: Mapping[int, Job]) -> None:
+        self._handles |= {job.index: batch[place] for place, job in jobs.items()}
 
     async def _show(self) -> None:
         while True:
@@ -159,18 +225,26 @@ class Crew:
             await anyio.sleep(self.display.interval)
 
     async def _watch(
-        self, batch: Batch, jobs: Sequence[Job], send: ObjectSendStream[tuple[Job, Video]]
+        self, batch: Batch, jobs: Mapping[int, Job], send: ObjectSendStream[tuple[Job, Video]]
     ) -> None:
-        """Record what failed, pass on what is to be fetched."""
+        """Record what failed, pass on what is to be fetched; the others are not waited for."""
+        left = len(jobs)
         async for outcome in batch.as_completed():
-            job = jobs[outcome.index]
+            job = jobs.get(outcome.index)
+            if job is None:
+                continue
             if outcome.video is not None:
+                self._rendered += 1
                 await send.send((job, outcome.video))
             else:
+                self._failed += 1
                 handle = self._handles[job.index]
                 before = self.results.rows.get(job.index) if handle.spec is None else None
                 row = failure_row(job, self.provider, outcome, handle.snapshot, before)
                 self._put(job, row)
+            left -= 1
+            if not left:
+                return
 
     async def _download(
         self,
@@ -180,19 +254,31 @@ class Crew:
     ) -> None:
         async for job, video in receive:
             error: DownloadError | None = None
-            fresh = partial(_fresh, client, video.task_id)
-            path = self.folder / job.file
             try:
-                await downloader.fetch(video, path, refresh=fresh)
-                if video.last_frame_url:
-                    frame = path.with_name(frame_name(job.file))
-                    await downloader.fetch(video.last_frame_url, frame)
+                await self._bring(client, downloader, job, video)
             except DownloadError as exc:
                 error = exc
-                self._not_downloaded += 1
+                self._failed += 1
             else:
                 self._downloaded += 1
             self._put(job, video_row(job, self.provider, video, error))
+
+    async def _bring(self, client: Client, downloader: Downloader, job: Job, video: Video) -> None:
+        """Fetch a video and its last frame, unless that was done and only its row is missing.
+
+        Raises:
+            DownloadError: They could not be brought.
+        """
+        handle = self._handles[job.index]
+        path = self.folder / job.file
+        frame = path.with_name(frame_name(job.file)) if video.last_frame_url else None
+        saved = handle.file is not None and handle.file.name == path.name
+        if saved and path.is_file() and (frame is None or frame.is_file()):
+            return
+        await downloader.fetch(video, path, refresh=partial(_fresh, client, video.task_id))
+        if frame is not None and video.last_frame_url:
+            await downloader.fetch(video.last_frame_url, frame)
+        handle.saved(path)
 
     def _put(self, job: Job, row: Row) -> None:
         self._open.pop(job.index, None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import TYPE_CHECKING, Any, Protocol
 
 from callsheet import pricing
 from callsheet._catalog import PROVIDERS
+from callsheet._cli.money import plain, rounded, sums
 from callsheet._cli.plan import entries_of, jobs_of, preflight
 from callsheet._cli.progress import put_line
 
@@ -90,7 +91,7 @@ def together(found: Sequence[Estimated]) -> str:
     exact = all(each.exact and each.money == each.money_at_least for _, each in found)
     bound = "at most " if measured and not exact else ""
     tokens = f"{amount.tokens:,} tokens" if measured else "tokens unknown"
-    money = _sums(amount) if priced else "price unknown"
+    money = sums(amount) if priced else "price unknown"
     more = (
         f"; {amount.unmeasured} more of unknown tokens" * (0 < amount.unmeasured < amount.tasks),
         f"; {amount.unpriced} more of unknown price" * (0 < amount.unpriced < amount.tasks),
@@ -106,8 +107,8 @@ def events(source: Path, found: Sequence[Estimated]) -> Iterable[dict[str, Any]]
             "place": f"{source}:{line}",
             "tokens": each.tokens,
             "tokens_at_least": each.tokens_at_least,
-            "money": _plain(each.money),
-            "money_at_least": _plain(each.money_at_least),
+            "money": plain(each.money),
+            "money_at_least": plain(each.money_at_least),
             "currency": each.currency,
             "notes": list(each.notes),
         }
@@ -116,8 +117,8 @@ def events(source: Path, found: Sequence[Estimated]) -> Iterable[dict[str, Any]]
         "event": "total",
         "tasks": amount.tasks,
         "tokens": amount.tokens,
-        "usd": _plain(amount.usd),
-        "cny": _plain(amount.cny),
+        "usd": plain(amount.usd),
+        "cny": plain(amount.cny),
         "unmeasured": amount.unmeasured,
         "unpriced": amount.unpriced,
     }
@@ -142,25 +143,9 @@ def _money(each: pricing.Estimate) -> str:
         return "price unknown"
     if not each.price.per_million:
         return "free"
-    least = _rounded(each.money_at_least, ROUND_FLOOR)
+    least = rounded(each.money_at_least, ROUND_FLOOR)
     if each.money is None:
         return f"at least {each.currency} {least}"
-    most = _rounded(each.money, ROUND_CEILING)
+    most = rounded(each.money, ROUND_CEILING)
     same = each.money == each.money_at_least
     return f"{each.currency} {most if same else f'{least} to {most}'}"
-
-
-def _sums(amount: pricing.Amount) -> str:
-    sums = (("USD", amount.usd), ("CNY", amount.cny))
-    said = [f"{currency} {_rounded(money, ROUND_CEILING)}" for currency, money in sums if money]
-    return " and ".join(said) or "free"
-
-
-def _rounded(money: Decimal, rounding: str) -> str:
-    """Two digits behind the point, four for less than one; upwards for what it may cost at most."""
-    unit = Decimal("0.01") if money >= 1 else Decimal("0.0001")
-    return str(money.quantize(unit, rounding=rounding))
-
-
-def _plain(money: Decimal | None) -> str | None:
-    return None if money is None else f"{money.normalize():f}"

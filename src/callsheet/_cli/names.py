@@ -46,13 +46,13 @@ def file_names(prompts: Sequence[str | None], samples: int | None = None) -> lis
         if samples is None:  # "A cat..mp4" is only ugly; before "-0" the dot belongs to the prompt
             stem = stem.rstrip(". ")
         stem = stem or f"video-{index}"
-        first = reached.get(_key(stem), 1)
+        first = reached.get(key_of(stem), 1)
         for count, candidate in _candidates(stem, room, first):
             names = [_allowed(candidate + ending) for ending in endings]
-            keys = {_key(name) for name in names}
+            keys = {key_of(name) for name in names}
             if not keys & taken:
                 taken |= keys
-                reached[_key(stem)] = count + 1
+                reached[key_of(stem)] = count + 1
                 found.append(names)
                 break
     return found
@@ -61,6 +61,11 @@ def file_names(prompts: Sequence[str | None], samples: int | None = None) -> lis
 def frame_name(video_name: str) -> str:
     """The name of the last frame's picture beside a video."""
     return video_name.removesuffix(SUFFIX) + FRAME_SUFFIX
+
+
+def key_of(name: str) -> str:
+    """The same for names that some file systems take for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _stem(prompt: str) -> str:
@@ -92,7 +97,3 @@ def _cut(text: str, size: int) -> str:
 def _allowed(name: str) -> str:
     """Keep clear of the device names of Windows, which hold with any suffix."""
     return f"_{name}" if _RESERVED.match(name) else name
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

@@ -39,8 +39,13 @@ class Job:
     @property
     def title(self) -> str:
         """The beginning of its prompt, in quotes."""
-        prompt = " ".join((self.spec.prompt or "").split())
-        return f"“{prompt if len(prompt) <= 48 else prompt[:47] + '…'}”"  # noqa: PLR2004 - one line
+        return title_of(self.spec.prompt)
+
+
+def title_of(prompt: str | None) -> str:
+    """The beginning of a prompt, in quotes."""
+    words = " ".join((prompt or "").split())
+    return f"“{words if len(words) <= 48 else words[:47] + '…'}”"  # noqa: PLR2004 - one line
 
 
 def entries_of(path: Path, *, defaults: Mapping[str, Any], limit: int | None) -> list[Entry]:

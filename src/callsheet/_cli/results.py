@@ -6,6 +6,7 @@ is put in order when the run is over.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from enum import StrEnum
@@ -16,10 +17,8 @@ import attrs
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from callsheet._cli.plan import Job
 
 
 NAME = "results.jsonl"
@@ -37,6 +36,11 @@ class Ending(StrEnum):
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     DOWNLOAD_FAILED = "download_failed"
+
+
+UNFETCHED = frozenset({Ending.DOWNLOAD_FAILED, Ending.INTERRUPTED, Ending.TIMEOUT})
+PAID = UNFETCHED | {Ending.SUCCEEDED}
+"""What is said of a task that was bought, and whose id stands in the row."""
 
 
 class ResultsError(Exception):
@@ -99,7 +103,8 @@ class Results:
         self._waiting: list[bytes] = []
         self._file: io.FileIO | None = None
         self._end = 0
-        self._doubled = False
+        self._last = -1
+        self._loose = False
 
     def __enter__(self) -> Self:
         """Read what is there.
@@ -107,11 +112,26 @@ class Results:
         Raises:
             ResultsError: The file cannot be read or written.
         """
+        self.read()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def read(self) -> None:
+        """Read what is there now; to be called before the first row is put.
+
+        Raises:
+            ResultsError: The file cannot be read or written.
+        """
+        self.rows.clear()
+        self._last, self._loose = -1, False
         try:
             with self.path.open("r+b") as file:
                 data = file.read()
         except FileNotFoundError:
-            return self
+            return
         except OSError as exc:
             raise ResultsError(f"{self.path}: {exc.strerror}") from exc
         self._end = data.rfind(b"\n") + 1  # a run that was killed may have left half a line
@@ -123,17 +143,25 @@ class Results:
             except (ValueError, TypeError, KeyError) as exc:
                 text = f"{self.path}:{number}: not a row of a run ({exc})"
                 raise ResultsError(f"{text}; move it away, or use another --out") from None
-            self.rows[row.index] = row
-        return self
+            self._take(row)
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    def arrange(self, rows: Mapping[int, Row]) -> None:
+        """Let *rows*, each at its index, be what stands there; before the first row is put.
+
+        Raises:
+            ResultsError: The file cannot be written.
+        """
+        if rows != self.rows:
+            self.rows = dict(rows)
+            try:
+                self._end = self._rewrite()
+            except OSError as exc:
+                raise ResultsError(f"{self.path}: {exc.strerror}") from exc
+            self._last, self._loose = max(self.rows, default=-1), False
 
     def put(self, row: Row) -> bool:
         """Append *row*; False if the disk does not take it now, in which case it is kept."""
-        self._doubled |= row.index in self.rows
-        self.rows[row.index] = row
+        self._take(row)
         self._waiting.append(_line(row))
         return self._append()
 
@@ -157,36 +185,29 @@ class Results:
         lost: list[Row] = []
         if self._waiting and not self._append():
             lost = [_read(line) for line in self._waiting]
-        if self._doubled and not lost:
-            self._rewrite(self.rows[index] for index in sorted(self.rows))
+        if self._loose and not lost:
+            with contextlib.suppress(OSError):  # what was appended holds as it is
+                self._rewrite()
         return lost
 
-    def _rewrite(self, rows: Iterable[Row]) -> None:
+    def _take(self, row: Row) -> None:
+        self._loose |= row.index <= self._last
+        self._last = row.index
+        self.rows[row.index] = row
+
+    def _rewrite(self) -> int:
+        """Replace the file by the rows in order; gives its size."""
         beside = self.path.with_name(f".{NAME}.part")
         try:
             with beside.open("wb") as file:
-                file.writelines(map(_line, rows))
+                file.writelines(_line(self.rows[index]) for index in sorted(self.rows))
                 os.fsync(file.fileno())
+                size = file.tell()
             beside.replace(self.path)
-        except OSError:  # what was appended holds as it is
+        except OSError:
             beside.unlink(missing_ok=True)
-
-
-def belongs(rows: Iterable[Row], jobs: Sequence[Job], provider: str) -> str | None:
-    """Why these rows are not of this run; ``None`` if they are.
-
-    A shorter or longer input is the same run as long as its common part is equal.
-    """
-    for row in rows:
-        if row.provider != provider:
-            return f"it was made with {row.provider}, this run goes to {provider}"
-        if row.index < len(jobs):
-            job = jobs[row.index]
-            if row.spec != job.spec.to_dict():
-                return f"its row {row.index} is of another spec than line {job.line} now"
-            if row.file is not None and row.file != job.file:
-                return f"its row {row.index} names the file {row.file!r}, now it is {job.file!r}"
-    return None
+            raise
+        return size
 
 
 def _line(row: Row) -> bytes:

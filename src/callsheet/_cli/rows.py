@@ -8,7 +8,9 @@ from callsheet._cli.names import frame_name
 from callsheet._cli.results import Ending, Row
 from callsheet.errors import (
     CallsheetError,
+    JournalError,
     NotSubmittedError,
+    SpendLimitError,
     SubmissionUncertainError,
     TaskCancelledError,
     TaskError,
@@ -28,6 +30,8 @@ _ENDINGS: dict[type[CallsheetError], Ending] = {
     TaskExpiredError: Ending.EXPIRED,
     TaskTimeoutError: Ending.TIMEOUT,
     NotSubmittedError: Ending.NOT_SUBMITTED,
+    SpendLimitError: Ending.NOT_SUBMITTED,
+    JournalError: Ending.NOT_SUBMITTED,
     SubmissionUncertainError: Ending.UNCERTAIN,
 }
 

@@ -12,18 +12,20 @@ from typing import Any
 import anyio
 import attrs
 
-from callsheet import Client, Limits, Polling
+from callsheet import Client, Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._catalog import PROVIDERS
-from callsheet._cli.continuing import sort
 from callsheet._cli.crew import Crew
+from callsheet._cli.files import present
 from callsheet._cli.plan import Job, entries_of, jobs_of, preflight
 from callsheet._cli.progress import Display, display_for
-from callsheet._cli.results import Results, ResultsError, belongs
-from callsheet._cli.summary import report
+from callsheet._cli.results import Results, ResultsError
+from callsheet._cli.summary import Finish, report
+from callsheet._models.policy import Resubmit
 from callsheet.downloads import Downloader
+from callsheet.errors import JournalError
 
 
-INTERRUPTED = 130
+JOURNAL = "journal.db"
 
 _PROBE = 1024 * 1024
 _EMBEDDED_SPEED = 60.0
@@ -45,6 +47,8 @@ class Order:
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
         speed: How much faster than life the emulator runs; ``None`` for its default.
+        resubmit: What happens to a create of which nobody can say whether it made a task.
+        spend: Most that may be spent.
         quiet: Say only how it ended.
         events: Print JSON events instead of text.
     """
@@ -60,6 +64,8 @@ class Order:
     connections: int | None
     parallel_downloads: int
     speed: float | None
+    resubmit: Resubmit
+    spend: SpendLimit
     quiet: bool
     events: bool
 
@@ -80,39 +86,54 @@ async def run(order: Order) -> int:
     Raises:
         InputError: The file of specs cannot be used.
         ResultsError: The output folder cannot be used.
-        ConfigurationError: The client cannot work like this.
+        ConfigurationError: The client cannot work like this, or the journal is in use, of another
+            key or address, or damaged.
+        JournalError: The journal cannot be read.
     """
     entries = entries_of(order.source, defaults=order.defaults, limit=order.limit)
     await preflight(order.source, entries, PROVIDERS[order.provider])
     jobs = jobs_of(entries, order.samples)
     prepare(order.folder)
     with Results(order.folder) as results:
-        if problem := belongs(results.rows.values(), jobs, order.label):
-            text = f"{results.path} is of another run: {problem}"
-            raise ResultsError(f"{text}; use another --out, or move the file away")
-        interrupted = await _bring(order, jobs, results)
+        for row in results.rows.values():
+            if row.provider != order.label:
+                raise ResultsError(
+                    f"{results.path} is of another run: it was made with {row.provider}, this run "
+                    f"goes to {order.label}; use another --out"
+                )
+        ending = Finish()
+        if not _finished(jobs, results, order.folder):
+            ending = await _bring(order, jobs, results)
         lost = results.finish()
-    code = report(order, jobs, results, lost, interrupted=interrupted)
-    return INTERRUPTED if interrupted else code
+    return report(order, jobs, results, lost, ending)
 
 
-async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> bool:
-    """Do what the rows leave to be done; gives whether it was interrupted."""
-    work = sort(jobs, results.rows, order.folder, tasks_live=not order.embedded)
-    if work.done:
-        return False
+def _finished(jobs: Sequence[Job], results: Results, folder: Path) -> bool:
+    """Whether all is there as it should be, so that nobody need be asked anything."""
+    rows = [results.rows.get(job.index) for job in jobs]
+    return all(
+        row is not None
+        and row.spec == job.spec.to_dict()
+        and row.file == job.file
+        and present(row, folder)
+        for job, row in zip(jobs, rows, strict=True)
+    )
+
+
+async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
+    """Do what is left to be done."""
     title = f"{order.source} → {order.folder} ({order.label})"
     display = display_for(title, quiet=order.quiet, events=order.events)
     try:
-        if words := work.words():
-            display.note(words)
         crew = Crew(
-            work=work,
+            jobs=jobs,
             results=results,
             display=display,
             folder=order.folder,
             source=order.source,
             provider=order.label,
+            tasks_live=not order.embedded,
+            resubmit=order.resubmit == "always",
         )
         return await _perform(order, crew)
     finally:
@@ -134,8 +155,8 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
 
 
-async def _perform(order: Order, crew: Crew) -> bool:
-    """Do the work with a client of its own; gives whether it was interrupted."""
+async def _perform(order: Order, crew: Crew) -> Finish:
+    """Do the work with a client of its own."""
     failure: Exception | None = None
     scope = anyio.CancelScope()
     async with anyio.create_task_group() as group:
@@ -150,9 +171,12 @@ async def _perform(order: Order, crew: Crew) -> bool:
             with anyio.CancelScope(shield=True):
                 await crew.stop("stopped by the user" if failure is None else str(failure))
         group.cancel_scope.cancel()
-    if failure is not None:
+    trouble = str(failure) if isinstance(failure, JournalError) and crew.begun else None
+    if failure is not None and trouble is None:
         raise failure
-    return scope.cancelled_caught
+    return Finish(
+        stopped=scope.cancelled_caught, trouble=trouble, spend=crew.spend, changes=crew.changes
+    )
 
 
 @asynccontextmanager
@@ -174,6 +198,9 @@ async def _opened(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Down
             limits=Limits() if order.connections is None else Limits(connections=order.connections),
             observer=crew.observe,
             polling=Polling() if order.delay is None else Polling(delay=order.delay),
+            retry=RetryPolicy(resubmit=order.resubmit),
+            journal=None if order.embedded else order.folder / JOURNAL,
+            spend=order.spend,
         )
         downloader = await stack.enter_async_context(Downloader(parallel=order.parallel_downloads))
         yield await stack.enter_async_context(client), downloader

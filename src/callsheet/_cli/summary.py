@@ -5,78 +5,127 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
+from callsheet._cli.money import spend_event, spend_words
 from callsheet._cli.progress import failure_line, put_line
 from callsheet._cli.results import Ending, Row
+from callsheet._models.spend import Spend
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from callsheet._cli.plan import Job
     from callsheet._cli.results import Results
     from callsheet._cli.run import Order
 
 
+INTERRUPTED = 130
+
+
+@attrs.frozen(kw_only=True)
+class Finish:
+    """How a run ended as a whole.
+
+    Attributes:
+        stopped: Whether the user stopped it.
+        trouble: What could not be written into the journal.
+        spend: The client's books; ``None`` if nobody was asked anything.
+        changes: What earlier runs have left that is not asked for now, in lines.
+    """
+
+    stopped: bool = False
+    trouble: str | None = None
+    spend: Spend | None = None
+    changes: Sequence[str] = ()
+
+
 def report(
-    order: Order, jobs: Sequence[Job], results: Results, lost: Sequence[Row], *, interrupted: bool
+    order: Order, jobs: Sequence[Job], results: Results, lost: Sequence[Row], finish: Finish
 ) -> int:
-    """Say how the run ended; gives the exit code, 0 if every video is there, else 1."""
+    """Say how the run ended; gives the exit code."""
     rows = [(job, results.rows[job.index]) for job in jobs if job.index in results.rows]
     numbers = Counter(row.status for _, row in rows)
     if order.events:
+        event = {"event": "end", "total": len(jobs), "stopped": finish.stopped}
         counts = {ending.value: numbers[ending] for ending in Ending}
-        event = {"event": "end", "total": len(jobs), "stopped": interrupted, **counts}
-        put_line(json.dumps(event))
+        spend = None if finish.spend is None else spend_event(finish.spend)
+        put_line(json.dumps({**event, **counts, "spend": spend}))
     else:
         out = sys.stderr if order.quiet else sys.stdout
-        for line in _lines(order, rows, numbers, interrupted=interrupted):
+        for line in _lines(order, rows, numbers, finish):
             put_line(line, out)
+    if finish.trouble is not None:
+        put_line(f"error: {finish.trouble}", sys.stderr)
     if lost:
         put_line(f"{results.path} could not be written; these rows are not in it:", sys.stderr)
         for row in lost:
             put_line(json.dumps(row.to_dict(), ensure_ascii=False), sys.stderr)
-    return 0 if numbers[Ending.SUCCEEDED] == len(jobs) and not lost else 1
+    if finish.stopped:
+        return INTERRUPTED
+    whole = numbers[Ending.SUCCEEDED] == len(jobs) and not lost and finish.trouble is None
+    return 0 if whole else 1
 
 
 def _lines(
-    order: Order,
-    rows: Sequence[tuple[Job, Row]],
-    numbers: Counter[Ending],
-    *,
-    interrupted: bool,
-) -> list[str]:
+    order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
+) -> Iterator[str]:
+    if order.quiet:  # the others have said it when the run began
+        yield from finish.changes
     quiet = {Ending.SUCCEEDED, Ending.NOT_SUBMITTED, Ending.INTERRUPTED}
-    lines = [
-        f"{row.status.value}: {failure_line(job, row, f'{order.source}:{job.line}')}"
-        for job, row in rows
-        if row.status not in quiet
-    ]
+    for job, row in rows:
+        if row.status not in quiet:
+            yield f"{row.status.value}: {failure_line(job, row, f'{order.source}:{job.line}')}"
     unsent = [(job, row) for job, row in rows if row.status is Ending.NOT_SUBMITTED]
-    if unsent and not interrupted:
-        job, row = unsent[0]
-        where = f"{order.source}:{job.line}"
-        count = f" and {len(unsent) - 1} more" if len(unsent) > 1 else ""
-        lines.append(f"not submitted: {where}{count}: {(row.error or {}).get('message')}")
+    if not finish.stopped:
+        yield from _unsent_lines(order, unsent)
     if numbers[Ending.UNCERTAIN]:
-        lines.append(
-            "uncertain: these may have been made and billed, so they are not sent again; if the "
-            "provider does not list them, remove their lines from results.jsonl and run again"
+        yield (
+            "uncertain: these may have been made and billed. Where the provider lists its tasks, "
+            "the same command looks for them again, and sends only what was never made; where it "
+            "does not, look there yourself: with --resubmit always they are sent again"
         )
     words = ", ".join(
         f"{numbers[ending]} {ending.replace('_', ' ')}" for ending in Ending if numbers[ending]
     )
-    lines.append(f"{words}: videos and results.jsonl are in {order.folder}")
-    if interrupted:
-        if numbers[Ending.INTERRUPTED]:
-            count = f"tasks under way: {numbers[Ending.INTERRUPTED]}"
-            lines.append(
-                f"{count}, ended with the emulator"
-                if order.embedded
-                else f"{count}; they go on at the provider, and their ids are kept"
-            )
-        lines.append("to go on, run the same command again")
+    yield f"{words}: videos and results.jsonl are in {order.folder}"
+    spent = None if finish.spend is None else spend_words(finish.spend)
+    if spent is not None:
+        yield spent
+    yield from _advice(order, rows, numbers, finish)
+
+
+def _advice(
+    order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
+) -> Iterator[str]:
+    """What is still to be done, and how."""
+    if finish.stopped:
+        if under_way := numbers[Ending.INTERRUPTED]:
+            live = "they go on at the provider, and their ids are kept"
+            fate = "ended with the emulator" if order.embedded else live
+            yield f"tasks under way: {under_way}; {fate}"
+        yield "to go on, run the same command again"
+    elif any(_reason(row) == "SpendLimitError" for _, row in rows):
+        yield "to go on, run the same command with a limit that allows it"
     elif len(rows) > numbers[Ending.SUCCEEDED]:
-        lines.append("to try again what failed, run the same command again")
-    return lines
+        yield "to try again what failed, run the same command again"
+
+
+def _unsent_lines(order: Order, unsent: Sequence[tuple[Job, Row]]) -> Iterator[str]:
+    """A line for each kind of reason, with the first place and the first words."""
+    kinds: dict[str | None, list[tuple[Job, Row]]] = {}
+    for job, row in unsent:
+        kinds.setdefault(_reason(row), []).append((job, row))
+    for same in kinds.values():
+        job, row = same[0]
+        count = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        message = (row.error or {}).get("message")
+        yield f"not submitted: {order.source}:{job.line}{count}: {message}"
+
+
+def _reason(row: Row) -> str | None:
+    return (row.error or {}).get("type")

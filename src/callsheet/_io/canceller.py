@@ -54,9 +54,10 @@ class Canceller:
         if self.submitter.withdrawn(record):
             self.withdraw(record, "cancelled before it was sent")
             return isinstance(record.result, NotSubmittedError)
+        self.submitter.give_up(record)
         await self.wait_for_id(record)
         if record.task_id is None or record.settled:
-            return isinstance(record.result, TaskCancelledError)
+            return isinstance(record.result, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
     async def out_of_time(

@@ -9,15 +9,15 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-import stat
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from callsheet._io import lease
-from callsheet._io.entry import Entry, Note, change_by
+from callsheet._io.entry import Entry, Kind, Note, change_by
 from callsheet._io.identity import Identity
+from callsheet._io.journal_place import has_content, inode_of, writable
 from callsheet._io.spelling import read_spec
 from callsheet.errors import CallsheetError, ConfigurationError, JournalError
 
@@ -35,9 +35,6 @@ MARK: Final = 0x63736A6C
 
 PATIENCE: Final = 0.25
 """Seconds to wait for a holder that is about to close."""
-
-_SMALLEST: Final = 512
-"""Bytes; no database is smaller."""
 
 _SCHEMA: Final = f"""
     CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
@@ -79,7 +76,7 @@ class JournalFile:
         try:
             with self._turn:
                 self.path = self.path.resolve()  # the lock must not depend on how it is called
-                if _has_content(self.path):
+                if has_content(self.path):
                     self._look(identity)
                 self._database = self._locked(identity)
         except sqlite3.Error as exc:
@@ -107,7 +104,7 @@ class JournalFile:
         if not plans and not notes:
             return
         database = self._opened()
-        if _inode_of(self.path) != self._inode:  # what is written now would end with this process
+        if inode_of(self.path) != self._inode:  # what is written would die with this process
             raise sqlite3.OperationalError("it was deleted, moved or replaced")
         stored: set[str] = set()
         database.execute("BEGIN IMMEDIATE")
@@ -194,8 +191,9 @@ class JournalFile:
             if not self._check(database, identity):
                 for statement in _SCHEMA.strip().split(";")[:-1]:
                     database.execute(statement)
-                values = attrs.astuple(identity)
-                database.execute("INSERT INTO identity VALUES (?, ?, ?)", values)
+            database.execute("DELETE FROM identity")
+            values = attrs.astuple(identity)
+            database.execute("INSERT INTO identity VALUES (?, ?, ?)", values)
             database.execute("COMMIT")  # the lock stays
             database.execute("PRAGMA journal_mode = WAL")
             ((self.rows, self.batches),) = database.execute(
@@ -206,7 +204,7 @@ class JournalFile:
             raise
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_look`
         lease.sign(self.path)
-        self._inode = _inode_of(self.path)
+        self._inode = inode_of(self.path)
         return database
 
     def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
@@ -229,6 +227,8 @@ class JournalFile:
                 f"journal {self.path} was written by a newer callsheet; it was left as it is"
             )
         ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
+        if not _bought(database):  # a key that bought nothing may be put right
+            fingerprint = identity.fingerprint
         other = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         difference = identity.difference(other)
         if difference is not None:
@@ -242,6 +242,8 @@ class JournalFile:
                 text = f"journal {self.path} is in use by {who}; close that one first"
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
                 text = self._damaged(str(exc))
+            case _ if not writable(self.path):
+                text = f"journal {self.path} cannot be opened: it, or its folder, is read-only"
             case _:
                 text = f"journal {self.path} cannot be opened: {exc}"
         return ConfigurationError(text)
@@ -272,33 +274,13 @@ class _Media:
         return self._known[digest]
 
 
-def _has_content(path: Path) -> bool:
-    """Whether there is a file that must be looked at before it is touched.
-
-    Raises:
-        ConfigurationError: There is something that can be no journal.
-    """
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"journal {path}: there is no folder {path.parent}")
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-        raise ConfigurationError(f"journal {path} cannot be opened: it is {what}")
-    if 0 < found.st_size < _SMALLEST:  # SQLite would take it for an empty database
-        raise ConfigurationError(f"{path} is no journal; it was left as it is")
-    return found.st_size > 0
-
-
-def _inode_of(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _bought(database: sqlite3.Connection) -> bool:
+    """Whether a task was made or attached, or may have been."""
+    kinds = ", ".join(f"'{kind}'" for kind in (Kind.SENDING, Kind.CREATED, Kind.UNSENT))
+    # beside max() a bare column is that of the same note
+    last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
+    ((count,),) = database.execute(f"SELECT count(*) FROM ({last}) WHERE kind != '{Kind.UNSENT}'")  # noqa: S608
+    return bool(count)
 
 
 def _connect(address: str) -> sqlite3.Connection:

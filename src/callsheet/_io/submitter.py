@@ -61,6 +61,7 @@ class Submitter:
     emit: Callable[[Event], None]
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _again: list[Record] = attrs.field(factory=list[Record], init=False)
+    _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
     _resent: dict[Record, int] = attrs.field(factory=dict[Record, int], init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
@@ -94,6 +95,10 @@ class Submitter:
         """Whether *record*, which has no id, can still be kept from being sent."""
         lost = self.door.passed(record) or record in self.finder.lookups
         return record.task_id is None and not lost
+
+    def give_up(self, record: Record) -> None:
+        """Should a create that is looked for have made nothing, do not send it again."""
+        self._unwanted.add(record)
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
@@ -207,6 +212,8 @@ class Submitter:
             raise
         finally:
             del self._active[record]
+            if record.task_id is not None:
+                self._unwanted.discard(record)
             self._told.pop(token or "", None)
             self._ahead.discard(record)
             self._bell.ring()
@@ -221,6 +228,7 @@ class Submitter:
         except SubmissionUncertainError as error:
             self._end(record, error)
             return
+        self._unwanted.discard(record)
         if isinstance(record.group, Group):
             record.group.prove(record.model)
         self.found(record)
@@ -228,7 +236,9 @@ class Submitter:
 
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
         """It provably made nothing."""
-        if self.policy.resubmit == "never":
+        if record in self._unwanted:
+            self._end(record, NotSubmittedError("cancelled; its create made nothing"))
+        elif self.policy.resubmit == "never":
             self._end(record, error)
         else:
             self.books.absent(record)
@@ -267,6 +277,7 @@ class Submitter:
 
     def _end(self, record: Record, error: CallsheetError) -> None:
         self._resent.pop(record, None)
+        self._unwanted.discard(record)
         if record.settle(error):
             self.ended(record)
 

@@ -1,0 +1,78 @@
+"""Sums of money and tokens, in words and in events."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from callsheet._models.policy import SpendLimit
+    from callsheet._models.spend import Amount, Spend
+
+
+def sums(amount: Amount) -> str:
+    """The money, rounded up."""
+    named = (("USD", amount.usd), ("CNY", amount.cny))
+    said = [f"{currency} {rounded(money, ROUND_CEILING)}" for currency, money in named if money]
+    return " and ".join(said) or "free"
+
+
+def rounded(money: Decimal, rounding: str) -> str:
+    """Two digits behind the point, four for less than one."""
+    unit = Decimal("0.01") if money >= 1 else Decimal("0.0001")
+    return str(money.quantize(unit, rounding=rounding))
+
+
+def plain(money: Decimal | None) -> str | None:
+    """The money to the last digit."""
+    return None if money is None else f"{money.normalize():f}"
+
+
+def spend_words(spend: Spend) -> str | None:
+    """What was spent and may have to be paid; ``None`` where nothing costs anything."""
+    every = spend.committed
+    costs = every.usd or every.cny or every.unpriced
+    limit = _limit_words(spend.limit)
+    if not costs and limit is None:
+        return None
+    parts = [f"spent: {_words(spend.spent)}"]
+    if spend.reserved.tasks:
+        parts.append(f"under way: at most {_words(spend.reserved)}")
+    if spend.uncertain.tasks:
+        parts.append(f"may have to be paid: at most {_words(spend.uncertain)}")
+    return "; ".join(parts) + (f"; limit: {limit}" if limit else "")
+
+
+def spend_event(spend: Spend) -> dict[str, Any]:
+    """The same as JSON values; money as text, to the last digit."""
+    return {
+        "spent": _event(spend.spent),
+        "reserved": _event(spend.reserved),
+        "uncertain": _event(spend.uncertain),
+        "limit": {"usd": plain(spend.limit.usd), "cny": plain(spend.limit.cny)},
+    }
+
+
+def _words(amount: Amount) -> str:
+    tasks = "1 task" if amount.tasks == 1 else f"{amount.tasks} tasks"
+    if not amount.tasks:
+        return tasks
+    measured, priced = amount.tasks - amount.unmeasured, amount.tasks - amount.unpriced
+    tokens = f"{amount.tokens:,} tokens" if measured else "tokens unknown"
+    money = sums(amount) if priced else "price unknown"
+    more = f" ({amount.unpriced} more of unknown price)" * (0 < amount.unpriced < amount.tasks)
+    return f"{tasks}, {tokens}, {money}{more}"
+
+
+def _limit_words(limit: SpendLimit) -> str | None:
+    caps = (("USD", limit.usd), ("CNY", limit.cny))
+    return (
+        " and ".join(f"{name} {cap.normalize():f}" for name, cap in caps if cap is not None) or None
+    )
+
+
+def _event(amount: Amount) -> dict[str, Any]:
+    return {**attrs.asdict(amount), "usd": plain(amount.usd), "cny": plain(amount.cny)}

@@ -1,0 +1,338 @@
+"""The same command again, with the same input and with another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import struct
+import subprocess
+import sys
+import zlib
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from callsheet._cli import main
+from cli.running import CODE, Service, Shoot, serving, until
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """An emulator with films that differ from prompt to prompt."""
+    with serving(render_seconds=20.0) as found:
+        yield found
+
+
+@pytest.fixture
+def shoot(service: Service, tmp_path: Path) -> Shoot:
+    """An input of three boats."""
+    found = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+    found.write(*boats(3))
+    return found
+
+
+def boats(count: int, **fields: object) -> list[dict]:
+    """That many specs."""
+    return [{"prompt": f"boat {i}", **fields} for i in range(count)]
+
+
+def picture() -> bytes:
+    """A grey PNG, large enough for the service."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", 320, 320, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(321 * 320))
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def created(shoot: Shoot) -> int:
+    """How many tasks the service has made."""
+    return shoot.service.state["created"]
+
+
+def test_a_line_that_is_changed_is_made_and_no_other(shoot, capfd):
+    """Lines may be moved, removed, added and changed; what was made for the others is kept."""
+    assert shoot.run() == 0
+    before, count, videos = shoot.ids, created(shoot), shoot.videos
+    shoot.write("", {"prompt": "boat 2"}, {"prompt": "ship"}, {"prompt": "boat 0"})
+    capfd.readouterr()
+    assert shoot.run() == 0
+    said = capfd.readouterr().out
+    assert "videos in" in said
+    assert "not asked for now: 1. They stay there" in said
+    assert "going on: 2 kept, 1 to submit" in said
+    assert created(shoot) == count + 1
+    assert [row["spec"]["prompt"] for row in shoot.rows] == ["boat 2", "ship", "boat 0", "boat 1"]
+    assert before.items() <= shoot.ids.items()
+    assert videos.items() <= shoot.videos.items()
+
+
+def test_more_samples_keep_the_first_under_its_new_name(shoot):
+    """What is there is renamed, and only the others are bought."""
+    assert shoot.run() == 0
+    before, count = shoot.videos, created(shoot)
+    assert shoot.run("--samples", 2) == 0
+    assert created(shoot) == count + 3
+    assert sorted(shoot.videos) == [f"boat {i}-{n}.mp4" for i in range(3) for n in range(2)]
+    assert all(shoot.videos[f"boat {i}-0.mp4"] == before[f"boat {i}.mp4"] for i in range(3))
+
+
+def test_videos_trade_names_as_their_lines_trade_places(shoot):
+    """Two specs of one prompt keep their own videos, however they are ordered."""
+    short, long = {"prompt": "boat", "duration": 4}, {"prompt": "boat", "duration": 5}
+    shoot.write(short, long)
+    assert shoot.run() == 0
+    before, count = shoot.videos, created(shoot)
+    shoot.write(long, short)
+    assert shoot.run() == 0
+    assert created(shoot) == count
+    assert shoot.videos == {"boat.mp4": before["boat~2.mp4"], "boat~2.mp4": before["boat.mp4"]}
+    assert [row["file"] for row in shoot.rows] == ["boat.mp4", "boat~2.mp4"]
+
+
+def test_a_video_of_another_spec_is_not_written_over(shoot, capfd):
+    """Another spec under the name of a video is refused until the video is moved away."""
+    assert shoot.run() == 0
+    count = created(shoot)
+    shoot.write(*boats(2), {"prompt": "boat 2", "duration": 4})
+    assert shoot.run() == 2
+    assert "line 3 would write over 'boat 2.mp4'" in capfd.readouterr().err
+    assert created(shoot) == count
+    (shoot.out / "boat 2.mp4").rename(shoot.out.parent / "old.mp4")
+    assert shoot.run() == 0
+    assert created(shoot) == count + 1
+    assert shoot.run() == 0
+    assert created(shoot) == count + 1
+
+
+@pytest.mark.parametrize("results", ["kept", "removed"])
+def test_an_input_without_anything_in_common_is_refused(shoot, capfd, results):
+    """A folder of another run is found out before anything is sent, also by its journal alone."""
+    assert shoot.run() == 0
+    count = created(shoot)
+    if results == "removed":
+        (shoot.out / "results.jsonl").unlink()
+    before = sorted(path.name for path in shoot.out.iterdir())
+    shoot.write({"prompt": "ship"})
+    assert shoot.run() == 2
+    assert "is of another run" in capfd.readouterr().err
+    assert created(shoot) == count
+    assert sorted(path.name for path in shoot.out.iterdir()) == before
+
+
+def test_rows_that_are_gone_come_back_from_the_journal(shoot):
+    """Without results.jsonl nothing is bought and nothing fetched again."""
+    assert shoot.run() == 0
+    before, asked = shoot.rows, shoot.service.state["requests"]
+    (shoot.out / "results.jsonl").unlink()
+    assert shoot.run() == 0
+    key = json.dumps
+    assert sorted(map(key, shoot.rows)) == sorted(map(key, before))
+    assert shoot.service.state["requests"] == asked
+
+
+def test_a_folder_without_a_journal_goes_on_by_its_rows(shoot):
+    """What an earlier version has left is attached by id, and from then on it is in a journal."""
+    assert shoot.run() == 0
+    before, count = shoot.ids, created(shoot)
+    (shoot.out / "journal.db").unlink()
+    (shoot.out / "boat 1.mp4").unlink()
+    for _ in range(2):
+        assert shoot.run() == 0
+        assert len(shoot.videos) == 3
+        (shoot.out / "boat 1.mp4").unlink()
+    assert (shoot.ids, created(shoot)) == (before, count)
+    (shoot.out / "results.jsonl").unlink()
+    assert shoot.run() == 2
+
+
+def test_the_input_may_be_named_from_elsewhere(shoot, monkeypatch, tmp_path):
+    """Pictures are the same from another working directory, so nothing is bought again."""
+    (tmp_path / "start.png").write_bytes(picture())
+    monkeypatch.chdir(tmp_path)
+    shoot.write({"prompt": "boat", "first_frame": "start.png"})
+    here = Shoot(shoot.service, Path("boats.jsonl"), Path("videos"))
+    assert here.run() == 0
+    count = created(shoot)
+    (tmp_path / "videos/boat.mp4").unlink()
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    there = Shoot(shoot.service, Path("../boats.jsonl"), Path("../videos"))
+    assert there.run() == 0
+    assert created(shoot) == count
+    assert len(there.rows) == len(there.videos) == 1
+
+
+def test_a_task_whose_line_is_gone_is_named_and_fetched_once_it_is_back(tmp_path, capfd):
+    """It is not waited for, not lost, and not bought again."""
+    with serving(concurrency=2, render_seconds=60.0, render_sigma=0.0) as service:
+        shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+        shoot.write(*boats(4))
+        shoot.kill_after("progress", submitted=4)
+        shoot.write(*boats(1))
+        assert shoot.run() == 0
+        said = capfd.readouterr().out
+        assert "not asked for now: 3. What comes of these is billed and not fetched" in said
+        for task in service.state["tasks"][1:]:
+            assert task["id"] in said
+        assert list(shoot.videos) == ["boat 0.mp4"]
+        assert shoot.run("--quiet", "--limit", 1, "--samples", 2) == 0
+        assert "not asked for now: " in capfd.readouterr().err
+        shoot.write(*boats(4))
+        assert shoot.run() == 0
+        assert {f"boat {i}.mp4" for i in range(4)} <= shoot.videos.keys()
+        assert service.state["billed"] == service.state["created"] == 5
+
+
+def test_what_was_planned_and_is_no_longer_asked_for_is_not_sent(tmp_path, capfd):
+    """Lines that are removed before their turn cost nothing."""
+    with serving(concurrency=1, queue_limit=1, render_seconds=60.0) as service:
+        shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+        shoot.write(*boats(8))
+        shoot.kill_after("row", status="succeeded")
+        sent = service.state["created"]
+        assert sent < 5
+        assert shoot.run("--limit", 5) == 0
+        assert "planned before, and not asked for now: 3" in capfd.readouterr().out
+        assert service.state["created"] == 5
+        assert shoot.run("--limit", 6) == 0
+        assert service.state["billed"] == service.state["created"] == 6
+
+
+def test_ctrl_c_leaves_nothing_to_buy_twice(tmp_path):
+    """A create that was cut off is looked for by the next run."""
+    with serving(concurrency=1, queue_limit=1, render_seconds=30.0) as service:
+        shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+        shoot.write(*boats(6))
+        with shoot.start() as process:
+            assert process.stdout is not None
+            until(process.stdout, status="succeeded")
+            service.fail({"request": "taken", "answer": "silence"})
+            count = service.state["created"]
+            while service.state["created"] == count:
+                pass
+            process.send_signal(signal.SIGINT)
+            *_, last = process.stdout
+        assert process.returncode == 130
+        assert json.loads(last)["uncertain"] == 1
+        assert [row["index"] for row in shoot.rows] == list(range(6))
+        service.fail()
+        assert shoot.run() == 0
+        assert service.state["billed"] == service.state["created"] == 6
+
+
+def test_a_journal_in_use_is_left_to_its_holder(shoot, capfd):
+    """A second run into the folder ends at once, and touches nothing."""
+    assert shoot.run() == 0
+    (shoot.out / "boat 1.mp4").unlink()
+    with closing(sqlite3.connect(shoot.out / "journal.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        before = (shoot.out / "results.jsonl").read_bytes()
+        assert shoot.run() == 2
+        assert "in use by" in capfd.readouterr().err
+        assert (shoot.out / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no journal, but as long as a database" * 40, b"short"])
+def test_a_damaged_journal_is_named_and_kept(shoot, capfd, content):
+    """Exit code 2, and not a byte of it is changed."""
+    shoot.out.mkdir()
+    journal = shoot.out / "journal.db"
+    journal.write_bytes(content)
+    count = created(shoot)
+    assert shoot.run() == 2
+    assert f"{journal} is no journal" in capfd.readouterr().err
+    assert journal.read_bytes() == content
+    assert created(shoot) == count
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no write permission there")
+@pytest.mark.skipif(os.name != "nt" and os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_named(shoot, capfd):
+    """A read-only folder is found before anything is sent."""
+    shoot.out.mkdir(mode=0o500)
+    assert shoot.run() == 2
+    assert f"cannot write to {shoot.out}" in capfd.readouterr().err
+
+
+def test_a_journal_of_another_key_is_kept(shoot, capfd, monkeypatch):
+    """Tasks of one account are not asked for with the key of another, and no key is told."""
+    shoot.write({"prompt": "boat"})
+    at = ["--provider", "ark", "--base-url", shoot.service.base_url]
+    command = ["run", str(shoot.source), "--out", str(shoot.out), *at]
+    monkeypatch.setenv("ARK_API_KEY", "sesame-one")
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, *command, "--json"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        until(process.stdout, submitted=1)
+        process.kill()
+    assert not any(b"sesame" in path.read_bytes() for path in shoot.out.iterdir())
+    monkeypatch.setenv("ARK_API_KEY", "sesame-two")
+    assert main(command) == 2
+    said = capfd.readouterr().err
+    assert "journal.db cannot be used here" in said
+    assert "sesame" not in said
+
+
+def test_a_spend_limit_lets_nothing_pass_it(shoot, capfd, monkeypatch):
+    """What would pass it is not sent, and the reason is told once."""
+    monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
+    plain = {"duration": 5, "ratio": "16:9", "generate_audio": False}
+    shoot.write(*boats(3, **plain))
+    count = created(shoot)
+    at = ["--provider", "byteplus", "--base-url", shoot.service.base_url]
+    command = ["run", str(shoot.source), "--out", str(shoot.out), *at]
+    assert main([*command, "--max-usd", "0.1"]) == 1
+    said = capfd.readouterr().out
+    assert said.count("the spend limit of USD 0.1 would be passed") == 1
+    assert "boats.jsonl:1 and 2 more" in said
+    assert "spent: 0 tasks; limit: USD 0.1" in said
+    assert "with a limit that allows it" in said
+    assert {row["status"] for row in shoot.rows} == {"not_submitted"}
+    assert created(shoot) == count
+
+
+def test_the_last_event_tells_what_was_spent(shoot, capfd):
+    """Earlier runs into the same folder are counted, too."""
+    assert shoot.run("--limit", 2) == 0
+    capfd.readouterr()
+    assert shoot.run("--json", "--max-usd", 5) == 0
+    end = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert end["spend"]["spent"]["tasks"] == 3
+    assert end["spend"]["spent"]["tokens"] > 0
+    assert end["spend"]["uncertain"]["tasks"] == 0
+    assert end["spend"]["limit"] == {"usd": "5", "cny": None}
+
+
+def test_what_may_have_been_bought_is_sent_again_only_if_that_is_asked_for(
+    shoot, capfd, monkeypatch
+):
+    """Where tasks cannot be listed, a lost answer stays uncertain until the user decides."""
+    monkeypatch.setenv("COMETAPI_KEY", "key")
+    shoot.write({"prompt": "boat [refuse]"})
+    with serving() as service:
+        service.fail({"request": "taken"})
+        command = ["run", str(shoot.source), "--out", str(shoot.out)]
+        command += ["--base-url", f"{service.origin}/volc/v3"]
+        assert main(command) == 1
+        assert main(command) == 1
+        assert "1 uncertain: videos" in capfd.readouterr().out
+        assert [row["status"] for row in shoot.rows] == ["uncertain"]
+        assert service.state["requests"]["create"]["seen"] == 1
+        service.fail()
+        assert main([*command, "--resubmit", "always"]) == 1
+        assert service.state["requests"]["create"]["seen"] == 2
+        assert [row["error"]["type"] for row in shoot.rows] == ["ContentRejectedError"]

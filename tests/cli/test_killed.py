@@ -1,0 +1,47 @@
+"""A run that is killed again and again makes every video, and pays for each once."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+
+from cli.running import CODE, Shoot, serving
+
+
+COUNT = 40
+LIVES = 6
+FAULTS = [
+    {"share": 0.05, "request": "lost"},
+    {"share": 0.05, "request": "taken"},
+]
+
+
+def test_the_same_command_ends_with_every_video_paid_once(tmp_path):
+    """Killed at the start, during creates and between videos, it loses and repeats none."""
+    rng = random.Random(7)
+    with serving(concurrency=8, render_seconds=20.0, faults=FAULTS) as service:
+        shoot = Shoot(service, tmp_path / "prompts.txt", tmp_path / "videos")
+        shoot.write(*(f"boat {i}" for i in range(COUNT)))
+        command = [sys.executable, "-c", CODE, *shoot.arguments("--quiet")]
+        for _ in range(LIVES // 2):
+            end_by_force(command, rng.uniform(0.3, 1.2))
+        shoot.kill_after("row", status="succeeded")
+        assert 0 < len(shoot.videos) < COUNT
+        for _ in range(LIVES // 2):
+            end_by_force(command, rng.uniform(0.3, 1.2))
+        assert shoot.run() == 0
+        state = service.state
+    assert len(shoot.videos) == COUNT
+    assert not list(shoot.out.glob(".*.part*"))
+    assert sorted(row["index"] for row in shoot.rows) == list(range(COUNT))
+    assert state["billed"] == state["created"] == COUNT
+    assert set(shoot.ids.values()) == {task["id"] for task in state["tasks"]}
+    assert state["created_twice"] == {}
+
+
+def end_by_force(command: list[str], life: float) -> None:
+    """Run for *life* seconds at most, and then not a moment longer."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, timeout=life, capture_output=True, check=False)
