@@ -9,6 +9,12 @@ from collections import Counter
 import anyio.to_thread
 import pytest
 import trio.testing
+from hypothesis import HealthCheck, settings
+
+
+# machines are shared: how long an example takes says nothing about it
+settings.register_profile("callsheet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("callsheet")
 
 
 AT_WORK: Counter[object] = Counter()
