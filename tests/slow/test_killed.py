@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,8 @@ class Crew:
                 assert words[1] == "0", said
                 return Life(killed=False, said=said)
             said.append(words)
-        os.kill(int(pid), signal.SIGKILL)  # it is not reaped before it has said that it is over
+        with suppress(ProcessLookupError):  # it may be over this very moment
+            os.kill(int(pid), signal.SIGKILL)
         while (words := self._next().split())[0] != "over":
             said.append(words)
         killed = words[1] == str(int(signal.SIGKILL))
