@@ -465,3 +465,14 @@ async def test_no_more_tasks_are_unfinished_than_the_limits_allow():
         wire.fault = count
         assert len((await batch.result()).urls()) == 12
     assert most == 4
+
+
+async def test_a_limit_above_the_providers_queue_does_not_send_without_pause():
+    """Where more is allowed than the queue takes, a refusal is waited out, or until a task ends."""
+    wire = Wire(concurrency=1, queue_limit=2, render_seconds=500.0)
+    async with client(wire, limits=Limits(unfinished=50)) as c:
+        batch = await c.submit_many(boats(5))
+        await anyio.sleep(450)
+        assert len(wire.sent("POST")) < 25
+        await batch.submitted()  # as soon as there is room
+        assert batch.progress.succeeded == 2

@@ -6,11 +6,12 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
+import attrs
 import httpx
 import pytest
 
 from callsheet import ClosedError, Polling, RetryPolicy, TaskSpec, WebhookError
-from emulation import ARK, COMET, Wire, client
+from emulation import ARK, COMET, Wire, client, is_list
 
 
 HOOK = "http://127.0.0.1:9/hook?token={token}"
@@ -22,12 +23,13 @@ class Hook:
     def __init__(self, **settings: object) -> None:
         self.client = None
         self.taken: list[bool] = []
+        self.deaf_until = 0.0
         self.wire = Wire(post=self.post, **settings)
 
     async def post(self, url: str, body: bytes) -> int:
         """Take one callback."""
         (token,) = parse_qs(urlsplit(url).query).get("token", [None])
-        if self.client is not None:
+        if self.client is not None and anyio.current_time() >= self.deaf_until:
             self.taken.append(self.client.take_callback(body, token=token))
         return 204
 
@@ -114,3 +116,52 @@ async def test_strange_callbacks_change_nothing():
         assert (await handle).url
     with pytest.raises(ClosedError):
         c.take_callback(lie.encode())
+
+
+async def settles(hook: Hook, spec: TaskSpec, **options: object) -> None:
+    """A spec whose only create loses its answer ends with a video by a later callback."""
+    hook.deaf_until = 5.0
+    hook.wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    (outcome,) = await hook.run([spec], api_key="k", **options)
+    assert outcome.ok
+    assert len(hook.wire.sent("POST")) == 1
+
+
+async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own():
+    """What the list can only guess at, the token in the URL says."""
+    own = {"safety_identifier": "user-1"}
+    await settles(Hook(render_seconds=100.0), TaskSpec("boat", callback_url=HOOK, extra=own))
+
+
+async def test_a_callback_is_waited_for_though_the_lists_turn_out_to_be_missing():
+    """A provider that is found out not to list tasks leaves the callback to tell."""
+    hook = Hook(concurrency=1, render_seconds=100.0)
+
+    async def without_lists(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(404) if is_list(request) else None
+
+    hook.wire.fault = without_lists
+    await settles(hook, TaskSpec("boat", callback_url=HOOK), provider=attrs.evolve(ARK, lists=None))
+
+
+async def test_a_callback_before_the_client_closes_is_remembered():
+    """A create that is cut off on leaving has the id that its callback brought."""
+    hook = Hook(render_seconds=500.0)
+
+    async def silence(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST":
+            await hook.wire._asgi.handle_async_request(request)
+            await anyio.sleep_forever()
+        return None
+
+    hook.wire.fault = silence
+    async with anyio.create_task_group() as group:
+        group.start_soon(hook.wire.emulator.send_callbacks)
+        async with client(hook.wire) as hook.client:
+            batch = await hook.client.submit_many([TaskSpec("boat", callback_url=HOOK)])
+            await anyio.sleep(10)
+            assert hook.taken
+            assert batch[0].task_id is None
+        hook.client = None
+        group.cancel_scope.cancel()
+    assert batch[0].task_id == hook.wire.emulator.ledger.tasks[0].id

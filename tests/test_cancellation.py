@@ -14,6 +14,7 @@ from callsheet import (
     Client,
     ClosedError,
     Image,
+    Limits,
     NotSubmittedError,
     SubmissionUncertainError,
     TaskCancelledError,
@@ -414,3 +415,33 @@ async def test_a_timeout_may_cancel_the_task(running):
         with pytest.raises((TaskTimeoutError, TaskCancelledError)) as again:
             await handle.wait(timeout=30, cancel_on_timeout=True)
         assert isinstance(again.value, TaskTimeoutError) is running
+
+
+async def test_nothing_is_sent_after_leaving():
+    """A create whose turn comes as the client is left is not sent, unless it is a little ahead."""
+    stopped = 0
+    for _ in range(20):  # trio wakes its tasks in any order
+        wire = Wire(latency=0.5)
+        async with client(wire, limits=Limits(unfinished=1)) as c:
+            batch = await c.submit_many([TaskSpec("first"), TaskSpec("second")])
+            await batch[0]
+        assert (batch[1].task_id is None) == (len(wire.prompts) == 1)
+        stopped += batch[1].task_id is None
+    assert stopped
+
+
+@pytest.mark.parametrize("kind", ["load", "room"])
+async def test_what_is_cancelled_in_flight_and_refused_is_not_sent_again(kind):
+    """Cancelling a create on its way stops it if the provider refuses it for load."""
+    code = {"load": "ServerOverloaded", "room": "QuotaExceeded"}[kind]
+    wire = Wire(latency=2.0)
+    async with client(wire) as c:
+        await c.submit(TaskSpec("another"))
+        wire.fault = first(1, lambda: refusal(429, code, "The request has exceeded the quota"))
+        (handle,) = await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(0.5)
+        assert await handle.cancel()
+        assert isinstance((await handle.outcome()).error, NotSubmittedError)
+        assert c.spend.reserved.tasks == 1
+        await anyio.sleep(100)
+    assert len(wire.sent("POST")) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections import Counter
 from itertools import pairwise
 
@@ -14,7 +16,7 @@ import pytest
 from callsheet import Limits, NotSubmittedError, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Fault
 from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
-from emulation import ARK, COMET, Wire, client, first, is_list, prompt_of, refusal
+from emulation import ARK, COMET, Wire, asked, client, first, is_list, prompt_of, refusal
 
 
 BOAT = TaskSpec("a paper boat", duration=5)
@@ -353,3 +355,88 @@ async def test_a_cancelled_create_that_made_nothing_is_not_sent_again():
         assert await handle.cancel()
         assert isinstance((await handle.outcome()).error, NotSubmittedError)
     assert len(wire.sent("POST")) == 1
+
+
+async def test_the_window_begins_when_the_create_can_have_arrived_last():
+    """A create that was given up after a long silence may surface minutes after that."""
+    wire = Wire(render_seconds=500.0)
+    lost: list[httpx.Request] = []
+
+    async def silence(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST" and not lost:
+            lost.append(request)
+            await anyio.sleep_forever()
+        return None
+
+    wire.fault = silence
+    async with client(wire, retry=RetryPolicy(timeout=400)) as c:
+        batch = await c.submit_many([BOAT])
+        await anyio.sleep(500)
+        await wire._asgi.handle_async_request(lost[0])
+        assert (await batch[0]).url
+    assert len(wire.sent("POST")) == wire.emulator.ledger.created == 1
+
+
+async def test_a_cancelled_create_that_made_nothing_is_not_sent_by_the_next_client(tmp_path):
+    """The journal keeps that it is not wanted any more."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (handle,) = await c.submit_many([BOAT])
+        await anyio.sleep(10)
+        assert await handle.cancel()
+        said = str((await handle.outcome()).error)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (again,) = await (await c.resume()).result()
+        assert isinstance(again.error, NotSubmittedError)
+        assert str(again.error) == said
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_polls_that_find_no_lists_do_not_shorten_the_search():
+    """Where polling by list is given up, a lost create is still looked for to the end."""
+    wire = Wire(concurrency=10, render_seconds=2000.0)
+    refused = [httpx.Response(502)]
+
+    async def only_pages(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST" and prompt_of(request) == BOAT.prompt and refused:
+            return refused.pop()
+        return refusal(503, "ServiceUnavailable") if asked(request) else None
+
+    wire.fault = only_pages
+    async with client(wire, provider=attrs.evolve(ARK, lists=None)) as c:
+        await c.submit(TaskSpec("another"))
+        await c.submit(BOAT)
+        assert 300 <= anyio.current_time() <= 400
+    assert wire.prompts == ["another", BOAT.prompt, BOAT.prompt]
+
+
+async def test_a_task_that_was_attached_before_the_journal_is_resumed_has_its_spec(tmp_path):
+    """Its record shares the polls of the other, and keeps what it knew itself."""
+    wire = Wire()
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        task_id = (await c.submit(BOAT)).task_id
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        attached = c.attach(task_id)
+        (outcome,) = await (await c.resume()).result()
+        assert outcome.spec == BOAT
+        assert (await attached).url == outcome.url
+        assert c.spend.spent.tasks == 1
+
+
+async def test_what_has_ended_leaves_nothing_behind():
+    """A client that lives for long does not hold what was lost, cancelled or saved."""
+    wire = Wire(concurrency=1, render_seconds=20.0)
+    wire.fault = first(1, lambda: httpx.Response(502))
+    async with client(wire, retry=RetryPolicy(lookup=30)) as c:
+        batch = await c.submit_many(boats(4))
+        await batch.submitted()
+        await batch.cancel()
+        await batch.result()
+        batch[0].saved("boat.mp4")
+        assert batch[0].file is not None
+        records = [weakref.ref(handle._record) for handle in batch]
+        del batch
+        await anyio.sleep(100)
+        gc.collect()
+        assert not any(record() for record in records)

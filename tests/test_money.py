@@ -25,10 +25,11 @@ from callsheet import (
     RateLimitError,
     RetryPolicy,
     SubmissionUncertainError,
+    TaskFailedError,
     TaskSpec,
 )
 from callsheet.events import CreatePaused, TaskSettled
-from emulation import ARK, COMET, Wire, client, first, prompt_of, refusal
+from emulation import ARK, COMET, Wire, body_of, client, first, prompt_of, refusal
 
 
 BOAT = TaskSpec("a paper boat", duration=5)
@@ -356,3 +357,48 @@ async def test_a_refused_create_is_never_called_uncertain():
             with pytest.raises((APIError, SubmissionUncertainError)) as caught:
                 await c.submit(BOAT)
         assert isinstance(caught.value, SubmissionUncertainError) == (status == 408), status
+
+
+async def test_a_create_that_is_torn_down_may_have_made_a_task():
+    """An interruption in the middle of a create, as by a second Ctrl-C, is no proof of nothing."""
+
+    class TornDown(BaseException):
+        pass
+
+    async def torn(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST":
+            raise TornDown
+        return None
+
+    wire = Wire()
+    wire.fault = torn
+    ends: list[TaskSettled] = []
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the create is sent behind it
+        async with client(wire, observer=ends.append) as c:
+            await c.submit_many([BOAT])
+            await anyio.sleep_forever()
+    assert caught.group_contains(TornDown)
+    (end,) = ends
+    assert isinstance(end.outcome.error, SubmissionUncertainError)
+    assert end.outcome.error.token
+    assert c.spend.uncertain.tasks == 1
+
+
+async def test_a_success_without_a_url_is_spent():
+    """The provider bills a video that it does not show."""
+    wire = Wire()
+
+    def without_url(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if request.method != "GET":
+            return None
+        answer = body_of(response)
+        for task in answer.get("items", [answer]):
+            task.pop("content", None)
+        return httpx.Response(200, json=answer)
+
+    wire.change = without_url
+    async with client(wire) as c:
+        (outcome,) = await (await c.submit_many([BOAT])).result()
+        assert isinstance(outcome.error, TaskFailedError)
+        assert c.spend.spent.tasks == wire.emulator.ledger.billed == 1
+        assert c.spend.spent.tokens == 108_900

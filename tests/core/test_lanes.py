@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from callsheet._core.lanes import SHORTEST_SWEEP, Lane
+from callsheet._core.lanes import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
 from callsheet._core.registry import Record
 from callsheet._core.schedule import SWEEP
 from core.making import LOST, NEVER
@@ -48,6 +48,40 @@ def test_the_frontier_is_found_in_logarithmically_many_looks(length, data):
     assert [each.started is not None for each in records] == [i < running for i in range(length)]
     assert all(each.index < running for each in presumed)
     assert list(queue.waiting()) == records[running:]
+
+
+def test_no_answer_lets_more_than_a_thousand_be_presumed_to_run():
+    """However long the line, one answer changes what is planned for a bounded number of tasks."""
+    queue, records = lane(20_000)
+    most = 0
+    while (scout := queue.scout()) is not None:
+        most = max(most, len(run(queue, scout)))
+    assert most == LONGEST_STRIDE - 1
+    assert len(queue.running) == len(records)
+
+
+def test_a_look_at_the_line_passes_a_bounded_number_of_places():
+    """Behind many who ended early nobody is found at once, but all are in the end."""
+    queue, records = lane(3 * MOST_PASSED)
+    for each in records[1 : 2 * MOST_PASSED]:
+        each.settle(LOST)
+    assert list(queue.heads(5)) == [records[0]]
+    found: list[Record] = []
+    looks = 0
+    while not found or found[-1] is not records[-1]:
+        found += queue.sweep(10 * MOST_PASSED)
+        looks += 1
+    assert found == [records[0], *records[2 * MOST_PASSED :]]
+    assert looks == 3
+
+
+def test_heads_of_the_line_are_the_first_who_are_not_asked():
+    """They come in the order of the line, up to a limit."""
+    queue, records = lane(10)
+    records[1].asked = True
+    records[3].settle(LOST)
+    assert list(queue.heads(4)) == [records[0], records[2], records[4], records[5]]
+    assert list(queue.heads(0)) == []
 
 
 @given(st.integers(2, 200), st.data())

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Record, Registry, verdict
+from callsheet._core.registry import (
+    AT_A_STRETCH,
+    DEFAULT_EXPIRY,
+    GRACE,
+    Record,
+    Registry,
+    verdict,
+)
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import ErrorDetail, Status
 from callsheet.errors import (
@@ -33,6 +40,20 @@ def test_exactly_the_late_are_overdue(starts, now):
     late = {each for each, _ in registry.overdue(now=now)}
     assert all((each in late) or each.deadline > now - BUCKET for each in registry)
     assert all(each.deadline <= now for each in late)
+
+
+def test_the_late_are_handed_out_some_at_a_time():
+    """Thousands that are late together come out in portions, each of them once it is settled."""
+    registry = Registry()
+    for number in range(3 * AT_A_STRETCH - 1):
+        registry.add(record(), f"cgt-{number}", now=number % 5 * BUCKET)
+    portions: list[int] = []
+    while late := registry.overdue(now=NEVER):
+        portions.append(len(late))
+        for each, error in late:
+            assert registry.settle(each, error) == (each,)
+    assert portions == [AT_A_STRETCH, AT_A_STRETCH, AT_A_STRETCH - 1]
+    assert len(registry) == 0
 
 
 @given(moments, st.integers(3600, 259_200), st.floats(0, 1e6))

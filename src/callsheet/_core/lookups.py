@@ -44,9 +44,11 @@ class Lost:
         ours: Whether the mark is a token that no other task can carry; otherwise it is the
             caller's own and may be on many tasks.
         sent: When it left, on the client's clock.
+        left: When the last of it can have reached the provider; *sent* if that is not given.
         error: What became of its answer.
         missed: When that was learned: long after *sent* if a process has ended in between.
         listed: Whether a list would show the mark; if not, only a callback can.
+        called: Whether a callback would tell of it.
         look_at: When to look next.
         gap: Seconds from that look to the one after.
     """
@@ -58,8 +60,15 @@ class Lost:
     error: SubmissionUncertainError
     missed: float
     look_at: float
+    left: float = attrs.field(default=attrs.Factory(lambda self: self.sent, takes_self=True))
     listed: bool = True
+    called: bool = False
     gap: float = FIRST_GAP
+
+    @property
+    def tokens(self) -> tuple[str | None, ...]:
+        """What a callback may name it by; the caller's own mark is not among it."""
+        return (self.mark, self.error.token) if self.ours else (self.error.token,)
 
     @property
     def tier(self) -> str | None:
@@ -94,10 +103,8 @@ class Lookups:
         return self._lost.pop(record, None)
 
     def by_token(self, token: str) -> Lost | None:
-        """The lost create that carried one of our tokens."""
-        return next(
-            (each for each in self._lost.values() if each.ours and each.mark == token), None
-        )
+        """The lost create that carried one of our tokens, as its mark or only in its URL."""
+        return next((each for each in self._lost.values() if token in each.tokens), None)
 
     def next_look(self) -> float | None:
         """When a look is due."""
@@ -125,8 +132,8 @@ class Lookups:
             for each in search.lost
             if each.record in self._lost
             and (
-                ((search.finished or not each.listed) and search.began >= each.sent + self.window)
-                or now >= max(each.sent + self.window, each.missed) + GIVEN_UP
+                ((search.finished or not each.listed) and search.began >= each.left + self.window)
+                or now >= max(each.left + self.window, each.missed) + GIVEN_UP
             )
         ]
         for each in last:

@@ -172,7 +172,8 @@ class Registry:
         if first is None:
             self._enter(record, task_id, now=now)
             return True
-        record.spec, record.model = first.spec, first.model
+        if record.spec is None:
+            record.spec, record.model = first.spec, first.model
         record.task_id, record.deadline = task_id, first.deadline
         record.twin, first.twin = first.twin, record
         record.snapshot = first.snapshot

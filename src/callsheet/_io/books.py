@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Self
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -14,6 +16,7 @@ from callsheet._core.registry import Record
 from callsheet._io.journal import Journal
 from callsheet._models.outcome import Video
 from callsheet._models.provider import Provider
+from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
@@ -53,7 +56,9 @@ class Books:
     provider: Provider
     ledger: Ledger
     journal: Journal | None = None
-    files: dict[Record, str] = attrs.field(factory=dict[Record, str], init=False)
+    files: MutableMapping[Record, str] = attrs.field(
+        factory=WeakKeyDictionary[Record, str], init=False
+    )
 
     @classmethod
     def kept(
@@ -157,8 +162,13 @@ class Books:
     def withdrawn(self, record: Record) -> None:
         """The record, of which no task can come any more, is not wanted."""
         self.ledger.release(record)
-        if self.journal is not None and record.row is not None:
-            self.journal.settled(record.row, NotSubmittedError(str(record.result)))
+        end = record.result
+        if (
+            self.journal is not None
+            and record.row is not None
+            and isinstance(end, NotSubmittedError)
+        ):
+            self.journal.settled(record.row, end)
 
     def saved(self, record: Record, path: str) -> None:
         """The record's video is on disk."""
@@ -176,9 +186,13 @@ class Books:
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome."""
+        snapshot = record.snapshot
         match record.result:
             case Video() as video:
                 usage = video.usage
+                self.ledger.settle(record, None if usage is None else usage.total_tokens)
+            case TaskError() if snapshot is not None and snapshot.status is Status.SUCCEEDED:
+                usage = snapshot.usage  # only its URL is missing
                 self.ledger.settle(record, None if usage is None else usage.total_tokens)
             case TaskError():
                 self.ledger.release(record)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from callsheet._wire import Request
 
 
+CLOSED = "the client was closed before its turn"
+
 GRACE = 5.0
 """Seconds that a create in flight is given to bring its id when the client closes."""
 
@@ -67,6 +69,7 @@ class Door:
     _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
     _served: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
     _turn: Bell = attrs.field(init=False)
     _turnstile: anyio.Lock = attrs.field(init=False)
 
@@ -85,13 +88,19 @@ class Door:
         self._turn.ring()
 
     def close(self) -> None:
-        """Give what is in flight only a few seconds more."""
+        """Let nothing more out, and give what is in flight only a few seconds more."""
+        self._closed = True
         deadline = anyio.current_time() + GRACE
         for scope in self._posts:
             scope.deadline = min(scope.deadline, deadline)
 
     async def create(
-        self, record: Record, token: str | None, *, turn_came: Callable[[], None]
+        self,
+        record: Record,
+        token: str | None,
+        *,
+        turn_came: Callable[[], None],
+        wanted: Callable[[], bool],
     ) -> None:
         """Bring one record to the provider and its id into the registry.
 
@@ -99,6 +108,7 @@ class Door:
             record: The record.
             token: The mark that its task carries.
             turn_came: Called when an attempt has stopped waiting for its turn.
+            wanted: Asked after an attempt that made nothing whether another one may follow.
 
         Raises:
             SubmissionUncertainError: The task may exist; it was not sent again.
@@ -114,18 +124,22 @@ class Door:
         try:
             await repeat(
                 attempt,
-                again=self._again,
+                again=lambda error, attempts, paused: (
+                    wanted() and self._again(error, attempts, paused)
+                ),
                 pause=lambda error, attempts: self._pause(record, error, attempts),
                 sleep=self.clock.sleep,
             )
-        finally:
+        except CallsheetError:
             self._leaving.discard(record)
+            raise
+        self._leaving.discard(record)
 
     async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
         doom = doom_of(record)
-        if doom is not None or record.settled:
+        if doom is not None or record.settled or self._closed:
             self.admission.ended()
-            raise not_submitted(doom) if doom else NotSubmittedError("it was withdrawn")
+            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
         self._leaving.add(record)
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
@@ -200,10 +214,11 @@ class Door:
         refused = isinstance(error, (RateLimitError, QueueFullError))
         in_a_row = self.admission.refusals if refused else attempts
         seconds = pause_before(in_a_row + 1, self.policy, rng=self.rng, retry_after=asked)
-        if isinstance(error, QueueFullError) and len(self.registry) > 0:
-            seconds = 0.0  # the admission lets it go when a task of ours has ended
-        elif refused:
+        for_room = isinstance(error, QueueFullError) and len(self.registry) > 0
+        if refused and not (for_room and self.admission.probing):
             self.admission.hold(until=self.clock.now() + seconds)
+        if for_room:
+            seconds = 0.0  # the admission lets it go when a task of ours has ended
         self.emit(CreatePaused(error=error, seconds=seconds))
         return seconds
 

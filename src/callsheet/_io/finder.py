@@ -83,17 +83,20 @@ class Finder:
         if mark is None or not (listed or called):
             return False
         now = self.clock.now()
-        look_at = now + FIRST_GAP if listed else sent + self.lookups.window
+        left = min(now, sent + self.calls.timeout * self.clock.speed)
+        look_at = now + FIRST_GAP if listed else left + self.lookups.window
         self.lookups.add(
             Lost(
                 record=record,
                 mark=mark,
                 ours=ours,
                 sent=sent,
+                left=left,
                 error=error,
                 missed=now,
                 look_at=look_at,
                 listed=listed,
+                called=called,
             )
         )
         self._bell.ring()
@@ -138,10 +141,8 @@ class Finder:
                 self.found(record, snapshot.task_id)
         now = self.clock.now()
         over = self.lookups.over(search, now=now)
-        if self.planner.support is Lists.NO:
-            over += [lost for lost in self.lookups if lost.listed]
-            for lost in over:
-                self.lookups.drop(lost.record)
+        if self.planner.support is Lists.NO and not search.finished:
+            over += self._unlist()
         for lost in over:
             ids = search.candidates.get(lost.record)
             if ids:
@@ -150,6 +151,13 @@ class Finder:
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)
+
+    def _unlist(self) -> list[Lost]:
+        """Look into no list any more; give those of which no callback will tell, either."""
+        listed = [lost for lost in self.lookups if lost.listed]
+        for lost in listed:
+            lost.listed, lost.look_at = False, lost.left + self.lookups.window
+        return [lost for lost in listed if not lost.called and self.lookups.drop(lost.record)]
 
     def _proves(self, search: Search) -> bool:
         """Whether what is not in the list was never made.

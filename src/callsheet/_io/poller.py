@@ -99,6 +99,8 @@ class Poller:
         if not settled and snapshot.status is Status.SUCCEEDED:
             if final:
                 settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+                for each in settled:
+                    each.snapshot = snapshot  # it is billed all the same
             else:
                 self.planner.ask_alone(record)
         now = self.clock.now()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import anyio.lowlevel
+
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record, verdict
 from callsheet._models.snapshot import Status
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from callsheet._io.engine import Engine
     from callsheet._io.entry import Entry
     from callsheet._io.journal import Journal
+
+
+AT_A_STRETCH = 250
+"""Entries taken up before others get a turn."""
 
 
 async def recall(
@@ -39,6 +45,8 @@ async def recall(
         engine.books.recall(record, entry)
         if not _take_up(engine, record, entry):
             unsent.append(record)
+        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+            await anyio.lowlevel.checkpoint()
     engine.submitter.put(unsent)
     names = {entry.name for entry in entries}
     return group, records, names.pop() if len(names) == 1 else None

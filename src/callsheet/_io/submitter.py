@@ -14,7 +14,7 @@ from callsheet._core.groups import Group
 from callsheet._core.registry import Record
 from callsheet._io.books import Books
 from callsheet._io.clock import Bell
-from callsheet._io.door import Door, doom_of, not_submitted
+from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
 from callsheet._models.policy import RetryPolicy
 from callsheet._wire import TOKEN, dooms_batch
@@ -98,7 +98,8 @@ class Submitter:
 
     def give_up(self, record: Record) -> None:
         """Should a create that is looked for have made nothing, do not send it again."""
-        self._unwanted.add(record)
+        if record.task_id is None:
+            self._unwanted.add(record)
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
@@ -197,29 +198,50 @@ class Submitter:
             self._bell.ring()
 
         try:
-            await self.door.create(record, token, turn_came=turn_came)
+            await self.door.create(
+                record,
+                token,
+                turn_came=turn_came,
+                wanted=lambda: record not in self._unwanted,
+            )
         except CallsheetError as error:
-            fatal = isinstance(error, (ConnectFailedError, JournalError))
-            if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
-                record.group.condemn(record.model, error)
-            if isinstance(error, SubmissionUncertainError) and self._worth_looking(record, error):
-                self.lose(record, error, sent=begun)
-            else:
-                self._end(record, error)
+            self._failed(record, error, sent=begun)
         except BaseException:
-            if record.task_id is None:  # cancelled between attempts: none of them made a task
-                self._end(record, NotSubmittedError("the client was closed before its turn"))
+            if record.task_id is None:
+                self._end(record, self._torn_down(record, token))
             raise
         finally:
             del self._active[record]
             if record.task_id is not None:
-                self._unwanted.discard(record)
+                self._forget(record)
             self._told.pop(token or "", None)
             self._ahead.discard(record)
             self._bell.ring()
 
+    def _failed(self, record: Record, error: CallsheetError, *, sent: float) -> None:
+        """See to a create that has brought no id and is not repeated."""
+        if record in self._unwanted and error.transient:
+            self._withdraw(record)
+            return
+        fatal = isinstance(error, (ConnectFailedError, JournalError))
+        if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
+            record.group.condemn(record.model, error)
+        if isinstance(error, SubmissionUncertainError) and self._worth_looking(record, error):
+            self.lose(record, error, sent=sent)
+        else:
+            self._end(record, error)
+
+    def _torn_down(self, record: Record, token: str | None) -> CallsheetError:
+        """How a create ends that was cancelled, or broken off from outside."""
+        if self.door.passed(record):  # as by a second Ctrl-C
+            reason = "the program was interrupted before the answer came"
+            return SubmissionUncertainError(reason, token)
+        return NotSubmittedError(CLOSED)  # between attempts: none of them made a task
+
     def _worth_looking(self, record: Record, error: SubmissionUncertainError) -> bool:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
+        if error.token is not None and self._told.get(error.token) is not None:
+            return True  # there is nothing to look for
         return not (self._closed or record.task_id or dooms_batch(_origin(error)))
 
     def _found(self, record: Record, task_id: str) -> None:
@@ -228,7 +250,7 @@ class Submitter:
         except SubmissionUncertainError as error:
             self._end(record, error)
             return
-        self._unwanted.discard(record)
+        self._forget(record)
         if isinstance(record.group, Group):
             record.group.prove(record.model)
         self.found(record)
@@ -237,7 +259,7 @@ class Submitter:
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
         """It provably made nothing."""
         if record in self._unwanted:
-            self._end(record, NotSubmittedError("cancelled; its create made nothing"))
+            self._withdraw(record)
         elif self.policy.resubmit == "never":
             self._end(record, error)
         else:
@@ -275,9 +297,17 @@ class Submitter:
         own = None if extra is None else extra.get("safety_identifier")
         return own if isinstance(own, str) else None
 
-    def _end(self, record: Record, error: CallsheetError) -> None:
+    def _withdraw(self, record: Record) -> None:
+        """End what is not wanted any more, also for a later process."""
+        self._end(record, NotSubmittedError("cancelled; its create made nothing"))
+        self.books.withdrawn(record)
+
+    def _forget(self, record: Record) -> None:
         self._resent.pop(record, None)
         self._unwanted.discard(record)
+
+    def _end(self, record: Record, error: CallsheetError) -> None:
+        self._forget(record)
         if record.settle(error):
             self.ended(record)
 
