@@ -68,8 +68,8 @@ class Canceller:
         Raises:
             CallsheetError: The provider could not be asked, or refuses.
         """
-        cancelled = False
-        if cancel:
+        cancelled = isinstance(record.result, NotSubmittedError)  # its turn had not come
+        if cancel and not cancelled:
             with anyio.move_on_after(CANCELLING):
                 cancelled = await self.cancel(record)
         return TaskTimeoutError(record.task_id, waited or 0.0, cancelled)
