@@ -205,8 +205,13 @@ class Engine:
 
     def adopt(self, record: Record, task_id: str) -> None:
         """Watch a task that exists already."""
-        if self.registry.adopt(record, task_id, now=self.clock.now()):
-            self.poller.watch(record, fresh=False)
+        self._adopt([record], [task_id])
+
+    def _adopt(self, records: Sequence[Record], task_ids: Sequence[str]) -> None:
+        adopt, now = self.registry.adopt, self.clock.now()
+        pairs = zip(records, task_ids, strict=True)
+        new = [record for record, task_id in pairs if adopt(record, task_id, now=now)]
+        self.poller.watch(*new, fresh=False)
 
     def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
         """Watch tasks that exist already, and write them down in the background.
@@ -219,8 +224,7 @@ class Engine:
                 raise ConfigurationError(f"{task_id!r} is no task id")
         group.total = len(task_ids)
         records = [self.record(None, index=i, group=group) for i in range(len(task_ids))]
-        for record, task_id in zip(records, task_ids, strict=True):
-            self.adopt(record, task_id)
+        self._adopt(records, task_ids)
         if self.books.journal is not None:
             self.spawn(partial(self._write_down, records, task_ids, name))
         return records

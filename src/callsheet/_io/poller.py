@@ -57,14 +57,12 @@ class Poller:
         """Make what sleeps on the client's clock."""
         self._bell = Bell(self.clock)
 
-    def watch(self, record: Record, *, fresh: bool) -> None:
-        """Ask about a task from now on; *fresh* says that it was created just now."""
+    def watch(self, *records: Record, fresh: bool) -> None:
+        """Ask about tasks from now on; *fresh* says that they were created just now."""
         schedule = self.planner.schedule
-        now = self.clock.now()
-        if fresh:
-            schedule.add(record, now=now)
-        else:
-            schedule.adopt(record, now=now)
+        plan, now = schedule.add if fresh else schedule.adopt, self.clock.now()
+        for record in records:
+            plan(record, now=now)
         self._bell.ring()
 
     def nudge(self, record: Record) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
@@ -77,7 +77,7 @@ class Submitter:
         self.finder.absent = self._absent
         self.finder.unknown = self._unknown
 
-    def put(self, records: Iterable[Record], *, priority: int = 0) -> None:
+    def put(self, records: Sequence[Record], *, priority: int = 0) -> None:
         """Queue records: those of one group are sent in order, groups of one priority in turn."""
         self._queue.put(records, priority=priority)
         self._bell.ring()

@@ -206,6 +206,8 @@ class Transport:
                 body = await _whole(cast("AsyncGenerator[bytes]", incoming.aiter_bytes()))
             finally:
                 await incoming.aclose()
+                # httpx ties an answer and its stream in a knot that waits for the collector
+                incoming.stream = httpx.ByteStream(b"")
         finally:
             self._idle.append(client)
         return self._response(incoming.status_code, incoming.headers, body)
