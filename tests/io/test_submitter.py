@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 class Desk(httpx.AsyncBaseTransport):
     """Takes creates, and answers with an id unless it is told otherwise."""
 
-    def __init__(self, fault: Callable[[int], httpx.Response | None], seconds: float) -> None:
+    def __init__(
+        self, fault: Callable[[int], httpx.Response | None], seconds: Callable[[int], float]
+    ) -> None:
         self.fault, self.seconds = fault, seconds
         self.prompts: list[str] = []
         self.times: list[float] = []
@@ -54,7 +56,7 @@ class Desk(httpx.AsyncBaseTransport):
         self.prompts.append(prompt_of(request))
         self.times.append(anyio.current_time())
         number = len(self.times)
-        await anyio.sleep(self.seconds)
+        await anyio.sleep(self.seconds(number))
         return self.fault(number) or httpx.Response(200, json={"id": f"cgt-{number}"})
 
 
@@ -65,12 +67,12 @@ class Stage:
         self,
         fault: Callable[[int], httpx.Response | None] = lambda _: None,
         *,
-        seconds: float = 0.1,
+        seconds: float | Callable[[int], float] = 0.1,
         width: int = 4,
         per_minute: float = 6000,
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     ) -> None:
-        self.desk = Desk(fault, seconds)
+        self.desk = Desk(fault, seconds if callable(seconds) else lambda _: seconds)
         self.created: list[Record] = []
         self.ended: list[Record] = []
         self.events: list[object] = []
@@ -141,6 +143,31 @@ async def test_records_become_tasks_in_order():
     assert sorted(stage.created, key=lambda record: record.index) == every
     assert len(stage.registry) == 50
     assert not stage.ended
+
+
+@pytest.mark.parametrize("room", [1, 2, 5])
+async def test_what_was_refused_for_room_keeps_its_place(room):
+    """Nothing overtakes a record that waits for room, in whatever order refusals come back."""
+    taken: list[int] = []
+
+    def full(number: int) -> httpx.Response | None:
+        if len(stage.registry) >= room:
+            return refusal(429, "QuotaExceeded", "The request has exceeded the quota")
+        taken.append(int(stage.desk.prompts[number - 1].removeprefix("boat ")))
+        return None
+
+    stage = Stage(full, seconds=lambda number: 0.1 * (7 - number % 8), width=8)
+    every = records(20)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stage.submitter.run)
+        stage.submitter.put(every)
+        while len(taken) < len(every):
+            await anyio.sleep(10)
+            stage.registry.forget(next(iter(stage.registry)))
+            stage.submitter.room_made()
+        group.cancel_scope.cancel()
+    assert len(taken) == len(every)
+    assert taken[room:] == sorted(taken[room:])
 
 
 async def test_creates_keep_to_their_quota():

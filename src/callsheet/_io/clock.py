@@ -31,24 +31,26 @@ class Clock:
 
 @attrs.define(eq=False)
 class Bell:
-    """Wakes one sleeper; rung while nobody sleeps, it wakes the next one at once."""
+    """Wakes all who sleep; rung while nobody sleeps, it wakes the next one at once.
+
+    A sleeper looks again at what it waits for, with no other wait between that look and this one.
+    """
 
     clock: Clock
     _rung: bool = False
     _event: anyio.Event | None = None
 
     def ring(self) -> None:
-        """Wake the sleeper."""
-        self._rung = True
-        if self._event is not None:
-            self._event.set()
+        """Wake the sleepers."""
+        event, self._event, self._rung = self._event, None, True
+        if event is not None:
+            event.set()
 
     async def wait(self, until: float | None) -> None:
         """Sleep until the bell rings, or until *until* on the clock if that is given."""
         if not self._rung:
-            self._event = anyio.Event()
+            event = self._event = self._event or anyio.Event()
             deadline = float("inf") if until is None else until / self.clock.speed
             with anyio.CancelScope(deadline=deadline):
-                await self._event.wait()
-            self._event = None
+                await event.wait()
         self._rung = False

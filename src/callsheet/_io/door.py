@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import anyio
@@ -71,12 +73,12 @@ class Door:
     _served: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _turn: Bell = attrs.field(init=False)
-    _turnstile: anyio.Lock = attrs.field(init=False)
+    _line: list[int] = attrs.field(factory=list[int], init=False)
+    _places: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock."""
         self._turn = Bell(self.clock)
-        self._turnstile = anyio.Lock(fast_acquire=True)
 
     def passed(self, record: Record) -> bool:
         """Whether an attempt of *record* has left and may have made a task."""
@@ -114,10 +116,11 @@ class Door:
             SubmissionUncertainError: The task may exist; it was not sent again.
             CallsheetError: No task came to be.
         """
+        place = next(self._places)
         request = await self.calls.prepare(record.spec or TaskSpec(), token=token)
 
         async def attempt() -> None:
-            await self._take_turn()
+            await self._take_turn(place)
             turn_came()
             await self._attempt(record, request, token)
 
@@ -168,15 +171,21 @@ class Door:
             reason = "the client was closed before the answer came"
             raise SubmissionUncertainError(reason, token)
 
-    async def _take_turn(self) -> None:
-        async with self._turnstile:
+    async def _take_turn(self, place: int) -> None:
+        """Wait until a create may leave and nobody waits who came before, be it for a refusal."""
+        bisect.insort(self._line, place)
+        try:
             while True:
-                now = self.clock.now()
-                ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
-                if ready is not None and ready <= now:
-                    self.admission.take(now=now)
-                    return
+                now, ready = self.clock.now(), None
+                if self._line[0] == place:
+                    ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
+                    if ready is not None and ready <= now:
+                        self.admission.take(now=now)
+                        return
                 await self._turn.wait(ready)
+        finally:
+            self._line.remove(place)
+            self._turn.ring()
 
     def _note(self, error: CallsheetError) -> None:
         """Tell the admission how an attempt ended; pauses follow in `_pause`."""
