@@ -39,6 +39,12 @@ class Service:
         """Its books."""
         return httpx.get(f"{self.origin}/_emulator/state", trust_env=False).json()
 
+    @property
+    def struck(self) -> int:
+        """How many requests went wrong by its faults."""
+        rows = httpx.get(f"{self.origin}/_emulator/faults", trust_env=False).json()
+        return sum(row["struck"] for row in rows)
+
     def fail(self, *faults: dict) -> None:
         """Let things go wrong from now on; without any, let all go well."""
         url = f"{self.origin}/_emulator/faults"

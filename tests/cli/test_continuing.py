@@ -200,37 +200,37 @@ def test_what_was_planned_and_is_no_longer_asked_for_is_not_sent(tmp_path, capfd
     """Lines that are removed before their turn cost nothing."""
     with serving(concurrency=1, queue_limit=1, render_seconds=60.0) as service:
         shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write(*boats(8))
+        shoot.write(*boats(40))
         shoot.kill_after("row", status="succeeded")
         sent = service.state["created"]
-        assert sent < 5
-        assert shoot.run("--limit", 5) == 0
-        assert "planned before, and not asked for now: 3" in capfd.readouterr().out
-        assert service.state["created"] == 5
-        assert shoot.run("--limit", 6) == 0
-        assert service.state["billed"] == service.state["created"] == 6
+        assert sent < 39
+        assert shoot.run("--limit", sent + 1) == 0
+        assert f"planned before, and not asked for now: {39 - sent}" in capfd.readouterr().out
+        assert service.state["created"] == sent + 1
+        assert shoot.run("--limit", sent + 2) == 0
+        assert service.state["billed"] == service.state["created"] == sent + 2
 
 
 def test_ctrl_c_leaves_nothing_to_buy_twice(tmp_path):
     """A create that was cut off is looked for by the next run."""
-    with serving(concurrency=1, queue_limit=1, render_seconds=30.0) as service:
+    silence = {"request": "taken", "answer": "silence", "since": 45.0, "times": 1}
+    queue = {"concurrency": 1, "queue_limit": 1, "render_seconds": 30.0}
+    with serving(**queue, faults=[silence]) as service:
         shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write(*boats(6))
+        shoot.write(*boats(40))
         with shoot.start() as process:
             assert process.stdout is not None
             until(process.stdout, status="succeeded")
-            service.fail({"request": "taken", "answer": "silence"})
-            count = service.state["created"]
-            while service.state["created"] == count:
+            while not service.struck:
                 pass
             process.send_signal(signal.SIGINT)
             *_, last = process.stdout
         assert process.returncode == 130
         assert json.loads(last)["uncertain"] == 1
-        assert [row["index"] for row in shoot.rows] == list(range(6))
-        service.fail()
-        assert shoot.run() == 0
-        assert service.state["billed"] == service.state["created"] == 6
+        assert [row["index"] for row in shoot.rows] == list(range(40))
+        sent = service.state["created"]
+        assert shoot.run("--limit", sent + 1) == 0
+        assert service.state["billed"] == service.state["created"] == sent + 1
 
 
 def test_a_journal_in_use_is_left_to_its_holder(shoot, capfd):
