@@ -10,7 +10,7 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.planner import Lists, Order, Planner
+from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._core.schedule import Schedule
 from callsheet._io.clock import Clock
@@ -21,6 +21,8 @@ from callsheet._models.spec import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from callsheet._core.orders import Order
 
 
 LATENCY = 0.05

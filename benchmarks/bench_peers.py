@@ -4,7 +4,7 @@ Every variant runs in a process of its own against a provider in another process
 HTTP; every answer takes 30 ms. The baseline is the Ark SDK with the loop of its samples, which asks
 every 3 s; retries, pools and timeouts of all are as they come, unless the name says otherwise.
 Delay is from the end of a task to its caller's knowing, over the tasks that were finished. With our
-rows stands the least that it could be within the quota of one list of 100 and 20 gets a second. All
+rows stands the least that it could be within the quota of one list and 20 gets a second. All
 renders last the same; then, for the baseline and us, they differ by a quarter either way.
 
     python benchmarks/bench_peers.py [N ...] [--render S] [--spread PART ...] [--repeats R]
@@ -27,8 +27,8 @@ from _table import keep, show
 PATIENCE = 180.0
 """Seconds beyond the longest render after which what has no outcome is reported as not finished."""
 
-SEEN = 120.0
-"""Tasks that can be asked about in a second: one list of 100, and 20 gets."""
+SEEN = 520.0
+"""Tasks that can be asked about in a second: one page of 500, and 20 gets."""
 
 
 async def measure(variant: str, n: int, settings: Settings) -> dict[str, object]:

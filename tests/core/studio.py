@@ -11,7 +11,8 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.planner import Lists, Order, Planner
+from callsheet._core.orders import Order
+from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry, verdict
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet._models.snapshot import Snapshot, Status
@@ -70,6 +71,10 @@ class Studio:
         if now >= job.starts:
             return snapshot(task_id, Status.RUNNING, updated_at=job.starts)
         return snapshot(task_id, Status.QUEUED, updated_at=job.created)
+
+    def page(self, number: int, size: int) -> list[str]:
+        """Who stands on a page of all tasks, the newest first."""
+        return list(reversed(self.jobs))[(number - 1) * size : number * size]
 
     def finish(self) -> float:
         """Let all tasks end without new ones; return when the last one does."""
@@ -166,11 +171,15 @@ class Desk:
                 for each in list(self.registry):
                     self.settle(each, answer)
             return
-        asked = {each.task_id for each in order.records}
-        found = {each.task_id for each in answer} & asked
+        asked = set(order.records)
+        if order.page is not None:
+            due = {each for each in self.registry if each.asked or each.due <= self.now}
+            asked = due | {each for each in self.registry if each.started is not None}
+        found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
             self.take(each, final=order.single)
-        self.planner.read(order, now=self.now, found=len(found))
+        last = len(answer) < self.planner.pages.size
+        self.planner.read(order, now=self.now, found=len(found), last=last)
 
     def take(self, said: Snapshot, *, final: bool) -> None:
         """Bring one status answer, as the client's poller does."""

@@ -11,6 +11,8 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
+from callsheet._core.orders import FailedPoll, Order
+from callsheet._core.pages import Pages
 from callsheet._core.registry import Record
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet.errors import (
@@ -54,15 +56,6 @@ class Lists(enum.Enum):
     UNPROVEN = enum.auto()
 
 
-@attrs.frozen(eq=False)
-class Order:
-    """One request to send: a get if *record* is set, else a list of *records* of one *tier*."""
-
-    records: tuple[Record, ...]
-    single: bool
-    tier: str | None = None
-
-
 @attrs.define(kw_only=True)
 class Planner:
     """Hands out polls one by one and learns from their answers.
@@ -75,6 +68,7 @@ class Planner:
         support: Whether lists are available; probed at run time if unproven.
         id_cost: Bytes that an id adds to a list's URL.
         url_room: Bytes that ids may take in one URL.
+        pages: Lists of whatever there is, for when very many tasks are due.
     """
 
     schedule: Schedule
@@ -84,6 +78,7 @@ class Planner:
     support: Lists
     id_cost: Callable[[str], int]
     url_room: int = 7_500
+    pages: Pages = attrs.field(factory=Pages)
     _singles: OrderedDict[Record, None] = attrs.field(factory=OrderedDict[Record, None], init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
@@ -124,17 +119,29 @@ class Planner:
             times.append(max(due, self.lists.ready_at(now=now)))
         return max(ready, min(times)) if times else None
 
-    def read(self, order: Order, *, now: float, found: int) -> bool:
+    def read(self, order: Order, *, now: float, found: int, last: bool = True) -> bool:
         """Note that the provider answered an order; tell whether this opened the gate.
 
-        Records that a list left out are asked by get; the caller has already told the schedule
-        about the others.
+        Records that a list of ids left out are asked by get, and those that a page did not show are
+        due again; the caller has already told the schedule about the others.
+
+        Args:
+            order: What was asked.
+            now: Seconds on the client's clock.
+            found: How many of the tasks asked for an answer shows; of a page, those that run, too.
+            last: Whether there is no page after it.
         """
         self._latency += (now - self._returned(order) - self._latency) / 8
         self._locked_since = None
-        if not order.single:
+        left_out = [r for r in order.records if r.asked and not r.settled]
+        if order.page is not None:
+            self._failed_lists = 0
+            asked, missed = len(order.records), bool(left_out)
+            self.pages.read(shown=found, instead=asked, last=last, missed=missed, now=now)
+            for record in left_out:
+                self.schedule.nudge(record, now=now)
+        elif not order.single:
             self._learn(found)
-            left_out = (r for r in order.records if r.asked and not r.settled)
             self._singles.update(dict.fromkeys(left_out))
         return self.gate.passed(now=now, poll=True)
 
@@ -149,7 +156,9 @@ class Planner:
         What a list says of itself or of the account is believed only once a get has said the same.
         """
         sent = self._returned(order)
-        if not order.single and self._split(order, error):
+        if order.page is not None:
+            self.pages.rest(now=now)
+        if not order.single and self._split(order, error, now):
             return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
         if order.single and _about_the_task(error):
             opened = self.gate.passed(now=now, poll=True)
@@ -213,11 +222,15 @@ class Planner:
     def _next_list_order(self, now: float) -> Order | None:
         if not self._may_list(now) or self._listing or self.lists.ready_at(now=now) > now:
             return None
+        by_ids = bool(self._groups) or self.support is not Lists.YES
         records = self._next_group(now)
         if not records:
             return self._next_get(now)
         self.lists.take(now=now)
-        return Order(records, single=False, tier=tier_of(records[0]))
+        tier = tier_of(records[0])
+        crowd = not by_ids and self.schedule.crowded(tier, now=now, beyond=len(records))
+        page = self.pages.next(now=now) if crowd else None
+        return Order(records, single=False, tier=tier, page=page)
 
     def _next_group(self, now: float) -> tuple[Record, ...]:
         if self._groups:
@@ -246,10 +259,15 @@ class Planner:
                 room -= cost
         return tuple(group)
 
-    def _split(self, order: Order, error: CallsheetError) -> bool:
+    def _split(self, order: Order, error: CallsheetError, now: float) -> bool:
         """Whether a list was refused for what it asked; its halves are asked one by one then."""
         if not isinstance(error, InvalidRequestError) or error.code is None:
             return False
+        if order.page is not None:
+            for record in order.records:
+                if record.asked:
+                    self.schedule.nudge(record, now=now)
+            return True
         if self.support is Lists.UNPROVEN:
             self._use_gets()
         pending = tuple(r for r in order.records if not r.settled)
@@ -291,23 +309,6 @@ class Planner:
         """Take an order back; when it was sent."""
         self._listing -= not order.single
         return self._sent.pop(order)
-
-
-@attrs.frozen(kw_only=True)
-class FailedPoll:
-    """What follows from a failed poll, besides asking again.
-
-    Attributes:
-        last_word: The refusal is the provider's last word on this one task.
-        opened_gate: The refusal shows that the service is back.
-        shut_gate: The gate was open until now.
-        locked_out: The account is refused for so long that waiting is pointless.
-    """
-
-    last_word: bool = False
-    opened_gate: bool = False
-    shut_gate: bool = False
-    locked_out: bool = False
 
 
 def _about_the_task(error: CallsheetError) -> bool:

@@ -12,7 +12,7 @@ import attrs
 from callsheet._core.experience import Experience
 from callsheet._core.lanes import Lane
 from callsheet._core.registry import Record
-from callsheet._core.tiers import Heap, Tier, fresh, top
+from callsheet._core.tiers import Heap, Tier, due_in, fresh, top
 from callsheet._models.snapshot import Status
 
 
@@ -230,6 +230,11 @@ class Schedule:
             record.asked, record.due = True, math.inf
         tier.ends_at = None
         return found
+
+    def crowded(self, tier: str | None, *, now: float, beyond: int) -> bool:
+        """Whether more than *beyond* records of a tier are due."""
+        heaps = (self._tiers[tier].others, self._tiers[tier].running)
+        return sum(due_in(heap, now=now, most=beyond + 1) for heap in heaps) > beyond
 
     def company(self, *, limit: int, tier: str | None) -> list[Record]:
         """Up to *limit* waiting records for the room left in a list: heads of lines, then others.

@@ -106,3 +106,15 @@ def fresh(heap: Heap) -> bool:
     while heap and (heap[0][2].due != heap[0][0] or heap[0][2].settled):
         heapq.heappop(heap)
     return bool(heap)
+
+
+def due_in(heap: Heap, *, now: float, most: int) -> int:
+    """How many records of a heap are due, counted up to *most*."""
+    count, places = 0, [0]
+    while places and count < most:
+        place = places.pop()
+        if place < len(heap) and heap[place][0] <= now:
+            when, _, record = heap[place]
+            count += record.due == when and not record.settled
+            places += (2 * place + 1, 2 * place + 2)
+    return count

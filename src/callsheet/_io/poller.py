@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 import attrs
 
-from callsheet._core.planner import Order, Planner
+from callsheet._core.planner import Planner
 from callsheet._core.registry import Record, Registry, verdict
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock
-from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet.errors import CallsheetError, TransportError
 from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
+
+
+if TYPE_CHECKING:
+    from callsheet._core.orders import Order
 
 
 SILENCE = 4.0
@@ -118,32 +123,46 @@ class Poller:
     async def _carry_out(self, order: Order) -> None:
         started, patience = anyio.current_time(), self._patience
         try:
-            if order.single:
-                task_id = _id(order.records[0])
-                snapshots: Sequence[Snapshot] = [await self.calls.get(task_id, most=patience)]
-            else:
-                ids = [_id(record) for record in order.records]
-                page = await self.calls.list(
-                    task_ids=ids, page_size=len(ids), service_tier=order.tier, most=patience
-                )
-                snapshots = page.items
+            page = await self._ask(order, patience)
         except CallsheetError as error:
             if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
                 self._patience = max(self._patience, patience * SLOWER)
             await self._failed(order, error)
         else:
             self._patience = max(SILENCE, 2 * (anyio.current_time() - started))
-            await self._read(order, snapshots)
+            await self._read(order, page)
         self._bell.ring()
 
-    async def _read(self, order: Order, snapshots: Sequence[Snapshot]) -> None:
+    async def _ask(self, order: Order, patience: float) -> Page:
+        if order.single:
+            (record,) = order.records
+            return Page(items=[await self.calls.get(_id(record), most=patience)])
+        if order.page is not None:
+            return await self.calls.list(
+                page_num=order.page,
+                page_size=self.planner.pages.size,
+                service_tier=order.tier,
+                most=patience,
+            )
+        ids = [_id(record) for record in order.records]
+        return await self.calls.list(
+            task_ids=ids, page_size=len(ids), service_tier=order.tier, most=patience
+        )
+
+    async def _read(self, order: Order, page: Page) -> None:
+        now, found = self.clock.now(), 0
         asked = {record.task_id for record in order.records}
-        found = {snapshot.task_id for snapshot in snapshots} & asked
-        for number, snapshot in enumerate(snapshots, 1):
+        for number, snapshot in enumerate(page.items, 1):
+            if order.page is None:
+                found += snapshot.task_id in asked
+            elif (record := self.registry.get(snapshot.task_id)) is not None:
+                found += record.asked or record.due <= now or record.started is not None
             self.take(snapshot, final=order.single)
             if number % AT_A_STRETCH == 0:
                 await anyio.lowlevel.checkpoint()
-        if self.planner.read(order, now=self.clock.now(), found=len(found)):
+        count, size = len(page.items) + page.unreadable, self.planner.pages.size
+        last = count < size or (page.total is not None and page.total <= (order.page or 1) * size)
+        if self.planner.read(order, now=self.clock.now(), found=found, last=last):
             self.emit(GateOpened())
 
     async def _failed(self, order: Order, error: CallsheetError) -> None:

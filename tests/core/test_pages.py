@@ -1,0 +1,145 @@
+"""Pages of all tasks: asked for as long as they show more than ids could ask about."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet._core.pages import FIRST_REST, LONGEST_REST, Pages
+from callsheet._core.planner import Lists
+from callsheet._models.snapshot import Status
+from core.making import BAD_REQUEST, DOWN, NEVER, NO_ROUTE, fullest, snapshot
+from core.studio import Desk, planner
+
+
+def crowd(tasks: int, *, support: Lists = Lists.YES, page: int = 10, size: int = 40) -> Desk:
+    """A desk at which far more attached tasks are due than one call can name."""
+    desk = Desk(planner=planner(support, page=page, pages=Pages(size)))
+    for number in range(tasks):
+        desk.add(f"t{number}", fresh=False)
+    desk.now = 10.0
+    return desk
+
+
+def shown(desk: Desk, order) -> list:
+    """What the provider lists for an order: newest first on pages, else what was asked for."""
+    if order.page is None:
+        return [snapshot(each.task_id, Status.RUNNING) for each in order.records]
+    size = desk.planner.pages.size
+    newest = [each.task_id for each in desk.registry][::-1]
+    ids = newest[(order.page - 1) * size : order.page * size]
+    return [snapshot(each, Status.RUNNING) for each in ids]
+
+
+def test_a_crowd_is_seen_page_by_page():
+    """Many due tasks take as few calls as pages hold them, and the last few go by ids."""
+    desk = crowd(125)
+    pages = []
+    while (order := desk.next()) is not None:
+        pages.append(order.page)
+        desk.answer(order, shown(desk, order))
+        desk.now += 1.1
+        if all(each.started is not None for each in desk.registry):
+            break
+    assert pages == [1, 2, 3, None]
+    assert fullest(desk.lists, 1.0) <= 1
+
+
+def test_few_are_asked_by_their_ids():
+    """As long as one call can name nearly all that are due, nobody else's tasks are asked for."""
+    desk = crowd(19)
+    assert desk.next().page is None
+
+
+def test_lists_that_are_not_proven_are_asked_by_ids():
+    """An answer to ids tells whether there are lists at all, a page of strangers would not."""
+    assert crowd(125, support=Lists.UNPROVEN).next().page is None
+
+
+def test_those_that_no_page_shows_are_asked_by_ids():
+    """However many are due, a task that the pages leave out has its turn after each round."""
+    desk = crowd(125)
+    hidden = {f"t{number}" for number in range(3)}
+    pages = []
+    while any(each.started is None for each in desk.registry):
+        desk.now = max(desk.now + 1.1, desk.wake_at())
+        order = desk.next()
+        pages.append(order.page)
+        said = shown(desk, order)
+        desk.answer(order, [s for s in said if order.page is None or s.task_id not in hidden])
+    assert pages == [1, 2, 3, None]
+
+
+def test_pages_of_strangers_are_given_up_for_a_while():
+    """A page that shows few of ours is followed by calls by ids, until some time has passed."""
+    desk = crowd(125)
+    order = desk.next()
+    assert order.page == 1
+    desk.answer(order, [snapshot(f"stranger{n}", Status.RUNNING) for n in range(40)])
+    gave_up = desk.now
+    while desk.now < gave_up + FIRST_REST - 1.1:
+        desk.now += 1.1
+        again = desk.next()
+        assert again.page is None
+        desk.answer(again, shown(desk, again))
+    desk.now += 1.1
+    assert desk.next().page == 1
+
+
+def test_a_page_that_is_refused_costs_no_task():
+    """A provider that takes no such page is asked by ids at once, and its gate stays open."""
+    for refusal in (BAD_REQUEST, NO_ROUTE):
+        desk = crowd(125)
+        desk.answer(desk.next(), refusal)
+        desk.now += 1.3
+        order = desk.next()
+        assert order.page is None
+        assert all(each.due < NEVER or each.asked for each in desk.registry)
+
+
+def test_an_outage_is_met_on_a_page_as_on_any_list():
+    """A page that fails shuts the gate, and everybody on it stays due."""
+    desk = crowd(125)
+    desk.answer(desk.next(), DOWN)
+    assert desk.planner.gate.shut
+    assert desk.next() is None
+    desk.now += 5.0
+    assert desk.next().single
+
+
+def test_halves_of_a_refused_list_are_asked_by_ids():
+    """While the id that spoils a list is sought, pages do not come between."""
+    desk = crowd(125)
+    desk.planner.pages.rest(now=desk.now)
+    desk.answer(desk.next(), BAD_REQUEST)
+    desk.planner.pages._again_at = 0.0
+    for _ in range(2):
+        desk.now += 1.1
+        order = desk.next()
+        assert order.page is None
+        desk.answer(order, shown(desk, order))
+    desk.now += 1.1
+    assert desk.next().page == 1
+
+
+PAGES = st.tuples(st.integers(0, 500), st.integers(1, 180), st.booleans(), st.booleans())
+
+
+@given(st.lists(PAGES, max_size=60))
+def test_a_page_is_next_only_after_one_that_was_worth_it(answers):
+    """Pages go on while they show more than ids, begin anew after the last, and rest otherwise."""
+    pages, now, rest = Pages(), 0.0, FIRST_REST
+    for count, instead, last, missed in answers:
+        number = pages.next(now=now)
+        assert number is not None
+        pages.read(shown=count, instead=instead, last=last, missed=missed, now=now)
+        if count > instead:
+            if last and missed:
+                assert pages.next(now=now) is None
+            assert pages.next(now=now) == (1 if last else number + 1)
+            rest = FIRST_REST
+        else:
+            assert pages.next(now=now + rest - 0.1) is None
+            now += rest
+            rest = min(2 * rest, LONGEST_REST)
+            assert pages.next(now=now) == 1

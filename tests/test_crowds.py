@@ -1,0 +1,60 @@
+"""More tasks at once than a list of ids can name, through the client and the emulator."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from callsheet import Limits, Polling, TaskSpec
+from emulation import Wire, asked, client, is_list
+
+
+MANY = 1_000
+
+WAYS = {"concurrency": MANY, "creates_per_minute": 100_000, "render_sigma": 0.0}
+
+
+async def watch(wire: Wire) -> list[float]:
+    """Make many videos that end together; how late each end was learned."""
+    learned: dict[str, float] = {}
+    limits = Limits(creates_per_minute=100_000)
+    async with client(wire, polling=Polling(delay=1.0), limits=limits) as c:
+        batch = await c.submit_many(TaskSpec(f"boat {n}", duration=5) for n in range(MANY))
+        async for outcome in batch.as_completed():
+            assert outcome.ok
+            learned[outcome.task_id or ""] = wire.emulator.now()
+    ends = {task["id"]: task["updated_at"] for task in wire.emulator.state()["tasks"]}
+    return [learned[task_id] - end for task_id, end in ends.items()]
+
+
+async def test_a_crowd_that_ends_together_is_known_in_few_calls():
+    """A thousand ends are learned from a few pages, within the quota of one list a second."""
+    wire = Wire(render_seconds=60.0, **WAYS)
+    delays = await watch(wire)
+    assert sorted(delays)[MANY // 2] < 3.0
+    assert max(delays) < 10.0
+    lists = [request for request in wire.seen if is_list(request)]
+    assert any(not asked(request) for request in lists)
+    assert wire.emulator.requests.list.refused == 0
+    assert wire.emulator.requests.list.seen < 80
+    assert wire.emulator.requests.get.seen == 0
+
+
+@pytest.mark.parametrize("page", ["refused", "of strangers"])
+async def test_a_provider_whose_pages_are_no_use_loses_nothing(page):
+    """Where pages are refused or show other people's tasks, everybody is asked by id."""
+    wire = Wire(render_seconds=60.0, **WAYS)
+
+    def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        if not is_list(request) or asked(request):
+            return None
+        if page == "refused":
+            error = {"code": "InvalidParameter", "message": "page_size"}
+            return httpx.Response(400, json={"error": error})
+        rows = [{"id": f"stranger-{n}", "status": "running"} for n in range(500)]
+        return httpx.Response(200, json={"items": rows, "total": 5000})
+
+    wire.change = change
+    delays = await watch(wire)
+    assert len(delays) == MANY
+    assert max(delays) < 30.0
