@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
+import anyio
 import anyio.to_thread
 import pytest
 import trio.testing
 from hypothesis import HealthCheck, settings
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 # machines are shared: how long an example takes says nothing about it
@@ -84,6 +90,15 @@ BACKENDS = {
     "asyncio": lambda: ("asyncio", {"loop_factory": VirtualLoop}),
     "trio": lambda: ("trio", {"clock": virtual_clock()}),
 }
+
+
+def run(work: Callable[[], Awaitable[None]], *, backend: str) -> None:
+    """Run *work* in virtual time, from a test that is not async itself."""
+    name, options = BACKENDS[backend]()
+    if name == "trio":
+        trio.run(work, **options)  # before anyio 4.14, anyio.run() drops the clock (its #1162)
+    else:
+        anyio.run(work, backend=name, backend_options=options)
 
 
 @pytest.fixture(params=sorted(BACKENDS))

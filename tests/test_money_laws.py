@@ -30,7 +30,7 @@ from callsheet import (
     TaskSpec,
 )
 from callsheet.emulator import Fault
-from conftest import BACKENDS
+from conftest import BACKENDS, run
 from emulation import Wire, client, refusal
 
 
@@ -203,5 +203,4 @@ def test_what_ends_with_a_video_is_what_is_billed(backend, days, fates, polls_fa
                 await anyio.sleep(pause)
             await studio.last_day()
 
-    name, options = BACKENDS[backend]()
-    anyio.run(play, backend=name, backend_options=options)
+    run(play, backend=backend)
