@@ -145,6 +145,18 @@ async def test_always_ends_with_its_attempts():
     assert len(wire.sent("POST")) == 3
 
 
+async def test_what_provably_made_nothing_is_not_uncertain_after_its_last_attempt():
+    """A spec whose creates were all lost on their way was not submitted, and may cost nothing."""
+    wire = Wire()
+    wire.fault = first(99, lambda: httpx.Response(502))
+    async with client(wire, retry=RetryPolicy(attempts=3)) as c:
+        with pytest.raises(NotSubmittedError, match="made nothing") as caught:
+            await c.submit(BOAT)
+        assert c.spend.committed.tasks == 0
+    assert isinstance(caught.value.__cause__, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 3
+
+
 async def test_a_list_that_drops_the_mark_proves_nothing():
     """Where our other tasks are listed without their tokens, nothing is sent again."""
     wire = Wire(concurrency=10, render_seconds=2000.0)

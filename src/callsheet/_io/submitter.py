@@ -264,7 +264,9 @@ class Submitter:
             self._end(record, error)
         else:
             self.books.absent(record)
-            self._resend(record, error)
+            nothing = NotSubmittedError("each of its creates was lost, and made nothing")
+            nothing.__cause__ = error
+            self._resend(record, nothing)
 
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
@@ -274,7 +276,7 @@ class Submitter:
         else:
             self._end(record, error)
 
-    def _resend(self, record: Record, error: SubmissionUncertainError) -> None:
+    def _resend(self, record: Record, error: CallsheetError) -> None:
         self._resent[record] = self._resent.get(record, 1) + 1
         if self._resent[record] > self.policy.attempts:
             self._end(record, error)

@@ -66,12 +66,12 @@ class ClosedError(CallsheetError, RuntimeError):
 
 
 class NotSubmittedError(CallsheetError):
-    """A spec of a stopped batch; nothing was sent for it and nothing was billed.
+    """A spec for which no task was made, as its batch was stopped; nothing was billed.
 
-    ``__cause__`` holds the error that stopped the batch, if one did.
+    ``__cause__`` holds the error that stopped it, if one did.
 
     Attributes:
-        reason: Why nothing was sent, in words.
+        reason: Why there is no task, in words.
     """
 
     def __init__(self, reason: str) -> None:
