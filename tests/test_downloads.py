@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 import httpx
 import pytest
 
-from callsheet import downloads
+from callsheet import TaskSpec
+from callsheet._io import fetch
 from callsheet._io.part import Part
 from callsheet._io.storage import Storage
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.downloads import Downloader
-from callsheet.errors import ClosedError, DownloadError, TransportError
+from callsheet.errors import ClosedError, DownloadError, NotFoundError
+from emulation import Wire, body_of, client
 from loopback import answer, listening, saying
 
 
@@ -93,6 +97,13 @@ def stop_at(scope: anyio.CancelScope, size: int):
             scope.cancel()
 
     return listen
+
+
+def without_content(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    """Change the answer for a task: its files are gone."""
+    if "/tasks/" not in request.url.path:
+        return None
+    return httpx.Response(response.status_code, json=body_of(response) | {"content": {}})
 
 
 def left_in(folder: Path) -> list[str]:
@@ -207,63 +218,193 @@ async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
     assert left_in(tmp_path) == []
 
 
-async def test_one_url_is_never_asked_a_hundred_times(tmp_path):
-    """A download that inches forward stops below the provider's 100 downloads of one URL."""
+class Dripping(Host):
+    """Gives one byte a request."""
 
-    class Dripping(Host):
-        async def handle_async_request(self, request):
-            self.seen.append(request)
-            start = len(self.seen) - 1
-            if start == 0:
-                return whole(cut_at=1, **ETAG)
-            return rest(start, cut_at=1)
+    def __init__(self) -> None:
+        super().__init__(httpx.Response(500))
+        self.film = FILM[:250]
 
-    host = Dripping(httpx.Response(500))
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Give the first of the missing bytes."""
+        self.seen.append(request)
+        span = request.headers.get("range")
+        if span is None:
+            return whole(self.film, cut_at=1, **ETAG)
+        return rest(int(span[6:-1]), self.film, cut_at=int(span == "bytes=249-") or 1)
+
+
+async def test_one_url_is_asked_a_hundred_times_at_most(tmp_path):
+    """A download that inches forward stops after the provider's 100 downloads of one URL."""
+    host = Dripping()
     async with Downloader(transport=host) as downloader:
-        with pytest.raises(DownloadError, match="100"):
+        with pytest.raises(DownloadError, match="asked for 100 times"):
             await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert len(host.seen) == 99
+    assert len(host.seen) == 100
+
+
+async def test_requests_are_counted_by_url_and_not_by_download(tmp_path):
+    """Downloads of one URL share its hundred requests; another URL has its own."""
+    host = Host(whole)
+    async with Downloader(transport=host) as downloader:
+        for number in range(100):
+            await downloader.fetch(video(), tmp_path / f"{number}.mp4")
+        with pytest.raises(DownloadError, match="asked for 100 times"):
+            await downloader.fetch(video(), tmp_path / "more.mp4")
+        await downloader.fetch(video(URL + "2"), tmp_path / "more.mp4")
+    assert len(host.seen) == 101
+    assert len(left_in(tmp_path)) == 101
+
+
+def test_count_of_urls_stays_small():
+    """The URLs that were asked for last are known, however many there were before."""
+    allowance = fetch.Allowance()
+    for _ in range(fetch.MOST_REQUESTS):
+        assert allowance.take("late")
+    for number in range(fetch._KNOWN_URLS - 1):
+        assert allowance.take(str(number))
+    assert not allowance.take("late")
+    for number in range(fetch._KNOWN_URLS):
+        assert allowance.take(f"other {number}")
+    assert len(allowance._asked) == fetch._KNOWN_URLS
+
+
+@contextlib.asynccontextmanager
+async def rendered(**options: object):
+    """An emulated provider, a client of it, and a finished video with its last frame."""
+    wire = Wire(render_seconds=30.0)
+    spec = TaskSpec("A boat", duration=5, return_last_frame=True)
+    async with client(wire) as made, Downloader(made, transport=wire, **options) as downloader:
+        yield wire, made, downloader, await made.run(spec)
+
+
+def refused(url: str | None) -> str:
+    """The same URL with a signature that the storage host refuses."""
+    assert url is not None
+    return url.replace("Signature=", "Signature=0")
+
+
+def spoilt(found: Video) -> Video:
+    """The same video with such URLs."""
+    return attrs.evolve(found, url=refused(found.url), last_frame_url=refused(found.last_frame_url))
+
+
+def asked_for_files(wire: Wire) -> list[str]:
+    """The URLs of all files that were asked for."""
+    return [str(request.url) for request in wire.seen if "X-Tos" in str(request.url)]
+
+
+@pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
+async def test_refused_url_is_replaced_by_what_the_task_gives_now(tmp_path, last_frame):
+    """A client is all that a downloader needs to renew the URL of a video or of its last frame."""
+    async with rendered() as (wire, _, downloader, found):
+        url = found.last_frame_url if last_frame else found.url
+        path = await downloader.fetch(spoilt(found), tmp_path / "a", last_frame=last_frame)
+        good = await downloader.fetch(found, tmp_path / "b", last_frame=last_frame)
+    assert asked_for_files(wire) == [refused(url), url, url]
+    assert path.read_bytes() == good.read_bytes()
+    assert path.read_bytes().startswith(b"\x89PNG") == last_frame
+
+
+@pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
+async def test_task_that_is_gone_is_named(tmp_path, last_frame):
+    """Once the provider has forgotten the task, the error says that this is why."""
+    async with rendered() as (_, made, downloader, found):
+        await made.tasks.cancel(found.task_id)
+        words = f"{found.task_id} .*HTTP 403.*no record of the task.*7 days"
+        with pytest.raises(DownloadError, match=words) as caught:
+            await downloader.fetch(spoilt(found), tmp_path / "a", last_frame=last_frame)
+    assert ("its last frame" in str(caught.value)) == last_frame
+    assert isinstance(caught.value.__cause__.__cause__, NotFoundError)
+    assert "X-Tos" not in str(caught.value)
+    assert left_in(tmp_path) == []
+
+
+async def test_task_without_the_file_is_named(tmp_path):
+    """A record that holds no such file any more is said to be the reason."""
+    async with rendered() as (wire, _, downloader, found):
+        wire.change = without_content
+        with pytest.raises(DownloadError, match=r"403.*record of the task holds none"):
+            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
+
+
+async def test_client_that_is_closed_is_named(tmp_path):
+    """A refused URL cannot be renewed by a client that was left; its good URLs still work."""
+    async with rendered() as (wire, _, _, found):
+        pass
+    shut = client(wire)
+    async with Downloader(shut, transport=wire) as downloader:
+        with pytest.raises(DownloadError, match="no fresh URL: the client is closed"):
+            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
+        await downloader.fetch(found, tmp_path / "a.mp4")
+
+
+async def test_provider_that_is_away_is_named(tmp_path):
+    """If the provider cannot be asked for a fresh URL, the error says why."""
+    async with rendered() as (wire, _, downloader, found):
+        wire.lose = lambda request: None if "X-Tos" in str(request.url) else httpx.ReadError("away")
+        with pytest.raises(DownloadError, match=r"403.*no fresh URL: .*away"):
+            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
+
+
+async def test_fresh_url_that_is_refused_as_well_is_an_error(tmp_path):
+    """A URL is renewed once in a download."""
+    async with rendered() as (wire, made, _, found):
+        host = Host(httpx.Response(403))
+        before = len(wire.seen)
+        async with Downloader(made, transport=host) as downloader:
+            with pytest.raises(DownloadError, match="403") as caught:
+                await downloader.fetch(found, tmp_path / "a.mp4")
+        assert len(wire.seen) == before + 1
+    assert len(host.seen) == 2
+    assert "X-Tos" not in str(caught.value)
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_refused_url_is_renewed_once(tmp_path, status):
-    """A dead URL is replaced by the one that the task gives now."""
-    host = Host(httpx.Response(status), whole())
-
-    async def fresh() -> Video:
-        return video("https://storage.test/videos/one.mp4?X-Tos-Signature=fresh")
-
-    async with Downloader(transport=host) as downloader:
-        await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
-    assert host.seen[1].url.params["X-Tos-Signature"] == "fresh"
+async def test_url_that_dies_under_way_is_renewed_and_the_rest_fetched(tmp_path, status):
+    """What had arrived over the old URL is kept: the fresh one is asked for the rest."""
+    async with rendered() as (_, made, _, found):
+        host = Host(whole(cut_at=3500, **ETAG), httpx.Response(status), rest(3500))
+        async with Downloader(made, transport=host) as downloader:
+            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
+    assert [str(request.url) for request in host.seen] == [
+        refused(found.url),
+        refused(found.url),
+        found.url,
+    ]
+    assert host.seen[2].headers["range"] == "bytes=3500-"
     assert (tmp_path / "a.mp4").read_bytes() == FILM
 
 
-async def test_refused_fresh_url_is_an_error(tmp_path):
-    """A fresh URL that is refused as well is not renewed again."""
+async def test_used_up_url_is_renewed_and_counted_anew(tmp_path):
+    """After a hundred requests the task is asked for another URL, which has its own hundred."""
+    async with rendered() as (_, made, _, found):
+        host = Dripping()
+        async with Downloader(made, transport=host) as downloader:
+            with pytest.raises(DownloadError, match="asked for 100 times"):
+                await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
+    urls = [str(request.url) for request in host.seen]
+    assert urls == [refused(found.url)] * 100 + [found.url] * 100
+
+
+async def test_refused_url_without_a_client_is_an_error(tmp_path):
+    """Without a client nobody is asked, and the error says that the URL is refused."""
     host = Host(httpx.Response(403))
-    asked: list[int] = []
-
-    async def fresh() -> Video:
-        asked.append(1)
-        return video()
-
     async with Downloader(transport=host) as downloader:
-        with pytest.raises(DownloadError, match="403") as caught:
-            await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
-    assert asked == [1]
-    assert "sesame" not in str(caught.value)
+        with pytest.raises(DownloadError, match=r"403.*expired or is refused"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert len(host.seen) == 1
 
 
-async def test_refresh_that_fails_is_named(tmp_path):
-    """If no fresh URL is to be had, the error says why."""
-
-    async def fresh() -> Video:
-        raise TransportError("provider is away")
-
-    async with Downloader(transport=Host(httpx.Response(404))) as downloader:
-        with pytest.raises(DownloadError, match="provider is away"):
-            await downloader.fetch(video(), tmp_path / "a.mp4", refresh=fresh)
+@pytest.mark.parametrize("what", [video(), URL], ids=["video", "url"])
+async def test_last_frame_that_is_not_there_is_named(tmp_path, what):
+    """A video without a last frame, and a bare URL, have none to be fetched."""
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        with pytest.raises(DownloadError, match="its last frame: there is none"):
+            await downloader.fetch(what, tmp_path / "a.png", last_frame=True)
+    assert host.seen == []
 
 
 @pytest.mark.parametrize(
@@ -321,7 +462,7 @@ async def test_full_disk_is_named_and_given_its_room_back(tmp_path, monkeypatch)
 
 async def test_cancelled_download_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """What had arrived before a cancellation is not fetched again."""
-    monkeypatch.setattr(downloads, "_PIECE", 1000)
+    monkeypatch.setattr(fetch, "_PIECE", 1000)
     host = Host(whole(cut_at=3000, hang=True, **ETAG), rest(3000))
     async with Downloader(transport=host) as downloader:
         with anyio.CancelScope() as scope:
@@ -356,7 +497,7 @@ async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
 
 async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path, monkeypatch):
     """However slow the disk is, bytes are neither lost nor exchanged, and few are held at once."""
-    monkeypatch.setattr(downloads, "_PIECE", 1000)
+    monkeypatch.setattr(fetch, "_PIECE", 1000)
     arrived = 0
 
     class Counted(Body):
@@ -397,7 +538,7 @@ async def test_listener_that_raises_ends_the_download(tmp_path):
 
 async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path, monkeypatch):
     """What the disk says is said at once, whatever the host does."""
-    monkeypatch.setattr(downloads, "_PIECE", 1000)
+    monkeypatch.setattr(fetch, "_PIECE", 1000)
 
     def full(_self, _data):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +116,7 @@ class Crew:
             showing.start_soon(self._show)
             async with anyio.create_task_group() as downloads:
                 for _ in range(parallel):
-                    downloads.start_soon(self._download, client, downloader, receive)
+                    downloads.start_soon(self._download, downloader, receive)
                 async with send, anyio.create_task_group() as watchers:
                     for each in watched:
                         watchers.start_soon(self._watch, *each, send)
@@ -247,15 +246,12 @@ class Crew:
                 return
 
     async def _download(
-        self,
-        client: Client,
-        downloader: Downloader,
-        receive: ObjectReceiveStream[tuple[Job, Video]],
+        self, downloader: Downloader, receive: ObjectReceiveStream[tuple[Job, Video]]
     ) -> None:
         async for job, video in receive:
             error: DownloadError | None = None
             try:
-                await self._bring(client, downloader, job, video)
+                await self._bring(downloader, job, video)
             except DownloadError as exc:
                 error = exc
                 self._failed += 1
@@ -263,7 +259,7 @@ class Crew:
                 self._downloaded += 1
             self._put(job, video_row(job, self.provider, video, error))
 
-    async def _bring(self, client: Client, downloader: Downloader, job: Job, video: Video) -> None:
+    async def _bring(self, downloader: Downloader, job: Job, video: Video) -> None:
         """Fetch a video and its last frame, unless that was done and only its row is missing.
 
         Raises:
@@ -275,21 +271,12 @@ class Crew:
         saved = handle.file is not None and handle.file.name == path.name
         if saved and path.is_file() and (frame is None or frame.is_file()):
             return
-        await downloader.fetch(video, path, refresh=partial(_fresh, client, video.task_id))
-        if frame is not None and video.last_frame_url:
-            await downloader.fetch(video.last_frame_url, frame)
+        await downloader.fetch(video, path)
+        if frame is not None:
+            await downloader.fetch(video, frame, last_frame=True)
         handle.saved(path)
 
     def _put(self, job: Job, row: Row) -> None:
         self._open.pop(job.index, None)
         self.results.put(row)
         self.display.row(job, row, f"{self.source}:{job.line}")
-
-
-async def _fresh(client: Client, task_id: str) -> Video:
-    """The task's video with URLs signed anew, while the provider keeps its record."""
-    snapshot = await client.tasks.get(task_id)
-    try:
-        return Video.from_snapshot(snapshot)
-    except ValueError as exc:
-        raise CallsheetError(str(exc)) from exc

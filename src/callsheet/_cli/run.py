@@ -202,7 +202,8 @@ async def _opened(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Down
             journal=None if order.embedded else order.folder / JOURNAL,
             spend=order.spend,
         )
-        downloader = await stack.enter_async_context(Downloader(parallel=order.parallel_downloads))
+        downloader = Downloader(client, parallel=order.parallel_downloads)
+        await stack.enter_async_context(downloader)
         yield await stack.enter_async_context(client), downloader
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -32,7 +33,7 @@ class Part:
     target: Path
     validator: str | None = None
     size: int = 0
-    _file: BinaryIO | None = None
+    _file: FileIO | None = None
 
     @property
     def path(self) -> Path:
@@ -49,15 +50,13 @@ class Part:
             raise IsADirectoryError(None, "is a directory", str(self.target))
         try:
             validator = self._mark.read_text("ascii").strip()
-            file = self.path.open("r+b")
         except (FileNotFoundError, UnicodeDecodeError):
-            self._file = self.path.open("wb")
-            return
-        self._file, self.validator = file, validator or None
-        self.size = file.seek(0, os.SEEK_END)
+            validator = ""
         self._mark.unlink(missing_ok=True)
-        if self.validator is None:
-            self.restart()
+        # unbuffered, or a full disk would be told once more by close()
+        self._file = self.path.open("ab" if validator else "wb", buffering=0)
+        self.size = self._file.seek(0, os.SEEK_END)
+        self.validator = validator if self.size else None
 
     def restart(self) -> None:
         """Throw away what has arrived."""
@@ -70,8 +69,10 @@ class Part:
         """Append *chunks*."""
         file = self._opened()
         try:
-            file.writelines(chunks)
-            file.flush()
+            for chunk in chunks:
+                left = memoryview(chunk)
+                while left:
+                    left = left[file.write(left) :]
         finally:  # on a full disk a piece of it may have been written
             self.size = os.fstat(file.fileno()).st_size
 
@@ -84,12 +85,12 @@ class Part:
         """Close; *keep* what can be resumed, remove everything else."""
         if self._file is not None:
             self._file.close()
-        if keep and self.size and self.validator:
-            with contextlib.suppress(OSError):  # without its mark the part is begun again
+        with contextlib.suppress(OSError):  # a part without its mark is begun again
+            if keep and self.size and self.validator:
                 self._mark.write_text(self.validator, "ascii")
-        elif self._file is not None:
-            self.path.unlink(missing_ok=True)
+            elif self._file is not None:
+                self.path.unlink(missing_ok=True)
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
         assert self._file is not None, "open() comes first"  # noqa: S101 - for the type checkers
         return self._file
