@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
+from io import FileIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,7 +18,7 @@ from callsheet._io.part import Part
 from callsheet._io.storage import Storage
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet.downloads import Downloader
+from callsheet.downloads import Downloader, download
 from callsheet.errors import ClosedError, DownloadError, NotFoundError
 from emulation import Wire, body_of, client
 from loopback import answer, listening, saying
@@ -23,7 +26,6 @@ from loopback import answer, listening, saying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 URL = "https://storage.test/videos/one.mp4?X-Tos-Signature=sesame"
@@ -447,17 +449,88 @@ async def test_place_that_cannot_be_written_is_named(tmp_path, name):
     assert host.seen == []
 
 
-async def test_full_disk_is_named_and_given_its_room_back(tmp_path, monkeypatch):
-    """A disk that fills ends the download with its reason and without a part."""
+@pytest.mark.parametrize("size", [1, 900, 100_000])
+@pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
+async def test_full_disk_is_named_and_given_its_room_back(tmp_path, size, last_frame):
+    """A full disk ends a download with its reason, leaves no part and changes no file."""
+    (tmp_path / ".a.mp4.part").symlink_to("/dev/full")
+    (tmp_path / "a.mp4").write_bytes(b"old")
+    found = attrs.evolve(video(), last_frame_url=URL)
+    async with Downloader(transport=Host(whole(FILM[:1] * size, **ETAG))) as downloader:
+        words = r"task cgt-1 .*cannot write .*a.mp4: No space left"
+        with pytest.raises(DownloadError, match=words) as caught:
+            await downloader.fetch(found, tmp_path / "a.mp4", last_frame=last_frame)
+    assert ("its last frame" in str(caught.value)) == last_frame
+    assert left_in(tmp_path) == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"old"
 
-    def full(_self, _data):
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Part, "write", full)
-    async with Downloader(transport=Host(whole(**ETAG))) as downloader:
-        with pytest.raises(DownloadError, match="No space left"):
+async def test_disk_that_takes_a_little_takes_all_in_the_end(tmp_path, monkeypatch):
+    """A write that takes less than it was given is gone on with."""
+    opened = Path.open
+
+    class Reluctant(FileIO):
+        def write(self, data):
+            return super().write(data[:700])
+
+    def reluctant(self, mode, *args, **more):
+        return Reluctant(self, mode) if mode == "wb" else opened(self, mode, *args, **more)
+
+    monkeypatch.setattr(Path, "open", reluctant)
+    async with Downloader(transport=Host(whole())) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_mark_without_its_part_vouches_for_nothing(tmp_path):
+    """A mark whose part was removed is thrown away, so that it never stands beside another part."""
+    (tmp_path / ".a.mp4.part.etag").write_text('"one"', "ascii")
+    host = Host(whole())
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert "range" not in host.seen[0].headers
+    assert left_in(tmp_path) == ["a.mp4"]
+
+
+async def test_part_that_cannot_be_removed_hides_no_reason(tmp_path):
+    """If even the part cannot be removed, the error is still the one that ended the download."""
+
+    class Locking(Host):
+        async def handle_async_request(self, request):
+            (tmp_path / ".a.mp4.part").unlink()
+            (tmp_path / ".a.mp4.part").mkdir()
+            return await super().handle_async_request(request)
+
+    async with Downloader(transport=Locking(httpx.Response(400))) as downloader:
+        with pytest.raises(DownloadError, match="HTTP 400"):
             await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert left_in(tmp_path) == []
+
+
+async def test_host_that_is_always_ready_leaves_turns_to_others(tmp_path, monkeypatch):
+    """A body that never waits lets others run at least once in two pieces."""
+    monkeypatch.setattr(fetch, "_PIECE", 1000)
+    arrived, turns = 0, [0]
+
+    class Ready(Body):
+        async def __aiter__(self):
+            nonlocal arrived
+            for start in range(0, len(FILM), 500):
+                arrived += 500
+                yield FILM[start : start + 500]
+
+    async def others() -> None:
+        while True:
+            turns.append(arrived)
+            await anyio.lowlevel.checkpoint()
+
+    host = Host(httpx.Response(200, headers={"content-type": "video/mp4"}, stream=Ready(FILM)))
+    async with Downloader(transport=host) as downloader, anyio.create_task_group() as group:
+        group.start_soon(others)
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+        group.cancel_scope.cancel()
+    gaps = [after - before for before, after in itertools.pairwise(turns)]
+    assert max(gaps) <= 2000
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
 
 
 async def test_cancelled_download_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -621,3 +694,46 @@ async def test_large_file_comes_in_large_reads():
             assert bytes(body) == film
     assert heard.connections == 1
     assert max(sizes) > 128 * 1024
+
+
+async def test_one_file_needs_no_downloader_of_its_own(tmp_path):
+    """`download` brings one file, from a plain URL, too."""
+    async with listening(saying(answer(FILM))) as heard:
+        path = await download(f"{heard.origin}/a.mp4", tmp_path / "a.mp4")
+    assert path.read_bytes() == FILM
+
+
+@pytest.mark.parametrize("how", ["frozen", "keyword", "gone"])
+async def test_stream_that_is_not_what_it_was_is_read_as_it_is(tmp_path, how):
+    """If reads cannot be made larger, as a library may change, they stay as they are."""
+    asked: list[object] = []
+
+    class Stream:
+        __slots__ = () if how == "frozen" else ("__dict__",)
+
+        async def read(self, *sizes: int, amount: int = 0) -> bytes:
+            asked.append(sizes or amount)
+            return FILM
+
+    class Reading(Body):
+        async def __aiter__(self):
+            read = getattr(stream, "read", None)
+            if how == "gone":
+                assert read is None
+                yield FILM
+            else:
+                yield await (read(64) if how == "frozen" else read(amount=64))
+
+    stream = object() if how == "gone" else Stream()
+    host = Host(
+        httpx.Response(
+            200,
+            headers={"content-type": "video/mp4"},
+            stream=Reading(FILM),
+            extensions={"network_stream": stream},
+        )
+    )
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert asked == {"frozen": [(64,)], "keyword": [64], "gone": []}[how]
