@@ -25,7 +25,7 @@ async def main() -> None:
     await anyio.Path(FOLDER).mkdir(exist_ok=True)
     async with (
         Client(provider="emulator") as client,  # leave it out: CometAPI and COMETAPI_KEY
-        Downloader(parallel=4) as downloader,
+        Downloader(client, parallel=4) as downloader,
         anyio.create_task_group() as downloads,
     ):
         batch = await client.submit_many(TaskSpec(prompt, duration=5) for prompt in prompts)

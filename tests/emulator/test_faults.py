@@ -118,6 +118,7 @@ async def test_a_fault_strikes_so_many_times(desk):
         (429, None, "AccountRateLimitExceeded"),
         (500, None, "InternalServiceError"),
         (503, 30, "<html>"),
+        (403, None, "<html>"),
         (200, None, "<html>"),
     ],
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CUTS = ("reset", "close")
 """Answers that are the end of the connection: a reset, or an orderly close."""
 
-_ANSWERS: tuple[Any, ...] = (*CUTS, "silence", 200, 429, 500, 502, 503, 504)
+_ANSWERS: tuple[Any, ...] = (*CUTS, "silence", 200, 403, 429, 500, 502, 503, 504)
 
 _count = and_(instance_of(int), ge(1))
 
@@ -48,7 +48,8 @@ class Fault:
         delay: How late ``late`` is, seconds, > 0.
         answer: What comes back. ``reset``: the connection is reset. ``close``: it is closed.
             ``silence``: nothing, and the connection stays open. A number: an answer of that status;
-            429 and 500 as the service writes them, 200, 502, 503 and 504 as a web page.
+            429 and 500 as the service writes them, 200, 403, 502, 503 and 504 as a web page. With
+            403 a download is refused as one of an expired URL is.
         cut_at: Bytes that pass before a ``reset`` or ``close``: of the answer if the request is
             taken, of the request (its head counts) if it is lost. None: the whole request, and
             nothing of the answer. Where no bytes cross a wire it means the same as None.
