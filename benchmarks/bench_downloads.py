@@ -3,8 +3,9 @@
 All fetch the same file over loopback HTTP from one server in another process, into the same folder,
 each in a process of its own, in turn. A task in the same event loop looks at the clock every
 millisecond: the stall is the longest time for which it did not get its turn, and the part of it for
-which the loop's own thread was computing is how long the loop was held. Beside curl, the loop is
-idle: what it is kept waiting there is the machine's doing.
+which the loop's own thread was computing is how long the loop was held. Python's garbage collector
+is counted apart as well, because its pauses depend on everything that is alive in the process.
+Beside curl, the loop is idle: what it is kept waiting there is the machine's doing.
 
     python benchmarks/bench_downloads.py [MiB ...] [--repeats R]
 """
@@ -12,6 +13,7 @@ idle: what it is kept waiting there is the machine's doing.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -94,16 +96,32 @@ async def by_us(
         return time.perf_counter() - start
 
 
+class Collector:
+    """Counts the seconds that the garbage collector computes in the thread that made this."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._thread = threading.get_ident()
+        gc.callbacks.append(self._collecting)
+
+    def _collecting(self, phase: str, _: dict[str, int]) -> None:
+        if threading.get_ident() == self._thread:
+            self.seconds += time.thread_time() * (1 if phase == "stop" else -1)
+
+
 def child(variant: str, url: str, path: str) -> None:
     """Fetch the file once and print what it took."""
     backend, transport, uvloop = VARIANTS[variant]
-    looks: list[tuple[float, float]] = []
+    looks: list[tuple[float, float, float]] = []
+    collector = Collector()
 
     async def watch() -> None:
         while True:
-            wall, computing = time.perf_counter(), time.thread_time()
+            wall, computing, collected = time.perf_counter(), time.thread_time(), collector.seconds
             await anyio.sleep(TICK)
-            looks.append((time.perf_counter() - wall - TICK, time.thread_time() - computing))
+            held = time.thread_time() - computing
+            stall = time.perf_counter() - wall - TICK
+            looks.append((stall, held, held - (collector.seconds - collected)))
 
     async def fetch() -> float:
         async with anyio.create_task_group() as group:
@@ -124,8 +142,9 @@ def child(variant: str, url: str, path: str) -> None:
         "seconds": seconds,
         "cpu": cpu,
         "peak": (after.ru_maxrss - before.ru_maxrss) / 1024,
-        "stall": max(stall for stall, _ in looks),
-        "held": max(held for _, held in looks),
+        "stall": max(stall for stall, _, _ in looks),
+        "held": max(held for _, held, _ in looks),
+        "ours": max(ours for _, _, ours in looks),
     }
     print(json.dumps(found))
 
@@ -187,6 +206,8 @@ def measure(size: int, repeats: int, folder: Path) -> list[dict[str, object]]:
             "peak MiB more": max(run["peak"] for run in runs),
             "held ms": 1000 * middle["held"],
             "worst": 1000 * max(run["held"] for run in runs),
+            "no gc": 1000 * middle["ours"],
+            "worst, no gc": 1000 * max(run["ours"] for run in runs),
             "stall ms": 1000 * middle["stall"],
             "worst stall": 1000 * max(run["stall"] for run in runs),
         }
