@@ -662,15 +662,24 @@ async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
     assert len(left_in(tmp_path)) == 10
 
 
-async def test_one_place_is_written_by_one_download(tmp_path):
-    """A second download to the same path is refused while the first is under way."""
+async def test_one_place_is_written_by_one_download(tmp_path, monkeypatch):
+    """A second download to the same path, however it is spelt, is refused meanwhile."""
+    monkeypatch.chdir(tmp_path)
     host = Host(whole(hang=True))
     async with Downloader(transport=host) as downloader, anyio.create_task_group() as group:
         group.start_soon(downloader.fetch, video(), tmp_path / "a.mp4")
         await anyio.sleep(1)
-        with pytest.raises(DownloadError, match="already"):
-            await downloader.fetch(video(), tmp_path / "a.mp4")
+        for same in (tmp_path / "a.mp4", "a.mp4"):
+            with pytest.raises(DownloadError, match="already"):
+                await downloader.fetch(video(), same)
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("number", [{"parallel": 0}, {"attempts": 0}, {"timeout": 0}])
+def test_number_out_of_range_is_refused(number):
+    """A downloader that could bring nothing is not made."""
+    with pytest.raises(ValueError, match=next(iter(number))):
+        Downloader(**number)
 
 
 async def test_downloader_is_used_inside_its_block(tmp_path):

@@ -50,6 +50,7 @@ class Downloader:
 
     Raises:
         ConfigurationError: The transport cannot be had; on entering, if it does not work with trio.
+        ValueError: A number is out of its range.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class Downloader:
         timeout: float = 30.0,
         transport: TransportChoice | None = None,
     ) -> None:
+        if parallel < 1:
+            msg = f"'parallel' must be >= 1: {parallel}"
+            raise ValueError(msg)
         self._client = client
         self._turns = anyio.Semaphore(parallel)
         self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_PAUSE, timeout=timeout)
@@ -134,9 +138,10 @@ class Downloader:
                 fresh = partial(_fresh, self._client, video.task_id, last_frame=last_frame)
         if url is None:
             raise DownloadError("there is none: return_last_frame was not set, or this is a URL")
-        if target in self._active:
+        place = _place_of(target)
+        if place in self._active:
             raise DownloadError(f"{target} is being downloaded already")
-        self._active.add(target)
+        self._active.add(place)
         try:
             async with self._turns:
                 fetch = Fetch(
@@ -154,7 +159,7 @@ class Downloader:
             reason = exc.strerror or type(exc).__name__
             raise DownloadError(f"cannot write {target}: {reason}") from exc
         finally:
-            self._active.discard(target)
+            self._active.discard(place)
 
 
 async def download(
@@ -186,6 +191,11 @@ async def _fresh(client: Client, task_id: str, *, last_frame: bool) -> str:
     if url is None:
         raise CallsheetError("the provider's record of the task holds none (any more)")
     return url
+
+
+def _place_of(path: Path) -> Path:
+    """The same for every spelling of one path; asks no disk."""
+    return path.absolute()
 
 
 def _ignore(_count: int) -> None:
