@@ -438,6 +438,14 @@ async def test_word_that_is_no_url_is_refused(tmp_path):
             await downloader.fetch("one.mp4", tmp_path / "a.mp4")
 
 
+async def test_url_that_cannot_be_taken_apart_is_not_shown(tmp_path):
+    """The error about a strange URL that a host answers all the same shows nothing of it."""
+    async with Downloader(transport=Host(httpx.Response(403))) as downloader:
+        with pytest.raises(DownloadError, match="the URL answered HTTP 403") as caught:
+            await downloader.fetch("http://a]b/?sesame", tmp_path / "a.mp4")
+    assert "sesame" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["missing/a.mp4", "n" * 300, "folder"])
 async def test_place_that_cannot_be_written_is_named(tmp_path, name):
     """A missing folder, a name that is too long and a folder in the way are named by path."""
