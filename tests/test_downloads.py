@@ -1,91 +1,22 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 import httpx
 import pytest
 
-from callsheet import TaskSpec
 from callsheet._io import fetch
 from callsheet._io.part import Part
 from callsheet._io.storage import Storage
-from callsheet._models.outcome import Video
-from callsheet._models.snapshot import Snapshot, Status
 from callsheet.downloads import Downloader, download
-from callsheet.errors import ClosedError, DownloadError, NotFoundError
-from emulation import Wire, body_of, client
+from callsheet.errors import ClosedError, DownloadError
+from filehost import ETAG, FILM, URL, Body, Host, left_in, rest, video, whole
 from loopback import answer, listening, saying
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-URL = "https://storage.test/videos/one.mp4?X-Tos-Signature=sesame"
-FILM = bytes(range(256)) * 40
-ETAG = {"etag": '"one"'}
-
-
-class Body(httpx.AsyncByteStream):
-    """A body in pieces of 1000 bytes, which may break or stand still."""
-
-    def __init__(self, data: bytes, *, cut_at: int | None = None, hang: bool = False) -> None:
-        self.data, self.cut_at, self.hang = data, cut_at, hang
-
-    async def __aiter__(self):
-        """Give the pieces."""
-        end = len(self.data) if self.cut_at is None else self.cut_at
-        for start in range(0, end, 1000):
-            yield self.data[start : min(start + 1000, end)]
-        if self.hang:
-            await anyio.sleep_forever()
-        if self.cut_at is not None:
-            raise httpx.ReadError("cut")
-
-
-class Host(httpx.AsyncBaseTransport):
-    """Answers by script and remembers what was asked."""
-
-    def __init__(self, *script: httpx.Response | Exception | Callable[[], httpx.Response]) -> None:
-        self.script = list(script)
-        self.seen: list[httpx.Request] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer with the next entry; the last one is repeated."""
-        self.seen.append(request)
-        await anyio.lowlevel.checkpoint()
-        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer() if callable(answer) else answer
-
-
-def whole(data: bytes = FILM, *, cut_at: int | None = None, hang: bool = False, **headers: str):
-    """A 200 with the full length in its head."""
-    length = {"content-length": str(len(data)), "content-type": "video/mp4"}
-    body = Body(data, cut_at=cut_at, hang=hang)
-    return httpx.Response(200, headers=length | headers, stream=body)
-
-
-def rest(start: int, data: bytes = FILM, *, cut_at: int | None = None):
-    """A 206 with everything from *start* on."""
-    span = f"bytes {start}-{len(data) - 1}/{len(data)}"
-    return httpx.Response(
-        206, headers={"content-range": span} | ETAG, stream=Body(data[start:], cut_at=cut_at)
-    )
-
-
-def video(url: str = URL) -> Video:
-    """A finished video at *url*."""
-    snapshot = Snapshot(task_id="cgt-1", status=Status.SUCCEEDED, raw_status="succeeded")
-    return Video(url=url, task_id="cgt-1", snapshot=snapshot)
 
 
 def stop_at(scope: anyio.CancelScope, size: int):
@@ -99,18 +30,6 @@ def stop_at(scope: anyio.CancelScope, size: int):
             scope.cancel()
 
     return listen
-
-
-def without_content(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
-    """Change the answer for a task: its files are gone."""
-    if "/tasks/" not in request.url.path:
-        return None
-    return httpx.Response(response.status_code, json=body_of(response) | {"content": {}})
-
-
-def left_in(folder: Path) -> list[str]:
-    """Names in *folder*."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_file_arrives_whole_and_alone(tmp_path):
@@ -218,195 +137,6 @@ async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
     assert len(host.seen) == 3
     assert "sesame" not in str(caught.value)
     assert left_in(tmp_path) == []
-
-
-class Dripping(Host):
-    """Gives one byte a request."""
-
-    def __init__(self) -> None:
-        super().__init__(httpx.Response(500))
-        self.film = FILM[:250]
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Give the first of the missing bytes."""
-        self.seen.append(request)
-        span = request.headers.get("range")
-        if span is None:
-            return whole(self.film, cut_at=1, **ETAG)
-        return rest(int(span[6:-1]), self.film, cut_at=int(span == "bytes=249-") or 1)
-
-
-async def test_one_url_is_asked_a_hundred_times_at_most(tmp_path):
-    """A download that inches forward stops after the provider's 100 downloads of one URL."""
-    host = Dripping()
-    async with Downloader(transport=host) as downloader:
-        with pytest.raises(DownloadError, match="asked for 100 times"):
-            await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert len(host.seen) == 100
-
-
-async def test_requests_are_counted_by_url_and_not_by_download(tmp_path):
-    """Downloads of one URL share its hundred requests; another URL has its own."""
-    host = Host(whole)
-    async with Downloader(transport=host) as downloader:
-        for number in range(100):
-            await downloader.fetch(video(), tmp_path / f"{number}.mp4")
-        with pytest.raises(DownloadError, match="asked for 100 times"):
-            await downloader.fetch(video(), tmp_path / "more.mp4")
-        await downloader.fetch(video(URL + "2"), tmp_path / "more.mp4")
-    assert len(host.seen) == 101
-    assert len(left_in(tmp_path)) == 101
-
-
-def test_count_of_urls_stays_small():
-    """The URLs that were asked for last are known, however many there were before."""
-    allowance = fetch.Allowance()
-    for _ in range(fetch.MOST_REQUESTS):
-        assert allowance.take("late")
-    for number in range(fetch._KNOWN_URLS - 1):
-        assert allowance.take(str(number))
-    assert not allowance.take("late")
-    for number in range(fetch._KNOWN_URLS):
-        assert allowance.take(f"other {number}")
-    assert len(allowance._asked) == fetch._KNOWN_URLS
-
-
-@contextlib.asynccontextmanager
-async def rendered(**options: object):
-    """An emulated provider, a client of it, and a finished video with its last frame."""
-    wire = Wire(render_seconds=30.0)
-    spec = TaskSpec("A boat", duration=5, return_last_frame=True)
-    async with client(wire) as made, Downloader(made, transport=wire, **options) as downloader:
-        yield wire, made, downloader, await made.run(spec)
-
-
-def refused(url: str | None) -> str:
-    """The same URL with a signature that the storage host refuses."""
-    assert url is not None
-    return url.replace("Signature=", "Signature=0")
-
-
-def spoilt(found: Video) -> Video:
-    """The same video with such URLs."""
-    return attrs.evolve(found, url=refused(found.url), last_frame_url=refused(found.last_frame_url))
-
-
-def asked_for_files(wire: Wire) -> list[str]:
-    """The URLs of all files that were asked for."""
-    return [str(request.url) for request in wire.seen if "X-Tos" in str(request.url)]
-
-
-@pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
-async def test_refused_url_is_replaced_by_what_the_task_gives_now(tmp_path, last_frame):
-    """A client is all that a downloader needs to renew the URL of a video or of its last frame."""
-    async with rendered() as (wire, _, downloader, found):
-        url = found.last_frame_url if last_frame else found.url
-        path = await downloader.fetch(spoilt(found), tmp_path / "a", last_frame=last_frame)
-        good = await downloader.fetch(found, tmp_path / "b", last_frame=last_frame)
-    assert asked_for_files(wire) == [refused(url), url, url]
-    assert path.read_bytes() == good.read_bytes()
-    assert path.read_bytes().startswith(b"\x89PNG") == last_frame
-
-
-@pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
-async def test_task_that_is_gone_is_named(tmp_path, last_frame):
-    """Once the provider has forgotten the task, the error says that this is why."""
-    async with rendered() as (_, made, downloader, found):
-        await made.tasks.cancel(found.task_id)
-        words = f"{found.task_id} .*HTTP 403.*no record of the task.*7 days"
-        with pytest.raises(DownloadError, match=words) as caught:
-            await downloader.fetch(spoilt(found), tmp_path / "a", last_frame=last_frame)
-    assert ("its last frame" in str(caught.value)) == last_frame
-    assert isinstance(caught.value.__cause__.__cause__, NotFoundError)
-    assert "X-Tos" not in str(caught.value)
-    assert left_in(tmp_path) == []
-
-
-async def test_task_without_the_file_is_named(tmp_path):
-    """A record that holds no such file any more is said to be the reason."""
-    async with rendered() as (wire, _, downloader, found):
-        wire.change = without_content
-        with pytest.raises(DownloadError, match=r"403.*record of the task holds none"):
-            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
-
-
-async def test_client_that_is_closed_is_named(tmp_path):
-    """A refused URL cannot be renewed by a client that was left; its good URLs still work."""
-    async with rendered() as (wire, _, _, found):
-        pass
-    shut = client(wire)
-    async with Downloader(shut, transport=wire) as downloader:
-        with pytest.raises(DownloadError, match="no fresh URL: the client is closed"):
-            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
-        await downloader.fetch(found, tmp_path / "a.mp4")
-
-
-async def test_provider_that_is_away_is_named(tmp_path):
-    """If the provider cannot be asked for a fresh URL, the error says why."""
-    async with rendered() as (wire, _, downloader, found):
-        wire.lose = lambda request: None if "X-Tos" in str(request.url) else httpx.ReadError("away")
-        with pytest.raises(DownloadError, match=r"403.*no fresh URL: .*away"):
-            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
-
-
-async def test_fresh_url_that_is_refused_as_well_is_an_error(tmp_path):
-    """A URL is renewed once in a download."""
-    async with rendered() as (wire, made, _, found):
-        host = Host(httpx.Response(403))
-        before = len(wire.seen)
-        async with Downloader(made, transport=host) as downloader:
-            with pytest.raises(DownloadError, match="403") as caught:
-                await downloader.fetch(found, tmp_path / "a.mp4")
-        assert len(wire.seen) == before + 1
-    assert len(host.seen) == 2
-    assert "X-Tos" not in str(caught.value)
-    assert left_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("status", [403, 404, 410])
-async def test_url_that_dies_under_way_is_renewed_and_the_rest_fetched(tmp_path, status):
-    """What had arrived over the old URL is kept: the fresh one is asked for the rest."""
-    async with rendered() as (_, made, _, found):
-        host = Host(whole(cut_at=3500, **ETAG), httpx.Response(status), rest(3500))
-        async with Downloader(made, transport=host) as downloader:
-            await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
-    assert [str(request.url) for request in host.seen] == [
-        refused(found.url),
-        refused(found.url),
-        found.url,
-    ]
-    assert host.seen[2].headers["range"] == "bytes=3500-"
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
-
-
-async def test_used_up_url_is_renewed_and_counted_anew(tmp_path):
-    """After a hundred requests the task is asked for another URL, which has its own hundred."""
-    async with rendered() as (_, made, _, found):
-        host = Dripping()
-        async with Downloader(made, transport=host) as downloader:
-            with pytest.raises(DownloadError, match="asked for 100 times"):
-                await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
-    urls = [str(request.url) for request in host.seen]
-    assert urls == [refused(found.url)] * 100 + [found.url] * 100
-
-
-async def test_refused_url_without_a_client_is_an_error(tmp_path):
-    """Without a client nobody is asked, and the error says that the URL is refused."""
-    host = Host(httpx.Response(403))
-    async with Downloader(transport=host) as downloader:
-        with pytest.raises(DownloadError, match=r"403.*expired or is refused"):
-            await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert len(host.seen) == 1
-
-
-@pytest.mark.parametrize("what", [video(), URL], ids=["video", "url"])
-async def test_last_frame_that_is_not_there_is_named(tmp_path, what):
-    """A video without a last frame, and a bare URL, have none to be fetched."""
-    host = Host(whole())
-    async with Downloader(transport=host) as downloader:
-        with pytest.raises(DownloadError, match="its last frame: there is none"):
-            await downloader.fetch(what, tmp_path / "a.png", last_frame=True)
-    assert host.seen == []
 
 
 @pytest.mark.parametrize(
