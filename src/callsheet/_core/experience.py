@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -13,8 +14,17 @@ from callsheet._core.registry import Record
 STEADY = 64.0
 """Ends over which the aim is corrected by the delays that were reached."""
 
+SETTLED = 256.0
+"""Ends over which the aim that needs no correction is found."""
+
 DRIFT = 2e-5
 """Seconds per second by which two clocks may part."""
+
+WHOLE = 1.0
+"""Seconds to which the provider rounds its times down."""
+
+TRAVEL = 0.1
+"""Seconds by which an answer may be older than it seems."""
 
 REFIT = 32
 """Ends after which a law is planned anew; more often while there are few."""
@@ -36,12 +46,15 @@ class Experience:
     _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(
         factory=dict[tuple[object, ...], RenderLaw], init=False
     )
-    _skew: float = attrs.field(default=float("inf"), init=False)
+    _usual: float = attrs.field(init=False)
+    """The aim that needs no correction, as far as it is known."""
+    _least: float = attrs.field(default=-math.inf, init=False)
+    _most: float = attrs.field(default=math.inf, init=False)
     _skew_at: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Aim at what is asked for, until what is reached teaches better."""
-        self.aim = self.delay
+        self.aim = self._usual = self.delay
 
     def law(self, record: Record) -> RenderLaw:
         """How long tasks like the record's run."""
@@ -67,22 +80,32 @@ class Experience:
         return False
 
     def noticed(self, late: float) -> None:
-        """Correct the aim after an end that was noticed *late* seconds after it happened."""
+        """Correct the aim after an end that was noticed *late* seconds after it happened.
+
+        The aim that is found right is kept, and what came late while it was sought is made up for.
+        """
         short = self.delay - min(late, 4.0 * self.delay)
-        self.aim = min(max(self.aim + short / STEADY, self.delay / 3.0), 2.0 * self.delay)
+        step = (self.aim - self._usual) / SETTLED
+        self._usual += step
+        aim = self.aim + short / STEADY + step
+        self.aim = min(max(aim, self.delay / 3.0), 2.0 * self.delay)
 
     def local(self, updated_at: float | None, *, since: float, now: float) -> float:
         """The provider's time of a change on our clock: between *since* and *now*.
 
-        The clocks differ by the least that any answer has shown, since no change lies in the
-        future. A provider that gives no time leaves the middle to be guessed.
+        Every change bounds how far the clocks differ from both sides, as it lies between *since*
+        and *now*, and its second was rounded down: the middle of the bounds is believed. A provider
+        that gives no time leaves the middle to be guessed.
         """
         if updated_at is None:
             return (since + now) / 2.0
-        self._skew = min(self._skew + DRIFT * (now - self._skew_at), now - updated_at)
-        self._skew_at = now
-        return min(max(updated_at + self._skew, since), now)
+        drift = DRIFT * (now - self._skew_at)
+        self._most = min(self._most + drift, now - updated_at)
+        least = max(self._least - drift, since - TRAVEL - updated_at - WHOLE)
+        self._least, self._skew_at = min(least, self._most), now
+        middle = (self._least + self._most + WHOLE) / 2.0
+        return min(max(updated_at + middle, since), now)
 
     def translated(self, at: float) -> float | None:
         """The provider's time *at* on our clock, at the latest; ``None`` if no answer told yet."""
-        return None if self._skew == float("inf") else at + self._skew
+        return None if self._most == math.inf else at + self._most

@@ -67,10 +67,11 @@ class Tier:
         return min(times, default=None)
 
     def _ends_at(self, past: Experience, count: int, now: float) -> float:
-        """When the expected number of unseen ends makes a list worth its price.
+        """When a list is worth its price.
 
-        With many tasks that is what ends within twice the delay aimed for; with one alone, the
-        chance at which its law would look.
+        With many tasks: the delay aimed for, after as many unseen ends are expected as come within
+        that delay on average. So it waits for more while ends come fast, since few follow soon
+        after; docs/polling.md says why. With one alone: at the chance at which its law would look.
         """
         tasks: list[tuple[RenderLaw, float, float]] = []
         worth = 0.0
@@ -79,7 +80,7 @@ class Tier:
                 if record.asked:
                     continue
                 law = past.law(record)
-                many = min(2.0 * past.aim / law.mean, 0.5)
+                many = min(past.aim / law.mean, 0.25)
                 worth += many + max(law.mass - many, 0.0) / count
                 started = record.started or 0.0
                 tasks.append((law, started, record.alive_at - started))
@@ -93,7 +94,7 @@ class Tier:
                 early = middle
             else:
                 late = middle
-        return now + late
+        return now + late + past.aim * (1.0 - 1.0 / count)
 
 
 def top(heap: Heap) -> tuple[float, int]:
