@@ -4,6 +4,10 @@
 time, so that the figures are exact and the same on every machine. The client starts from the
 catalog's prior for its model, not from the true distribution.
 
+Three rows say what could be had at most: plans that know the true distribution and, at each list,
+exactly when every task started, set to a mean delay of 5 s; and a number of calls that no plan with
+that delay can go below.
+
     python benchmarks/bench_queue.py [--tasks N] [--seeds S]
 """
 
@@ -14,6 +18,7 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING
 
+from _bounds import Known, best, fewest_lists, looking_ahead, threshold
 from _simulate import LATENCY, MODEL, Cost, Ours, World, render_times, simulate
 from _table import keep, show
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-MEDIAN, AT_ONCE = 90.0, 10
+MEDIAN, AT_ONCE, DELAY = 90.0, 10, 5.0
 
 
 def loops(world: World, following: Callable[[float], float]) -> Cost:
@@ -80,12 +85,54 @@ VARIANTS: dict[str, Callable[[World], Cost]] = {
     "get all in turn, 20/s": round_robin,
     "list the running every 10 s": lambda world: list_clock(world, 10.0),
     "callsheet, gets": lambda world: simulate(
-        world, Ours(len(world.ends), lists=False, delay=5.0, prior=prior)
+        world, Ours(len(world.ends), lists=False, delay=DELAY, prior=prior)
     ),
     "callsheet, lists": lambda world: simulate(
-        world, Ours(len(world.ends), lists=True, delay=5.0, prior=prior)
+        world, Ours(len(world.ends), lists=True, delay=DELAY, prior=prior)
     ),
 }
+
+
+def row(sigma: float, variant: str, costs: list[Cost], tasks: int) -> dict[str, object]:
+    """What a variant cost on average over the seeds."""
+    return {
+        "sigma": sigma,
+        "variant": variant,
+        "baseline": variant.startswith("get each every 5"),
+        "calls/task": statistics.fmean(c.lists + c.gets for c in costs) / tasks,
+        "delay s": statistics.fmean(c.delay for c in costs),
+        "worst delay s": max(max(c.delays) for c in costs),
+        "lists in 1 s": max(c.busiest[0] for c in costs),
+        "gets in 1 s": max(c.busiest[1] for c in costs),
+    }
+
+
+def references(sigma: float, tasks: int, seeds: int) -> list[dict[str, object]]:
+    """What could be had at most."""
+    known = Known.log_normal(median=MEDIAN, sigma=sigma)
+    times = [
+        render_times(tasks + 6 * AT_ONCE, median=MEDIAN, sigma=sigma, seed=seed)
+        for seed in range(seeds)
+    ]
+    worlds = [World.queue(each[:tasks], at_once=AT_ONCE) for each in times]
+    waits = best(worlds, lambda k: threshold(known, k), DELAY)
+    looks = best(worlds, lambda k: looking_ahead(known, k), DELAY)
+    price = DELAY / statistics.fmean(c.lists / tasks for c in looks)
+    fewest = [
+        fewest_lists(known, each, count=tasks, at_once=AT_ONCE, delay=DELAY, price=price)
+        for each in times
+    ]
+    bound = {
+        "sigma": sigma,
+        "variant": "no plan can do less",
+        "calls/task": statistics.fmean(fewest) / tasks,
+        "delay s": DELAY,
+    }
+    return [
+        row(sigma, "knows law and starts, threshold", waits, tasks),
+        row(sigma, "knows law and starts, looks ahead", looks, tasks),
+        bound,
+    ]
 
 
 def main() -> None:
@@ -102,18 +149,8 @@ def main() -> None:
             for seed in range(options.seeds):
                 times = render_times(options.tasks, median=MEDIAN, sigma=sigma, seed=seed)
                 costs.append(run(World.queue(times, at_once=AT_ONCE)))
-            rows.append(
-                {
-                    "sigma": sigma,
-                    "variant": variant,
-                    "baseline": variant.startswith("get each every 5"),
-                    "calls/task": statistics.fmean(c.lists + c.gets for c in costs) / options.tasks,
-                    "delay s": statistics.fmean(c.delay for c in costs),
-                    "worst delay s": max(max(c.delays) for c in costs),
-                    "lists in 1 s": max(c.busiest[0] for c in costs),
-                    "gets in 1 s": max(c.busiest[1] for c in costs),
-                }
-            )
+            rows.append(row(sigma, variant, costs, options.tasks))
+        rows += references(sigma, options.tasks, options.seeds)
     title = f"{options.tasks} tasks, {AT_ONCE} at once, renders around {MEDIAN:g} s"
     show(title, rows, ratios=["calls/task"])
     keep("queue", rows, really=not options.keep_nothing)
