@@ -14,6 +14,9 @@ from callsheet._core.registry import Record
 STEADY = 64.0
 """Ends over which the aim is corrected by the delays that were reached."""
 
+MOST_LATE = 8.0
+"""Times the delay asked for that one end counts as late at most: an outage teaches little."""
+
 SETTLED = 256.0
 """Ends over which the aim that needs no correction is found."""
 
@@ -84,7 +87,7 @@ class Experience:
 
         The aim that is found right is kept, and what came late while it was sought is made up for.
         """
-        short = self.delay - min(late, 4.0 * self.delay)
+        short = self.delay - min(late, MOST_LATE * self.delay)
         step = (self.aim - self._usual) / SETTLED
         self._usual += step
         aim = self.aim + short / STEADY + step
