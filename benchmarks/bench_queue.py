@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MEDIAN, AT_ONCE, DELAY = 90.0, 10, 5.0
 
+MORE = 4
+"""Times as many worlds for the bound, which varies more than what a plan costs."""
+
 
 def loops(world: World, following: Callable[[float], float]) -> Cost:
     """One loop per task: *following* gives the pause after a pause; no quota."""
@@ -93,13 +96,20 @@ VARIANTS: dict[str, Callable[[World], Cost]] = {
 }
 
 
+def error(values: list[float]) -> float | None:
+    """Standard error of the mean, if there is more than one value."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
 def row(sigma: float, variant: str, costs: list[Cost], tasks: int) -> dict[str, object]:
     """What a variant cost on average over the seeds."""
+    calls = [(c.lists + c.gets) / tasks for c in costs]
     return {
         "sigma": sigma,
         "variant": variant,
         "baseline": variant.startswith("get each every 5"),
-        "calls/task": statistics.fmean(c.lists + c.gets for c in costs) / tasks,
+        "calls/task": statistics.fmean(calls),
+        "+-": error(calls),
         "delay s": statistics.fmean(c.delay for c in costs),
         "worst delay s": max(max(c.delays) for c in costs),
         "lists in 1 s": max(c.busiest[0] for c in costs),
@@ -112,20 +122,21 @@ def references(sigma: float, tasks: int, seeds: int) -> list[dict[str, object]]:
     known = Known.log_normal(median=MEDIAN, sigma=sigma)
     times = [
         render_times(tasks + 6 * AT_ONCE, median=MEDIAN, sigma=sigma, seed=seed)
-        for seed in range(seeds)
+        for seed in range(MORE * seeds)
     ]
-    worlds = [World.queue(each[:tasks], at_once=AT_ONCE) for each in times]
+    worlds = [World.queue(each[:tasks], at_once=AT_ONCE) for each in times[:seeds]]
     waits = best(worlds, lambda k: threshold(known, k), DELAY)
     looks = best(worlds, lambda k: looking_ahead(known, k), DELAY)
     price = DELAY / statistics.fmean(c.lists / tasks for c in looks)
     fewest = [
-        fewest_lists(known, each, count=tasks, at_once=AT_ONCE, delay=DELAY, price=price)
+        fewest_lists(known, each, count=tasks, at_once=AT_ONCE, delay=DELAY, price=price) / tasks
         for each in times
     ]
     bound = {
         "sigma": sigma,
         "variant": "no plan can do less",
-        "calls/task": statistics.fmean(fewest) / tasks,
+        "calls/task": statistics.fmean(fewest),
+        "+-": error(fewest),
         "delay s": DELAY,
     }
     return [
