@@ -13,7 +13,7 @@ from callsheet.errors import SubmissionUncertainError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from callsheet._models.snapshot import Page
 
@@ -24,14 +24,19 @@ LONGEST_GAP = 60.0
 (an incident of August 2026 took 96 s)."""
 
 GIVEN_UP = 1800.0
-"""Seconds beyond the window, and beyond the loss, after which a search that could never be finished
-is given up."""
+"""Seconds beyond the window after which a search that could never be finished is given up."""
 
 MARGIN = 60.0
 """Seconds by which a task may seem older than the create that made it."""
 
 LISTED = 604_800.0
 """Seconds for which a list shows a task (Ark "list tasks" reference: seven days)."""
+
+PAGE = 500
+"""Most tasks that one page of a list shows (Ark "list tasks" reference)."""
+
+OVERLAP = 20
+"""Tasks that a page shows once more, to tell that none has slipped to a page read before."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -43,10 +48,11 @@ class Lost:
         mark: What its ``safety_identifier`` holds.
         ours: Whether the mark is a token that no other task can carry; otherwise it is the
             caller's own and may be on many tasks.
-        sent: When it left, on the client's clock.
-        left: When the last of it can have reached the provider; *sent* if that is not given.
+        at: When it left, by the wall clock of that time.
+        sent: The same on the client's clock; ``None`` if another process sent it: nobody can say
+            how the wall clock was set since.
         error: What became of its answer.
-        missed: When that was learned: long after *sent* if a process has ended in between.
+        missed: When that was learned, on the client's clock: nothing of it was sent later.
         listed: Whether a list would show the mark; if not, only a callback can.
         called: Whether a callback would tell of it.
         look_at: When to look next.
@@ -56,11 +62,11 @@ class Lost:
     record: Record
     mark: str
     ours: bool
-    sent: float
+    at: float
+    sent: float | None
     error: SubmissionUncertainError
     missed: float
     look_at: float
-    left: float = attrs.field(default=attrs.Factory(lambda self: self.sent, takes_self=True))
     listed: bool = True
     called: bool = False
     gap: float = FIRST_GAP
@@ -110,8 +116,14 @@ class Lookups:
         """When a look is due."""
         return min((each.look_at for each in self._lost.values()), default=None)
 
-    def search(self, *, now: float, known: Callable[[str], bool]) -> Search | None:
-        """Begin a look for all of one tier, if one is due; *known* tells our own tasks' ids."""
+    def search(self, *, now: float, wall: float, known: Callable[[str], bool]) -> Search | None:
+        """Begin a look for all of one tier, if one is due.
+
+        Args:
+            now: The time on the client's clock.
+            wall: The time on the wall clock.
+            known: Tells our own tasks' ids.
+        """
         due = min(self._lost.values(), key=lambda each: each.look_at, default=None)
         if due is None or due.look_at > now:
             return None
@@ -119,7 +131,8 @@ class Lookups:
         for each in together:
             each.look_at = now + each.gap
             each.gap = min(2.0 * each.gap, LONGEST_GAP)
-        return Search(began=now, lost=together, known=known)
+        proving = any(self._is_over(each, now) for each in together)
+        return Search(began=now, wall=wall, lost=together, known=known, proving=proving)
 
     def over(self, search: Search, *, now: float) -> list[Lost]:
         """Those whose window has passed, so that this look was the last: they are dropped.
@@ -132,40 +145,63 @@ class Lookups:
             for each in search.lost
             if each.record in self._lost
             and (
-                ((search.finished or not each.listed) and search.began >= each.left + self.window)
-                or now >= max(each.left + self.window, each.missed) + GIVEN_UP
+                ((search.finished or not each.listed) and self._is_over(each, search.began))
+                or now >= each.missed + self.window + GIVEN_UP
             )
         ]
         for each in last:
             del self._lost[each.record]
         return last
 
+    def _is_over(self, lost: Lost, now: float) -> bool:
+        """Whether its window has passed, on a clock that nobody sets."""
+        return now >= lost.missed + self.window
+
 
 @attrs.define(eq=False, kw_only=True)
 class Search:
     """One look through the pages of the list.
 
+    Tasks may be made and removed while it is read. What is made moves others to later pages, where
+    they are read again; what is removed moves others to earlier ones, where they would be missed.
+    So each page begins with tasks that were seen before. If it does not, or if the tasks are in no
+    order of time, nobody can say that all were seen.
+
     Attributes:
         began: When, on the client's clock.
+        wall: The same on the wall clock.
         lost: What is looked for: of one tier.
         known: Tells the ids of tasks that were created here and have not ended.
-        finished: Whether every task that could be one of them was seen.
+        proving: Whether it may prove that something is in no list: it is read to the end then, as
+            clocks may be wrong about how far it has to be read.
+        page_num: Which page is to be read next, from 1.
+        page_size: How large that is.
+        finished: Whether all was seen that was to be seen.
         found: Our own lost tasks.
         candidates: For marks of the caller's, the tasks that may be theirs.
     """
 
     began: float
+    wall: float
     lost: list[Lost]
     known: Callable[[str], bool]
+    proving: bool = False
+    page_num: int = attrs.field(default=1, init=False)
+    page_size: int = PAGE
     finished: bool = False
     found: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot])
     candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
-    _newest_first: bool = True
-    _last: float = float("inf")
-    _seen: int = 0
-    _unreadable: int = 0
-    _echoed: int = 0
-    _silent: int = 0
+    _most: int = attrs.field(
+        default=attrs.Factory(lambda self: self.page_size, takes_self=True), init=False
+    )
+    _ids: set[str] = attrs.field(factory=set[str], init=False)
+    _joined: bool = attrs.field(default=True, init=False)
+    _newest_first: bool = attrs.field(default=True, init=False)
+    _oldest_first: bool = attrs.field(default=True, init=False)
+    _last: float | None = attrs.field(default=None, init=False)
+    _unreadable: int = attrs.field(default=0, init=False)
+    _echoed: int = attrs.field(default=0, init=False)
+    _silent: int = attrs.field(default=0, init=False)
 
     @property
     def tier(self) -> str | None:
@@ -182,16 +218,42 @@ class Search:
         """Whether tasks of ours were listed, and all of them without any identifier."""
         return self._silent > 0 and self._echoed == 0
 
-    def read(self, page: Page, *, page_size: int, local: Callable[[float], float | None]) -> bool:
-        """Look through one page; tell whether the next one is needed.
+    def read(self, page: Page, *, local: Callable[[float], float | None]) -> bool:
+        """Look through the page that was to be read; tell whether another one is needed.
 
         Args:
             page: The answer.
-            page_size: Most tasks that it could hold.
             local: The provider's time on the client's clock, if that is known.
         """
+        new = [each for each in page.items if each.task_id not in self._ids]
+        self._joined &= self.page_num == 1 or len(new) < len(page.items)
+        self._take(page.items, local)
+        self._order(new)
+        self._ids.update(each.task_id for each in new)
+        self._unreadable += page.unreadable
+        count = len(page.items) + page.unreadable
+        seen = len(self._ids) + self._unreadable
+        ends = page.total is None or seen >= page.total or not new
+        if ends and count < self.page_size:
+            in_order = self._newest_first or self._oldest_first or self.page_num == 1
+            self.finished = self._joined and in_order and self._unreadable == 0
+            return False
+        if not self.proving and self._is_behind_all(local):
+            self.finished = self._unreadable == 0
+            return False
+        self._turn_over(count)
+        return len(self.found) < len(self.lost)
+
+    def covers(self, lost: Lost) -> bool:
+        """Whether a task of that create could not have left the lists already, by any clock."""
+        ago = self.wall - lost.at
+        if lost.sent is None:
+            return -MARGIN < ago < LISTED - MARGIN
+        return max(ago, self.began - lost.sent) < LISTED - MARGIN
+
+    def _take(self, snapshots: Sequence[Snapshot], local: Callable[[float], float | None]) -> None:
         tokens = {each.mark: each.record for each in self.lost if each.ours}
-        for snapshot in page.items:
+        for snapshot in snapshots:
             mark = snapshot.safety_identifier
             if self.known(snapshot.task_id):
                 self._echoed += mark is not None
@@ -201,31 +263,52 @@ class Search:
                 self.found.setdefault(tokens[mark], snapshot)
             elif mark is not None:
                 self._consider(snapshot, mark, local)
-            created = snapshot.created_at
-            self._newest_first &= created is not None and created <= self._last
-            self._last = self._last if created is None else created
-        count = len(page.items) + page.unreadable
-        self._seen += count
-        self._unreadable += page.unreadable
-        here = local(self._last) if self._newest_first else None
-        oldest = min(each.sent for each in self.lost)
-        last = count < page_size and (count == 0 or page.total is None or self._seen >= page.total)
-        if last or (here is not None and here < oldest - MARGIN):
-            self.finished = self._unreadable == 0
-            return False
-        return len(self.found) < len(self.lost)
-
-    def covers(self, lost: Lost) -> bool:
-        """Whether a task of that create could not have left the lists already."""
-        return self.began < lost.sent + LISTED - MARGIN
 
     def _consider(
         self, snapshot: Snapshot, mark: str, local: Callable[[float], float | None]
     ) -> None:
         created = None if snapshot.created_at is None else local(snapshot.created_at)
         for each in self.lost:
-            in_time = created is None or created >= each.sent - MARGIN
+            since = self._since(each)
+            in_time = created is None or since is None or created >= since - MARGIN
             if not each.ours and each.mark == mark and in_time:
                 ids = self.candidates.setdefault(each.record, [])
                 if snapshot.task_id not in ids:
                     ids.append(snapshot.task_id)
+
+    def _since(self, lost: Lost) -> float | None:
+        """When it left on the client's clock, unless that stood still since, as in a sleep."""
+        if lost.sent is None:
+            return None
+        stood_still = (self.wall - lost.at) - (self.began - lost.sent)
+        return lost.sent if stood_still <= MARGIN else None
+
+    def _order(self, snapshots: Sequence[Snapshot]) -> None:
+        for snapshot in snapshots:
+            created, last = snapshot.created_at, self._last
+            self._newest_first &= created is not None and (last is None or created <= last)
+            self._oldest_first &= created is not None and (last is None or created >= last)
+            self._last = last if created is None else created
+
+    def _is_behind_all(self, local: Callable[[float], float | None]) -> bool:
+        """Whether everything on later pages is likely to be older than what is looked for."""
+        here = None if self._last is None or not self._newest_first else local(self._last)
+        if here is None:
+            return False
+        left = (
+            self.began - (self.wall - each.at) if each.sent is None else each.sent
+            for each in self.lost
+        )
+        return here < min(left) - MARGIN
+
+    def _turn_over(self, count: int) -> None:
+        """Choose the page that begins a little before the end of this one, and ends last."""
+        end = (self.page_num - 1) * self.page_size + count
+        if count < self.page_size:  # larger ones are not to be had
+            self._most = max(count, 1)
+        begin = end - min(OVERLAP, max(1, self._most // 4))
+        sizes = range(self._most, self._most // 2, -1)
+        size = max(sizes, key=lambda each: (begin // each + 1) * each)
+        if (begin // size + 1) * size <= end:  # pages too small to overlap
+            begin, size = end, self._most
+        self.page_num, self.page_size = begin // size + 1, size

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 import anyio
 import attrs
+
+
+class Moment(NamedTuple):
+    """When something happened, on both clocks.
+
+    Attributes:
+        now: On the client's clock; ``None`` if another process saw it.
+        wall: On the wall clock, which anybody may set, and which does not stop in a sleep.
+    """
+
+    now: float | None
+    wall: float
 
 
 @attrs.frozen
@@ -19,6 +34,14 @@ class Clock:
     def now(self) -> float:
         """The current time, seconds from an arbitrary start."""
         return anyio.current_time() * self.speed
+
+    def moment(self) -> Moment:
+        """The current time on both clocks."""
+        return Moment(self.now(), self.wall())
+
+    def wall(self, at: float | None = None) -> float:
+        """The wall clock's time, or the Unix time *at*, in the seconds of this clock."""
+        return (time.time() if at is None else at) * self.speed
 
     async def sleep_until(self, when: float) -> None:
         """Sleep until *when* on this clock."""

@@ -11,14 +11,14 @@ from callsheet._core.lookups import FIRST_GAP, Lookups, Lost, Search
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._io.calls import Calls
-from callsheet._io.clock import Bell, Clock
+from callsheet._io.clock import Bell, Clock, Moment
 from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
-PAGE = 500
-"""Most tasks that one list shows (Ark "list tasks" reference)."""
-
 MOST_PAGES = 500
+
+COURTESY = 0.1
+"""Seconds for which a list that polls wait for may leave before the next page is asked for."""
 
 WHILE_SHUT = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
@@ -66,7 +66,7 @@ class Finder:
         *,
         mark: str | None,
         ours: bool,
-        sent: float,
+        sent: Moment,
         called: bool,
     ) -> bool:
         """Look for a create that left at *sent*; tell whether that is possible at all.
@@ -76,22 +76,21 @@ class Finder:
             error: What became of its answer.
             mark: What it carries.
             ours: Whether that is a token that nothing else carries.
-            sent: When it left, on the client's clock.
+            sent: When it left.
             called: Whether a callback would tell of it, too.
         """
         listed = self.planner.support is not Lists.NO and (not ours or self.calls.provider.token)
         if mark is None or not (listed or called):
             return False
         now = self.clock.now()
-        left = min(now, sent + self.calls.timeout * self.clock.speed)
-        look_at = now + FIRST_GAP if listed else left + self.lookups.window
+        look_at = now + (FIRST_GAP if listed else self.lookups.window)
         self.lookups.add(
             Lost(
                 record=record,
                 mark=mark,
                 ours=ours,
-                sent=sent,
-                left=left,
+                at=sent.wall,
+                sent=sent.now,
                 error=error,
                 missed=now,
                 look_at=look_at,
@@ -112,7 +111,8 @@ class Finder:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            search = self.lookups.search(now=self.clock.now(), known=self._known)
+            now, wall = self.clock.now(), self.clock.wall()
+            search = self.lookups.search(now=now, wall=wall, known=self._known)
             if search is None:
                 await self._bell.wait(self.lookups.next_look())
                 continue
@@ -125,15 +125,17 @@ class Finder:
             self._conclude(search)
 
     async def _read(self, search: Search) -> None:
-        for page_num in range(1, MOST_PAGES + 1):
+        for _ in range(MOST_PAGES):
             while self.planner.gate.shut and len(self.registry) > 0:  # polls find out when it is up
                 await self.clock.sleep(WHILE_SHUT)
             await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
             page = await self.calls.list(
-                page_num=page_num, page_size=PAGE, service_tier=search.tier
+                page_num=search.page_num, page_size=search.page_size, service_tier=search.tier
             )
-            if not search.read(page, page_size=PAGE, local=self.planner.schedule.local):
+            if not search.read(page, local=self.planner.schedule.local):
                 return
+            ready = self.lists.ready_at(now=self.clock.now())
+            await self.clock.sleep_until(ready + COURTESY)
 
     def _conclude(self, search: Search) -> None:
         for record, snapshot in search.found.items():
@@ -156,7 +158,7 @@ class Finder:
         """Look into no list any more; give those of which no callback will tell, either."""
         listed = [lost for lost in self.lookups if lost.listed]
         for lost in listed:
-            lost.listed, lost.look_at = False, lost.left + self.lookups.window
+            lost.listed, lost.look_at = False, lost.missed + self.lookups.window
         return [lost for lost in listed if not lost.called and self.lookups.drop(lost.record)]
 
     def _proves(self, search: Search) -> bool:

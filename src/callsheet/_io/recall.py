@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record, verdict
+from callsheet._io.clock import Moment
 from callsheet._models.snapshot import Status
 from callsheet.errors import SubmissionUncertainError
 
@@ -68,8 +68,8 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     elif entry.sent_at is not None:
         reason = "the process ended before the answer came"
         error = SubmissionUncertainError(reason, entry.token)
-        ago = max(0.0, time.time() - entry.sent_at) * engine.provider.speed
-        engine.submitter.lose(record, error, sent=engine.clock.now() - ago)
+        left = Moment(None, engine.clock.wall(entry.sent_at))
+        engine.submitter.lose(record, error, sent=left)
     else:
         return False
     return True

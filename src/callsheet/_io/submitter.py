@@ -13,7 +13,7 @@ from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record
 from callsheet._io.books import Books
-from callsheet._io.clock import Bell
+from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
 from callsheet._models.policy import RetryPolicy
@@ -126,7 +126,7 @@ class Submitter:
                     await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
                 await self._bell.wait(None)
 
-    def lose(self, record: Record, error: SubmissionUncertainError, *, sent: float) -> None:
+    def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
         token, own = error.token, self._own_mark(record)
@@ -189,11 +189,11 @@ class Submitter:
         token = self._token(record)
         if token is not None:
             self._told[token] = None
-        begun = self.door.clock.now()
+        begun = self.door.clock.moment()
 
         def turn_came() -> None:
             nonlocal begun
-            begun = self.door.clock.now()
+            begun = self.door.clock.moment()
             self._ahead.discard(record)
             self._bell.ring()
 
@@ -218,7 +218,7 @@ class Submitter:
             self._ahead.discard(record)
             self._bell.ring()
 
-    def _failed(self, record: Record, error: CallsheetError, *, sent: float) -> None:
+    def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
         """See to a create that has brought no id and is not repeated."""
         if record in self._unwanted and error.transient:
             self._withdraw(record)

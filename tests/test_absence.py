@@ -1,0 +1,173 @@
+"""What proves that a create made nothing: whatever clocks and lists do, nothing is bought twice."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from callsheet import SubmissionUncertainError, TaskSpec
+from callsheet.emulator import Emulator, Fault, Settings
+from emulation import Wire, asked, client, first, is_list
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+BOAT = TaskSpec("a paper boat", duration=5)
+
+
+def loses_one(request: httpx.Request) -> Exception | None:
+    """Lose the answer to a boat's create."""
+    boat = request.method == "POST" and b"a paper boat" in request.content
+    return httpx.ReadError("reset") if boat else None
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the wall clock forward, or back."""
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() + seconds)
+
+
+async def leave_one_lost(wire: Wire, path: Path) -> None:
+    """A client is left, which never learns what became of its create."""
+    async with client(wire, journal=path) as c:
+        await c.submit_many([BOAT])
+        await anyio.sleep(1)
+
+
+@pytest.mark.parametrize("hours", [-100, -1, 1, 100])
+async def test_a_clock_set_between_two_processes_ends_no_search_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+):
+    """The window is counted anew: a task that surfaces late is found, however long ago it seems."""
+    wire = Wire(faults=(Fault(request="late", delay=120.0),))
+    await leave_one_lost(wire, tmp_path / "shoot.db")
+    set_clock(monkeypatch, hours * 3600)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (handle,) = await c.resume()
+        assert (await handle).url
+    assert len(wire.sent("POST")) == wire.emulator.ledger.billed == 1
+
+
+async def test_a_clock_set_back_does_not_hide_the_task_among_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What would prove that it was never made is read to the end of the list."""
+    wire = Wire(concurrency=10_000, render_seconds=5000.0, creates_per_minute=100_000)
+    wire.lose = loses_one
+    await leave_one_lost(wire, tmp_path / "shoot.db")
+    async with client(wire) as c:
+        await anyio.sleep(3600)
+        await (await c.submit_many([TaskSpec(f"kite {i}") for i in range(700)])).submitted()
+    set_clock(monkeypatch, -10 * 3600)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        await c.run(TaskSpec("a star"))  # its answers tell the provider's time
+        (handle,) = await c.resume()
+        assert (await handle).url
+    assert wire.prompts.count("a paper boat") == 1
+
+
+@pytest.mark.parametrize(("hours", "posts"), [(-30, 1), (30, 2)])
+async def test_a_clock_that_ran_backwards_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int, posts: int
+):
+    """Nobody knows then whether the list still reaches back to the create."""
+    wire = Wire()
+    wire.fault = first(1, lambda: httpx.Response(502))
+    await leave_one_lost(wire, tmp_path / "shoot.db")
+    set_clock(monkeypatch, hours * 3600)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (outcome,) = await (await c.resume()).result()
+        assert outcome.ok == (posts == 2)
+        assert outcome.ok or isinstance(outcome.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == posts
+
+
+async def test_a_sleep_of_the_machine_makes_no_namesake_too_old(monkeypatch: pytest.MonkeyPatch):
+    """The client's clock stands still in a sleep; the task is not taken for an older one."""
+    slept = 0.0
+    wire = Wire()
+    settings = Settings(concurrency=2, render_seconds=3800.0, render_sigma=0.0)
+    wire.emulator = Emulator(settings, clock=lambda: anyio.current_time() + slept)
+    wire._asgi = httpx.ASGITransport(app=wire.emulator.app)
+    wire.lose = loses_one
+    async with client(wire) as c:
+        await c.submit(TaskSpec("a kite"))  # its answers tell the provider's time
+        batch = await c.submit_many(
+            [TaskSpec("a paper boat", extra={"safety_identifier": "user-1"})]
+        )
+        await anyio.sleep(1)
+        slept = 3600.0
+        set_clock(monkeypatch, slept)
+        (outcome,) = await batch.result()
+    assert isinstance(outcome.error, SubmissionUncertainError)
+    assert wire.emulator.ledger.tasks[1].id in str(outcome.error)
+    assert len(wire.sent("POST")) == 2
+
+
+class Shifting:
+    """A list in which tasks are removed between its first page and the next, in every look."""
+
+    def __init__(self, wire: Wire, removed: int) -> None:
+        self.wire, self.removed, self.number = wire, removed, 0
+        self.before = [self.other() for _ in range(500)]
+        self.behind = [self.other() for _ in range(200)]
+
+    def other(self) -> dict[str, object]:
+        """A task of somebody else's."""
+        self.number += 1
+        return {"id": f"other-{self.number}", "status": "queued", "created_at": 1, "model": "m"}
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response | None:
+        """Answer a list of all tasks."""
+        if not is_list(request) or "filter.task_ids" in request.url.params:
+            return None
+        num, size = (int(request.url.params[f"page_{name}"]) for name in ("num", "size"))
+        if num == 1:
+            self.before = [self.other() for _ in range(500 - len(self.before))] + self.before
+        else:
+            self.before = self.before[self.removed :]
+        lost = [
+            {"id": task.id, "status": "queued", "created_at": 1, "model": "m"}
+            | {"safety_identifier": task.order.safety_identifier}
+            for task in self.wire.emulator.ledger.tasks
+        ]
+        everything = [*self.before, *lost, *self.behind]
+        items = everything[(num - 1) * size : num * size]
+        return httpx.Response(200, json={"items": items, "total": len(everything)})
+
+
+@pytest.mark.parametrize(("removed", "found"), [(1, True), (30, False)])
+async def test_a_task_that_slips_to_a_page_read_before_is_not_taken_for_absent(removed, found):
+    """Pages overlap; if more is removed than that, the list proves nothing."""
+    wire = Wire()
+    wire.lose = loses_one
+    wire.fault = Shifting(wire, removed)
+    async with client(wire) as c:
+        (outcome,) = await (await c.submit_many([BOAT])).result()
+        assert outcome.ok == found
+        assert found or isinstance(outcome.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == wire.emulator.ledger.created == 1
+
+
+async def test_a_long_list_leaves_polls_their_share():
+    """While thousands of tasks are looked through, every other list is a poll's."""
+    wire = Wire(concurrency=10_000, render_seconds=3000.0, creates_per_minute=100_000)
+    async with client(wire) as c:
+        await (await c.submit_many([TaskSpec(f"kite {i}") for i in range(5000)])).submitted()
+        wire.fault = first(1, lambda: httpx.Response(502))
+        lost = await c.submit_many([BOAT])
+        await anyio.sleep(1)
+        begun = len(wire.seen)
+        await lost.submitted()
+    lists = [request for request in wire.seen[begun:] if is_list(request)]
+    pages = [place for place, request in enumerate(lists) if not asked(request)]
+    assert sum(int(lists[place].url.params["page_num"]) >= 3 for place in pages) >= 8
+    assert all(later - earlier >= 2 for earlier, later in pairwise(pages[-12:]))
+    assert wire.prompts.count("a paper boat") == 2
