@@ -452,3 +452,43 @@ async def test_what_has_ended_leaves_nothing_behind():
         await anyio.sleep(100)
         gc.collect()
         assert not any(record() for record in records)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_id_that_was_attached_meanwhile_is_the_same_task(ended):
+    """Whoever attaches the id of a create that is looked for shares its task: it is paid once."""
+    wire = Wire(render_seconds=100.0 if not ended else 0.1)
+    wire.lose = loses(1)
+    async with client(wire) as c:
+        batch = await c.submit_many([BOAT])
+        await anyio.sleep(0.5)
+        attached = c.attach(wire.emulator.ledger.tasks[0].id)
+        if ended:
+            await attached
+        assert (await batch[0]).url == (await attached).url
+        assert c.spend.committed.tasks == c.spend.spent.tasks == 1
+    assert len(wire.sent("POST")) == wire.emulator.ledger.billed == 1
+
+
+async def test_an_id_that_is_attached_before_its_create_is_answered_is_the_same_task():
+    """As by a callback that overtakes the answer: nothing is uncertain, and one of them polls."""
+    wire = Wire(render_seconds=100.0)
+
+    async def slow(request: httpx.Request) -> httpx.Response | None:
+        if request.method != "POST":
+            return None
+        answer = await wire._asgi.handle_async_request(request)
+        await anyio.sleep(5)
+        return answer
+
+    wire.fault = slow
+    async with client(wire) as c, anyio.create_task_group() as waiters:
+        waiters.start_soon(c.tasks.create, TaskSpec("another"))
+        await anyio.sleep(1)
+        batch = await c.submit_many([BOAT])
+        await anyio.sleep(1)
+        other, attached = c.attach_many(task.id for task in wire.emulator.ledger.tasks)
+        assert (await batch[0]).url == (await attached).url
+        assert (await other).url
+        assert c.spend.committed.tasks == c.spend.spent.tasks == 2
+    assert wire.emulator.ledger.billed == 2

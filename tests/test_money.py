@@ -24,6 +24,8 @@ from callsheet import (
     QuotaExhaustedError,
     RateLimitError,
     RetryPolicy,
+    SpendLimit,
+    SpendLimitError,
     SubmissionUncertainError,
     TaskFailedError,
     TaskSpec,
@@ -402,3 +404,24 @@ async def test_a_success_without_a_url_is_spent():
         assert isinstance(outcome.error, TaskFailedError)
         assert c.spend.spent.tasks == wire.emulator.ledger.billed == 1
         assert c.spend.spent.tokens == 108_900
+
+
+async def test_a_bare_create_counts_until_its_task_is_attached_and_ends():
+    """Nobody watches it, so the most that it can cost stays set aside; attached, it is settled."""
+    wire = Wire()
+    async with client(wire, spend=SpendLimit(tasks=2)) as c:
+        ids = [await c.tasks.create(TaskSpec(word)) for word in ("a boat", "[fail] a boat")]
+        with pytest.raises(SpendLimitError):
+            await c.tasks.create(TaskSpec("one more"))
+        assert c.spend.reserved.tasks == 2
+        batch = c.attach_many([*ids, ids[0]])
+        assert await batch.submitted() == (*ids, ids[0])
+        good, bad, same = await batch.result()
+        assert good.ok
+        assert same.ok
+        assert isinstance(bad.error, TaskFailedError)
+        assert [handle.spec.prompt for handle in batch] == ["a boat", "[fail] a boat", "a boat"]
+        assert c.spend.reserved.tasks == 0
+        assert c.spend.spent.tasks == 1
+        assert await c.tasks.create(TaskSpec("one more"))
+    assert wire.emulator.ledger.created == 3

@@ -277,7 +277,7 @@ class Client(anyio.AsyncContextManagerMixin):
         """
         engine = self._open_engine()
         group = Group()
-        return Batch(engine, group, engine.attach(list(task_ids), group, name), name)
+        return Batch(engine, group, engine.attacher.attach(list(task_ids), group, name), name)
 
     async def resume(self) -> Batch:
         """Take up everything that the journal held when the client was entered, in its order.
@@ -323,7 +323,11 @@ class Client(anyio.AsyncContextManagerMixin):
 
     @property
     def spend(self) -> Spend:
-        """What was spent, is under way, or may have to be paid, and the limit, at this moment."""
+        """What was spent, is under way, or may have to be paid, and the limit, at this moment.
+
+        Every create of this client counts, also those of ``tasks.create``, which stay reserved
+        until they are attached and have ended. An attached task of somebody else does not count.
+        """
         return self._books.ledger.spend
 
     @property

@@ -89,6 +89,21 @@ def test_one_id_for_two_tasks_leaves_the_first_alone():
     assert list(registry) == [first]
 
 
+def test_an_id_that_the_caller_knew_first_is_no_second_task():
+    """A create whose id is attached already shares the task, and wakes who waits for its id."""
+    registry, attached, made, third = Registry(), Record(None), record(), record()
+    woken = []
+    made.watch(lambda: woken.append(made))
+    registry.adopt(attached, "cgt-1", now=0.0)
+    registry.add(made, "cgt-1", now=1.0)
+    assert woken == [made]
+    assert made.task_id == "cgt-1"
+    assert registry.get("cgt-1") is attached
+    with pytest.raises(SubmissionUncertainError, match="cgt-1"):
+        registry.add(third, "cgt-1", now=2.0)
+    assert set(registry.apply(snapshot("cgt-1", Status.FAILED))) == {attached, made}
+
+
 def test_a_registry_of_nothing_has_no_deadline():
     """Nothing is ever due while nothing is pending."""
     assert Registry().next_deadline() is None

@@ -75,13 +75,17 @@ class Answers(RuleBasedStateMachine):
     def create(self, task_id: str, expiry: int | None) -> Record:
         """The provider gives an id."""
         made = self._new(expiry)
-        if task_id in self.pending:
+        if any(each.spec is not None for each in self.pending.get(task_id, ())):
             with pytest.raises(SubmissionUncertainError):
                 self.registry.add(made, task_id, now=self.now)
             assert made.task_id is None
             error = SubmissionUncertainError("two tasks, one id")
             assert made.settle(error)
             self.results[made] = (error, None)
+        elif task_id in self.pending:
+            self.registry.add(made, task_id, now=self.now)
+            self.pending[task_id].append(made)
+            assert made.deadline == self.pending[task_id][0].deadline
         else:
             self.registry.add(made, task_id, now=self.now)
             assert made.deadline == self.now + (expiry or DEFAULT_EXPIRY) + GRACE

@@ -156,12 +156,15 @@ class Registry:
     def add(self, record: Record, task_id: str, *, now: float) -> None:
         """Note the id that the provider gave to a new task.
 
+        The caller may know it already and have brought it: then the two share polls and end.
+
         Raises:
-            SubmissionUncertainError: A pending task has this id already: two creates, one answer.
+            SubmissionUncertainError: A task of another spec has this id: two creates, one answer.
         """
-        if task_id in self._pending:
+        first = self._pending.get(task_id)
+        if first is not None and any(each.spec is not None for each in self._twins(first)):
             raise SubmissionUncertainError(f"the provider gave the id {task_id} to two tasks")
-        self._enter(record, task_id, now=now)
+        self.adopt(record, task_id, now=now)
 
     def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
         """Note an id that the caller brought; tell whether the task is new here.
@@ -178,6 +181,7 @@ class Registry:
         record.twin, first.twin = first.twin, record
         record.snapshot = first.snapshot
         record.move(first.status or Status.QUEUED)
+        record.wake()
         return False
 
     def _enter(self, record: Record, task_id: str, *, now: float) -> None:

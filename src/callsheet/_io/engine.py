@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callsheet import _catalog
@@ -13,6 +12,7 @@ from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
 from callsheet._core.schedule import Schedule
+from callsheet._io.attacher import Attacher
 from callsheet._io.calls import Calls
 from callsheet._io.canceller import Canceller
 from callsheet._io.clock import Clock
@@ -27,7 +27,6 @@ from callsheet._wire import LIST_BASE, dialect_of, id_cost
 from callsheet.errors import (
     CallsheetError,
     ClosedError,
-    ConfigurationError,
     NotSubmittedError,
 )
 from callsheet.events import Event, TaskSettled, TaskSubmitted
@@ -150,6 +149,13 @@ class Engine:
             policy=retry,
             rng=rng,
         )
+        self.attacher = Attacher(
+            registry=self.registry,
+            poller=self.poller,
+            books=books,
+            clock=clock,
+            spawn=self.spawn,
+        )
         self.canceller = Canceller(
             submitter=self.submitter,
             registry=self.registry,
@@ -202,40 +208,6 @@ class Engine:
         if self.waiting.closed:
             raise ClosedError("the client was closed; nothing was sent")
         self.submitter.put(records, priority=priority)
-
-    def adopt(self, record: Record, task_id: str) -> None:
-        """Watch a task that exists already."""
-        self._adopt([record], [task_id])
-
-    def _adopt(self, records: Sequence[Record], task_ids: Sequence[str]) -> None:
-        adopt, now = self.registry.adopt, self.clock.now()
-        pairs = zip(records, task_ids, strict=True)
-        new = [record for record, task_id in pairs if adopt(record, task_id, now=now)]
-        self.poller.watch(*new, fresh=False)
-
-    def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
-        """Watch tasks that exist already, and write them down in the background.
-
-        Raises:
-            ConfigurationError: An id is blank.
-        """
-        for task_id in task_ids:
-            if not task_id.strip():
-                raise ConfigurationError(f"{task_id!r} is no task id")
-        group.total = len(task_ids)
-        records = [self.record(None, index=i, group=group) for i in range(len(task_ids))]
-        self._adopt(records, task_ids)
-        if self.books.journal is not None:
-            self.spawn(partial(self._write_down, records, task_ids, name))
-        return records
-
-    async def _write_down(
-        self, records: Sequence[Record], ids: Sequence[str], name: str | None
-    ) -> None:
-        try:
-            await self.books.adopt(records, ids, name)
-        except CallsheetError:
-            log.exception("%d attached tasks are not in the journal", len(ids))
 
     def called(self, task_id: str, token: str | None) -> bool:
         """A callback came: ask about the task at once; tell whether it is one of ours."""
@@ -298,14 +270,16 @@ class Engine:
     def _created(self, record: Record) -> None:
         self.books.created(record)
         if record in self._unwatched:
-            self.registry.forget(record)
-        else:
+            self.attacher.release(record)
+        elif self.registry.get(record.task_id or "") is record:  # else it was attached before
             self.poller.watch(record, fresh=True)
         self.emit(TaskSubmitted(task_id=record.task_id or "", index=record.index))
 
     def _found(self, record: Record) -> None:
         self._created(record)
-        self.poller.nudge(record)
+        first = self.registry.get(record.task_id or "")
+        if first is not None:
+            self.poller.nudge(first)
 
     def _ended(self, record: Record) -> None:
         self.books.ended(record)

@@ -64,7 +64,7 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
         record.settle(entry.error)
         engine.books.account(record)
     elif entry.task_id is not None:
-        engine.adopt(record, entry.task_id)
+        engine.attacher.adopt([record], [entry.task_id])
     elif entry.sent_at is not None:
         reason = "the process ended before the answer came"
         error = SubmissionUncertainError(reason, entry.token)

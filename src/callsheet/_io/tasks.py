@@ -47,9 +47,12 @@ class Tasks:
     async def create(self, spec: TaskSpec) -> str:
         """Create a task and return its id; the spec is not checked beforehand.
 
-        Cancelling this call before its turn sends nothing; later it only stops the waiting.
+        The most that it can cost counts as `Spend.reserved` until a task of that id which was
+        attached here has ended: nobody else watches it. It is not in the journal. Cancelling this
+        call before its turn sends nothing; later it only stops the waiting.
 
         Raises:
+            SpendLimitError: It would pass the client's limit; nothing was sent.
             SubmissionUncertainError: The answer is lost; the task may exist and be billed.
             CallsheetError: No task came to be.
             TypeError: It is no spec.
