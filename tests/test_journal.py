@@ -326,6 +326,51 @@ async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):
             await c.resume()
 
 
+async def test_a_resume_that_fails_can_be_called_again(tmp_path: Path):
+    """While the disk is full nothing is taken up; later everything is, once."""
+    wire = Wire(render_seconds=60.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(3))).submitted()
+    async with client(wire, journal=path) as c:
+        new = await c.submit(TaskSpec("new"))
+        with full_disk(path):
+            await new  # its end is kept until it can be written
+            with pytest.raises(JournalError):
+                await c.resume()
+        again = await c.resume()
+        assert len((await again.result()).urls()) == 3
+        assert c.spend.spent.tasks == 4
+    assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 4
+
+
+@pytest.mark.parametrize("turns", [0, 2, 4])
+async def test_a_cancelled_resume_takes_up_all_or_nothing(tmp_path: Path, turns: int):
+    """Wherever it is cancelled, each task is watched by one record, and paid once."""
+    wire = Wire(concurrency=1000, queue_limit=500, render_seconds=60.0, creates_per_minute=100_000)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(520))).submitted()
+    async with client(wire, journal=path) as c, anyio.create_task_group() as group:
+        batches: list[object] = []
+
+        async def resume() -> None:
+            batches.append(await c.resume())
+
+        group.start_soon(resume)
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)
+            if not batches:
+                assert c.spend.committed.tasks == 0
+                batches.append(await c.resume())
+            assert len((await batches[0].result()).urls()) == 520
+            assert c.spend.spent.tasks == 520
+    assert wire.emulator.ledger.billed == 520
+
+
 async def test_what_is_submitted_beside_is_not_resumed(tmp_path: Path):
     """Only what an earlier client left is resumed, also if others are submitted before."""
     wire = Wire()

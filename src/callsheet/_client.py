@@ -17,7 +17,7 @@ from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.home import Home
 from callsheet._io.preflight import check, checked
-from callsheet._io.recall import recall
+from callsheet._io.recall import Recall
 from callsheet._io.transport import Transport, TransportChoice
 from callsheet._io.turns import gathered
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
@@ -98,8 +98,8 @@ class Client(anyio.AsyncContextManagerMixin):
         self._books = Books.kept(self.provider, spend or SpendLimit(), path=journal, key=self._key)
         self._engine: Engine | None = None
         self._home = Home()
-        self._entered = self._resumed = False
-        self._earlier = 0
+        self._entered = False
+        self._recall: Recall | None = None
         self._transport()  # fails on a bad address before any I/O
 
     def __repr__(self) -> str:
@@ -126,7 +126,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 self.provider = attrs.evolve(self.provider, base_url=f"{origin}/api/v3")
             if self._books.journal is not None:
                 await stack.enter_async_context(self._books.journal)
-                self._earlier = self._books.journal.rows
+                self._recall = Recall.of(self._books.journal)
             transport = await stack.enter_async_context(self._transport())
             engine = Engine(
                 provider=self.provider,
@@ -284,7 +284,7 @@ class Client(anyio.AsyncContextManagerMixin):
 
         Specs that have ended have their outcomes at once; tasks that have ids are watched; creates
         that left and whose answer is not known are looked for as `RetryPolicy` says; what never
-        left is sent. Call it once, before or after submitting other specs.
+        left is sent. Call it once, also after submitting others; failed or cancelled, once more.
 
         Raises:
             ConfigurationError: The client has no journal, or has resumed already.
@@ -292,13 +292,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
-        journal = self._books.journal
-        if journal is None:
+        if self._recall is None:
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
-        if self._resumed:
-            raise ConfigurationError("this client has resumed its journal already")
-        self._resumed = True
-        group, records, name = await recall(engine, journal, before=self._earlier)
+        group, records, name = await self._recall.take_up(engine)
         return Batch(engine, group, records, name)
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
@@ -325,8 +321,8 @@ class Client(anyio.AsyncContextManagerMixin):
     def spend(self) -> Spend:
         """What was spent, is under way, or may have to be paid, and the limit, at this moment.
 
-        Every create of this client counts, also those of ``tasks.create``, which stay reserved
-        until they are attached and have ended. An attached task of somebody else does not count.
+        Creates of ``tasks.create`` stay reserved until they were attached and have ended; other
+        attached tasks do not count.
         """
         return self._books.ledger.spend
 

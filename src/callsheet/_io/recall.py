@@ -2,54 +2,92 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import anyio
 import anyio.lowlevel
+import attrs
 
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record, verdict
 from callsheet._io.clock import Moment
+from callsheet._io.journal import Journal
 from callsheet._models.snapshot import Status
-from callsheet.errors import SubmissionUncertainError
+from callsheet.errors import ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from callsheet._io.engine import Engine
     from callsheet._io.entry import Entry
-    from callsheet._io.journal import Journal
 
 
 AT_A_STRETCH = 250
 """Entries taken up before others get a turn."""
 
 
-async def recall(
-    engine: Engine, journal: Journal, *, before: int
-) -> tuple[Group, list[Record], str | None]:
-    """Give each row below *before* a record that goes on where its entry ends.
+@attrs.define(eq=False, kw_only=True)
+class Recall:
+    """The rows of a journal that an earlier process has left, taken up once and as a whole.
 
-    What has ended has its outcome at once; a task that has an id is watched; a create that left and
-    of which nothing more is known is looked for; what never left is queued. Returns the group of
-    all, the records in order, and the name if all were handed in under one.
-
-    Raises:
-        JournalError: The journal cannot be read.
+    Attributes:
+        journal: The journal.
+        before: Number of the first row that is not among them.
     """
-    entries = [entry for entry in await journal.entries() if entry.row < before]
-    group = Group(total=len(entries))
-    records: list[Record] = []
-    unsent: list[Record] = []
-    for index, entry in enumerate(entries):
-        record = engine.record(entry.spec, index=index, group=group)
-        records.append(record)
-        engine.books.recall(record, entry)
-        if not _take_up(engine, record, entry):
-            unsent.append(record)
-        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
-            await anyio.lowlevel.checkpoint()
-    engine.submitter.put(unsent)
-    names = {entry.name for entry in entries}
-    return group, records, names.pop() if len(names) == 1 else None
+
+    journal: Journal
+    before: int
+    _begun: bool = attrs.field(default=False, init=False)
+
+    @classmethod
+    def of(cls, journal: Journal) -> Self:
+        """All rows that an open journal holds now."""
+        return cls(journal=journal, before=journal.rows)
+
+    async def take_up(self, engine: Engine) -> tuple[Group, list[Record], str | None]:
+        """Give each row a record that goes on where its entry ends.
+
+        What has ended has its outcome at once; a task that has an id is watched; a create that left
+        and of which nothing more is known is looked for; what never left is queued. Returns the
+        group of all, the records in order, and the name if all were handed in under one.
+
+        Failed, or cancelled while the journal is read, it has taken up nothing and may be tried
+        again; then it is not interrupted any more.
+
+        Raises:
+            ConfigurationError: It was done before, or is under way.
+            JournalError: The journal cannot be read.
+        """
+        if self._begun:
+            raise ConfigurationError("this client has resumed its journal already")
+        self._begun = True
+        try:
+            entries = [entry for entry in await self.journal.entries() if entry.row < self.before]
+        except BaseException:
+            self._begun = False
+            raise
+        with anyio.CancelScope(shield=True):
+            group, records = await self._records(engine, entries)
+        names = {entry.name for entry in entries}
+        return group, records, names.pop() if len(names) == 1 else None
+
+    async def _records(
+        self, engine: Engine, entries: Sequence[Entry]
+    ) -> tuple[Group, list[Record]]:
+        group = Group(total=len(entries))
+        records: list[Record] = []
+        unsent: list[Record] = []
+        for index, entry in enumerate(entries):
+            record = engine.record(entry.spec, index=index, group=group)
+            records.append(record)
+            engine.books.recall(record, entry)
+            if not _take_up(engine, record, entry):
+                unsent.append(record)
+            if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+                await anyio.lowlevel.checkpoint()
+        engine.submitter.put(unsent)
+        return group, records
 
 
 def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
