@@ -363,6 +363,29 @@ async def test_a_batch_whose_cancel_fails_says_why():
             await batch.cancel()
 
 
+async def test_a_batch_whose_cancel_fails_for_some_stops_all_the_others():
+    """The count is not lost: it stands in a note, beside the places of those that go on."""
+    wire = Wire(concurrency=1, render_seconds=100.0)
+    ids: list[str] = []
+
+    async def refuse(request: httpx.Request) -> httpx.Response | None:
+        bad = request.method == "DELETE" and request.url.path.endswith((ids[7], ids[40]))
+        return refusal(403, "AccessDenied") if bad else None
+
+    wire.fault = refuse
+    async with client(wire) as c:
+        batch = await c.submit_many(boats(60))
+        ids.extend(await batch.submitted())
+        with pytest.raises(BalanceError) as caught:
+            await batch.cancel()
+        assert caught.value.__notes__ == [
+            "57 tasks were stopped in time; 2 could not be: 7, 40",
+        ]
+        assert batch.progress.failed == 57
+        wire.fault = None
+        assert await batch.cancel() == 2
+
+
 async def test_attached_ids_may_repeat_and_be_unknown():
     """Every id has its place: twins share an end, unknown ones fail alone."""
     wire = Wire(render_seconds=60.0)

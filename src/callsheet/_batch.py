@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, overload
 
-import anyio
 import anyio.lowlevel
 
 from callsheet._handle import TaskHandle
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
     from callsheet._core.groups import Group
     from callsheet._core.registry import Record
     from callsheet._io.engine import Engine
+    from callsheet.errors import CallsheetError
 
 
 AT_A_STRETCH = 100
-"""Records withdrawn, and outcomes that are there already handed out, before others get a turn."""
+"""Outcomes that are there already handed out before others get a turn."""
 
-CANCELS = 32
-"""Most tasks of a batch whose cancelling is under way at once."""
+NAMED = 20
+"""Most places that a note names."""
 
 
 class Batch(Sequence[TaskHandle]):
@@ -103,38 +103,17 @@ class Batch(Sequence[TaskHandle]):
     async def cancel(self) -> int:
         """Cancel what has not started yet; return how many tasks were stopped in time.
 
-        Specs that were not sent yet are never sent. The others go on and are billed.
+        Specs that were not sent yet are never sent. The others go on and are billed. All are tried,
+        whatever becomes of some; called again, it tries again what could not be stopped.
 
         Raises:
-            CallsheetError: The provider could not be asked about at least one of them.
+            CallsheetError: The provider could not be asked about at least one of them, or refuses.
+                It is the first such error in input order, with a note that tells how many were
+                stopped in time and which were not asked.
         """
-        stopped = 0
-
-        async def stop(record: Record) -> None:
-            nonlocal stopped
-            in_time = await self._engine.canceller.cancel(record)
-            stopped += in_time  # added up after the wait: others count meanwhile
-
-        async def stop_all(records: Iterator[Record]) -> None:
-            for record in records:
-                await stop(record)
-
-        failure: Exception | None = None
-        try:
-            # from the end: what is farthest from its turn is withdrawn before others move up
-            for number, record in enumerate(reversed(self._records), start=1):
-                if not record.settled and self._engine.submitter.withdrawn(record):
-                    await stop(record)
-                if number % AT_A_STRETCH == 0:
-                    await anyio.lowlevel.checkpoint()
-            open_ones = iter(await gathered(r for r in self._records if not r.settled))
-            async with anyio.create_task_group() as cancels:
-                for _ in range(CANCELS):
-                    cancels.start_soon(stop_all, open_ones)
-        except* Exception as group:  # noqa: BLE001 - the first failure, bare
-            failure = group.exceptions[0]
-        if failure is not None:
-            raise failure
+        stopped, failures = await self._engine.canceller.cancel_many(self._records)
+        if failures:
+            raise _first(failures, stopped)
         return stopped
 
 
@@ -158,3 +137,12 @@ class _Completed:
         await self._engine.waiting.wait(group, lambda: len(group.finished) > self._given)
         self._given += 1
         return group.finished[self._given - 1].outcome
+
+
+def _first(failures: dict[int, CallsheetError], stopped: int) -> CallsheetError:
+    """The first failure in input order, which tells of the others."""
+    places = sorted(failures)
+    named = ", ".join(map(str, places[:NAMED])) + (", …" if len(places) > NAMED else "")
+    failure = failures[places[0]]
+    failure.add_note(f"{stopped} tasks were stopped in time; {len(places)} could not be: {named}")
+    return failure

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import anyio
+import anyio.lowlevel
 import attrs
 
 from callsheet._core.registry import Record, Registry
 from callsheet._io.poller import Poller
 from callsheet._io.submitter import Submitter
 from callsheet._io.tasks import Tasks
+from callsheet._io.turns import gathered
 from callsheet._models.snapshot import Status
 from callsheet.errors import (
     CallsheetError,
@@ -25,6 +27,12 @@ from callsheet.errors import (
 
 CANCELLING = 30.0
 """Seconds that cancelling may take once a waiter's time is up, or the client is left."""
+
+CANCELS = 32
+"""Most tasks of a batch whose cancelling is under way at once."""
+
+AT_A_STRETCH = 100
+"""Records withdrawn before others get a turn."""
 
 log = logging.getLogger("callsheet")
 
@@ -59,6 +67,36 @@ class Canceller:
         if record.task_id is None or record.settled:
             return isinstance(record.result, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
+
+    async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
+        """Cancel each, whatever becomes of others; tell how many in time, and failures by index."""
+        stopped = 0
+        failures: dict[int, CallsheetError] = {}
+
+        async def stop(record: Record) -> None:
+            nonlocal stopped
+            try:
+                in_time = await self.cancel(record)
+            except CallsheetError as error:
+                failures[record.index] = error
+            else:
+                stopped += in_time  # added up after the wait: others count meanwhile
+
+        async def stop_all(records: Iterator[Record]) -> None:
+            for record in records:
+                await stop(record)
+
+        # from the end: what is farthest from its turn is withdrawn before others move up
+        for number, record in enumerate(reversed(records), start=1):
+            if not record.settled and self.submitter.withdrawn(record):
+                await stop(record)
+            if number % AT_A_STRETCH == 0:
+                await anyio.lowlevel.checkpoint()
+        open_ones = iter(await gathered(record for record in records if not record.settled))
+        async with anyio.create_task_group() as cancels:
+            for _ in range(CANCELS):
+                cancels.start_soon(stop_all, open_ones)
+        return stopped, failures
 
     async def out_of_time(
         self, record: Record, waited: float | None, *, cancel: bool
