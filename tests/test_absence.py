@@ -171,3 +171,24 @@ async def test_a_long_list_leaves_polls_their_share():
     assert sum(int(lists[place].url.params["page_num"]) >= 3 for place in pages) >= 8
     assert all(later - earlier >= 2 for earlier, later in pairwise(pages[-12:]))
     assert wire.prompts.count("a paper boat") == 2
+
+
+async def test_tasks_that_have_ended_show_that_a_list_drops_marks(tmp_path: Path):
+    """What was made before, here or by an earlier process, must be listed with its token."""
+    wire = Wire(render_seconds=20.0)
+
+    def without_marks(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        ended = [{"id": task.id, "status": "succeeded"} for task in wire.emulator.ledger.tasks]
+        return httpx.Response(200, json={"items": ended}) if is_list(request) else None
+
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        await c.run(TaskSpec("a kite"))
+        wire.change = without_marks
+        wire.fault = first(1, lambda: httpx.Response(502))
+        with pytest.raises(SubmissionUncertainError):
+            await c.submit(BOAT)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        kite, boat = await (await c.resume()).result()
+        assert kite.ok
+        assert isinstance(boat.error, SubmissionUncertainError)
+    assert wire.prompts == ["a kite", "a paper boat"]

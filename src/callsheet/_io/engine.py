@@ -269,6 +269,7 @@ class Engine:
 
     def _created(self, record: Record) -> None:
         self.books.created(record)
+        self.submitter.finder.made(record)
         if record in self._unwatched:
             self.attacher.release(record)
         elif self.registry.get(record.task_id or "") is record:  # else it was attached before

@@ -20,6 +20,9 @@ MOST_PAGES = 500
 COURTESY = 0.1
 """Seconds for which a list that polls wait for may leave before the next page is asked for."""
 
+MOST_KNOWN = 1000
+"""Most tasks that are remembered for their marks' sake."""
+
 WHILE_SHUT = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
 
@@ -53,6 +56,7 @@ class Finder:
     found: Callable[[Record, str], None] = attrs.field(init=False)
     absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
+    _made: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     _bell: Bell = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,6 +104,13 @@ class Finder:
         )
         self._bell.ring()
         return True
+
+    def made(self, record: Record) -> None:
+        """Remember a task that lists must show with its mark, also once it has ended."""
+        if record.task_id is not None and self._marked(record):
+            self._made[record.task_id] = None
+            if len(self._made) > MOST_KNOWN:
+                del self._made[next(iter(self._made))]
 
     def close(self) -> list[Lost]:
         """Look no more; gives what is still lost."""
@@ -171,8 +182,11 @@ class Finder:
         return search.finished and (documented or search.echoes)
 
     def _known(self, task_id: str) -> bool:
-        record = self.registry.get(task_id)
-        if record is None or record.spec is None:
+        pending = self.registry.get(task_id)
+        return task_id in self._made or (pending is not None and self._marked(pending))
+
+    def _marked(self, record: Record) -> bool:
+        if record.spec is None:
             return False
         return self.calls.provider.token or "safety_identifier" in (record.spec.extra or {})
 

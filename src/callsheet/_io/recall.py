@@ -84,6 +84,7 @@ class Recall:
             engine.books.recall(record, entry)
             if not _take_up(engine, record, entry):
                 unsent.append(record)
+            engine.submitter.finder.made(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.checkpoint()
         engine.submitter.put(unsent)
