@@ -192,3 +192,21 @@ async def test_tasks_that_have_ended_show_that_a_list_drops_marks(tmp_path: Path
         assert kite.ok
         assert isinstance(boat.error, SubmissionUncertainError)
     assert wire.prompts == ["a kite", "a paper boat"]
+
+
+@pytest.mark.parametrize("age", [0, 1000])
+async def test_a_task_without_a_mark_may_be_the_lost_one(age: int):
+    """Before any mark was seen, one that is young enough keeps the create from being sent again."""
+    wire = Wire()
+
+    def without_marks(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        created = int(wire.emulator.ledger.tasks[-1].created_at) - age
+        rows = [{"id": "other", "status": "queued", "created_at": created}]
+        return httpx.Response(200, json={"items": rows}) if is_list(request) else None
+
+    async with client(wire) as c:
+        await c.run(TaskSpec("a kite"))  # its answers tell the provider's time
+        wire.fault = first(1, lambda: httpx.Response(502))
+        wire.change = without_marks
+        (outcome,) = await (await c.submit_many([BOAT])).result()
+    assert outcome.ok == (age > 0)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 
 from callsheet._core.registry import Record
+from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import (
@@ -19,6 +20,7 @@ from callsheet.errors import (
     ProtocolError,
     RateLimitError,
     ServerError,
+    SubmissionUncertainError,
     TransportError,
 )
 
@@ -38,6 +40,7 @@ REFUSED = ConnectFailedError("refused")
 NO_ROUTE = APIError("no such method", 405)
 NOT_BUILT = ServerError("not built", 501)
 ILL_SAID = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
+LOST_ANSWER = SubmissionUncertainError("lost")
 GARBAGE = ProtocolError("not JSON", "<html>")
 
 OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, SOME_PAGE, BAD_PAGE)
@@ -78,3 +81,19 @@ def fullest(times: list[float], period: float) -> int:
 def gaps(times: list[float]) -> list[float]:
     """Seconds between neighbours."""
     return [later - earlier for earlier, later in pairwise(times)]
+
+
+def lost(
+    mark: str = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
+) -> Lost:
+    """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
+    left = sent or 0.0
+    known = {"at": left, "ours": True, "missed": left, "look_at": left + FIRST_GAP}
+    known |= {"error": LOST_ANSWER, **values}
+    return Lost(record=record(tier=tier), mark=mark, sent=sent, **known)
+
+
+def searching(*looked_for: Lost, began: float = 10.0, known=(), **values) -> Search:
+    """A look for some of them; *known* are the ids of our own tasks."""
+    chosen = {"wall": began, "page_size": 4, **values}
+    return Search(began=began, lost=list(looked_for), known=set(known).__contains__, **chosen)

@@ -1,72 +1,22 @@
-"""Where creates went whose answers were lost."""
+"""Where creates went whose answers were lost: when to look, and when to stop."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from callsheet._core.lookups import (
-    FIRST_GAP,
-    GIVEN_UP,
-    LISTED,
-    LONGEST_GAP,
-    MARGIN,
-    Lookups,
-    Lost,
-    Search,
-)
-from callsheet._models.snapshot import Page, Snapshot, Status
-from callsheet.errors import SubmissionUncertainError
-from core.making import record, snapshot
+from callsheet._core.lookups import GIVEN_UP, LONGEST_GAP, Lookups
+from callsheet._core.search import FIRST_GAP, Lost, Search
+from core.making import lost, searching
 
 
 WINDOW = 300.0
-PAGE = 4
-ERROR = SubmissionUncertainError("lost")
-
-
-def lost(
-    mark: str = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
-) -> Lost:
-    """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
-    left = sent or 0.0
-    known = {"at": left, "ours": True, "missed": left, "look_at": left + FIRST_GAP, **values}
-    return Lost(record=record(tier=tier), mark=mark, sent=sent, error=ERROR, **known)
-
-
-def searching(*looked_for: Lost, began: float = 10.0, known=(), **values) -> Search:
-    """A look for some of them; *known* are the ids of our own tasks."""
-    chosen = {"wall": began, "page_size": PAGE, **values}
-    return Search(began=began, lost=list(looked_for), known=set(known).__contains__, **chosen)
 
 
 def look(lookups: Lookups, now: float) -> Search | None:
     """Begin a look if one is due."""
     return lookups.search(now=now, wall=now, known=set().__contains__)
-
-
-def task(task_id: str, mark: str | None = None, created: float | None = 0.0) -> Snapshot:
-    """A task as a list shows it."""
-    return snapshot(task_id, Status.QUEUED, safety_identifier=mark, created_at=created)
-
-
-def read(search: Search, *items: Snapshot, clocks: float | None = 0.0, **values) -> bool:
-    """Look through a page; *clocks* is how far the provider's clock is behind ours."""
-    page = Page(items=items, **values)
-    return search.read(page, local=lambda at: None if clocks is None else at + clocks)
-
-
-def tasks(first: int, last: int) -> list[Snapshot]:
-    """Tasks of others by their places in a list, newest first."""
-    return [task(f"t{place}", created=-place / 1000) for place in range(first, last)]
-
-
-def full_page(created: float | None) -> list[Snapshot]:
-    """As many tasks as a page holds, all of others."""
-    return [task(f"other-{i}", created=created) for i in range(PAGE)]
 
 
 def test_lost_creates_are_kept_until_they_are_dropped():
@@ -123,190 +73,6 @@ def test_one_look_serves_all_of_a_tier():
     assert look(lookups, FIRST_GAP) is None
 
 
-def test_a_token_in_a_list_is_our_task():
-    """It is found, whatever else the list holds, and what echoes tokens is known to."""
-    one, two = lost("a"), lost("b")
-    search = searching(one, two)
-    mine = task("cgt-1", "a")
-    assert not read(search, task("other"), mine, task("cgt-2", "theirs"))
-    assert search.found == {one.record: mine}
-    assert search.finished
-    assert search.echoes
-    assert not search.drops_marks
-
-
-def test_when_all_are_found_nothing_more_is_read():
-    """A further page could show nothing that is wanted."""
-    search = searching(lost("a"))
-    assert not read(search, task("cgt-1", "a"), *full_page(None)[1:])
-
-
-@pytest.mark.parametrize("mark", ["another", None])
-def test_our_own_tasks_show_whether_marks_are_echoed(mark):
-    """A task of ours that is listed without its mark says that absence proves nothing."""
-    search = searching(lost("a"), known=["cgt-1"])
-    read(search, task("cgt-1", mark))
-    assert search.echoes == (mark is not None)
-    assert search.drops_marks == (mark is None)
-    assert not search.found
-
-
-def test_marks_of_the_caller_give_candidates():
-    """Tasks with the same identifier are told once each, if they are not older than the create."""
-    own = lost("user-1", ours=False, sent=1000.0)
-    search = searching(own, lost("user-2", ours=False, sent=1000.0), lost("a", sent=1000.0))
-    old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
-    read(search, task("new", "user-1", young), task("old", "user-1", old))
-    read(search, task("new", "user-1", young), task("undated", "user-1", None))
-    assert search.candidates == {own.record: ["new", "undated"]}
-    assert not search.found
-
-
-def test_without_the_providers_clock_every_namesake_is_a_candidate():
-    """Where no answer has told its time yet, nothing is too old."""
-    own = lost("user-1", ours=False, sent=1000.0)
-    search = searching(own)
-    read(search, task("old", "user-1", 1.0), clocks=None)
-    assert search.candidates == {own.record: ["old"]}
-
-
-@pytest.mark.parametrize("count", range(PAGE + 1))
-def test_a_page_that_is_not_full_is_the_last(count):
-    """Then everything was seen."""
-    search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(None)[:count]) == (count == PAGE)
-    assert search.finished == (count < PAGE)
-
-
-def test_a_total_tells_of_more_pages():
-    """A page that holds less than was asked for is not the last while tasks are missing."""
-    search = searching(lost("a"), page_size=100)
-    assert read(search, *tasks(0, 10), total=15)
-    assert (search.page_num, search.page_size) == (2, 8)
-    assert read(search, *tasks(8, 16), total=18)
-    assert not search.finished
-    assert not read(search, *tasks(14, 18), total=18)
-    assert search.finished
-
-
-def test_what_was_seen_already_ends_a_page_that_is_not_full():
-    """A total may count what the list does not show."""
-    search = searching(lost("a"))
-    assert read(search, *tasks(0, 3), total=5)
-    assert (search.page_num, search.page_size) == (2, 2)
-    assert not read(search, *tasks(2, 3), total=5)
-    assert search.finished
-
-
-def test_an_empty_page_ends_the_look_and_proves_nothing():
-    """As many tasks may have been removed meanwhile as stood before what was to be seen."""
-    search = searching(lost("a"))
-    assert read(search, *tasks(0, 4), total=5)
-    assert not read(search, total=5)
-    assert not search.finished
-
-
-def test_a_page_that_begins_with_nothing_known_proves_nothing():
-    """Something may have slipped to a page that was read before."""
-    search = searching(lost("a"), page_size=100)
-    assert read(search, *tasks(0, 100))
-    assert (search.page_num, search.page_size) == (2, 80)
-    assert not read(search, *tasks(101, 120))
-    assert not search.finished
-
-
-def test_pages_too_small_to_overlap_are_read_and_prove_nothing():
-    """A provider that shows one task at a time is searched all the same."""
-    search = searching(lost("a"), page_size=1)
-    assert [read(search, *tasks(i, i + 1)) for i in range(3)] == [True] * 3
-    assert search.page_num == 4
-    assert not read(search)
-    assert not search.finished
-
-
-@pytest.mark.parametrize("times", [(3, 1, 2), (1, 3, 2), (3, None, 1)])
-def test_several_pages_in_no_order_of_time_prove_nothing(times):
-    """Tasks that change their places may be on no page at the time it is read."""
-    search = searching(lost("a"), page_size=4)
-    items = [task(f"t{i}", created=at) for i, at in enumerate((*times, 2))]
-    assert read(search, *items)
-    assert not read(search, *items[3:])
-    assert not search.finished
-
-
-@given(st.data())
-def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
-    """Whatever is made and removed while it is read, no task can hide between two pages."""
-    there = [task(str(-i), created=-i / 1000) for i in range(data.draw(st.integers(0, 150)))]
-    if data.draw(st.booleans()):
-        there.reverse()
-    newest_first = len(there) < 2 or there[0].created_at > there[1].created_at
-    throughout = {each.task_id for each in there}
-    clamp = data.draw(st.integers(1, 50))
-    counted = data.draw(st.booleans())
-    search = searching(lost("a"), page_size=40, proving=True)
-    more, made = True, 0
-    for _ in range(400):
-        size = min(search.page_size, clamp)
-        begin = (search.page_num - 1) * size
-        items = there[begin : begin + size]
-        more = read(search, *items, total=len(there) if counted else None)
-        if not more:
-            break
-        for _ in range(data.draw(st.integers(0, 3))):
-            made += 1
-            there.insert(0 if newest_first else len(there), task(str(made), created=float(made)))
-        for _ in range(data.draw(st.integers(0, 30))):
-            if there:
-                gone = there.pop(data.draw(st.integers(0, len(there) - 1)))
-                throughout.discard(gone.task_id)
-    if search.finished and (counted or clamp >= 40):
-        assert throughout <= search._ids
-
-
-@given(count=st.integers(0, 20_000), page=st.integers(20, 500))
-def test_a_list_that_stands_still_is_read_to_its_end_in_few_pages(count, page):
-    """Each page brings most of what it could; the last one proves that all was seen."""
-    there = [task(str(-i), created=-i / 1000) for i in range(count)]
-    search = searching(lost("a"), page_size=page, proving=True)
-    pages = 1
-    while read(
-        search, *there[(search.page_num - 1) * search.page_size :][: search.page_size], total=count
-    ):
-        pages += 1
-    assert search.finished
-    assert len(search._ids) == count
-    assert pages <= 2 + 2 * count / page
-
-
-@pytest.mark.parametrize("unreadable", [(1, 0), (0, 1), (1, 1)])
-def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
-    """A list that holds one on any page proves nothing."""
-    first, last = unreadable
-    search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(0.0)[first:], unreadable=first)
-    assert not read(search, *full_page(0.0)[-1:], unreadable=last)
-    assert not search.finished
-
-
-@pytest.mark.parametrize("here", [True, False])
-@given(behind=st.floats(-1e6, 1e6), age=st.floats(-1e4, 1e4))
-def test_newest_first_is_read_back_to_before_the_create(here, behind, age):
-    """Once a page ends with a task from before the earliest create, by our clock, it is enough."""
-    early = lost("a", sent=20_000.0 if here else None, at=20_000.0)
-    search = searching(lost("b", sent=50_000.0), early, began=60_000.0)
-    created = 20_000.0 - MARGIN - age - behind
-    more = read(search, *full_page(created), clocks=behind)
-    assert search.finished == (not more)
-    assert search.finished == (created + behind < 20_000.0 - MARGIN)
-
-
-def test_a_look_that_may_prove_something_is_read_to_the_end():
-    """No clock decides that enough was seen: it may have stood still, or been set."""
-    search = searching(lost("a", sent=1e6), began=2e6, proving=True)
-    assert read(search, *full_page(0.0))
-
-
 def test_a_look_after_a_window_may_prove_something():
     """Also if that of another lost create goes on."""
     lookups = Lookups(WINDOW)
@@ -315,21 +81,6 @@ def test_a_look_after_a_window_may_prove_something():
     assert not look(lookups, WINDOW - 1).proving
     lookups.add(lost("c", sent=WINDOW - 10))
     assert look(lookups, WINDOW + 1000).proving
-
-
-@pytest.mark.parametrize("times", [[1.0, 2.0, 3.0, 0.0], [3.0, None, 1.0, 0.0]])
-def test_a_list_in_another_order_is_read_to_its_end(times):
-    """An old task at the end of a page then says nothing of the pages behind it."""
-    search = searching(lost("a", sent=1e6))
-    items = [task(f"other-{i}", created=created) for i, created in enumerate(times)]
-    assert read(search, *items)
-    assert not search.finished
-
-
-def test_without_the_providers_clock_a_list_is_read_to_its_end():
-    """How old a task is cannot be told then."""
-    search = searching(lost("a", sent=1e6))
-    assert read(search, *full_page(0.0), clocks=None)
 
 
 def over(lookups: Lookups, each: Lost, *, began: float, now: float, finished: bool) -> bool:
@@ -381,36 +132,3 @@ def test_what_was_dropped_meanwhile_is_not_over():
     """A create that was found otherwise while the list was read has no last look."""
     lookups, each = Lookups(WINDOW), lost()
     assert not over(lookups, each, began=1e6, now=1e6, finished=True)
-
-
-def test_lists_cover_a_week():
-    """A create of longer ago may have made a task that no list shows any more."""
-    each = lost(sent=100.0)
-    assert searching(each, began=100.0 + LISTED - MARGIN - 1).covers(each)
-    assert not searching(each, began=100.0 + LISTED - MARGIN).covers(each)
-
-
-@pytest.mark.parametrize("sent", [100.0, None])
-def test_the_wall_clock_knows_of_weeks_that_were_slept_through(sent):
-    """The client's clock stands still in a sleep, and a new process knows no other clock."""
-    each = lost(sent=sent, at=100.0)
-    assert searching(each, began=200.0, wall=100.0 + LISTED - MARGIN - 1).covers(each)
-    assert not searching(each, began=200.0, wall=100.0 + LISTED - MARGIN).covers(each)
-
-
-@pytest.mark.parametrize(("sent", "covered"), [(100.0, True), (None, False)])
-def test_a_wall_clock_that_was_set_back_says_nothing(sent, covered):
-    """How long ago another process sent something is not known then."""
-    each = lost(sent=sent, at=100.0)
-    assert searching(each, began=200.0, wall=100.0 - MARGIN).covers(each) == covered
-
-
-@pytest.mark.parametrize(
-    ("values", "slept"), [({"sent": None}, 0.0), ({"sent": 1000.0}, MARGIN + 1)]
-)
-def test_every_namesake_is_a_candidate_where_clocks_are_in_doubt(values, slept):
-    """After a restart or a sleep nobody can say what is too old."""
-    own = lost("user-1", ours=False, at=1000.0, **values)
-    search = searching(own, began=1500.0, wall=1500.0 + slept)
-    read(search, task("old", "user-1", 1.0))
-    assert search.candidates == {own.record: ["old"]}

@@ -1,86 +1,25 @@
-"""Where creates went whose answers were lost: when to look, and what the lists prove."""
+"""Where creates went whose answers were lost: when to look, and when to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from callsheet._core.registry import Record
-from callsheet._models.snapshot import Snapshot
-from callsheet.errors import SubmissionUncertainError
+from callsheet._core.search import Lost, Search
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from callsheet._models.snapshot import Page
+    from collections.abc import Callable, Iterator
 
 
-FIRST_GAP = 2.0
 LONGEST_GAP = 60.0
 """Seconds between two looks: the task may be in the list only minutes after its create
 (an incident of August 2026 took 96 s)."""
 
 GIVEN_UP = 1800.0
 """Seconds beyond the window after which a search that could never be finished is given up."""
-
-MARGIN = 60.0
-"""Seconds by which a task may seem older than the create that made it."""
-
-LISTED = 604_800.0
-"""Seconds for which a list shows a task (Ark "list tasks" reference: seven days)."""
-
-PAGE = 500
-"""Most tasks that one page of a list shows (Ark "list tasks" reference)."""
-
-OVERLAP = 20
-"""Tasks that a page shows once more, to tell that none has slipped to a page read before."""
-
-
-@attrs.define(eq=False, kw_only=True)
-class Lost:
-    """A create that left and whose answer never came.
-
-    Attributes:
-        record: Its record; it has no id.
-        mark: What its ``safety_identifier`` holds.
-        ours: Whether the mark is a token that no other task can carry; otherwise it is the
-            caller's own and may be on many tasks.
-        at: When it left, by the wall clock of that time.
-        sent: The same on the client's clock; ``None`` if another process sent it: nobody can say
-            how the wall clock was set since.
-        error: What became of its answer.
-        missed: When that was learned, on the client's clock: nothing of it was sent later.
-        listed: Whether a list would show the mark; if not, only a callback can.
-        called: Whether a callback would tell of it.
-        look_at: When to look next.
-        gap: Seconds from that look to the one after.
-    """
-
-    record: Record
-    mark: str
-    ours: bool
-    at: float
-    sent: float | None
-    error: SubmissionUncertainError
-    missed: float
-    look_at: float
-    listed: bool = True
-    called: bool = False
-    gap: float = FIRST_GAP
-
-    @property
-    def tokens(self) -> tuple[str | None, ...]:
-        """What a callback may name it by; the caller's own mark is not among it."""
-        return (self.mark, self.error.token) if self.ours else (self.error.token,)
-
-    @property
-    def tier(self) -> str | None:
-        """Which lists can show it."""
-        tier = None if self.record.spec is None else self.record.spec.service_tier
-        return tier if tier != "default" else None
 
 
 @attrs.define(eq=False)
@@ -156,159 +95,3 @@ class Lookups:
     def _is_over(self, lost: Lost, now: float) -> bool:
         """Whether its window has passed, on a clock that nobody sets."""
         return now >= lost.missed + self.window
-
-
-@attrs.define(eq=False, kw_only=True)
-class Search:
-    """One look through the pages of the list.
-
-    Tasks may be made and removed while it is read. What is made moves others to later pages, where
-    they are read again; what is removed moves others to earlier ones, where they would be missed.
-    So each page begins with tasks that were seen before. If it does not, or if the tasks are in no
-    order of time, nobody can say that all were seen.
-
-    Attributes:
-        began: When, on the client's clock.
-        wall: The same on the wall clock.
-        lost: What is looked for: of one tier.
-        known: Tells the ids of tasks that were created here and have not ended.
-        proving: Whether it may prove that something is in no list: it is read to the end then, as
-            clocks may be wrong about how far it has to be read.
-        page_num: Which page is to be read next, from 1.
-        page_size: How large that is.
-        finished: Whether all was seen that was to be seen.
-        found: Our own lost tasks.
-        candidates: For marks of the caller's, the tasks that may be theirs.
-    """
-
-    began: float
-    wall: float
-    lost: list[Lost]
-    known: Callable[[str], bool]
-    proving: bool = False
-    page_num: int = attrs.field(default=1, init=False)
-    page_size: int = PAGE
-    finished: bool = False
-    found: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot])
-    candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
-    _most: int = attrs.field(
-        default=attrs.Factory(lambda self: self.page_size, takes_self=True), init=False
-    )
-    _ids: set[str] = attrs.field(factory=set[str], init=False)
-    _joined: bool = attrs.field(default=True, init=False)
-    _newest_first: bool = attrs.field(default=True, init=False)
-    _oldest_first: bool = attrs.field(default=True, init=False)
-    _last: float | None = attrs.field(default=None, init=False)
-    _unreadable: int = attrs.field(default=0, init=False)
-    _echoed: int = attrs.field(default=0, init=False)
-    _silent: int = attrs.field(default=0, init=False)
-
-    @property
-    def tier(self) -> str | None:
-        """Whose lists are read."""
-        return self.lost[0].tier
-
-    @property
-    def echoes(self) -> bool:
-        """Whether a task of ours was listed with its identifier."""
-        return self._echoed > 0
-
-    @property
-    def drops_marks(self) -> bool:
-        """Whether tasks of ours were listed, and all of them without any identifier."""
-        return self._silent > 0 and self._echoed == 0
-
-    def read(self, page: Page, *, local: Callable[[float], float | None]) -> bool:
-        """Look through the page that was to be read; tell whether another one is needed.
-
-        Args:
-            page: The answer.
-            local: The provider's time on the client's clock, if that is known.
-        """
-        new = [each for each in page.items if each.task_id not in self._ids]
-        self._joined &= self.page_num == 1 or len(new) < len(page.items)
-        self._take(page.items, local)
-        self._order(new)
-        self._ids.update(each.task_id for each in new)
-        self._unreadable += page.unreadable
-        count = len(page.items) + page.unreadable
-        seen = len(self._ids) + self._unreadable
-        ends = page.total is None or seen >= page.total or not new
-        if ends and count < self.page_size:
-            in_order = self._newest_first or self._oldest_first or self.page_num == 1
-            self.finished = self._joined and in_order and self._unreadable == 0
-            return False
-        if not self.proving and self._is_behind_all(local):
-            self.finished = self._unreadable == 0
-            return False
-        self._turn_over(count)
-        return len(self.found) < len(self.lost)
-
-    def covers(self, lost: Lost) -> bool:
-        """Whether a task of that create could not have left the lists already, by any clock."""
-        ago = self.wall - lost.at
-        if lost.sent is None:
-            return -MARGIN < ago < LISTED - MARGIN
-        return max(ago, self.began - lost.sent) < LISTED - MARGIN
-
-    def _take(self, snapshots: Sequence[Snapshot], local: Callable[[float], float | None]) -> None:
-        tokens = {each.mark: each.record for each in self.lost if each.ours}
-        for snapshot in snapshots:
-            mark = snapshot.safety_identifier
-            if self.known(snapshot.task_id):
-                self._echoed += mark is not None
-                self._silent += mark is None
-            elif mark in tokens:
-                self._echoed += 1
-                self.found.setdefault(tokens[mark], snapshot)
-            elif mark is not None:
-                self._consider(snapshot, mark, local)
-
-    def _consider(
-        self, snapshot: Snapshot, mark: str, local: Callable[[float], float | None]
-    ) -> None:
-        created = None if snapshot.created_at is None else local(snapshot.created_at)
-        for each in self.lost:
-            since = self._since(each)
-            in_time = created is None or since is None or created >= since - MARGIN
-            if not each.ours and each.mark == mark and in_time:
-                ids = self.candidates.setdefault(each.record, [])
-                if snapshot.task_id not in ids:
-                    ids.append(snapshot.task_id)
-
-    def _since(self, lost: Lost) -> float | None:
-        """When it left on the client's clock, unless that stood still since, as in a sleep."""
-        if lost.sent is None:
-            return None
-        stood_still = (self.wall - lost.at) - (self.began - lost.sent)
-        return lost.sent if stood_still <= MARGIN else None
-
-    def _order(self, snapshots: Sequence[Snapshot]) -> None:
-        for snapshot in snapshots:
-            created, last = snapshot.created_at, self._last
-            self._newest_first &= created is not None and (last is None or created <= last)
-            self._oldest_first &= created is not None and (last is None or created >= last)
-            self._last = last if created is None else created
-
-    def _is_behind_all(self, local: Callable[[float], float | None]) -> bool:
-        """Whether everything on later pages is likely to be older than what is looked for."""
-        here = None if self._last is None or not self._newest_first else local(self._last)
-        if here is None:
-            return False
-        left = (
-            self.began - (self.wall - each.at) if each.sent is None else each.sent
-            for each in self.lost
-        )
-        return here < min(left) - MARGIN
-
-    def _turn_over(self, count: int) -> None:
-        """Choose the page that begins a little before the end of this one, and ends last."""
-        end = (self.page_num - 1) * self.page_size + count
-        if count < self.page_size:  # larger ones are not to be had
-            self._most = max(count, 1)
-        begin = end - min(OVERLAP, max(1, self._most // 4))
-        sizes = range(self._most, self._most // 2, -1)
-        size = max(sizes, key=lambda each: (begin // each + 1) * each)
-        if (begin // size + 1) * size <= end:  # pages too small to overlap
-            begin, size = end, self._most
-        self.page_num, self.page_size = begin // size + 1, size

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import attrs
 
 from callsheet._core.budget import Budget
-from callsheet._core.lookups import FIRST_GAP, Lookups, Lost, Search
+from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.registry import Record, Registry
+from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock, Moment
 from callsheet.errors import CallsheetError, SubmissionUncertainError
@@ -175,10 +176,11 @@ class Finder:
     def _proves(self, search: Search) -> bool:
         """Whether what is not in the list was never made.
 
-        Ark documents that lists echo the mark. Of a provider whose lists are not known to, a task
-        of ours in the list must have shown it.
+        Ark documents that lists echo the mark, and is believed unless a task is listed without one
+        that may be ours. Of a provider whose lists are not known to, a task of ours in the list
+        must have shown it.
         """
-        documented = self.calls.provider.lists is True and not search.drops_marks
+        documented = self.calls.provider.lists is True and not search.may_drop_marks
         return search.finished and (documented or search.echoes)
 
     def _known(self, task_id: str) -> bool:
