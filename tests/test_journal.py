@@ -19,6 +19,7 @@ from callsheet import (
     JournalError,
     NotSubmittedError,
     SpendLimit,
+    SpendLimitError,
     SubmissionUncertainError,
     TaskFailedError,
     TaskSpec,
@@ -412,3 +413,29 @@ async def test_a_spend_limit_counts_what_earlier_clients_have_spent(tmp_path: Pa
         result = await (await c.submit_many(boats(3))).result()
         assert sum(outcome.ok for outcome in result) == 1
     assert wire.emulator.ledger.created == 4
+
+
+async def test_a_limit_that_the_journal_has_passed_lets_nothing_more_through(tmp_path: Path):
+    """What runs goes on; what was never sent, or made nothing, is refused, and stays open."""
+    wire = Wire(concurrency=10, render_seconds=400.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(3))).submitted()
+        wire.fault = first(1, lambda: httpx.Response(502))
+        await c.submit_many([TaskSpec("lost")])
+        await anyio.sleep(1)
+        wire.fault = first(9, lambda: refusal(429, "ServerOverloaded"))
+        await c.submit_many([TaskSpec("unsent")])
+        await anyio.sleep(1)
+    wire.fault = None
+    async with client(wire, journal=path, spend=SpendLimit(tasks=2)) as c:
+        batch = await c.resume()
+        assert c.spend.committed.tasks == 4
+        assert c.spend.left.tasks == 0
+        result = await batch.result()
+        assert [type(outcome.error) for outcome in result[3:]] == [SpendLimitError] * 2
+        assert len(result.failures) == 2
+        assert c.spend.committed.tasks == c.spend.spent.tasks == 3
+    async with client(wire, journal=path) as c:
+        assert len((await (await c.resume()).result()).urls()) == 5
+    assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 5

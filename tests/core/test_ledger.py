@@ -122,6 +122,19 @@ def test_what_was_let_through_earlier_is_carried_past_the_caps():
     assert "c" not in ledger
 
 
+def test_another_attempt_passes_only_while_the_caps_are_kept():
+    """What was carried past a cap gives its place up; within the caps it keeps it."""
+    ledger = Ledger(SpendLimit(tasks=1))
+    ledger.carry("a", TASK)
+    ledger.carry("b", TASK)
+    with pytest.raises(SpendLimitError):
+        ledger.renew("a")
+    assert "a" not in ledger
+    assert ledger.renew("b")
+    assert not ledger.renew("a")
+    assert buckets(ledger) == (ONE, NOTHING, NOTHING)
+
+
 def test_what_nobody_will_learn_stays_uncertain_while_its_key_is_used_again():
     """An attempt that is given up in doubt counts beside the next one, for good."""
     ledger = Ledger(SpendLimit(tasks=2))

@@ -113,6 +113,20 @@ class Books(RuleBasedStateMachine):
         return key
 
     @rule(key=keys | KEYS)
+    def renew(self, key: int) -> None:
+        """Another attempt at a task is about to be sent."""
+        bucket, estimate = self.where.pop(key, ("", None))
+        if not bucket:
+            assert not self.ledger.renew(key)
+        elif self._fits(estimate):
+            assert self.ledger.renew(key)
+            self.where[key] = ("reserved", estimate)
+        else:
+            with pytest.raises(SpendLimitError, match="nothing was sent"):
+                self.ledger.renew(key)
+            assert key not in self.ledger
+
+    @rule(key=keys | KEYS)
     def doubt(self, key: int) -> None:
         """The answer to a create is lost."""
         bucket, estimate = self.where.get(key, ("", None))

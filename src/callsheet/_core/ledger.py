@@ -68,6 +68,19 @@ class Ledger:
         self._reserved[key] = estimate
         self._sum_reserved += amount
 
+    def renew(self, key: Hashable) -> bool:
+        """Another attempt at a task, of which the earlier ones made nothing.
+
+        Raises:
+            SpendLimitError: The sums pass a cap by now, as they were carried over or tasks cost
+                more than was possible. The key is in the books no longer.
+        """
+        estimate = self._take(key)
+        if estimate is None:
+            return False
+        self.reserve(key, estimate)
+        return True
+
     def carry(self, key: Hashable, estimate: Estimate) -> None:
         """Take over a task that was let through earlier, whatever the caps say now.
 

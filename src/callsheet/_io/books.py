@@ -109,11 +109,13 @@ class Books:
     def reserve(self, record: Record) -> None:
         """Set aside what a record's task may cost; more attempts of it cost no more.
 
+        An attempt is let through only if the limit is kept by then.
+
         Raises:
             SpendLimitError: It would pass the limit; nothing may be sent.
             SpecError: A spec that nobody has checked, of which nobody can say what it costs.
         """
-        if record not in self.ledger:
+        if not self.ledger.renew(record):
             self.ledger.reserve(record, self._estimate(record))
 
     async def sending(self, record: Record, token: str | None) -> None:
