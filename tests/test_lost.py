@@ -13,7 +13,14 @@ import attrs
 import httpx
 import pytest
 
-from callsheet import Limits, NotSubmittedError, RetryPolicy, SubmissionUncertainError, TaskSpec
+from callsheet import (
+    Limits,
+    NotSubmittedError,
+    RetryPolicy,
+    SpendLimit,
+    SubmissionUncertainError,
+    TaskSpec,
+)
 from callsheet.emulator import Fault
 from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
 from emulation import ARK, COMET, Wire, asked, client, first, is_list, prompt_of, refusal
@@ -492,3 +499,68 @@ async def test_an_id_that_is_attached_before_its_create_is_answered_is_the_same_
         assert (await other).url
         assert c.spend.committed.tasks == c.spend.spent.tasks == 2
     assert wire.emulator.ledger.billed == 2
+
+
+@pytest.mark.parametrize("end", ["refused", "cancelled", "closed", "limited"])
+async def test_what_was_sent_again_in_doubt_never_ends_as_not_billed(end):
+    """Whatever becomes of the second attempt, the first one may be a task that is billed."""
+    wire = Wire(concurrency=1, render_seconds=500.0)
+    answers = {
+        "refused": refusal(400, "InvalidParameter"),
+        "limited": None,
+        "cancelled": refusal(429, "ServerOverloaded"),
+        "closed": refusal(429, "ServerOverloaded"),
+    }
+
+    async def later(request: httpx.Request) -> httpx.Response | None:
+        return answers[end] if request.method == "POST" and len(wire.sent("POST")) > 1 else None
+
+    wire.lose = loses(1)
+    wire.fault = later
+    retry = RetryPolicy(resubmit="always")
+    limit = SpendLimit(tasks=1 if end == "limited" else 5)
+    async with client(wire, provider=COMET, api_key="k", retry=retry, spend=limit) as c:
+        (handle,) = await c.submit_many([BOAT])
+        await anyio.sleep(5)
+        if end == "cancelled":
+            assert not await handle.cancel()
+    (spend, error) = (c.spend, handle._record.result)
+    assert isinstance(error, SubmissionUncertainError)
+    assert spend.committed.tasks == spend.uncertain.tasks == 1
+    assert wire.emulator.ledger.created == 1
+
+
+async def test_a_create_that_was_cancelled_is_not_sent_again_in_doubt():
+    """Whoever cancels what is looked for is not billed twice for it, whatever the policy says."""
+    wire = Wire()
+    wire.lose = loses(1)
+    provider = attrs.evolve(ARK, lists=None)
+    async with client(wire, provider=provider, retry=RetryPolicy(resubmit="always")) as c:
+        wire.fault = first(999, lambda: refusal(503, "ServiceUnavailable"), method="GET")
+        (handle,) = await c.submit_many([BOAT])
+        await anyio.sleep(5)
+        assert not await handle.cancel()
+        assert isinstance((await handle.outcome()).error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_an_attempt_in_doubt_is_no_unsent_row_of_the_journal(tmp_path):
+    """The next client, which may send nothing again in doubt, does not."""
+    wire = Wire(concurrency=1, render_seconds=500.0)
+    path = tmp_path / "shoot.db"
+    wire.lose = loses(1)
+    provider = {"provider": COMET, "api_key": "k", "journal": path}
+
+    async def later(request: httpx.Request) -> httpx.Response | None:
+        busy = request.method == "POST" and len(wire.sent("POST")) > 1
+        return refusal(429, "ServerOverloaded") if busy else None
+
+    wire.fault = later
+    async with client(wire, retry=RetryPolicy(resubmit="always"), **provider) as c:
+        await c.submit_many([BOAT])
+        await anyio.sleep(5)
+    wire.fault = None
+    async with client(wire, **provider) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert isinstance(outcome.error, SubmissionUncertainError)
+    assert wire.emulator.ledger.created == 1

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
@@ -59,6 +59,8 @@ class Books:
     files: MutableMapping[Record, str] = attrs.field(
         factory=WeakKeyDictionary[Record, str], init=False
     )
+
+    _abandoned: WeakSet[Record] = attrs.field(factory=WeakSet[Record], init=False)
 
     @classmethod
     def kept(
@@ -129,7 +131,8 @@ class Books:
 
     def unsent(self, record: Record) -> None:
         """The create provably made nothing, and is going to be sent again."""
-        if self.journal is not None and record.row is not None:
+        doubted = record in self._abandoned
+        if self.journal is not None and record.row is not None and not doubted:
             self.journal.unsent(record.row)
 
     def doubted(self, record: Record) -> None:
@@ -143,6 +146,11 @@ class Books:
     def abandoned(self, record: Record) -> None:
         """The create stays in doubt for ever, and another one is sent."""
         self.ledger.abandon(record)
+        self._abandoned.add(record)
+
+    def released(self, record: Record) -> None:
+        """The last attempt at a record made nothing."""
+        self.ledger.release(record)
 
     def created(self, record: Record) -> None:
         """The record has an id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,9 @@ from callsheet._io.books import Books
 from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
+from callsheet._io.marks import is_called, new_token, own_mark
 from callsheet._models.policy import RetryPolicy
-from callsheet._wire import TOKEN, dooms_batch
+from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -64,6 +64,10 @@ class Submitter:
     _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
     _resent: dict[Record, int] = attrs.field(factory=dict[Record, int], init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
+    _doubts: dict[Record, SubmissionUncertainError] = attrs.field(
+        factory=dict[Record, SubmissionUncertainError], init=False
+    )
+    """Records that are sent again although an earlier attempt may have made a task."""
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
     _told: dict[str, str | None] = attrs.field(factory=dict[str, str | None], init=False)
     """Tokens under way, with the id that a callback has brought before the create's answer."""
@@ -94,12 +98,14 @@ class Submitter:
     def withdrawn(self, record: Record) -> bool:
         """Whether *record*, which has no id, can still be kept from being sent."""
         lost = self.door.passed(record) or record in self.finder.lookups
-        return record.task_id is None and not lost
+        return record.task_id is None and not lost and record not in self._doubts
 
     def give_up(self, record: Record) -> None:
         """Should a create that is looked for have made nothing, do not send it again."""
         if record.task_id is None:
             self._unwanted.add(record)
+            if record in self._again and record in self._doubts:
+                self._end(record, self._doubts[record])
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
@@ -112,6 +118,9 @@ class Submitter:
         self.door.close()
         for lost in self.finder.close():
             self._end(lost.record, lost.error)
+        for record, doubt in tuple(self._doubts.items()):
+            if record in self._again:
+                self._end(record, doubt)
         left = self.queued()
         self._again.clear()
         self._queue.clear()
@@ -129,9 +138,8 @@ class Submitter:
     def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
-        token, own = error.token, self._own_mark(record)
+        token, own = error.token, own_mark(record)
         told = None if token is None else self._told.get(token)
-        url = None if record.spec is None else record.spec.callback_url
         if told is not None:
             self._found(record, told)
         elif self.finder.look_for(
@@ -140,7 +148,7 @@ class Submitter:
             mark=own or token,
             ours=own is None,
             sent=sent,
-            called=token is not None and url is not None and TOKEN in url,
+            called=token is not None and is_called(record),
         ):
             self.emit(SubmissionLost(index=record.index, error=error))
         else:
@@ -186,7 +194,7 @@ class Submitter:
         )
 
     async def _submit(self, record: Record) -> None:
-        token = self._token(record)
+        token = new_token(record, self.door.calls.provider)
         if token is not None:
             self._told[token] = None
         begun = self.door.clock.moment()
@@ -264,13 +272,15 @@ class Submitter:
             self._end(record, error)
         else:
             self.books.absent(record)
+            self.books.unsent(record)
             nothing = NotSubmittedError("each of its creates was lost, and made nothing")
             nothing.__cause__ = error
             self._resend(record, nothing)
 
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
-        if self.policy.resubmit == "always":
+        if self.policy.resubmit == "always" and record not in self._unwanted:
+            self._doubts[record] = error
             self.books.abandoned(record)
             self._resend(record, error)
         else:
@@ -281,23 +291,8 @@ class Submitter:
         if self._resent[record] > self.policy.attempts:
             self._end(record, error)
             return
-        self.books.unsent(record)
         self._again.append(record)
         self._bell.ring()
-
-    def _token(self, record: Record) -> str | None:
-        """A mark by which the task can be found if its answer is lost, where anything echoes it."""
-        url = None if record.spec is None else record.spec.callback_url
-        listed = self.door.calls.provider.token and self._own_mark(record) is None
-        called = isinstance(url, str) and TOKEN in url
-        return f"callsheet-{uuid.uuid4().hex}" if listed or called else None
-
-    @staticmethod
-    def _own_mark(record: Record) -> str | None:
-        """The ``safety_identifier`` that the caller has set."""
-        extra = None if record.spec is None else record.spec.extra
-        own = None if extra is None else extra.get("safety_identifier")
-        return own if isinstance(own, str) else None
 
     def _withdraw(self, record: Record) -> None:
         """End what is not wanted any more, also for a later process."""
@@ -306,9 +301,14 @@ class Submitter:
 
     def _forget(self, record: Record) -> None:
         self._resent.pop(record, None)
+        self._doubts.pop(record, None)
         self._unwanted.discard(record)
 
     def _end(self, record: Record, error: CallsheetError) -> None:
+        doubt = self._doubts.get(record)
+        if doubt is not None and not isinstance(error, SubmissionUncertainError):
+            self.books.released(record)  # the last attempt made nothing, but one before it may have
+            error = SubmissionUncertainError(f"{doubt.reason}; sent again: {error}", doubt.token)
         self._forget(record)
         if record.settle(error):
             self.ended(record)
