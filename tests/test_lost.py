@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from callsheet import (
+    InvalidRequestError,
     Limits,
     NotSubmittedError,
     RetryPolicy,
@@ -501,12 +502,13 @@ async def test_an_id_that_is_attached_before_its_create_is_answered_is_the_same_
     assert wire.emulator.ledger.billed == 2
 
 
-@pytest.mark.parametrize("end", ["refused", "cancelled", "closed", "limited"])
-async def test_what_was_sent_again_in_doubt_never_ends_as_not_billed(end):
-    """Whatever becomes of the second attempt, the first one may be a task that is billed."""
+@pytest.mark.parametrize("end", ["refused", "cancelled", "closed", "limited", "judged"])
+async def test_what_was_sent_again_in_doubt_stays_in_doubt(end):
+    """Unless the spec itself is refused, the first attempt may be a task; it is in the books."""
     wire = Wire(concurrency=1, render_seconds=500.0)
     answers = {
-        "refused": refusal(400, "InvalidParameter"),
+        "refused": refusal(402, ""),
+        "judged": refusal(400, "InvalidParameter"),  # as it would have been the first time
         "limited": None,
         "cancelled": refusal(429, "ServerOverloaded"),
         "closed": refusal(429, "ServerOverloaded"),
@@ -525,7 +527,8 @@ async def test_what_was_sent_again_in_doubt_never_ends_as_not_billed(end):
         if end == "cancelled":
             assert not await handle.cancel()
     (spend, error) = (c.spend, handle._record.result)
-    assert isinstance(error, SubmissionUncertainError)
+    kind = InvalidRequestError if end == "judged" else SubmissionUncertainError
+    assert isinstance(error, kind)
     assert spend.committed.tasks == spend.uncertain.tasks == 1
     assert wire.emulator.ledger.created == 1
 

@@ -219,7 +219,7 @@ class Books:
         snapshot, error = record.snapshot, record.result
         if snapshot is not None and snapshot.status.terminal:
             self.journal.settled(row, snapshot)
-        elif isinstance(error, CallsheetError) and _final(error):
+        elif isinstance(error, CallsheetError) and is_final(error):
             self.journal.settled(row, error)
         elif record.task_id is None and not isinstance(error, SubmissionUncertainError):
             self.journal.unsent(row)
@@ -236,7 +236,7 @@ def _fingerprint(key: str | None) -> str:
     return hashlib.sha256(b"callsheet journal " + (key or "").encode()).hexdigest()[:32]
 
 
-def _final(error: CallsheetError) -> bool:
+def is_final(error: CallsheetError) -> bool:
     """Whether a second attempt would end the same; else the spec, or its task, is still open."""
     verdicts = (TaskError, SpecError, InvalidRequestError, ContentRejectedError, NotFoundError)
     ours = isinstance(error, ModelNotFoundError) or dooms_batch(error)

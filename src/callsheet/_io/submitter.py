@@ -11,7 +11,7 @@ import attrs
 from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
 from callsheet._core.registry import Record
-from callsheet._io.books import Books
+from callsheet._io.books import Books, is_final
 from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
@@ -306,7 +306,8 @@ class Submitter:
 
     def _end(self, record: Record, error: CallsheetError) -> None:
         doubt = self._doubts.get(record)
-        if doubt is not None and not isinstance(error, SubmissionUncertainError):
+        open_still = not (isinstance(error, SubmissionUncertainError) or is_final(error))
+        if doubt is not None and open_still:
             self.books.released(record)  # the last attempt made nothing, but one before it may have
             error = SubmissionUncertainError(f"{doubt.reason}; sent again: {error}", doubt.token)
         self._forget(record)
