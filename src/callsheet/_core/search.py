@@ -180,6 +180,7 @@ class Search:
 
     def _take(self, snapshots: Sequence[Snapshot], local: Callable[[float], float | None]) -> None:
         tokens = {each.mark: each.record for each in self.lost if each.ours}
+        earliest = min(self.lost, key=self._since)
         for snapshot in snapshots:
             mark = snapshot.safety_identifier
             self._marked |= mark is not None
@@ -191,7 +192,7 @@ class Search:
                 self.found.setdefault(tokens[mark], snapshot)
             elif mark is not None:
                 self._consider(snapshot, mark, local)
-            elif any(self._in_time(snapshot, each, local) for each in self.lost):
+            elif self._in_time(snapshot, earliest, local):
                 self._nameless = True
 
     def _consider(
@@ -209,15 +210,14 @@ class Search:
     ) -> bool:
         """Whether a task may be young enough to be the one."""
         created = None if snapshot.created_at is None else local(snapshot.created_at)
-        since = self._since(lost)
-        return created is None or since is None or created >= since - MARGIN
+        return created is None or created >= self._since(lost) - MARGIN
 
-    def _since(self, lost: Lost) -> float | None:
-        """When it left on the client's clock, unless that stood still since, as in a sleep."""
+    def _since(self, lost: Lost) -> float:
+        """When it left on the client's clock; long ago if that stood still since, as in a sleep."""
         if lost.sent is None:
-            return None
+            return float("-inf")
         stood_still = (self.wall - lost.at) - (self.began - lost.sent)
-        return lost.sent if stood_still <= MARGIN else None
+        return lost.sent if stood_still <= MARGIN else float("-inf")
 
     def _order(self, snapshots: Sequence[Snapshot]) -> None:
         for snapshot in snapshots:
