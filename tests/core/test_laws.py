@@ -187,17 +187,108 @@ def test_the_law_follows_a_drift():
     assert sum(law._ends) == pytest.approx(WINDOW, rel=0.05)
 
 
-def test_ends_without_a_shape_leave_the_prior():
-    """Ends that all fall together, or lie decades apart, are not taken for a log-normal law."""
-    together, apart = (RenderLaw(median=60.0, sigma=2.0, delay=5.0) for _ in range(2))
-    for number in range(40):
-        together.observe(60.0)
-        apart.observe(0.3 if number % 2 else 15_000.0)
-    for law in (together, apart):
-        smooth, risk = law._counts(())
-        fitted = law._shape(smooth, risk)
-        assert fitted == (60.0, 2.0) or law is together
-        assert 0.05 <= fitted[1] <= 2.0
+@pytest.mark.parametrize("sigma", [0.15, 0.7])
+@pytest.mark.parametrize("aim", [2.0, 5.0])
+def test_gaps_may_be_far_shorter_than_the_bins_are_wide(sigma, aim):
+    """Also where a bin is longer than the gap, the delay is nearly the least for as many looks."""
+    rng = random.Random(8)
+    law = RenderLaw(median=100.0, sigma=0.6, delay=aim)
+    for age in renders(rng, 90.0, sigma, 400):
+        law.observe(age)
+    for _ in range(4):
+        law.refit(())
+    ends = renders(rng, 90.0, sigma, 1500)
+    number, late = looks(law, ends)
+    assert late < 1.15 * optimum(ends, number, grid=400)
+
+
+def test_bins_move_when_ends_come_later_than_before():
+    """Renders that got half as long again are expected after few ends, and as narrowly."""
+    rng = random.Random(4)
+    law = RenderLaw(median=100.0, sigma=0.6, delay=5.0)
+    for median in (90.0,) * 6 + (135.0,) * 3:
+        for age in renders(rng, median, 0.15, 32):
+            law.observe(age)
+        law.refit(())
+    assert law.ended(0.0, 135.0) == pytest.approx(0.5, abs=0.15)
+    assert law.ended(0.0, 100.0) < 0.15
+
+
+def test_the_short_ones_that_end_first_are_no_drift():
+    """Among tasks that began together ends come later and later, and the bins stay."""
+    times = sorted(renders(random.Random(6), 90.0, 0.5, 400))
+    law = RenderLaw(median=100.0, sigma=0.6, delay=5.0)
+    low = law._low
+    for number, age in enumerate(times[:384]):
+        law.observe(age)
+        if number % 32 == 31:
+            law.refit((age,) * (399 - number))
+    assert law._low == low
+
+
+def test_a_sample_stands_for_all_that_run_and_tells_of_no_drift():
+    """Every tenth of those that run teaches the same as all of them."""
+    every, tenth = (RenderLaw(median=100.0, sigma=0.6, delay=5.0) for _ in range(2))
+    for number, age in enumerate(renders(random.Random(7), 60.0, 0.2, 64)):
+        for law in (every, tenth):
+            law.observe(age + number)
+    every.refit((70.0,) * 300)
+    low = tenth._low
+    tenth.refit((70.0,) * 30, each=10.0)
+    tenth.refit((70.0,) * 30, each=10.0)
+    every.refit((70.0,) * 300)
+    assert tenth._low == low
+    assert tenth.mean == pytest.approx(every.mean, rel=0.05)
+
+
+def crowd(*, ended: int = 60, running: int = 40, age: float = 70.0) -> RenderLaw:
+    """A law of tasks that began together: most have ended, and the rest are of one age."""
+    law = RenderLaw(median=100.0, sigma=0.6, delay=5.0)
+    for each in sorted(renders(random.Random(2), 60.0, 0.1, 100))[:ended]:
+        law.observe(each)
+    law.refit((age,) * running)
+    return law
+
+
+def test_a_crowd_that_does_not_end_is_a_surprise():
+    """Tasks of one age that pass the time when they should end make the law plan anew: later."""
+    law = crowd()
+    assert not law.surprised(60.0)
+    assert not law.surprised(71.0)
+    assert law.surprised(110.0)
+    before = law.gap(110.0)
+    law.refit((110.0,) * 40)
+    assert not law.surprised(110.0)
+    assert law.gap(110.0) > 1.5 * before
+
+
+def test_looks_at_a_crowd_that_surprised_are_scattered():
+    """Tasks that differ by milliseconds are not all looked at together where nobody knows."""
+    law = crowd(running=200)
+    law.refit((110.0,) * 200)
+    gaps = [law.gap(110.0 + number / 1000.0) for number in range(40)]
+    assert max(gaps) > 1.5 * min(gaps)
+
+
+def test_first_ends_after_a_pause_are_a_surprise():
+    """When a crowd begins to end after all, each of the first ends makes the law plan anew."""
+    law = crowd()
+    assert law.surprised(110.0)
+    law.refit((160.0,) * 40)
+    due = []
+    for number in range(8):
+        law.observe(161.0)
+        due.append(law.surprised(161.0))
+        if due[-1]:
+            law.refit((161.0,) * (39 - number))
+    assert due[0]
+    assert 3 <= sum(due) < 8
+    assert law.ended(161.0, 170.0) > 0.1
+
+
+def test_few_tasks_are_no_crowd():
+    """What a handful of tasks does surprises nobody."""
+    assert not crowd(ended=95, running=5).surprised(500.0)
 
 
 @pytest.mark.parametrize(("median", "delay"), [(600.0, 0.01), (0.1, 300.0)])

@@ -32,6 +32,9 @@ TRAVEL = 0.1
 REFIT = 32
 """Ends after which a law is planned anew; more often while there are few."""
 
+Running = Callable[[], tuple[tuple[float, ...], float]]
+"""Ages up to which tasks are known to run, seconds, and for how many tasks each of them stands."""
+
 
 @attrs.define(kw_only=True)
 class Experience:
@@ -69,18 +72,26 @@ class Experience:
             law = self._laws[kind] = RenderLaw(median=median, sigma=sigma, delay=self.aim)
         return law
 
-    def ran(self, record: Record, seconds: float, running: Callable[[], tuple[float, ...]]) -> bool:
-        """Learn that the record's task ran for *seconds*; *running* gives the ages of others.
+    def ran(self, record: Record, seconds: float, running: Running) -> bool:
+        """Learn that the record's task ran for *seconds*; *running* tells of others.
 
         Tells whether the looks at tasks of its kind were planned anew.
         """
         law = self.law(record)
         law.observe(max(seconds, 0.1))
-        if law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0:
-            law.delay = self.aim
-            law.refit(running())
-            return True
-        return False
+        due = law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0
+        return self._refit(law, running) if due else self.runs(record, seconds, running)
+
+    def runs(self, record: Record, seconds: float, running: Running) -> bool:
+        """Learn that the record's task got to *seconds*; the rest as for `ran`."""
+        law = self.law(record)
+        return self._refit(law, running) if law.surprised(seconds) else False
+
+    def _refit(self, law: RenderLaw, running: Running) -> bool:
+        law.delay = self.aim
+        ages, each = running()
+        law.refit(ages, each=each)
+        return True
 
     def noticed(self, late: float) -> None:
         """Correct the aim after an end that was noticed *late* seconds after it happened.

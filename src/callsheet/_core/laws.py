@@ -5,24 +5,30 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
-from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs.validators import gt
 
+from callsheet._core.drift import Drift
+from callsheet._core.looks import plan
+from callsheet._core.shapes import LogNormal, chances, fitted
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 BINS = 128
 
+BELOW, ABOVE = 3.0, 5.0
+"""Spreads of the prior's logarithm that the bins reach from its median."""
+
 WINDOW = 256.0
-"""Ends that the law remembers, the latest most: it follows a drift."""
+"""Ends that the law remembers, the latest most."""
 
-FRINGE = 0.03
-"""Share of the earliest and of the latest ends that say too little about the shape."""
-
-FLATTEST = 0.5
-"""Slope on probability paper below which ends are too scattered for a shape."""
-
-NOTHING = 1e-9
+QUARTILES = 1.349
+"""Spreads of a normal law between its quartiles."""
 
 ROUNDING = 1e-4
 """Part of a bin by which an age may pass an edge and still stand on it."""
@@ -34,12 +40,56 @@ ENOUGH = 16
 """Ends after which the shape of the prior is fitted to what was seen."""
 
 PRIOR_WEIGHT = 3.0
-"""Observations that the prior counts as."""
+"""Tasks at risk in each bin that the expected chances of ending count as."""
+
+FITTED = 0.7
+"""Share of the fitted shape in what is expected; the rest is the prior's."""
+
+PRIOR = ((0.7, 0.7), (0.3, 1.25))
+"""Weight and spread, in sigmas, of the laws that the prior is made of.
+
+A prior's sigma holds how much tasks of a kind differ and how little is known of the kind. Most
+kinds are narrower than it, so looks gather around the median; some are wider, so they never cease.
+"""
+
+CROWD = 8
+"""Tasks about as old as the oldest from which the law learns that none of them ends."""
+
+CLOSE = 0.8
+"""Part of the oldest age from which on a task belongs to the crowd."""
+
+ABSENT = 4.0
+"""Ends that must have been expected in vain before the law is planned anew."""
+
+MOVED = 1.03
+"""Growth of the oldest age before ends can be missed."""
+
+MOST_SPARE = 2.0
+"""Most ends beyond those expected that do not surprise."""
+
+BEHIND = 4
+"""Bins behind the oldest task that tell how the crowd ends."""
+
+BELIEF = 8.0
+"""Tasks at risk that the expected chances count as against those of the crowd."""
+
+FADES = 30.0
+"""Bins over which the crowd's ways fade ahead of it."""
+
+ODD = 8.0
+"""Square of the standard errors by which a crowd must be off to change what is expected."""
+
+SCATTER = 0.1
+"""Part of the age from which on gaps of a crowd that surprised are scattered."""
+
+TURN = 618.034
+"""Scatters the looks of tasks whose ages differ by milliseconds."""
+
+JUMP = 3.0
+"""Bins between the next looks from two edges from which on the later edge's plan holds."""
 
 SMOOTH = tuple((4 - abs(k)) / 16.0 for k in range(-3, 4))
 """Shares of an end that its own bin and its neighbours get."""
-
-_NORMAL = NormalDist()
 
 SHORTEST_GAP = 0.5
 
@@ -53,8 +103,10 @@ class RenderLaw:
     Ages are counted in bins of equal width on a logarithmic scale around the prior's median. The
     chance of ending in a bin is the ends seen there over the tasks that got so far, with those
     that still run counted as far as they have got: of tasks submitted together the short ones end
-    first, so ended tasks alone would mislead. The looks are the cheapest by dynamic programming
-    for a price of a look at which the mean delay is the one aimed for.
+    first, so ended tasks alone would mislead. Where few got, a log-normal law fitted to the rest
+    and the prior say what to expect. Once ends come later or earlier than before, all bins move.
+    The looks are the cheapest by dynamic programming for a price of a look at which the mean delay
+    is the one aimed for.
 
     Attributes:
         median: Median of the prior, seconds, > 0.
@@ -74,11 +126,17 @@ class RenderLaw:
     _price: float = attrs.field(init=False)
     _mass: float = attrs.field(default=0.25, init=False)
     _mean: float = attrs.field(init=False)
+    _drift: Drift = attrs.field(factory=Drift, init=False)
+    _oldest: float = attrs.field(default=0.0, init=False)
+    _crowd: float = attrs.field(default=0.0, init=False)
+    _odd: bool = attrs.field(default=False, init=False)
+    _since: int = attrs.field(default=0, init=False)
+    _spare: float = attrs.field(default=1.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Lay the bins around the prior and plan from it alone."""
-        self._width = max(0.02, 6.0 * self.sigma / BINS)
-        self._low = self.median * math.exp(-self._width * BINS / 2)
+        self._width = max(0.02, (BELOW + ABOVE) * self.sigma / BINS)
+        self._low = self.median * math.exp(-self._width * BINS * BELOW / (BELOW + ABOVE))
         self._price = self.delay
         self._mean = self.median
         for _ in range(4):
@@ -102,17 +160,42 @@ class RenderLaw:
     def observe(self, age: float) -> None:
         """Learn that a task ran for *age* seconds."""
         self._seen += 1
+        self._since += 1
+        self._drift.ended(1.0 - self._survival(age))
         if self._seen > WINDOW:
             for index in range(BINS):
                 self._ends[index] *= 1.0 - 1.0 / WINDOW
         self._ends[self._bin(age)] += 1.0
 
+    def surprised(self, age: float) -> bool:
+        """Whether tasks of one age end otherwise than planned, seen at a task that got to *age*.
+
+        Then it is time to plan anew: all of them are about to run into what nobody knows.
+        """
+        if self._crowd < CROWD or age < self._oldest:
+            return False
+        expected = self._crowd * self.ended(self._oldest, age)
+        if expected > 2 * self._since + ABSENT and age > MOVED * self._oldest:
+            self._spare = 0.5
+            return True
+        if self._since > expected + self._spare:
+            self._spare = min(2.0 * self._spare, MOST_SPARE)
+            return True
+        return False
+
     def gap(self, age: float) -> float:
         """Seconds until the next look at a task that has run for *age* seconds."""
-        edge = self._edge_after(age)
+        place = math.log(age / self._low) / self._width if age > self._low else 0.0
+        edge = int(place)
         if edge >= BINS:
             return max(2.0 * self.delay, min(0.1 * age, LONGEST_GAP))
-        gap = max(self._next[edge] - age, SHORTEST_GAP)
+        then, part = self._next[edge], place - edge
+        if part > ROUNDING:
+            ahead = self._next[edge + 1] - then
+            then += ahead if ahead > JUMP * self._width * age else ahead * part
+        gap = max(then - age, SHORTEST_GAP)
+        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._oldest:
+            gap *= 0.5 + TURN * age % 1.0
         return min(gap, max(4.0 * self.delay, 0.25 * age)) if age > self._mean else gap
 
     def ended(self, since: float, until: float) -> float:
@@ -120,121 +203,92 @@ class RenderLaw:
         before = self._survival(since)
         return 1.0 if before <= 0.0 else 1.0 - self._survival(until) / before
 
-    def refit(self, running: tuple[float, ...]) -> None:
-        """Plan anew from what was observed and the ages of tasks that still run."""
-        smooth, risk = self._counts(running)
-        shape = self._shape(smooth, risk)
-        alive = array("f", [1.0])
-        left = sum(smooth)
-        for index in range(BINS):
-            early, late = (self._expected_alive(self._edge(k), shape) for k in (index, index + 1))
-            at_risk = left + risk[index] + PRIOR_WEIGHT * early
-            ended = smooth[index] + PRIOR_WEIGHT * (early - late)
-            alive.append(alive[-1] * (1.0 - min(ended / max(at_risk, NOTHING), 1.0)))
-            left -= smooth[index]
-        self._alive = alive
-        edges = [self._edge(k) for k in range(BINS + 1)]
-        middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
-        moments = [0.0]
-        for k, middle in enumerate(middles):
-            moments.append(moments[-1] + (alive[k] - alive[k + 1]) * middle)
-        self._mean = moments[-1] + alive[-1] * edges[-1]
-        following = self._plan(edges, moments)
-        self._next = array("f", (edges[k] for k in following))
-        delay, looks = self._cost(following, edges, moments)
-        price = self._price * min(4.0, max(0.25, (self.delay / max(delay, 1e-3)) ** 2))
-        self._price = min(max(price, self.delay / PRICES), self.delay * PRICES)
-        self._mass = min(0.5, 1.0 / max(looks, 1.0))
+    def refit(self, running: tuple[float, ...], *, each: float = 1.0) -> None:
+        """Plan anew from what was observed and the ages of tasks that still run.
 
-    def _counts(self, running: tuple[float, ...]) -> tuple[list[float], list[float]]:
-        """Ends in each bin and the tasks still running that got to its end, both smoothed."""
-        smooth = [0.0] * BINS
-        for index, count in enumerate(self._ends):
-            if count > 0.0:
-                for offset, share in enumerate(SMOOTH, start=-3):
-                    smooth[min(max(index + offset, 0), BINS - 1)] += share * count
-        risk = [0.0] * (BINS + 1)
-        weight = min(1.0, WINDOW / max(self._seen, 1))
-        for age in running:
-            index = self._edge_after(age) - 1
-            for offset, share in enumerate(SMOOTH, start=-3):
-                risk[max(min(index + offset, BINS), 0)] += share * weight
-        for index in range(BINS - 1, -1, -1):
-            risk[index] += risk[index + 1]
-        return smooth, risk[1:]
-
-    def _shape(self, smooth: list[float], risk: list[float]) -> tuple[float, float]:
-        """Median and sigma to expect where nothing was seen: the prior's, or those that fit.
-
-        A straight line through the survivors on probability paper: log-normal tasks lie on one,
-        also when those that run longest have not ended yet.
+        Args:
+            running: Their ages, seconds, or those of a sample.
+            each: Tasks that each of them stands for, >= 1.
         """
-        if self._seen < ENOUGH:
-            return self.median, self.sigma
-        alive, left = 1.0, sum(smooth)
-        weights = total_x = total_y = total_xx = total_xy = 0.0
-        for index in range(BINS):
-            at_risk = left + risk[index]
-            if at_risk < 1.0:
-                break
-            alive *= 1.0 - min(smooth[index] / at_risk, 1.0)
-            left -= smooth[index]
-            if FRINGE < alive < 1.0 - FRINGE and smooth[index] > 0.0:
-                x = math.log(self._edge(index + 1))
-                y = _NORMAL.inv_cdf(1.0 - alive)
-                weight = smooth[index]
-                weights += weight
-                total_x += weight * x
-                total_y += weight * y
-                total_xx += weight * x * x
-                total_xy += weight * x * y
-        spread = weights * total_xx - total_x * total_x
-        slope = (weights * total_xy - total_x * total_y) / spread if spread > NOTHING else 0.0
-        if slope <= FLATTEST:
-            return self.median, self.sigma
-        sigma = min(max(1.0 / slope, 0.05), 2.0)
-        return math.exp((total_x - total_y * sigma) / weights), sigma
+        places = [0.0] * (BINS + 1)
+        for age in running:
+            places[max(self._edge_after(age) - 1, 0)] += each
+        self._follow(places, known=each == 1.0)
+        self._oldest = max(running, default=0.0)
+        self._crowd = each * sum(age > CLOSE * self._oldest for age in running)
+        self._since = 0
+        smooth = _smoothed(self._ends)
+        weight = min(1.0, WINDOW / max(self._seen, 1))
+        got = [weight * count for count in _smoothed(places)]
+        risk = list(itertools.accumulate(reversed(got)))[BINS - 1 :: -1]
+        self._count(smooth, risk, self._expected(smooth, risk))
+        looks = plan([self._edge(k) for k in range(BINS + 1)], self._alive, self._price)
+        self._next, self._mean = looks.following, looks.mean
+        price = self._price * min(4.0, max(0.25, (self.delay / max(looks.delay, 1e-3)) ** 2))
+        self._price = min(max(price, self.delay / PRICES), self.delay * PRICES)
+        self._mass = min(0.5, 1.0 / max(looks.looks, 1.0))
+        self._drift.expect(1.0 - self._alive[self._last_known()], self._shares(places))
 
-    def _plan(self, edges: list[float], moments: list[float]) -> list[int]:
-        """For each edge, the edge of the next look: the cheapest way on, found from the end."""
-        alive, price = self._alive, self._price
-        cost = [0.0] * (BINS + 1)
-        cost[BINS] = 3.0 * price * alive[BINS]
-        following = [BINS] * (BINS + 1)
-        for start in range(BINS - 1, -1, -1):
-            best, choice = math.inf, BINS
-            for stop in range(start + 1, BINS + 1):
-                waiting = edges[stop] * (alive[start] - alive[stop])
-                waiting -= moments[stop] - moments[start]
-                if waiting > best:
-                    break
-                total = waiting + cost[stop]
-                if total < best:
-                    best, choice = total, stop
-            cost[start] = best + price * alive[start]
-            following[start] = choice
-        return following
+    def _follow(self, places: list[float], *, known: bool) -> None:
+        """Move the bins, and with them all that was seen, to where tasks end now.
 
-    def _cost(
-        self, following: list[int], edges: list[float], moments: list[float]
-    ) -> tuple[float, float]:
-        """Mean delay and mean number of looks of a plan."""
+        Of which tasks run only a sample may be *known*; that tells too little.
+        """
+        if not known or self._seen == 0:
+            self._drift = Drift()
+            return
+        off = self._drift.spreads(self._shares(places), min(self._seen, WINDOW))
+        if off:
+            early, late = (sum(alive > share for alive in self._alive) for share in (0.75, 0.25))
+            self._low *= math.exp(off * (late - early) * self._width / QUARTILES)
+
+    def _shares(self, places: list[float]) -> list[tuple[float, float]]:
+        """Share of tasks expected to have ended by each age at which some run, and how many."""
         alive = self._alive
-        delay, looks, at = 0.0, 0.0, 0
-        while at < BINS:
-            then = following[at]
-            delay += edges[then] * (alive[at] - alive[then]) - (moments[then] - moments[at])
-            looks += alive[at]
-            at = then
-        return delay, looks
+        return [
+            (1.0 - (alive[index] + alive[min(index + 1, BINS)]) / 2.0, count)
+            for index, count in enumerate(places)
+            if count
+        ]
 
-    def _expected_alive(self, age: float, shape: tuple[float, float]) -> float:
-        """Chance to run longer than *age*, by the fitted shape and the prior in equal parts."""
-        fitted, prior = (
-            0.5 * math.erfc(math.log(age / median) / sigma / math.sqrt(2.0))
-            for median, sigma in (shape, (self.median, self.sigma))
-        )
-        return (fitted + prior) / 2.0
+    def _last_known(self) -> int:
+        """The last edge beyond which a few tasks have ended, and the law knows how."""
+        few = max(2.0, 0.02 * sum(self._ends))
+        beyond, index = 0.0, BINS
+        while index and beyond < few:
+            index -= 1
+            beyond += self._ends[index]
+        return index
+
+    def _count(self, smooth: list[float], risk: list[float], expected: list[float]) -> None:
+        """Chances to get to each edge: ends over the tasks that got to a bin."""
+        left = list(itertools.accumulate(reversed(smooth)))[::-1]
+        at_risk = [left[k] + risk[k] for k in range(BINS)]
+        front = min(max(self._edge_after(self._oldest) - 1, 0), BINS)
+        behind = range(max(front - BEHIND, 0), front if self._crowd >= CROWD else 0)
+        ends, got = sum(smooth[k] for k in behind), sum(at_risk[k] for k in behind)
+        due = sum(expected[k] * at_risk[k] for k in behind)
+        trust = max(0.0, 1.0 - ODD * (due + 1.0) / max((ends - due) ** 2, 1.0))
+        self._odd = trust > 0.0
+        alive = array("f", [1.0])
+        for index in range(BINS):
+            chance = expected[index]
+            if index >= front and trust:
+                seen = (ends + BELIEF * chance) / (got + BELIEF)
+                chance += trust * math.exp((front - index) / FADES) * (seen - chance)
+            ended = (smooth[index] + PRIOR_WEIGHT * chance) / (at_risk[index] + PRIOR_WEIGHT)
+            alive.append(alive[-1] * (1.0 - min(ended, 1.0)))
+        self._alive = alive
+
+    def _expected(self, smooth: list[float], risk: list[float]) -> list[float]:
+        """Chance to end in each bin, for a task that got there, by what fits and by the prior."""
+        prior = [LogNormal(weight, self.median, self.sigma * spread) for weight, spread in PRIOR]
+        edges = [self._edge(k) for k in range(BINS + 1)]
+        shape = fitted(edges, smooth, risk) if self._seen >= ENOUGH else None
+        if shape is None:
+            return chances(edges, prior)
+        parts = [attrs.evolve(part, weight=(1.0 - FITTED) * part.weight) for part in prior]
+        return chances(edges, [attrs.evolve(shape, weight=FITTED), *parts])
 
     def _survival(self, age: float) -> float:
         if age <= self._low:
@@ -258,3 +312,14 @@ class RenderLaw:
 
     def _bin(self, age: float) -> int:
         return min(max(self._edge_after(age) - 1, 0), BINS - 1)
+
+
+def _smoothed(counts: Sequence[float]) -> list[float]:
+    """Counts shared with the neighbours."""
+    last = len(counts) - 1
+    smooth = [0.0] * len(counts)
+    for index, count in enumerate(counts):
+        if count > 0.0:
+            for offset, share in enumerate(SMOOTH, start=-3):
+                smooth[min(max(index + offset, 0), last)] += share * count
+    return smooth

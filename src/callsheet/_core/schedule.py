@@ -112,6 +112,9 @@ class Schedule:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
         record.alive_at = now
+        age = 0.0 if record.started is None else now - record.started
+        if self._past.runs(record, age, lambda: self._ages(lane)):
+            self._taught[lane] = now
         self._date(record, now + self._gap(record, now))
 
     def settled(self, record: Record, *, now: float, updated_at: float | None = None) -> None:
@@ -132,7 +135,7 @@ class Schedule:
         elif (
             record.started is not None
             and record.status is Status.SUCCEEDED
-            and self._past.ran(record, ended - record.started, lambda: self._ages(lane, now))
+            and self._past.ran(record, ended - record.started, lambda: self._ages(lane))
         ):
             self._taught[lane] = now
         self._past.noticed(now - ended)
@@ -265,9 +268,11 @@ class Schedule:
                 if not record.asked and when < record.due:
                     self._date(record, when)
 
-    def _ages(self, lane: Lane, now: float) -> tuple[float, ...]:
-        ages = (now - r.started for r in lane.running if r.started is not None)
-        return tuple(itertools.islice(ages, self.page))
+    def _ages(self, lane: Lane) -> tuple[tuple[float, ...], float]:
+        each = max(1, len(lane.running) // MOST_REPLANNED)
+        sample = itertools.islice(lane.running, 0, None, each)
+        ages = (max(r.alive_at - r.started, 0.0) for r in sample if r.started is not None)
+        return tuple(ages), float(each)
 
     def _tier(self, record: Record) -> Tier:
         key = tier_of(record)
