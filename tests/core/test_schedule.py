@@ -343,6 +343,28 @@ def test_those_of_one_list_are_each_dated_by_their_own_answer():
         assert not each.asked
 
 
+def test_tasks_that_do_not_end_are_expected_later():
+    """A crowd that is still found running when many should have ended is planned for anew."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(31)]
+    for each in tasks:
+        plan.adopt(each, now=0.0)
+    hand_out(plan, now=0.0)
+    for now in (0.0, 50.0):
+        for each in tasks:
+            plan.seen(each, Status.RUNNING, now=now)
+    tasks[0].status = Status.SUCCEEDED
+    tasks[0].settle(LOST)
+    plan.settled(tasks[0], now=50.0)
+    law = plan._past.law(tasks[1])
+    before = law.mean
+    for now in (90.0, 150.0):
+        for each in tasks[1:]:
+            plan.seen(each, Status.RUNNING, now=now)
+            assert each.due > now
+        assert law.mean > 1.05 * before
+        before = law.mean
+
+
 def test_lists_leave_no_old_dates_behind():
     """Tasks that were seen running by list and have ended are not held by the plan."""
     plan = schedule()

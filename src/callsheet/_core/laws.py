@@ -42,7 +42,7 @@ ENOUGH = 16
 PRIOR_WEIGHT = 3.0
 """Tasks at risk in each bin that the expected chances of ending count as."""
 
-FITTED = 0.7
+FITTED = 0.6
 """Share of the fitted shape in what is expected; the rest is the prior's."""
 
 PRIOR = ((0.7, 0.7), (0.3, 1.25))
@@ -53,16 +53,16 @@ kinds are narrower than it, so looks gather around the median; some are wider, s
 """
 
 CROWD = 8
-"""Tasks about as old as the oldest from which the law learns that none of them ends."""
+"""Tasks that must have got to an age before the law learns from it that none of them ends."""
 
 CLOSE = 0.8
-"""Part of the oldest age from which on a task belongs to the crowd."""
+"""Part of that age from which on a task belongs to the crowd."""
 
 ABSENT = 4.0
 """Ends that must have been expected in vain before the law is planned anew."""
 
 MOVED = 1.03
-"""Growth of the oldest age before ends can be missed."""
+"""Growth of the age before ends can be missed."""
 
 MOST_SPARE = 2.0
 """Most ends beyond those expected that do not surprise."""
@@ -131,6 +131,7 @@ class RenderLaw:
     _crowd: float = attrs.field(default=0.0, init=False)
     _odd: bool = attrs.field(default=False, init=False)
     _since: int = attrs.field(default=0, init=False)
+    _passed: int = attrs.field(default=0, init=False)
     _spare: float = attrs.field(default=1.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -172,9 +173,10 @@ class RenderLaw:
 
         Then it is time to plan anew: all of them are about to run into what nobody knows.
         """
-        if self._crowd < CROWD or age < self._oldest:
+        if not self._oldest or age < self._oldest:
             return False
-        expected = self._crowd * self.ended(self._oldest, age)
+        self._passed += 1
+        expected = min(self._passed, self._crowd) * self.ended(self._oldest, age)
         if expected > 2 * self._since + ABSENT and age > MOVED * self._oldest:
             self._spare = 0.5
             return True
@@ -214,9 +216,9 @@ class RenderLaw:
         for age in running:
             places[max(self._edge_after(age) - 1, 0)] += each
         self._follow(places, known=each == 1.0)
-        self._oldest = max(running, default=0.0)
+        self._oldest = sorted(running)[-CROWD] if len(running) >= CROWD else 0.0
         self._crowd = each * sum(age > CLOSE * self._oldest for age in running)
-        self._since = 0
+        self._since = self._passed = 0
         smooth = _smoothed(self._ends)
         weight = min(1.0, WINDOW / max(self._seen, 1))
         got = [weight * count for count in _smoothed(places)]
@@ -265,7 +267,7 @@ class RenderLaw:
         left = list(itertools.accumulate(reversed(smooth)))[::-1]
         at_risk = [left[k] + risk[k] for k in range(BINS)]
         front = min(max(self._edge_after(self._oldest) - 1, 0), BINS)
-        behind = range(max(front - BEHIND, 0), front if self._crowd >= CROWD else 0)
+        behind = range(max(front - BEHIND, 0), front if self._oldest else 0)
         ends, got = sum(smooth[k] for k in behind), sum(at_risk[k] for k in behind)
         due = sum(expected[k] * at_risk[k] for k in behind)
         trust = max(0.0, 1.0 - ODD * (due + 1.0) / max((ends - due) ** 2, 1.0))
