@@ -42,7 +42,7 @@ ENOUGH = 16
 PRIOR_WEIGHT = 3.0
 """Tasks at risk in each bin that the expected chances of ending count as."""
 
-FITTED = 0.6
+FITTED = 0.8
 """Share of the fitted shape in what is expected; the rest is the prior's."""
 
 PRIOR = ((0.7, 0.7), (0.3, 1.25))
