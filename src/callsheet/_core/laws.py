@@ -65,7 +65,10 @@ MOVED = 1.03
 """Growth of the age before ends can be missed."""
 
 MOST_SPARE = 2.0
-"""Most ends beyond those expected that do not surprise."""
+"""Most ends beyond twice those expected that do not surprise, unless the crowd is large."""
+
+MANY = 64.0
+"""Tasks of a large crowd for each such end: a page of ends is not worth many plans."""
 
 BEHIND = 4
 """Bins behind the oldest task that tell how the crowd ends."""
@@ -180,8 +183,8 @@ class RenderLaw:
         if expected > 2 * self._since + ABSENT and age > MOVED * self._oldest:
             self._spare = 0.5
             return True
-        if self._since > expected + self._spare:
-            self._spare = min(2.0 * self._spare, MOST_SPARE)
+        if self._since > 2.0 * expected + self._spare:
+            self._spare = min(2.0 * self._spare, max(MOST_SPARE, self._crowd / MANY))
             return True
         return False
 
