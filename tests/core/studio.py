@@ -171,14 +171,14 @@ class Desk:
                 for each in list(self.registry):
                     self.settle(each, answer)
             return
-        asked = set(order.records)
+        asked, pages = set(order.records), self.planner.pages[order.tier]
         if order.page is not None:
-            due = {each for each in self.registry if each.asked or each.due <= self.now}
-            asked = due | {each for each in self.registry if each.started is not None}
+            pages.begin(now=self.now)
+            asked = {each for each in self.registry if pages.tells(each, now=self.now)}
         found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
             self.take(each, final=order.single)
-        last = len(answer) < self.planner.pages.size
+        last = len(answer) < self.planner.page_size
         self.planner.read(order, now=self.now, found=len(found), last=last)
 
     def take(self, said: Snapshot, *, final: bool) -> None:

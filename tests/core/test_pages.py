@@ -14,7 +14,7 @@ from core.studio import Desk, planner
 
 def crowd(tasks: int, *, support: Lists = Lists.YES, page: int = 10, size: int = 40) -> Desk:
     """A desk at which far more attached tasks are due than one call can name."""
-    desk = Desk(planner=planner(support, page=page, pages=Pages(size)))
+    desk = Desk(planner=planner(support, page=page, page_size=size))
     for number in range(tasks):
         desk.add(f"t{number}", fresh=False)
     desk.now = 10.0
@@ -25,7 +25,7 @@ def shown(desk: Desk, order) -> list:
     """What the provider lists for an order: newest first on pages, else what was asked for."""
     if order.page is None:
         return [snapshot(each.task_id, Status.RUNNING) for each in order.records]
-    size = desk.planner.pages.size
+    size = desk.planner.page_size
     newest = [each.task_id for each in desk.registry][::-1]
     ids = newest[(order.page - 1) * size : order.page * size]
     return [snapshot(each, Status.RUNNING) for each in ids]
@@ -110,9 +110,9 @@ def test_an_outage_is_met_on_a_page_as_on_any_list():
 def test_halves_of_a_refused_list_are_asked_by_ids():
     """While the id that spoils a list is sought, pages do not come between."""
     desk = crowd(125)
-    desk.planner.pages.rest(now=desk.now)
+    desk.planner.pages[None].rest(now=desk.now)
     desk.answer(desk.next(), BAD_REQUEST)
-    desk.planner.pages._again_at = 0.0
+    desk.planner.pages[None]._again_at = 0.0
     for _ in range(2):
         desk.now += 1.1
         order = desk.next()
@@ -122,24 +122,108 @@ def test_halves_of_a_refused_list_are_asked_by_ids():
     assert desk.next().page == 1
 
 
-PAGES = st.tuples(st.integers(0, 500), st.integers(1, 180), st.booleans(), st.booleans())
+def heard_of(desk: Desk, calls: int, listed) -> tuple[list[int | None], list[str]]:
+    """The pages of so many calls, where ``listed(order)`` names whom a page shows; who starves."""
+    began, pages = desk.now, []
+    while len(pages) < calls:
+        desk.now = max(desk.now + 1.1, desk.wake_at())
+        order = desk.next()
+        pages.append(order.page)
+        ids = listed(order) if order.page else [each.task_id for each in order.records]
+        desk.answer(order, [snapshot(each, Status.RUNNING) for each in ids])
+    return pages, [each.task_id for each in desk.registry if each.alive_at <= began]
+
+
+def test_nobody_starves_where_every_page_is_the_first():
+    """A provider that turns no pages shows the same tasks under each number: one such is enough."""
+    desk = crowd(200)
+    pages, starved = heard_of(desk, 24, lambda _: [f"t{n}" for n in range(40)])
+    assert pages[:3] == [1, 2, None]
+    assert not starved
+
+
+def test_nobody_starves_whom_no_page_shows():
+    """A round is followed by calls by ids until all were heard of, however large the crowd is."""
+    desk = crowd(2_000)
+    hidden = {f"t{number}" for number in range(0, 2_000, 10)}
+    newest = [f"t{number}" for number in reversed(range(2_000)) if f"t{number}" not in hidden]
+    pages, starved = heard_of(desk, 70, lambda o: newest[(o.page - 1) * 40 : o.page * 40])
+    assert pages[:46] == list(range(1, 47))
+    assert pages[46] is None
+    assert not starved
+
+
+def test_a_round_ends_where_older_tasks_begin():
+    """Pages of tasks that ended long ago end a round; the next one follows without a rest."""
+    desk = crowd(200)
+    newest = [f"t{number}" for number in reversed(range(200))] + [f"old{n}" for n in range(500)]
+    pages, _ = heard_of(desk, 12, lambda o: newest[(o.page - 1) * 40 : o.page * 40])
+    assert pages == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6]
+
+
+def test_each_tier_has_its_own_pages():
+    """Tasks of two tiers are on different pages, which are turned and judged apart."""
+    desk = crowd(0)
+    tiers = [None, "flex"]
+    names = {tier: [f"{tier}{number}" for number in range(200)] for tier in tiers}
+    for tier in tiers:
+        for name in names[tier]:
+            desk.add(name, fresh=False, tier=tier)
+    asked = {tier: [] for tier in tiers}
+
+    def listed(order):
+        asked[order.tier].append(order.page)
+        shown = names[order.tier] if order.tier is None else []
+        return shown[(order.page - 1) * 40 : order.page * 40]
+
+    _, starved = heard_of(desk, 40, listed)
+    assert asked[None][:6] == [1, 2, 3, 4, 5, 6]
+    assert set(asked["flex"]) == {1}
+    assert not starved
+
+
+def test_a_round_is_over_when_the_crowd_is():
+    """The next crowd begins with the first page."""
+    desk = crowd(125)
+    desk.answer(order := desk.next(), shown(desk, order))
+    assert order.page == 1
+    for each in list(desk.registry)[10:]:
+        desk.settle(each, DOWN)
+    desk.now = desk.wake_at()
+    desk.answer(order := desk.next(), shown(desk, order))
+    assert order.page is None
+    for number in range(125):
+        desk.add(f"new{number}", fresh=False)
+    desk.now = desk.wake_at()
+    assert desk.next().page == 1
+
+
+def test_a_success_without_a_video_on_a_page_is_asked_by_get_alone():
+    """Who has a get in line is not put back among those who are due."""
+    desk = crowd(125)
+    order = desk.next()
+    unclear = order.records[0]
+    desk.answer(order, [snapshot(unclear.task_id, Status.SUCCEEDED, url=False)])
+    assert unclear.due == NEVER
+    assert desk.next().records == (unclear,)
+
+
+PAGES = st.tuples(st.integers(0, 500), st.integers(1, 180), st.booleans())
 
 
 @given(st.lists(PAGES, max_size=60))
 def test_a_page_is_next_only_after_one_that_was_worth_it(answers):
-    """Pages go on while they show more than ids, begin anew after the last, and rest otherwise."""
-    pages, now, rest = Pages(), 0.0, FIRST_REST
-    for count, instead, last, missed in answers:
-        number = pages.next(now=now)
-        assert number is not None
-        pages.read(shown=count, instead=instead, last=last, missed=missed, now=now)
-        if count > instead:
-            if last and missed:
-                assert pages.next(now=now) is None
-            assert pages.next(now=now) == (1 if last else number + 1)
+    """Pages go on while they tell more than ids, begin anew after that, or rest."""
+    pages, now, rest, number = Pages(), 0.0, FIRST_REST, 1
+    for count, instead, last in answers:
+        assert pages.next(heard=now, now=now) == number
+        pages.begin(now=now)
+        pages.read(told=count, instead=instead, last=last, now=now)
+        if count > instead or number > 1:
+            number = number + 1 if count > instead and not last else 1
+            assert pages.next(heard=now - 0.1, now=now) == (None if number == 1 else number)
             rest = FIRST_REST
         else:
-            assert pages.next(now=now + rest - 0.1) is None
+            assert pages.next(heard=now, now=now + rest - 0.1) is None
             now += rest
             rest = min(2 * rest, LONGEST_REST)
-            assert pages.next(now=now) == 1

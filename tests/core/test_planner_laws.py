@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.pages import Pages
 from callsheet._core.planner import Lists
 from callsheet._core.schedule import SWEEP
 from callsheet._models.snapshot import Status
@@ -44,7 +43,7 @@ def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims ar
     real = draw(supports)  # YES: lists; NO: refuses to; UNPROVEN: answers with nothing
     belief = draw(supports) if real is not Lists.UNPROVEN else Lists.UNPROVEN
     rooms, sizes = st.sampled_from([7500, 60, 12]), st.sampled_from([1, 8, 500])
-    desk = Desk(planner=planner(belief, url_room=draw(rooms), pages=Pages(draw(sizes))))
+    desk = Desk(planner=planner(belief, url_room=draw(rooms), page_size=draw(sizes)))
     failing = draw(st.sampled_from([0.0, 0.1, 0.6]))
     calm = draw(st.sampled_from([0.0, 60.0, 400.0]))
     blind = draw(st.sampled_from([0.0, 0.2]))
@@ -66,7 +65,7 @@ def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims ar
         if order.page is None and poison in desk_ids:
             return rng.choice([BAD_REQUEST, ILL_SAID]) if at < calm else BAD_REQUEST
         if order.page is not None:
-            desk_ids = studio.page(order.page, desk.planner.pages.size)
+            desk_ids = studio.page(order.page, desk.planner.page_size)
         seen = [studio.look(one, now=at) for one in desk_ids if rng.random() >= blind]
         if rng.random() < half_done:
             seen = [snapshot(s.task_id, s.status, url=False) for s in seen]
@@ -126,8 +125,8 @@ class Polls(RuleBasedStateMachine):
     @rule(support=supports, page=st.sampled_from([100, 3]), room=st.sampled_from([7500, 20, 3]))
     def open(self, support, page, room):
         """A planner begins its work."""
-        pages = Pages(2 * page)
-        self.desk = Desk(planner=planner(support, page=page, url_room=room, width=4, pages=pages))
+        limits = {"page": page, "url_room": room, "width": 4, "page_size": 2 * page}
+        self.desk = Desk(planner=planner(support, **limits))
 
     @precondition(lambda self: self.desk is not None)
     @rule(target=tasks, fresh=st.booleans(), tier=st.sampled_from([None, "flex"]))

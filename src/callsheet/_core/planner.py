@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 
 import attrs
@@ -12,7 +12,7 @@ import attrs
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
 from callsheet._core.orders import FailedPoll, Order
-from callsheet._core.pages import Pages
+from callsheet._core.pages import SIZE, Pages
 from callsheet._core.registry import Record
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet.errors import (
@@ -68,7 +68,8 @@ class Planner:
         support: Whether lists are available; probed at run time if unproven.
         id_cost: Bytes that an id adds to a list's URL.
         url_room: Bytes that ids may take in one URL.
-        pages: Lists of whatever there is, for when very many tasks are due.
+        page_size: Tasks to ask for on one page, >= 1.
+        pages: By tier, lists of whatever there is, for when very many tasks are due.
     """
 
     schedule: Schedule
@@ -78,7 +79,10 @@ class Planner:
     support: Lists
     id_cost: Callable[[str], int]
     url_room: int = 7_500
-    pages: Pages = attrs.field(factory=Pages)
+    page_size: int = SIZE
+    pages: defaultdict[str | None, Pages] = attrs.field(
+        factory=lambda: defaultdict[str | None, Pages](Pages), init=False
+    )
     _singles: OrderedDict[Record, None] = attrs.field(factory=OrderedDict[Record, None], init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
@@ -128,20 +132,19 @@ class Planner:
         Args:
             order: What was asked.
             now: Seconds on the client's clock.
-            found: How many of the tasks asked for an answer shows; of a page, those that run, too.
+            found: How many of the tasks asked for an answer shows; of a page, see `Pages.tells`.
             last: Whether there is no page after it.
         """
         self._latency += (now - self._returned(order) - self._latency) / 8
         self._locked_since = None
-        left_out = [r for r in order.records if r.asked and not r.settled]
         if order.page is not None:
             self._failed_lists = 0
-            asked, missed = len(order.records), bool(left_out)
-            self.pages.read(shown=found, instead=asked, last=last, missed=missed, now=now)
-            for record in left_out:
-                self.schedule.nudge(record, now=now)
+            instead = len(order.records)
+            self.pages[order.tier].read(told=found, instead=instead, last=last, now=now)
+            self._put_back(order, now)
         elif not order.single:
             self._learn(found)
+            left_out = (r for r in order.records if r.asked and not r.settled)
             self._singles.update(dict.fromkeys(left_out))
         return self.gate.passed(now=now, poll=True)
 
@@ -157,7 +160,7 @@ class Planner:
         """
         sent = self._returned(order)
         if order.page is not None:
-            self.pages.rest(now=now)
+            self.pages[order.tier].rest(now=now)
         if not order.single and self._split(order, error, now):
             return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
         if order.single and _about_the_task(error):
@@ -228,9 +231,22 @@ class Planner:
             return self._next_get(now)
         self.lists.take(now=now)
         tier = tier_of(records[0])
-        crowd = not by_ids and self.schedule.crowded(tier, now=now, beyond=len(records))
-        page = self.pages.next(now=now) if crowd else None
+        page = None if by_ids else self._next_page(tier, records, now)
         return Order(records, single=False, tier=tier, page=page)
+
+    def _next_page(self, tier: str | None, records: tuple[Record, ...], now: float) -> int | None:
+        pages = self.pages[tier]
+        if not self.schedule.crowded(tier, now=now, beyond=len(records)):
+            pages.end()
+            return None
+        heard = min(record.alive_at for record in records if record.asked)
+        return pages.next(heard=heard, now=now)
+
+    def _put_back(self, order: Order, now: float) -> None:
+        """Have those be due whom a page did not show."""
+        for record in order.records:
+            if record.asked and record not in self._singles:
+                self.schedule.nudge(record, now=now)
 
     def _next_group(self, now: float) -> tuple[Record, ...]:
         if self._groups:
@@ -264,9 +280,7 @@ class Planner:
         if not isinstance(error, InvalidRequestError) or error.code is None:
             return False
         if order.page is not None:
-            for record in order.records:
-                if record.asked:
-                    self.schedule.nudge(record, now=now)
+            self._put_back(order, now)
             return True
         if self.support is Lists.UNPROVEN:
             self._use_gets()

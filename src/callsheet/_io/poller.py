@@ -140,7 +140,7 @@ class Poller:
         if order.page is not None:
             return await self.calls.list(
                 page_num=order.page,
-                page_size=self.planner.pages.size,
+                page_size=self.planner.page_size,
                 service_tier=order.tier,
                 most=patience,
             )
@@ -150,17 +150,19 @@ class Poller:
         )
 
     async def _read(self, order: Order, page: Page) -> None:
-        now, found = self.clock.now(), 0
+        now, found, pages = self.clock.now(), 0, self.planner.pages[order.tier]
+        if order.page is not None:
+            pages.begin(now=now)
         asked = {record.task_id for record in order.records}
         for number, snapshot in enumerate(page.items, 1):
             if order.page is None:
                 found += snapshot.task_id in asked
             elif (record := self.registry.get(snapshot.task_id)) is not None:
-                found += record.asked or record.due <= now or record.started is not None
+                found += pages.tells(record, now=now)
             self.take(snapshot, final=order.single)
             if number % AT_A_STRETCH == 0:
                 await anyio.lowlevel.checkpoint()
-        count, size = len(page.items) + page.unreadable, self.planner.pages.size
+        count, size = len(page.items) + page.unreadable, self.planner.page_size
         last = count < size or (page.total is not None and page.total <= (order.page or 1) * size)
         if self.planner.read(order, now=self.clock.now(), found=found, last=last):
             self.emit(GateOpened())
