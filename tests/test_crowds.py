@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from callsheet import Limits, Polling, TaskSpec
-from emulation import Wire, asked, client, is_list
+from emulation import Wire, asked, body_of, client, is_list
 
 
 MANY = 1_000
@@ -58,3 +58,20 @@ async def test_a_provider_whose_pages_are_no_use_loses_nothing(page):
     delays = await watch(wire)
     assert len(delays) == MANY
     assert max(delays) < 30.0
+
+
+async def test_a_provider_that_turns_no_pages_loses_nothing():
+    """Where every page is the first one, those who are not on it are asked by id."""
+    wire = Wire(render_seconds=60.0, **WAYS | {"render_sigma": 0.3})
+
+    async def turn_back(request: httpx.Request) -> None:
+        if is_list(request) and not asked(request):
+            request.url = request.url.copy_set_param("page_num", 1)
+
+    def hide_total(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if not is_list(request):
+            return None
+        return httpx.Response(200, json={"items": body_of(response)["items"]})
+
+    wire.fault, wire.change = turn_back, hide_total
+    assert max(await watch(wire)) < 15.0
