@@ -198,6 +198,18 @@ def test_a_round_is_over_when_the_crowd_is():
     assert desk.next().page == 1
 
 
+def test_who_is_shown_twice_is_news_once():
+    """A page that repeats tasks is worth no more than the tasks that it tells of."""
+    desk = crowd(125)
+    pages, order = desk.planner.pages[None], desk.next()
+    desk.now += 0.1
+    pages.begin(now=desk.now)
+    one = order.records[0]
+    assert pages.tells(one, now=desk.now)
+    desk.take(snapshot(one.task_id, Status.RUNNING), final=False)
+    assert not pages.tells(one, now=desk.now)
+
+
 def test_a_success_without_a_video_on_a_page_is_asked_by_get_alone():
     """Who has a get in line is not put back among those who are due."""
     desk = crowd(125)

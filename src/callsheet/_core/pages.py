@@ -52,9 +52,9 @@ class Pages:
             self._began = now
 
     def tells(self, record: Record, *, now: float) -> bool:
-        """Whether it is news to see *record*: it runs or is due, and no page before showed it."""
+        """Whether it is news to see *record*: it runs or is due, and the round has not shown it."""
         due = record.asked or record.due <= now or record.started is not None
-        return due and (self._next == 1 or record.alive_at < self._began)
+        return due and record.alive_at < self._began
 
     def read(self, *, told: int, instead: int, last: bool, now: float) -> None:
         """Judge a page.
