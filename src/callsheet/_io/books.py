@@ -14,7 +14,6 @@ from callsheet import _catalog
 from callsheet._core.ledger import Ledger
 from callsheet._core.registry import Record
 from callsheet._io.journal import Journal
-from callsheet._models.outcome import Video
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
@@ -196,13 +195,12 @@ class Books:
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome."""
+        if record not in self.ledger:
+            return
         snapshot = record.snapshot
-        match record.result:
-            case Video() as video:
-                usage = video.usage
-                self.ledger.settle(record, None if usage is None else usage.total_tokens)
-            case TaskError() if snapshot is not None and snapshot.status is Status.SUCCEEDED:
-                usage = snapshot.usage  # only its URL is missing
+        match record.error:
+            case TaskError() | None if snapshot is not None and snapshot.status is Status.SUCCEEDED:
+                usage = snapshot.usage  # it may lack its URL, and is billed all the same
                 self.ledger.settle(record, None if usage is None else usage.total_tokens)
             case TaskError():
                 self.ledger.release(record)
@@ -216,7 +214,7 @@ class Books:
     def _note_end(self, record: Record, row: int) -> None:
         if self.journal is None:
             return
-        snapshot, error = record.snapshot, record.result
+        snapshot, error = record.snapshot, record.error
         if snapshot is not None and snapshot.status.terminal:
             self.journal.settled(row, snapshot)
         elif isinstance(error, CallsheetError) and is_final(error):

@@ -257,7 +257,7 @@ class Engine:
         """End a record that is not to be sent, now or by a later process."""
         if record.settle(NotSubmittedError(why)):
             self.books.withdrawn(record)
-            self.emit(TaskSettled(outcome=record.outcome))
+            self._tell_end(record)
 
     def emit(self, event: Event) -> None:
         """Tell the observer; what it raises is logged."""
@@ -284,7 +284,11 @@ class Engine:
 
     def _ended(self, record: Record) -> None:
         self.books.ended(record)
-        self.emit(TaskSettled(outcome=record.outcome))
+        self._tell_end(record)
+
+    def _tell_end(self, record: Record) -> None:
+        if self._observer is not None:
+            self.emit(TaskSettled(outcome=record.outcome))
 
     @staticmethod
     def _prior(record: Record) -> tuple[float, float]:

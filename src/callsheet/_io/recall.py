@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -17,13 +18,11 @@ from callsheet.errors import ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from callsheet._io.engine import Engine
     from callsheet._io.entry import Entry
 
 
-AT_A_STRETCH = 250
+AT_A_STRETCH = 50
 """Entries taken up before others get a turn."""
 
 
@@ -63,22 +62,25 @@ class Recall:
             raise ConfigurationError("this client has resumed its journal already")
         self._begun = True
         try:
-            entries = [entry for entry in await self.journal.entries() if entry.row < self.before]
+            entries = deque(await self.journal.entries())
         except BaseException:
             self._begun = False
             raise
+        while entries and entries[-1].row >= self.before:
+            entries.pop()
         with anyio.CancelScope(shield=True):
-            group, records = await self._records(engine, entries)
-        names = {entry.name for entry in entries}
-        return group, records, names.pop() if len(names) == 1 else None
+            return await self._records(engine, entries)
 
     async def _records(
-        self, engine: Engine, entries: Sequence[Entry]
-    ) -> tuple[Group, list[Record]]:
+        self, engine: Engine, entries: deque[Entry]
+    ) -> tuple[Group, list[Record], str | None]:
         group = Group(total=len(entries))
         records: list[Record] = []
         unsent: list[Record] = []
-        for index, entry in enumerate(entries):
+        names: set[str | None] = set()
+        for index in range(group.total):
+            entry = entries.popleft()  # all of them let go at once would take their time, too
+            names.add(entry.name)
             record = engine.record(entry.spec, index=index, group=group)
             records.append(record)
             engine.books.recall(record, entry)
@@ -88,7 +90,7 @@ class Recall:
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.checkpoint()
         engine.submitter.put(unsent)
-        return group, records
+        return group, records, names.pop() if len(names) == 1 else None
 
 
 def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:

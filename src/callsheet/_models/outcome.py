@@ -8,6 +8,7 @@ from typing import Self, overload
 
 import attrs
 
+from callsheet._models.kept import Kept, kept_snapshot, kept_url
 from callsheet._models.snapshot import Snapshot, Usage
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import BatchError, CallsheetError
@@ -85,6 +86,10 @@ def _expiry(updated_at: float | None) -> datetime | None:
         return None
 
 
+def _seen(video: Video | Kept | None) -> Video | None:
+    return Video.from_snapshot(kept_snapshot(video)) if isinstance(video, Kept) else video
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """How one spec ended: with a video or with an error, never both, never neither.
@@ -93,25 +98,41 @@ class Outcome:
         index: Position of the spec in its batch or stream, from 0.
         spec: The spec; ``None`` for a task that was attached by id.
         task_id: The provider's id; ``None`` if no task came to be.
-        video: The video, if there is one.
-        error: Why there is none.
+        error: Why there is no video.
     """
 
     index: int
     spec: TaskSpec | None
     task_id: str | None
-    video: Video | None = None
+    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_seen)
     error: CallsheetError | None = None
+
+    def __repr__(self) -> str:
+        names = ("index", "spec", "task_id", "video", "error")
+        return f"Outcome({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    @property
+    def video(self) -> Video | None:
+        """The video, if there is one; made at the first look."""
+        if isinstance(self._video, Kept):
+            object.__setattr__(self, "_video", _seen(self._video))
+        return _seen(self._video)
 
     @property
     def ok(self) -> bool:
         """Whether there is a video."""
-        return self.video is not None
+        return self._video is not None
 
     @property
     def url(self) -> str | None:
         """The video's URL, if there is one."""
-        return None if self.video is None else self.video.url
+        match self._video:
+            case None:
+                return None
+            case Video() as video:
+                return video.url
+            case kept:
+                return kept_url(kept)
 
 
 def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
@@ -170,7 +191,8 @@ class BatchResult(Sequence[Outcome]):
         Raises:
             BatchError: Not every spec has one.
         """
-        return [video.url for video in self.videos()]
+        self.raise_for_failures()
+        return [outcome.url for outcome in self.outcomes if outcome.url is not None]
 
 
 def _noted(outcome: Outcome) -> CallsheetError:
