@@ -16,6 +16,7 @@ from callsheet import Client, Limits, Polling, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 FREE = 1e9
@@ -133,7 +134,9 @@ def name(number: int) -> str:
     return f"cgt-20261122183159-{number:07d}"
 
 
-def client(desk: Desk, *, lists: float = FREE, delay: float = 5.0) -> Client:
+def client(
+    desk: Desk, *, lists: float = FREE, delay: float = 5.0, journal: Path | None = None
+) -> Client:
     """A client of the desk whose quotas are lifted, except that of lists if it is given."""
     provider = Provider(
         name="bench",
@@ -147,4 +150,5 @@ def client(desk: Desk, *, lists: float = FREE, delay: float = 5.0) -> Client:
             cancels_per_second=FREE,
         ),
     )
-    return Client(provider=provider, transport=desk, polling=Polling(delay=delay))
+    polling = Polling(delay=delay)
+    return Client(provider=provider, transport=desk, polling=polling, journal=journal)

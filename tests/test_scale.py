@@ -244,3 +244,27 @@ async def test_nothing_runs_for_a_task_that_waits(count):
         await anyio.sleep(30)
         assert batch.progress.queued == count
         assert len(anyio.get_running_tasks()) == before
+
+
+async def test_others_get_turns_while_a_journal_of_finished_tasks_is_taken_up(tmp_path):
+    """What has ended in an earlier process is taken up a few entries at a time."""
+    path = tmp_path / "journal"
+    async with client(Provider("succeeded"), journal=path) as c:
+        batch = await c.submit_many([TaskSpec("boat")] * MANY)
+        await batch.result()
+    async with client(Provider(), journal=path) as c:
+        most = seen = 0
+
+        async def look() -> None:
+            nonlocal most, seen
+            while True:
+                taken_up = c.spend.spent.tasks
+                most, seen = max(most, taken_up - seen), taken_up
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as others:
+            others.start_soon(look)
+            resumed = await c.resume()
+            others.cancel_scope.cancel()
+        assert c.spend.spent.tasks == len(resumed) == MANY
+    assert 1 < most <= PIECES * 50
