@@ -260,7 +260,7 @@ async def resumed(meter: Meter, n: int, _: float) -> dict[str, object]:
     desk = Desk(meter, lambda _: "succeeded")
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
-        async with client(desk, journal=journal) as open_client:
+        async with client(desk, delay=0.2, journal=journal) as open_client:
             batch = await open_client.submit_many([TaskSpec("boat", duration=5)] * n)
             await batch.result()
         del batch
