@@ -73,7 +73,10 @@ class Waiting:
             TaskTimeoutError: It has none yet; it goes on.
             ClosedError: The client was closed first.
         """
+        if timeout is None:  # ten thousand such waiters do without a scope each
+            await self.wait(record, lambda: record.settled)
+            return
         with anyio.move_on_after(timeout):
             await self.wait(record, lambda: record.settled)
         if not record.settled:
-            raise TaskTimeoutError(record.task_id, timeout or 0.0)
+            raise TaskTimeoutError(record.task_id, timeout)
