@@ -226,7 +226,7 @@ async def test_cancelling_a_waiter_cancels_only_the_waiting():
                 await handle
             assert scope.cancelled_caught
             assert not handle.done
-        assert (await handle) is videos[0]
+        assert (await handle) == videos[0]
     assert not wire.sent("DELETE")
 
 
