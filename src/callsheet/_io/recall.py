@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-import anyio
 import anyio.lowlevel
 import attrs
 
@@ -68,8 +67,7 @@ class Recall:
             raise
         while entries and entries[-1].row >= self.before:
             entries.pop()
-        with anyio.CancelScope(shield=True):
-            return await self._records(engine, entries)
+        return await self._records(engine, entries)
 
     async def _records(
         self, engine: Engine, entries: deque[Entry]
@@ -88,7 +86,7 @@ class Recall:
                 unsent.append(record)
             engine.submitter.finder.made(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
-                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.cancel_shielded_checkpoint()
         engine.submitter.put(unsent)
         return group, records, names.pop() if len(names) == 1 else None
 
