@@ -11,7 +11,8 @@ import attrs
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
 from callsheet._core.planner import Lists, Planner
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._core.schedule import Schedule
 from callsheet._io.clock import Clock
 from callsheet._io.poller import Poller

@@ -35,7 +35,7 @@ from _table import keep, show
 from callsheet._catalog import render_time
 from callsheet._core.experience import Experience
 from callsheet._core.laws import RenderLaw
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._models.spec import TaskSpec
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from _table import keep, show
 
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._core.schedule import Schedule
 from callsheet._models.spec import TaskSpec
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from callsheet._core.groups import Group
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
     from callsheet._io.engine import Engine
     from callsheet.errors import CallsheetError
 

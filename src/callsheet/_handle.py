@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
     from callsheet._io.engine import Engine
     from callsheet._models.outcome import Outcome, Video
     from callsheet._models.snapshot import Snapshot, Status

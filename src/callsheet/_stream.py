@@ -18,7 +18,7 @@ from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
 if TYPE_CHECKING:
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
     from callsheet._io.engine import Engine
     from callsheet._models.outcome import Outcome
 

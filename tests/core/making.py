@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec

@@ -13,7 +13,8 @@ from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
 from callsheet._core.orders import Order
 from callsheet._core.planner import Lists, Planner
-from callsheet._core.registry import Record, Registry, verdict
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry, verdict
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.errors import CallsheetError

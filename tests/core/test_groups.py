@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record, verdict
+from callsheet._core.record import Record
+from callsheet._core.registry import verdict
 from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec

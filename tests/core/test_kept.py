@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._core.registry import Record, verdict
+from callsheet._core.record import Record
+from callsheet._core.registry import verdict
 from callsheet._models.kept import Kept, keep, kept_snapshot, kept_url
 
 

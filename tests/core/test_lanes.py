@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from callsheet._core.lanes import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.schedule import SWEEP
 from core.making import LOST, NEVER
 

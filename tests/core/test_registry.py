@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.registry import (
-    AT_A_STRETCH,
-    DEFAULT_EXPIRY,
-    GRACE,
-    Record,
-    Registry,
-    verdict,
-)
+from callsheet._core.record import Record
+from callsheet._core.registry import AT_A_STRETCH, DEFAULT_EXPIRY, GRACE, Registry, verdict
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import ErrorDetail, Status
 from callsheet.errors import (

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from callsheet._core.groups import Group
-from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Registry
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule, tier_of
 from callsheet._models.snapshot import Status
 from core.making import LOST, NEVER, moments, pauses, record

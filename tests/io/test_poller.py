@@ -13,7 +13,7 @@ import pytest
 
 from callsheet import Limits, Polling, RetryPolicy, Status, TaskSpec, Video
 from callsheet._core.ledger import Ledger
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.poller import SILENCE

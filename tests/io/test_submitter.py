@@ -17,7 +17,8 @@ from callsheet._core.groups import Group
 from callsheet._core.ledger import Ledger
 from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._core.schedule import Schedule
 from callsheet._io.books import Books
 from callsheet._io.calls import Calls

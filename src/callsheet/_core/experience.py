@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from callsheet._core.laws import RenderLaw
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 
 
 STEADY = 64.0

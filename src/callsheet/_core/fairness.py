@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.watched import Watched
 from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.search import Lost, Search
 
 

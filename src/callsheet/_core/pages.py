@@ -8,7 +8,7 @@ import attrs
 
 
 if TYPE_CHECKING:
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
 
 
 SIZE = 500

@@ -13,7 +13,7 @@ from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
 from callsheet._core.orders import FailedPoll, Order
 from callsheet._core.pages import SIZE, Pages
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.schedule import Schedule, tier_of
 from callsheet.errors import (
     AuthenticationError,

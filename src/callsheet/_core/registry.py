@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
-from callsheet._core.watched import Watched
-from callsheet._models.kept import Kept, keep, kept_snapshot
-from callsheet._models.outcome import Outcome, Video
+from callsheet._core.record import Record
+from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet._models.spec import TaskSpec
 from callsheet.errors import (
     CallsheetError,
     SubmissionUncertainError,
@@ -42,130 +40,6 @@ AT_A_STRETCH = 500
 """Most late records that are handed out together."""
 
 _BUCKET = 60.0
-
-
-class Listener(Protocol):
-    """What a group of records is told about each of them."""
-
-    def moved(self, record: Record, before: Status | None) -> None:
-        """The record got an id, or another status."""
-
-    def settled(self, record: Record, before: Status | None) -> None:
-        """The record has its outcome."""
-
-
-@attrs.define(eq=False)
-class Record(Watched):
-    """One spec and the task that is made from it. Slots only: there may be a million.
-
-    Attributes:
-        spec: The spec; ``None`` for a task that was attached by id.
-        index: Its position in its group.
-        model: The model it was resolved to.
-        group: What is told of its changes.
-        task_id: The provider's id, once there is one.
-        status: The last known status; ``None`` without an id.
-        deadline: When waiting ends, on the client's clock.
-        due: When it is to be asked about next; the schedule's.
-        asked: Whether a poll about it is under way or in line; the schedule's.
-        started: When it was first known or presumed to run; the schedule's.
-        alive_at: When it was last known not to have ended; the schedule's.
-        row: Its number in the journal, if there is one.
-        twin: The next record of the same task; the registry's.
-        misses: Polls in a row that said nothing about it; the schedule's.
-        refusals: Those among them that were refused for its id's sake; the planner's.
-    """
-
-    spec: TaskSpec | None
-    index: int = 0
-    model: str | None = None
-    group: Listener | None = None
-    task_id: str | None = None
-    status: Status | None = None
-    deadline: float = float("inf")
-    due: float = float("inf")
-    asked: bool = False
-    started: float | None = None
-    alive_at: float = 0.0
-    misses: int = 0
-    refusals: int = 0
-    row: int | None = None
-    _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
-    _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
-    twin: Record | None = attrs.field(default=None, init=False)
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The last answer, kept from the moment it shows more than a place in a queue."""
-        return kept_snapshot(self._answer) if isinstance(self._answer, Kept) else self._answer
-
-    @snapshot.setter
-    def snapshot(self, snapshot: Snapshot | None) -> None:
-        self._answer = None if snapshot is None else keep(snapshot)
-
-    def share(self, other: Record) -> None:
-        """Know the same answer as a record of the same task."""
-        self._answer = other._answer
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has its outcome."""
-        return self._end is not None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether its outcome is a video."""
-        return self._end is True
-
-    @property
-    def error(self) -> CallsheetError | None:
-        """Why it ended without a video, if it did."""
-        return None if self._end is True else self._end
-
-    @property
-    def result(self) -> Video | CallsheetError | None:
-        """The video or the error, once there is one; it never changes again."""
-        return self.outcome.video if self._end is True else self._end
-
-    @property
-    def outcome(self) -> Outcome:
-        """How it ended.
-
-        Raises:
-            ValueError: It has not ended.
-        """
-        if self._end is None:
-            msg = "the task has no outcome yet"
-            raise ValueError(msg)
-        video = self._answer if self._end is True else None
-        return Outcome(
-            index=self.index,
-            spec=self.spec,
-            task_id=self.task_id,
-            video=Video.from_snapshot(video) if isinstance(video, Snapshot) else video,
-            error=self.error,
-        )
-
-    def move(self, status: Status) -> None:
-        """Take a status that is not an end."""
-        before, self.status = self.status, status
-        if before is not status and self.group is not None:
-            self.group.moved(self, before)
-
-    def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
-        """Take the outcome, once and for all; tell whether this was the first."""
-        if self._end is not None:
-            return False
-        before = self.status
-        if isinstance(result, Video):
-            self.snapshot, self._end = result.snapshot, True
-        else:
-            self._end = result
-        self.status = status or self.status
-        if self.group is not None:
-            self.group.settled(self, before)
-        self.wake()
-        return True
 
 
 @attrs.define

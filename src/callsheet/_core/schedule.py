@@ -11,7 +11,7 @@ import attrs
 
 from callsheet._core.experience import Experience
 from callsheet._core.lanes import Lane
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._core.tiers import Heap, Tier, due_in, fresh, top
 from callsheet._models.snapshot import Status
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._io.books import Books
 from callsheet._io.clock import Clock
 from callsheet._io.poller import Poller

@@ -12,7 +12,7 @@ import attrs
 
 from callsheet import _catalog
 from callsheet._core.ledger import Ledger
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._io.journal import Journal
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Status

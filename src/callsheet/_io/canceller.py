@@ -9,7 +9,8 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._io.poller import Poller
 from callsheet._io.submitter import Submitter
 from callsheet._io.tasks import Tasks

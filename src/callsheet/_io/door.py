@@ -14,7 +14,8 @@ import attrs
 from callsheet._core.admission import Admission
 from callsheet._core.backoff import pause_before
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._io.books import Books
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock

@@ -10,7 +10,8 @@ from callsheet._core.admission import Admission
 from callsheet._core.gate import Gate
 from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._core.schedule import Schedule
 from callsheet._io.attacher import Attacher
 from callsheet._io.calls import Calls

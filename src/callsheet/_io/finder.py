@@ -9,7 +9,8 @@ import attrs
 from callsheet._core.budget import Budget
 from callsheet._core.lookups import Lookups
 from callsheet._core.planner import Lists, Planner
-from callsheet._core.registry import Record, Registry
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry
 from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock, Moment

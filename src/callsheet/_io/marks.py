@@ -9,7 +9,7 @@ from callsheet._wire import TOKEN
 
 
 if TYPE_CHECKING:
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
     from callsheet._models.provider import Provider
 
 

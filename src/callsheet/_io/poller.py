@@ -9,7 +9,8 @@ import anyio.lowlevel
 import attrs
 
 from callsheet._core.planner import Planner
-from callsheet._core.registry import Record, Registry, verdict
+from callsheet._core.record import Record
+from callsheet._core.registry import Registry, verdict
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock
 from callsheet._models.snapshot import Page, Snapshot, Status

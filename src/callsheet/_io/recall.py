@@ -9,7 +9,7 @@ import anyio.lowlevel
 import attrs
 
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record, verdict
+from callsheet._core.registry import verdict
 from callsheet._io.clock import Moment
 from callsheet._io.journal import Journal
 from callsheet._models.snapshot import Status
@@ -17,6 +17,7 @@ from callsheet.errors import ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
+    from callsheet._core.record import Record
     from callsheet._io.engine import Engine
     from callsheet._io.entry import Entry
 

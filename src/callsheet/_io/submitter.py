@@ -10,7 +10,7 @@ import attrs
 
 from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
-from callsheet._core.registry import Record
+from callsheet._core.record import Record
 from callsheet._io.books import Books, is_final
 from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted

@@ -14,7 +14,7 @@ from callsheet.errors import ClosedError, TaskTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._core.registry import Record
+    from callsheet._core.record import Record
     from callsheet._core.watched import Watched
 
 
