@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from callsheet import Polling, SubmissionUncertainError, TaskSpec
+from callsheet import Limits, Polling, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Emulator, Fault, Settings
 from emulation import Wire, asked, client, first, is_list
 
@@ -109,6 +109,38 @@ async def test_a_sleep_of_the_machine_makes_no_namesake_too_old(monkeypatch: pyt
     assert isinstance(outcome.error, SubmissionUncertainError)
     assert wire.emulator.ledger.tasks[1].id in str(outcome.error)
     assert len(wire.sent("POST")) == 2
+
+
+async def test_a_look_that_an_outage_holds_up_proves_nothing():
+    """It began within the window, and the task surfaced on a page that was read before."""
+    late = Fault(request="late", delay=1000.0, since=30.0, times=1)
+    wire = Wire(
+        concurrency=10_000, render_seconds=9000.0, creates_per_minute=100_000, faults=(late,)
+    )
+    down_until = 0.0
+
+    async def down(request: httpx.Request) -> httpx.Response | None:
+        nonlocal down_until
+        if request.method != "GET":
+            return None
+        if anyio.current_time() < down_until:
+            return httpx.Response(503)
+        if not asked(request) and not down_until:
+            down_until = anyio.current_time() + 2400.0
+            c.take_callback(b'{"id": "%s", "status": "running"}' % pending.task_id.encode())
+            await anyio.sleep(3)  # the first page passes, after a poll has shut the gate
+        return None
+
+    async with client(wire, limits=Limits(creates_per_minute=100_000)) as others:
+        kites = await others.submit_many([TaskSpec(f"kite {i}") for i in range(600)])
+        await kites.submitted()
+    async with client(wire) as c:
+        pending = await c.submit(TaskSpec("a star"))
+        await anyio.sleep(30)
+        wire.fault = down
+        handle = await c.submit(BOAT)
+        assert handle.task_id
+    assert wire.prompts.count("a paper boat") == 1
 
 
 class Shifting:

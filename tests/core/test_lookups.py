@@ -110,6 +110,15 @@ def test_a_look_that_could_not_be_finished_is_repeated_but_not_for_ever():
     assert over(lookups, each, began=end, now=end, finished=False)
 
 
+def test_a_look_that_began_within_the_window_proves_nothing_however_long_it_took():
+    """The task may have surfaced on a page that it had read; the next look is the last."""
+    lookups, each = Lookups(WINDOW), lost()
+    lookups.add(each)
+    end = WINDOW + GIVEN_UP
+    assert not over(lookups, each, began=WINDOW - 1, now=end, finished=True)
+    assert over(lookups, each, began=end, now=end, finished=True)
+
+
 def test_what_is_learned_of_late_is_looked_for_as_long():
     """A create that was lost days before gets the same patience with a list that fails."""
     lookups, each = Lookups(WINDOW), lost(missed=9e4)

@@ -76,17 +76,18 @@ class Lookups:
     def over(self, search: Search, *, now: float) -> list[Lost]:
         """Those whose window has passed, so that this look was the last: they are dropped.
 
-        What a search that was finished has not seen was never made; one that could not be finished
-        proves nothing and is repeated, for `GIVEN_UP` seconds at most.
+        What a search that was finished has not seen was never made, unless it began before the
+        window had passed, however long it took: then it is repeated. One that could not be finished
+        proves nothing and is repeated, too, for `GIVEN_UP` seconds at most.
         """
+
+        def is_last(each: Lost) -> bool:
+            if search.finished or not each.listed:
+                return self._is_over(each, search.began)
+            return self._is_over(each, now - GIVEN_UP)
+
         last = [
-            each
-            for each in search.lost
-            if each.record in self._lost
-            and (
-                ((search.finished or not each.listed) and self._is_over(each, search.began))
-                or now >= each.missed + self.window + GIVEN_UP
-            )
+            each for each in search.lost if self._lost.get(each.record) is each and is_last(each)
         ]
         for each in last:
             del self._lost[each.record]
