@@ -195,7 +195,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 is. This is the order of sending; the provider's own is `TaskSpec.priority`.
 
         Raises:
-            SpecError: With good problem of every spec; nothing was sent.
+            SpecError: With every problem of every spec; nothing was sent.
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
