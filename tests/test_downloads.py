@@ -443,6 +443,7 @@ async def test_large_file_comes_in_large_reads():
     assert max(sizes) > 128 * 1024
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_one_file_needs_no_downloader_of_its_own(tmp_path):
     """`download` brings one file, from a plain URL, too."""
     async with listening(saying(answer(FILM))) as heard:
