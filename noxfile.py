@@ -89,7 +89,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
     """Run every benchmark without peers, or one with arguments: ``-- bench_fanout.py 100``."""
-    session.install(EXTRAS)
+    session.install(EXTRAS, *_group("bench"))
     if session.posargs:
         script, *arguments = session.posargs
         session.run("python", f"benchmarks/{script}", *arguments)
