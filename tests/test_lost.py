@@ -19,6 +19,7 @@ from callsheet import (
     NotSubmittedError,
     RetryPolicy,
     SpendLimit,
+    SpendLimitError,
     SubmissionUncertainError,
     TaskSpec,
 )
@@ -567,3 +568,25 @@ async def test_an_attempt_in_doubt_is_no_unsent_row_of_the_journal(tmp_path):
         (outcome,) = await (await c.resume()).result()
         assert isinstance(outcome.error, SubmissionUncertainError)
     assert wire.emulator.ledger.created == 1
+
+
+@pytest.mark.parametrize("wait", [5, 2000])
+async def test_attempts_left_in_doubt_are_in_the_books_of_later_processes(tmp_path, wait):
+    """What may be billed counts against the limit of the next client, beside what runs or ended."""
+    wire = Wire(render_seconds=500.0)
+    wire.lose = loses(1)
+    retry, limit = RetryPolicy(resubmit="always"), SpendLimit(tasks=2)
+    provider = {"provider": COMET, "api_key": "k", "journal": tmp_path / "shoot.db"}
+    async with client(wire, retry=retry, spend=limit, **provider) as c:
+        await c.submit_many([BOAT])
+        await anyio.sleep(wait)
+        before = c.spend
+    assert (before.uncertain.tasks, before.committed.tasks) == (1, 2)
+    for _ in range(2):
+        async with client(wire, retry=retry, spend=limit, **provider) as c:
+            outcome, *_ = await (await c.resume()).result()
+            assert outcome.ok
+            assert (c.spend.uncertain.tasks, c.spend.spent.tasks) == (1, 1)
+            with pytest.raises(SpendLimitError):
+                await c.submit(BOAT)
+    assert wire.emulator.ledger.created == 2

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Self
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -59,7 +59,9 @@ class Books:
         factory=WeakKeyDictionary[Record, str], init=False
     )
 
-    _abandoned: WeakSet[Record] = attrs.field(factory=WeakSet[Record], init=False)
+    _abandoned: WeakKeyDictionary[Record, int] = attrs.field(
+        factory=WeakKeyDictionary[Record, int], init=False
+    )
 
     @classmethod
     def kept(
@@ -126,7 +128,8 @@ class Books:
             JournalError: The journal cannot be written; nothing may be sent.
         """
         if self.journal is not None and record.row is not None:
-            await self.journal.sending(record.row, token, at=time.time())
+            doubts = self._abandoned.get(record, 0)
+            await self.journal.sending(record.row, token, at=time.time(), doubts=doubts)
 
     def unsent(self, record: Record) -> None:
         """The create provably made nothing, and is going to be sent again."""
@@ -145,7 +148,7 @@ class Books:
     def abandoned(self, record: Record) -> None:
         """The create stays in doubt for ever, and another one is sent."""
         self.ledger.abandon(record)
-        self._abandoned.add(record)
+        self._abandoned[record] = self._abandoned.get(record, 0) + 1
 
     def released(self, record: Record) -> None:
         """The last attempt at a record made nothing."""
@@ -191,7 +194,12 @@ class Books:
         if entry.file is not None:
             self.files[record] = entry.file
         if entry.spec is not None and entry.sent_at is not None:
-            self.ledger.carry(record, self._estimate(record))
+            estimate = self._estimate(record)
+            for _ in range(entry.doubts):
+                self.ledger.carry(record, estimate)
+                self.ledger.doubt(record)
+                self.abandoned(record)
+            self.ledger.carry(record, estimate)
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome."""

@@ -49,6 +49,7 @@ class Entry:
         spec: The spec, its paths absolute; ``None`` for a task that was attached by id.
         token: The mark of the last attempt that may have left, if it carried one.
         sent_at: Unix seconds at which that attempt was about to leave; ``None`` if none may have.
+        doubts: How many attempts before it stay in doubt for ever.
         task_id: The provider's id.
         status: The last status noted. The most recent ones may be missing after a crash.
         answer: The provider's last word, once the task has ended.
@@ -63,6 +64,7 @@ class Entry:
     spec: TaskSpec | None
     token: str | None = None
     sent_at: float | None = None
+    doubts: int = 0
     task_id: str | None = None
     status: Status | None = None
     answer: Snapshot | None = None
@@ -70,9 +72,9 @@ class Entry:
     file: str | None = None
 
 
-def sending(row: int, token: str | None, at: float) -> Note:
-    """An attempt is about to leave, and replaces all that is known of an earlier one."""
-    return row, Kind.SENDING, json.dumps([token, at])
+def sending(row: int, token: str | None, at: float, doubts: int = 0) -> Note:
+    """An attempt is about to leave, and replaces all that is known of those that made nothing."""
+    return row, Kind.SENDING, json.dumps([token, at, doubts])
 
 
 def created(row: int, task_id: str) -> Note:
@@ -125,10 +127,14 @@ def _answer(held: Any) -> dict[str, Any]:
     return {"answer": answer, "status": answer.status, "error": None}
 
 
+def _attempt(token: str | None, at: float, doubts: int = 0) -> dict[str, Any]:
+    return {**_NO_TASK, "token": token, "sent_at": at, "doubts": doubts}
+
+
 _NO_ATTEMPT: Final = dict.fromkeys(("token", "sent_at"))
 _NO_TASK: Final = dict.fromkeys(("task_id", "status", "answer", "error", "file"))
 _CHANGES: Final[dict[Kind, Callable[[Any], dict[str, Any] | None]]] = {
-    Kind.SENDING: lambda held: {**_NO_TASK, "token": held[0], "sent_at": held[1]},
+    Kind.SENDING: lambda held: _attempt(*held),
     Kind.CREATED: lambda held: {"task_id": held, "error": None},
     Kind.STATUS: lambda held: {"status": Status(held)},
     Kind.ANSWERED: _answer,

@@ -151,7 +151,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             lambda rows: [notes.created(row, i) for row, i in zip(rows, ids, strict=True)],
         )
 
-    async def sending(self, row: int, token: str | None, *, at: float) -> None:
+    async def sending(self, row: int, token: str | None, *, at: float, doubts: int = 0) -> None:
         """Note that an attempt is about to leave; to be awaited before it does.
 
         It begins the row's story anew: an earlier id, end or file is forgotten. It cannot be
@@ -161,12 +161,13 @@ class Journal(anyio.AsyncContextManagerMixin):
             row: Whose attempt.
             token: The mark that it carries; ``None`` where the provider takes none.
             at: Unix seconds.
+            doubts: How many attempts before it stay in doubt for ever.
 
         Raises:
             JournalError: It could not be written: nothing may be sent.
         """
         with anyio.CancelScope(shield=True):
-            await self._put(Step([notes.sending(row, token, at)]))
+            await self._put(Step([notes.sending(row, token, at, doubts)]))
 
     def created(self, row: int, task_id: str) -> None:
         """Note the id that the provider gave."""

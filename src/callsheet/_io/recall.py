@@ -108,6 +108,8 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     elif entry.sent_at is not None:
         reason = "the process ended before the answer came"
         error = SubmissionUncertainError(reason, entry.token)
+        if entry.doubts:
+            engine.submitter.remember_doubt(record, error)
         left = Moment(None, engine.clock.wall(entry.sent_at))
         engine.submitter.lose(record, error, sent=left)
     else:

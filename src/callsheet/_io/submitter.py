@@ -107,6 +107,10 @@ class Submitter:
             if record in self._again and record in self._doubts:
                 self._end(record, self._doubts[record])
 
+    def remember_doubt(self, record: Record, error: SubmissionUncertainError) -> None:
+        """Earlier attempts at a record are in doubt for ever: it never ends as one that is free."""
+        self._doubts[record] = error
+
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
         self.door.room_made()
@@ -280,7 +284,7 @@ class Submitter:
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
         if self.policy.resubmit == "always" and record not in self._unwanted:
-            self._doubts[record] = error
+            self.remember_doubt(record, error)
             self.books.abandoned(record)
             self._resend(record, error)
         else:
