@@ -31,7 +31,7 @@ async def test_a_crowd_that_ends_together_is_known_in_few_calls():
     """A thousand ends are learned from a few pages, within the quota of one list a second."""
     wire = Wire(render_seconds=60.0, **WAYS)
     delays = await watch(wire)
-    assert max(delays) < 7.0  # the median depends on where a round stands when they end
+    assert max(delays) < 10.0  # after a useless page: 4 s of rest, then half of them by their ids
     lists = [request for request in wire.seen if is_list(request)]
     assert any(not asked(request) for request in lists)
     assert wire.emulator.requests.list.refused == 0
