@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -36,12 +38,19 @@ FOREVER = 10_000_000.0
 class Wire(httpx.AsyncBaseTransport):
     """The emulator as a transport; it keeps what was sent, and asks a fault before and after.
 
-    With *post*, and `Emulator.send_callbacks` running, callbacks go there.
+    With *post*, and `Emulator.send_callbacks` running, callbacks go there. The provider's clock
+    starts at the *fraction* of a second: what can be learned from its whole seconds depends on it.
     """
 
     def __init__(
-        self, *, latency: float = 0.03, post: Post | None = None, **settings: object
+        self,
+        *,
+        latency: float = 0.03,
+        post: Post | None = None,
+        fraction: float = 0.5,
+        **settings: object,
     ) -> None:
+        settings.setdefault("epoch", math.floor(time.time()) + fraction)
         posts = {} if post is None else {"post": post}
         self.emulator = Emulator(Settings(**settings), clock=anyio.current_time, **posts)
         self.latency = latency

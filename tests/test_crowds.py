@@ -13,6 +13,8 @@ MANY = 1_000
 
 WAYS = {"concurrency": MANY, "creates_per_minute": 100_000, "render_sigma": 0.0}
 
+fractions = pytest.mark.parametrize("fraction", [0.0, 0.2, 0.45, 0.85, 0.96])
+
 
 async def watch(wire: Wire) -> list[float]:
     """Make many videos that end together; how late each end was learned."""
@@ -27,11 +29,12 @@ async def watch(wire: Wire) -> list[float]:
     return [learned[task_id] - end for task_id, end in ends.items()]
 
 
-async def test_a_crowd_that_ends_together_is_known_in_few_calls():
+@fractions
+async def test_a_crowd_that_ends_together_is_known_in_few_calls(fraction):
     """A thousand ends are learned from a few pages, within the quota of one list a second."""
-    wire = Wire(render_seconds=60.0, **WAYS)
+    wire = Wire(render_seconds=60.0, fraction=fraction, **WAYS)
     delays = await watch(wire)
-    assert max(delays) < 10.0  # after a useless page: 4 s of rest, then half of them by their ids
+    assert max(delays) < 5.0
     lists = [request for request in wire.seen if is_list(request)]
     assert any(not asked(request) for request in lists)
     assert wire.emulator.requests.list.refused == 0
@@ -56,12 +59,13 @@ async def test_a_provider_whose_pages_are_no_use_loses_nothing(page):
     wire.change = change
     delays = await watch(wire)
     assert len(delays) == MANY
-    assert max(delays) < 30.0
+    assert max(delays) < 15.0
 
 
-async def test_a_provider_that_turns_no_pages_loses_nothing():
+@fractions
+async def test_a_provider_that_turns_no_pages_loses_nothing(fraction):
     """Where every page is the first one, those who are not on it are asked by id."""
-    wire = Wire(render_seconds=60.0, **WAYS | {"render_sigma": 0.3})
+    wire = Wire(render_seconds=60.0, fraction=fraction, **WAYS | {"render_sigma": 0.3})
 
     async def turn_back(request: httpx.Request) -> None:
         if is_list(request) and not asked(request):

@@ -214,6 +214,22 @@ def test_bins_move_when_ends_come_later_than_before():
     assert law.ended(0.0, 100.0) < 0.15
 
 
+def test_bins_that_moved_stay_when_nothing_new_is_known():
+    """Tasks that run do not move with the bins: planned for again, they are no drift."""
+    rng = random.Random(4)
+    law = RenderLaw(median=100.0, sigma=0.6, delay=5.0)
+    running = (80.0,) * 50
+    for median in (90.0,) * 6 + (135.0,):
+        for age in renders(rng, median, 0.15, 32):
+            law.observe(age)
+        low = law._low
+        law.refit(running)
+    assert law._low > low
+    low = law._low
+    law.refit(running)
+    assert law._low == low
+
+
 def test_the_short_ones_that_end_first_are_no_drift():
     """Among tasks that began together ends come later and later, and the bins stay."""
     times = sorted(renders(random.Random(6), 90.0, 0.5, 400))

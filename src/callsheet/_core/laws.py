@@ -215,10 +215,8 @@ class RenderLaw:
             running: Their ages, seconds, or those of a sample.
             each: Tasks that each of them stands for, >= 1.
         """
-        places = [0.0] * (BINS + 1)
-        for age in running:
-            places[max(self._edge_after(age) - 1, 0)] += each
-        self._follow(places, known=each == 1.0)
+        self._follow(self._places(running, each), known=each == 1.0)
+        places = self._places(running, each)
         self._oldest = sorted(running)[-CROWD] if len(running) >= CROWD else 0.0
         self._crowd = each * sum(age > CLOSE * self._oldest for age in running)
         self._since = self._passed = 0
@@ -246,6 +244,13 @@ class RenderLaw:
         if off:
             early, late = (sum(alive > share for alive in self._alive) for share in (0.75, 0.25))
             self._low *= math.exp(off * (late - early) * self._width / QUARTILES)
+
+    def _places(self, running: tuple[float, ...], each: float) -> list[float]:
+        """How many tasks run in each bin."""
+        places = [0.0] * (BINS + 1)
+        for age in running:
+            places[max(self._edge_after(age) - 1, 0)] += each
+        return places
 
     def _shares(self, places: list[float]) -> list[tuple[float, float]]:
         """Share of tasks expected to have ended by each age at which some run, and how many."""
