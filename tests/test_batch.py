@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Sequence
 
 import anyio
@@ -499,3 +501,15 @@ async def test_a_limit_above_the_providers_queue_does_not_send_without_pause():
         assert len(wire.sent("POST")) < 25
         await batch.submitted()  # as soon as there is room
         assert batch.progress.succeeded <= 2
+
+
+async def test_outcomes_survive_pickle_whether_or_not_somebody_has_looked():
+    """A video is pickled as one: another Python reads it, too."""
+    wire = Wire()
+    async with client(wire) as c:
+        result = await (await c.submit_many(boats(2))).result()
+    assert result[0].video is not None
+    again = pickle.loads(pickle.dumps(result))
+    assert again == result
+    assert all(b"Video" in pickle.dumps(outcome) for outcome in (*result, *again))
+    assert copy.deepcopy(result) == result

@@ -439,3 +439,21 @@ async def test_a_limit_that_the_journal_has_passed_lets_nothing_more_through(tmp
     async with client(wire, journal=path) as c:
         assert len((await (await c.resume()).result()).urls()) == 5
     assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 5
+
+
+async def test_a_sent_spec_that_nobody_can_price_any_more_goes_on(tmp_path: Path, monkeypatch):
+    """What was let through before is watched to its end, as a task of unknown price."""
+    wire = Wire(render_seconds=60.0)
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(boats(2))).submitted()
+
+    def estimate(*_: object) -> None:
+        raise TypeError("no such model")
+
+    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    async with client(wire, journal=path) as c:
+        batch = await c.resume()
+        assert c.spend.committed.tasks == 2
+        assert len((await batch.result()).urls()) == 2
+    assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 2

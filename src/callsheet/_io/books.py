@@ -17,6 +17,7 @@ from callsheet._io.journal import Journal
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
+from callsheet._models.spend import Estimate
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from callsheet._io.entry import Entry
     from callsheet._models.policy import SpendLimit
-    from callsheet._models.spend import Estimate
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -194,7 +194,10 @@ class Books:
         if entry.file is not None:
             self.files[record] = entry.file
         if entry.spec is not None and entry.sent_at is not None:
-            estimate = self._estimate(record)
+            try:
+                estimate = self._estimate(record)
+            except SpecError as error:  # by another version: a task is going on all the same
+                estimate = Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
             for _ in range(entry.doubts):
                 self.ledger.carry(record, estimate)
                 self.ledger.doubt(record)

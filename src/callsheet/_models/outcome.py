@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self, overload
 
 import attrs
@@ -90,6 +91,9 @@ def _seen(video: Video | Kept | None) -> Video | None:
     return Video.from_snapshot(kept_snapshot(video)) if isinstance(video, Kept) else video
 
 
+_OUTCOME = ("index", "spec", "task_id", "video", "error")
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """How one spec ended: with a video or with an error, never both, never neither.
@@ -108,8 +112,13 @@ class Outcome:
     error: CallsheetError | None = None
 
     def __repr__(self) -> str:
-        names = ("index", "spec", "task_id", "video", "error")
-        return f"Outcome({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        values = (f"{name}={getattr(self, name)!r}" for name in _OUTCOME)
+        return f"Outcome({', '.join(values)})"
+
+    def __reduce__(self) -> tuple[partial[Outcome], tuple[()]]:
+        """Pickled with its video made: what is kept within a process is no format of files."""
+        values = {name: getattr(self, name) for name in _OUTCOME}
+        return partial(Outcome, **values), ()
 
     @property
     def video(self) -> Video | None:
