@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from callsheet._core.laws import RenderLaw
 from callsheet._core.record import Record
 from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule, tier_of
 from callsheet._models.snapshot import Status
@@ -363,6 +364,26 @@ def test_tasks_that_do_not_end_are_expected_later():
             assert each.due > now
         assert law.mean > 1.05 * before
         before = law.mean
+
+
+def test_only_tasks_of_one_kind_teach_each_other():
+    """Long videos that still run say nothing about how long short ones take."""
+    laws: list[RenderLaw] = []
+    for others in (0, 30):
+        plan, tasks = schedule(), [record(f"t{i}", duration=5) for i in range(2)]
+        tasks += [record(f"long{i}", duration=10) for i in range(others)]
+        for each in tasks:
+            plan.adopt(each, now=0.0)
+        hand_out(plan, now=0.0)
+        for now in (0.0, 80.0):
+            for each in tasks:
+                plan.seen(each, Status.RUNNING, now=now)
+        tasks[0].status = Status.SUCCEEDED
+        tasks[0].settle(LOST)
+        plan.settled(tasks[0], now=80.0)
+        laws.append(plan._past.law(tasks[1]))
+    assert laws[0] is not laws[1]
+    assert laws[0] == laws[1]
 
 
 def test_lists_leave_no_old_dates_behind():

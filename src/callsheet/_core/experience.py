@@ -33,7 +33,7 @@ REFIT = 32
 """Ends after which a law is planned anew; more often while there are few."""
 
 Running = Callable[[], tuple[tuple[float, ...], float]]
-"""Ages up to which tasks are known to run, seconds, and for how many tasks each of them stands."""
+"""Ages up to which tasks of a kind are known to run, seconds, and how many each stands for."""
 
 
 @attrs.define(kw_only=True)
@@ -64,8 +64,7 @@ class Experience:
 
     def law(self, record: Record) -> RenderLaw:
         """How long tasks like the record's run."""
-        spec = record.spec
-        kind = (record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ()))
+        kind = kind_of(record)
         law = self._laws.get(kind)
         if law is None:
             median, sigma = self.prior(record)
@@ -123,3 +122,9 @@ class Experience:
     def translated(self, at: float) -> float | None:
         """The provider's time *at* on our clock, at the latest; ``None`` if no answer told yet."""
         return None if self._most == math.inf else at + self._most
+
+
+def kind_of(record: Record) -> tuple[object, ...]:
+    """What tasks have in common that run about equally long."""
+    spec = record.spec
+    return record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ())

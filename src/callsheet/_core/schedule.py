@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from callsheet._core.experience import Experience
+from callsheet._core.experience import Experience, kind_of
 from callsheet._core.lanes import Lane
 from callsheet._core.record import Record
 from callsheet._core.tiers import Heap, Tier, due_in, fresh, top
@@ -113,7 +113,7 @@ class Schedule:
             self._send_scout(lane, now)
         record.alive_at = now
         age = 0.0 if record.started is None else now - record.started
-        if self._past.runs(record, age, lambda: self._ages(lane)):
+        if self._past.runs(record, age, lambda: self._ages(lane, record)):
             self._taught[lane] = now
         self._date(record, now + self._gap(record, now))
 
@@ -135,7 +135,7 @@ class Schedule:
         elif (
             record.started is not None
             and record.status is Status.SUCCEEDED
-            and self._past.ran(record, ended - record.started, lambda: self._ages(lane))
+            and self._past.ran(record, ended - record.started, lambda: self._ages(lane, record))
         ):
             self._taught[lane] = now
         self._past.noticed(now - ended)
@@ -268,10 +268,14 @@ class Schedule:
                 if not record.asked and when < record.due:
                     self._date(record, when)
 
-    def _ages(self, lane: Lane) -> tuple[tuple[float, ...], float]:
+    def _ages(self, lane: Lane, like: Record) -> tuple[tuple[float, ...], float]:
         each = max(1, len(lane.running) // MOST_REPLANNED)
-        sample = itertools.islice(lane.running, 0, None, each)
-        ages = (max(r.alive_at - r.started, 0.0) for r in sample if r.started is not None)
+        kind = kind_of(like)
+        ages = (
+            max(record.alive_at - record.started, 0.0)
+            for record in itertools.islice(lane.running, 0, None, each)
+            if record.started is not None and kind_of(record) == kind
+        )
         return tuple(ages), float(each)
 
     def _tier(self, record: Record) -> Tier:
