@@ -206,7 +206,7 @@ async def test_what_waits_to_be_repeated_ends_as_not_submitted_when_the_client_i
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         await anyio.sleep(5)
     assert batch.progress.failed == batch.progress.total == 20
-    assert all(isinstance(handle._record.result, NotSubmittedError) for handle in batch)
+    assert all(isinstance(handle._record.error, NotSubmittedError) for handle in batch)
     assert wire.emulator.ledger.created == 0
 
 

@@ -527,7 +527,7 @@ async def test_what_was_sent_again_in_doubt_stays_in_doubt(end):
         await anyio.sleep(5)
         if end == "cancelled":
             assert not await handle.cancel()
-    (spend, error) = (c.spend, handle._record.result)
+    (spend, error) = (c.spend, handle._record.error)
     kind = InvalidRequestError if end == "judged" else SubmissionUncertainError
     assert isinstance(error, kind)
     assert spend.committed.tasks == spend.uncertain.tasks == 1

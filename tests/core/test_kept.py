@@ -72,7 +72,7 @@ def test_an_outcome_made_at_the_first_look_equals_one_made_at_once(snapshot: Sna
     assert early.url == late.url == at_once.url == video.url
     assert early.ok
     assert early.error is None
-    assert record.result == video
+    assert record.outcome.video == video
 
 
 def test_an_answer_that_is_not_plain_json_is_kept_as_it_is():
@@ -90,7 +90,7 @@ def test_an_answer_that_is_not_plain_json_is_kept_as_it_is():
     record.snapshot = snapshot
     assert record.snapshot is snapshot
     assert record.settle(Video.from_snapshot(snapshot), Status.SUCCEEDED)
-    assert record.outcome.video == record.result == Video.from_snapshot(snapshot)
+    assert record.outcome.video == Video.from_snapshot(snapshot)
     assert record.outcome.url == "https://storage.test/1"
     record = Record(None)
     record.snapshot = None

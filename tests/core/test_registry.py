@@ -216,7 +216,7 @@ def test_a_second_outcome_is_not_taken():
     one = Record(None)
     assert one.settle(LOST)
     assert not one.settle(UNKNOWN_ID)
-    assert one.result is LOST
+    assert one.error is LOST
 
 
 def test_a_pending_record_has_no_outcome():

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.laws import RenderLaw
 from callsheet._core.record import Record
 from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule, tier_of
 from callsheet._models.snapshot import Status
@@ -368,7 +367,7 @@ def test_tasks_that_do_not_end_are_expected_later():
 
 def test_only_tasks_of_one_kind_teach_each_other():
     """Long videos that still run say nothing about how long short ones take."""
-    laws: list[RenderLaw] = []
+    laws = []
     for others in (0, 30):
         plan, tasks = schedule(), [record(f"t{i}", duration=5) for i in range(2)]
         tasks += [record(f"long{i}", duration=10) for i in range(others)]

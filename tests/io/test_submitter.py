@@ -197,9 +197,9 @@ async def test_a_group_that_is_condemned_sends_no_more():
     every = records(9, group)
     await stage.put(every)
     assert len(stage.desk.prompts) == 1
-    assert isinstance(every[0].result, AuthenticationError)
-    assert all(isinstance(record.result, NotSubmittedError) for record in every[1:])
-    assert all(record.result.__cause__ is every[0].result for record in every[1:])
+    assert isinstance(every[0].error, AuthenticationError)
+    assert all(isinstance(record.error, NotSubmittedError) for record in every[1:])
+    assert all(record.error.__cause__ is every[0].error for record in every[1:])
     assert group.unfinished == 0
 
 
@@ -267,7 +267,7 @@ async def test_closing_ends_what_is_not_on_its_way():
         started = anyio.current_time()
     assert anyio.current_time() - started == pytest.approx(5.0)
     assert left == every[2:]
-    assert all(isinstance(record.result, SubmissionUncertainError) for record in every[:2])
+    assert all(isinstance(record.error, SubmissionUncertainError) for record in every[:2])
 
 
 async def test_a_create_that_never_connects_ends_after_its_attempts():
@@ -279,5 +279,5 @@ async def test_a_create_that_never_connects_ends_after_its_attempts():
     stage = Stage(refused, policy=RetryPolicy(attempts=3))
     (record,) = records(1)
     await stage.put([record])
-    assert isinstance(record.result, ConnectFailedError)
+    assert isinstance(record.error, ConnectFailedError)
     assert len(stage.desk.times) == 3

@@ -93,11 +93,6 @@ class Record(Watched):
         return None if self._end is True else self._end
 
     @property
-    def result(self) -> Video | CallsheetError | None:
-        """The video or the error, once there is one; it never changes again."""
-        return self.outcome.video if self._end is True else self._end
-
-    @property
     def outcome(self) -> Outcome:
         """How it ended.
 

@@ -174,7 +174,7 @@ class Books:
     def withdrawn(self, record: Record) -> None:
         """The record, of which no task can come any more, is not wanted."""
         self.ledger.release(record)
-        end = record.result
+        end = record.error
         if (
             self.journal is not None
             and record.row is not None

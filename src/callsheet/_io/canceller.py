@@ -62,11 +62,11 @@ class Canceller:
         """Stop a task that has not started; tell whether it was stopped in time."""
         if self.submitter.withdrawn(record):
             self.withdraw(record, "cancelled before it was sent")
-            return isinstance(record.result, NotSubmittedError)
+            return isinstance(record.error, NotSubmittedError)
         self.submitter.give_up(record)
         await self.wait_for_id(record)
         if record.task_id is None or record.settled:
-            return isinstance(record.result, (TaskCancelledError, NotSubmittedError))
+            return isinstance(record.error, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
@@ -107,7 +107,7 @@ class Canceller:
         Raises:
             CallsheetError: The provider could not be asked, or refuses.
         """
-        cancelled = isinstance(record.result, NotSubmittedError)  # its turn had not come
+        cancelled = isinstance(record.error, NotSubmittedError)  # its turn had not come
         if cancel and not cancelled:
             with anyio.move_on_after(CANCELLING):
                 cancelled = await self.cancel(record)
@@ -137,7 +137,7 @@ class Canceller:
         await self.tasks.turn_to_cancel()
         self.poller.take(await self.tasks.get(task_id), final=True)
         if record.status is not Status.QUEUED:
-            return isinstance(record.result, TaskCancelledError)
+            return isinstance(record.error, TaskCancelledError)
         try:
             await self.tasks.calls.cancel(task_id)
         except ConflictError:

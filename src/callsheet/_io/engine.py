@@ -243,8 +243,8 @@ class Engine:
             if self.submitter.withdrawn(record):
                 self._withdraw(record, "its submitter stopped waiting")
             raise
-        if record.task_id is None and isinstance(record.result, CallsheetError):
-            raise record.result
+        if record.task_id is None and record.error is not None:
+            raise record.error
 
     async def _wait_for_id_or_end(self, record: Record) -> None:
         await self.waiting.wait(record, lambda: record.task_id is not None or record.settled)
