@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs.validators import gt
 
+from callsheet._core.crowd import MOVED, Crowd
 from callsheet._core.drift import Drift
 from callsheet._core.looks import plan
 from callsheet._core.shapes import LogNormal, chances, fitted
@@ -51,24 +52,6 @@ PRIOR = ((0.7, 0.7), (0.3, 1.25))
 A prior's sigma holds how much tasks of a kind differ and how little is known of the kind. Most
 kinds are narrower than it, so looks gather around the median; some are wider, so they never cease.
 """
-
-CROWD = 8
-"""Tasks that must have got to an age before the law learns from it that none of them ends."""
-
-CLOSE = 0.8
-"""Part of that age from which on a task belongs to the crowd."""
-
-ABSENT = 4.0
-"""Ends that must have been expected in vain before the law is planned anew."""
-
-MOVED = 1.03
-"""Growth of the age before ends can be missed."""
-
-MOST_SPARE = 2.0
-"""Most ends beyond twice those expected that do not surprise, unless the crowd is large."""
-
-MANY = 200.0
-"""Tasks of a large crowd for each such end: a page of ends is not worth many plans."""
 
 BEHIND = 4
 """Bins behind the oldest task that tell how the crowd ends."""
@@ -130,12 +113,8 @@ class RenderLaw:
     _mass: float = attrs.field(default=0.25, init=False)
     _mean: float = attrs.field(init=False)
     _drift: Drift = attrs.field(factory=Drift, init=False)
-    _oldest: float = attrs.field(default=0.0, init=False)
-    _crowd: float = attrs.field(default=0.0, init=False)
+    _crowd: Crowd = attrs.field(factory=Crowd, init=False)
     _odd: bool = attrs.field(default=False, init=False)
-    _since: int = attrs.field(default=0, init=False)
-    _passed: int = attrs.field(default=0, init=False)
-    _spare: float = attrs.field(default=1.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Lay the bins around the prior and plan from it alone."""
@@ -164,7 +143,7 @@ class RenderLaw:
     def observe(self, age: float) -> None:
         """Learn that a task ran for *age* seconds."""
         self._seen += 1
-        self._since += 1
+        self._crowd.lose_one()
         self._drift.ended(1.0 - self._survival(age))
         if self._seen > WINDOW:
             for index in range(BINS):
@@ -176,17 +155,7 @@ class RenderLaw:
 
         Then it is time to plan anew: all of them are about to run into what nobody knows.
         """
-        if not self._oldest or age < self._oldest:
-            return False
-        self._passed += 1
-        expected = min(self._passed, self._crowd) * self.ended(self._oldest, age)
-        if expected > 2 * self._since + ABSENT and age > MOVED * self._oldest:
-            self._spare = 0.5
-            return True
-        if self._since > 2.0 * expected + self._spare:
-            self._spare = min(2.0 * self._spare, max(MOST_SPARE, self._crowd / MANY))
-            return True
-        return False
+        return self._crowd.surprises(age, self.ended)
 
     def gap(self, age: float) -> float:
         """Seconds until the next look at a task that has run for *age* seconds."""
@@ -199,7 +168,7 @@ class RenderLaw:
             ahead = self._next[edge + 1] - then
             then += ahead if ahead > JUMP * self._width * age else ahead * part
         gap = max(then - age, SHORTEST_GAP)
-        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._oldest:
+        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._crowd.age:
             gap *= 0.5 + TURN * age % 1.0
         return min(gap, max(4.0 * self.delay, 0.25 * age)) if age > self._mean else gap
 
@@ -217,9 +186,7 @@ class RenderLaw:
         """
         self._follow(self._places(running, each), known=each == 1.0)
         places = self._places(running, each)
-        self._oldest = sorted(running)[-CROWD] if len(running) >= CROWD else 0.0
-        self._crowd = each * sum(age > CLOSE * self._oldest for age in running)
-        self._since = self._passed = 0
+        self._crowd.gather(running, each=each)
         smooth = _smoothed(self._ends)
         weight = min(1.0, WINDOW / max(self._seen, 1))
         got = [weight * count for count in _smoothed(places)]
@@ -274,8 +241,8 @@ class RenderLaw:
         """Chances to get to each edge: ends over the tasks that got to a bin."""
         left = list(itertools.accumulate(reversed(smooth)))[::-1]
         at_risk = [left[k] + risk[k] for k in range(BINS)]
-        front = min(max(self._edge_after(self._oldest) - 1, 0), BINS)
-        behind = range(max(front - BEHIND, 0), front if self._oldest else 0)
+        front = min(max(self._edge_after(self._crowd.age) - 1, 0), BINS)
+        behind = range(max(front - BEHIND, 0), front if self._crowd.age else 0)
         ends, got = sum(smooth[k] for k in behind), sum(at_risk[k] for k in behind)
         due = sum(expected[k] * at_risk[k] for k in behind)
         trust = max(0.0, 1.0 - ODD * (due + 1.0) / max((ends - due) ** 2, 1.0))
