@@ -139,6 +139,7 @@ async def test_a_provider_of_ones_own_needs_no_key_variable():
         lambda: Limits(creates_per_minute=0),
         lambda: Limits(gets_per_second=-1),
         lambda: Polling(delay=0),
+        lambda: Polling(delay=float("inf")),
         lambda: RetryPolicy(attempts=0),
         lambda: RetryPolicy(timeout=0),
         lambda: RetryPolicy(resubmit="maybe"),

@@ -146,11 +146,11 @@ class Desk:
         list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
         due = {each for each in self.registry if each in held or self._is_due(each)}
         lists = not plan._listing and list_at <= self.now
-        order = plan.next(now=self.now)
+        page, order = plan.schedule.page, plan.next(now=self.now)
         if order is None:
             self._check_sleep()
             return None
-        self._check(order, due, may_list=lists or bool(held))
+        self._check(order, due, may_list=lists or bool(held), page=page)
         self.orders += 1
         self.in_flight.append(order)
         return order
@@ -198,6 +198,8 @@ class Desk:
         elif not said.status.terminal:
             status = one.status or said.status
             self.planner.schedule.seen(one, status, now=self.now, updated_at=said.updated_at)
+            if any(one in order.records for order in self.in_flight):
+                self.nudged.add(one)  # another answer has come first
 
     def settle(self, one: Record, error: CallsheetError) -> None:
         """End a record."""
@@ -214,7 +216,7 @@ class Desk:
         lane = self.planner.schedule._lane(one)
         return one.due <= self.now or (one.started is None and lane.sweep_at <= self.now)
 
-    def _check(self, order: Order, due: set[Record], *, may_list: bool) -> None:
+    def _check(self, order: Order, due: set[Record], *, may_list: bool, page: int) -> None:
         assert order.records
         assert len(set(order.records)) == len(order.records)
         busy = {each for one in self.in_flight for each in one.records} - self.nudged
@@ -229,7 +231,7 @@ class Desk:
             self.lists.append(self.now)
             costs = sum(self.planner.id_cost(each.task_id) for each in order.records)
             assert costs <= self.planner.url_room
-            assert len(order.records) <= self.planner.schedule.page
+            assert len(order.records) <= page
             assert {tier_of(each) for each in order.records} == {order.tier}
             assert may_list
             assert all(one.single for one in self.in_flight)

@@ -56,6 +56,15 @@ def test_tasks_that_began_together_end_without_a_drift():
         drift.expect(1.0, [(step / 10, 400.0 - 40 * step)])
 
 
+def test_tasks_that_are_stopped_are_no_drift():
+    """Those who end otherwise take with them what they were credited with, and nothing else."""
+    drift = Drift()
+    drift.expect(1.0, [(0.5, 100.0)])
+    for _ in range(40):
+        drift.left(0.5)
+    assert drift.spreads([(0.5, 60.0)], 256.0) == 0.0
+
+
 def test_what_was_not_known_is_no_drift():
     """Ends at ages of which the law had seen nothing teach it, and do not move it."""
     drift = Drift()

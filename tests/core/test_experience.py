@@ -49,11 +49,36 @@ def test_the_time_of_a_change_is_told_without_bias(whole, ahead):
 def test_one_who_was_believed_to_live_too_long_spoils_no_clock():
     """A task attached after its end is no proof against the clock that all others show."""
     past = experience()
-    past.local(50.0, since=90.0, now=90.0)
+    past.local(50.0, since=-math.inf, now=90.0)
     for number in range(100):
         change = 100.0 + 7.25 * number
         believed = past.local(float(math.floor(change)), since=change - 4.0, now=change + 1.0)
-        assert believed == pytest.approx(change, abs=1.0)
+        assert believed == pytest.approx(change, abs=2.0)
+
+
+def seen_changes(past: Experience, times: range, *, ahead: float = 0.0) -> float:
+    """Changes each seen within 3 s, by a clock that is so far *ahead*; how far off the last is."""
+    for now in times:
+        believed = past.local(float(now - 1) + ahead, since=now - 3.0, now=float(now))
+    return believed - (now - 1)
+
+
+@pytest.mark.parametrize("wrong", [3600.0, 8.0, -3600.0])
+def test_one_absurd_time_is_no_clock(wrong):
+    """A time that contradicts all others moves nothing."""
+    past = experience()
+    before = seen_changes(past, range(10, 100, 10))
+    past.local(100.0 + wrong, since=98.0, now=101.0)
+    assert seen_changes(past, range(110, 150, 10)) == pytest.approx(before, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [3600.0, 30.0, -3600.0])
+def test_a_clock_that_was_set_is_believed(wrong):
+    """Once several times in a row agree on another clock, that is the one."""
+    past = experience()
+    before = seen_changes(past, range(10, 100, 10))
+    after = seen_changes(past, range(110, 200, 10), ahead=wrong)
+    assert after == pytest.approx(before, abs=1.0)
 
 
 @given(st.lists(st.floats(0.0, 1e4), max_size=300))

@@ -24,6 +24,18 @@ def hand_out(plan: Schedule, *, now: float) -> list[Record]:
     return list(iter(lambda: plan.due(now=now), None))
 
 
+def end(one: Record, status: Status = Status.SUCCEEDED) -> None:
+    """It has its outcome."""
+    one.status = status
+    one.settle(LOST)
+
+
+def find_front(plan: Schedule, *, running: Record) -> None:
+    """One task runs, and those who are asked about wait, until the head of the line has said so."""
+    while (asked := plan.due(now=DELAY)) is not None:
+        plan.seen(asked, Status.RUNNING if asked is running else Status.QUEUED, now=DELAY)
+
+
 def schedule(delay: float = DELAY) -> Schedule:
     """A schedule with a simple law."""
     return Schedule(delay=delay, prior=lambda _: PRIOR, page=4)
@@ -68,9 +80,10 @@ class Plan(RuleBasedStateMachine):
 
     @rule()
     def hand_out(self) -> None:
-        """The most overdue is handed out; if nobody is dated, somebody who waits is swept."""
+        """Somebody who waits is swept if it is time; else the most overdue is handed out."""
         dues = {each: each.due for each in self.all}
         due = self.plan.next_due()
+        sweeps = any(lane.sweep_at <= self.now for lane in self.plan._lanes())
         handed = self.plan.due(now=self.now)
         if handed is None:
             assert (self.plan.next_due() or NEVER) > self.now
@@ -79,11 +92,8 @@ class Plan(RuleBasedStateMachine):
         assert not handed.settled
         assert handed.asked
         dated = [when for each, when in dues.items() if not each.settled and when <= self.now]
-        if dated:
+        if not sweeps or handed.started is not None:
             assert dues[handed] == min(dated)
-        else:
-            assert handed.started is None
-            assert self.plan._lane(handed).sweep_at > self.now
         self.out.append(handed)
 
     @rule()
@@ -280,7 +290,7 @@ def test_a_presumption_leaves_a_poll_under_way_alone():
     plan.seen(second, Status.QUEUED, now=1.0)
     plan.nudge(second, now=2.0)
     assert plan.due(now=2.0) is second
-    first.settle(LOST)
+    end(first)
     plan.settled(first, now=3.0)
     assert (second.asked, second.due, second.started) == (True, NEVER, 2.0)
     plan.seen(second, Status.RUNNING, now=4.0)
@@ -316,12 +326,12 @@ def test_what_an_end_teaches_moves_looks_forward_only(monkeypatch, most, ended):
     plan, tasks = schedule(), [record(f"t{i}") for i in range(7)]
     for each in tasks:
         plan.adopt(each, now=0.0)
+        each.unseen = False  # it began just now
     hand_out(plan, now=0.0)
     for each in tasks:
         plan.seen(each, Status.RUNNING, now=0.0)
     before = {each: each.due for each in tasks[1:]}
-    tasks[0].status = Status.SUCCEEDED
-    tasks[0].settle(LOST)
+    end(tasks[0])
     plan.settled(tasks[0], now=ended, updated_at=ended)
     plan.next_due()
     hastened = most == 6 and ended == 20.0
@@ -348,12 +358,12 @@ def test_tasks_that_do_not_end_are_expected_later():
     plan, tasks = schedule(), [record(f"t{i}") for i in range(31)]
     for each in tasks:
         plan.adopt(each, now=0.0)
+        each.unseen = False  # it began just now
     hand_out(plan, now=0.0)
     for now in (0.0, 50.0):
         for each in tasks:
             plan.seen(each, Status.RUNNING, now=now)
-    tasks[0].status = Status.SUCCEEDED
-    tasks[0].settle(LOST)
+    end(tasks[0])
     plan.settled(tasks[0], now=50.0)
     law = plan._past.law(tasks[1])
     before = law.mean
@@ -377,12 +387,107 @@ def test_only_tasks_of_one_kind_teach_each_other():
         for now in (0.0, 80.0):
             for each in tasks:
                 plan.seen(each, Status.RUNNING, now=now)
-        tasks[0].status = Status.SUCCEEDED
-        tasks[0].settle(LOST)
+        end(tasks[0])
         plan.settled(tasks[0], now=80.0)
         laws.append(plan._past.law(tasks[1]))
     assert laws[0] is not laws[1]
     assert laws[0] == laws[1]
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED, Status.FAILED, None])
+def test_who_never_held_a_place_gives_none_away(status):
+    """Those who end in the queue leave the others where they are, and teach nothing."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
+    for each in tasks:
+        plan.add(each, now=0.0)
+    find_front(plan, running=tasks[0])
+    lane, aim = plan._lane(tasks[0]), plan._past.aim
+    gap = lane.sweep_gap
+    for each in tasks[2:20]:
+        end(each, status)
+        plan.settled(each, now=6.0)
+    assert list(lane.running) == [tasks[0]]
+    assert (lane.sweep_gap, plan._past.aim) == (gap, aim)
+    assert lane.scout() is tasks[1]
+
+
+def test_those_presumed_after_one_that_waits_wait_too():
+    """A wrong presumption takes the later ones with it, and the line keeps its order."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(8)]
+    for each in tasks:
+        plan.add(each, now=0.0)
+    lane = plan._lane(tasks[0])
+    find_front(plan, running=tasks[0])
+    for number in range(4):
+        assert lane.presume_next(6.0 + number) is tasks[number + 1]
+        tasks[number + 1].alive_at = 6.0 + number
+    plan.seen(tasks[3], Status.RUNNING, now=20.0)
+    plan.seen(tasks[2], Status.QUEUED, now=20.0)
+    assert list(lane.running) == [tasks[0], tasks[1], tasks[3]]
+    assert list(lane.waiting()) == [tasks[2], *tasks[4:]]
+    assert lane.scout() is tasks[2]
+
+
+@pytest.mark.parametrize("by_list", [False, True])
+def test_a_sweep_is_not_put_off_by_those_who_are_due_all_the_time(by_list):
+    """Somebody in the middle of a line is looked at although more are due than can be asked."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(3)]
+    busy = [record(f"b{i}") for i in range(20)]
+    for each in tasks:
+        plan.add(each, now=0.0)
+    for each in busy:
+        each.model = "another"
+        plan.adopt(each, now=0.0)
+    found: set[Record] = set()
+    for now in range(1, 200):
+        handed = plan.group(now=float(now)) if by_list else [plan.due(now=float(now))]
+        found.update(handed)
+        for each in handed:
+            plan.seen(each, Status.QUEUED, now=float(now))
+        for each in busy:
+            plan.nudge(each, now=float(now))
+    assert found >= set(tasks)
+
+
+def test_every_line_has_its_share_of_a_lists_free_seats():
+    """A long line does not take all the seats from a short one."""
+    plan = schedule()
+    long, short = ([record(f"{name}{i}") for i in range(60)] for name in ("l", "s"))
+    for each in short:
+        each.model = "another"
+    for each in (*long, *short):
+        plan.add(each, now=0.0)
+    seen: set[Record] = set()
+    for _ in range(10):
+        seen.update(plan.company(limit=60, tier=None))
+    assert seen == {*long, *short}
+
+
+def test_attached_in_mid_render_a_task_teaches_no_short_render():
+    """While nothing tells when it began, its end says nothing of how long renders take."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
+    for each in tasks:
+        plan.adopt(each, now=1000.0)
+    hand_out(plan, now=1000.0)
+    for each in tasks:
+        plan.seen(each, Status.RUNNING, now=1000.0, updated_at=950.0)
+    for number, each in enumerate(tasks[:20]):
+        end(each)
+        plan.settled(each, now=1002.0 + number, updated_at=1001.0 + number)
+    assert plan._past.law(tasks[0]).seen == 0
+    plan.seen(tasks[20], Status.RUNNING, now=1022.0, updated_at=950.0)
+    assert tasks[20].started == pytest.approx(950.0, abs=2.0)
+    end(tasks[20])
+    plan.settled(tasks[20], now=1031.0, updated_at=1030.0)
+    assert plan._past.law(tasks[0]).seen == 1
+
+
+def test_what_is_asked_at_once_waits_little_for_company_whatever_the_delay():
+    """A callback is followed by a list within two seconds also where the aim is ten minutes."""
+    plan, one = schedule(600.0), record("t1")
+    plan.add(one, now=0.0)
+    plan.nudge(one, now=10.0)
+    assert 10.0 <= plan.list_at(now=10.0) < 12.0
 
 
 def test_lists_leave_no_old_dates_behind():
@@ -424,7 +529,7 @@ def test_an_end_gives_its_place_to_the_next_in_line():
     assert plan.due(now=DELAY) is second
     plan.seen(second, Status.QUEUED, now=DELAY)
     assert second.due == 3 * DELAY
-    first.settle(LOST)
+    end(first)
     plan.settled(first, now=7.0, updated_at=1_000_006.0)
     assert DELAY < second.started < 7.0
     assert second.due > 7.0 + DELAY
@@ -473,6 +578,7 @@ def test_the_providers_clock_is_read_from_its_answers():
     assert plan.local(1_000_000.0) is None
     plan.seen(one, Status.RUNNING, now=8.0, updated_at=1_000_005.0)
     assert plan.local(1_000_000.0) == 3.0
+    end(one)
     plan.settled(one, now=20.0, updated_at=1_000_018.0)
     assert plan.local(1_000_000.0) == pytest.approx(2.0, abs=0.01)
 

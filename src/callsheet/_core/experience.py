@@ -26,6 +26,9 @@ DRIFT = 2e-5
 WHOLE = 1.0
 """Seconds to which the provider rounds its times down."""
 
+BELIEVED = 5
+"""Times in a row that contradict what is known of a clock until it is taken to have been set."""
+
 TRAVEL = 0.1
 """Seconds by which an answer may be older than it seems."""
 
@@ -57,6 +60,7 @@ class Experience:
     _least: float = attrs.field(default=-math.inf, init=False)
     _most: float = attrs.field(default=math.inf, init=False)
     _skew_at: float = attrs.field(default=0.0, init=False)
+    _odd: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Aim at what is asked for, until what is reached teaches better."""
@@ -80,6 +84,10 @@ class Experience:
         law.observe(max(seconds, 0.1))
         due = law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0
         return self._refit(law, running) if due else self.runs(record, seconds, running)
+
+    def left(self, record: Record, seconds: float) -> None:
+        """Learn that the record's task ran for *seconds* and was stopped, or is given up."""
+        self.law(record).left(seconds)
 
     def runs(self, record: Record, seconds: float, running: Running) -> bool:
         """Learn that the record's task got to *seconds*; the rest as for `ran`."""
@@ -111,13 +119,36 @@ class Experience:
         that gives no time leaves the middle to be guessed.
         """
         if updated_at is None:
-            return (since + now) / 2.0
+            return now if since == -math.inf else (since + now) / 2.0
+        self._bound(since - TRAVEL - updated_at - WHOLE, now - updated_at, now)
+        return min(max(self.when(updated_at, now=now), since), now)
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether both bounds of the clocks' difference are known."""
+        return self._least > -math.inf
+
+    def when(self, at: float, *, now: float) -> float:
+        """The provider's time *at* on our clock, not after *now*, by what is known so far."""
+        if not self.synchronous:
+            return now
+        return min(at + (self._least + self._most + WHOLE) / 2.0, now)
+
+    def _bound(self, least: float, most: float, now: float) -> None:
+        """Take bounds of the clocks' difference, unless they contradict all that came before.
+
+        One time may be anything; where several in a row say the same, a clock was set.
+        """
         drift = DRIFT * (now - self._skew_at)
-        self._most = min(self._most + drift, now - updated_at)
-        least = max(self._least - drift, since - TRAVEL - updated_at - WHOLE)
-        self._least, self._skew_at = min(least, self._most), now
-        middle = (self._least + self._most + WHOLE) / 2.0
-        return min(max(updated_at + middle, since), now)
+        before, after = self._least - drift, self._most + drift
+        if most < before - WHOLE or least > after + WHOLE:
+            self._odd += 1
+            if self._odd < BELIEVED:
+                return
+            before, after = -math.inf, math.inf
+        self._odd, self._skew_at = 0, now
+        self._most = min(after, most)
+        self._least = min(max(before, least), self._most)
 
     def translated(self, at: float) -> float | None:
         """The provider's time *at* on our clock, at the latest; ``None`` if no answer told yet."""

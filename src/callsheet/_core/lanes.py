@@ -103,14 +103,18 @@ class Lane:
         return presumed
 
     def found_waiting(self, record: Record) -> bool:
-        """Take the news that *record* waits; tell whether the line's front is now known."""
-        if record.started is not None:
-            record.started = None
-            self.running.pop(record, None)
-            if record in self._strays:
-                self._strays.remove(record)
-            else:
-                self._line.appendleft(record)
+        """Take the news that *record* waits; tell whether the line's front is now known.
+
+        Those who were only presumed to run, and whose turn comes after it, wait as well.
+        """
+        if record in self._strays:
+            self._strays.remove(record)
+            self._stop(record)
+        elif record.started is not None:
+            back = [record, *self._presumed_after(record)]
+            for each in back:
+                self._stop(each)
+            self._line.extendleft(reversed(back))
         scout = self.scout()
         if record is next(self.waiting(), None):
             self._stride, self.front_known = 1, True
@@ -144,6 +148,20 @@ class Lane:
         """Up to *limit* of those who wait and are not asked about, from the front."""
         front = itertools.islice(self._line, MOST_PASSED)
         return itertools.islice((r for r in front if not _out_of_line(r) and not r.asked), limit)
+
+    def _presumed_after(self, record: Record) -> list[Record]:
+        later = itertools.dropwhile(lambda each: each is not record, self.running)
+        return [
+            each
+            for each in itertools.islice(later, 1, None)
+            if each.alive_at == each.started and each not in self._strays
+        ]
+
+    def _stop(self, record: Record) -> None:
+        record.started = None
+        self.running.pop(record, None)
+        if not record.asked:
+            record.due = math.inf
 
     def _run(self, record: Record, started: float) -> None:
         record.started = started

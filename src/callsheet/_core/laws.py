@@ -46,7 +46,7 @@ PRIOR_WEIGHT = 3.0
 FITTED = 0.8
 """Share of the fitted shape in what is expected; the rest is the prior's."""
 
-PRIOR = ((0.7, 0.7), (0.3, 1.25))
+PRIOR = ((0.85, 0.7), (0.15, 1.4))
 """Weight and spread, in sigmas, of the laws that the prior is made of.
 
 A prior's sigma holds how much tasks of a kind differ and how little is known of the kind. Most
@@ -149,6 +149,10 @@ class RenderLaw:
             for index in range(BINS):
                 self._ends[index] *= 1.0 - 1.0 / WINDOW
         self._ends[self._bin(age)] += 1.0
+
+    def left(self, age: float) -> None:
+        """Learn that a task ran for *age* seconds, and will tell no more."""
+        self._drift.left(1.0 - self._survival(age))
 
     def surprised(self, age: float) -> bool:
         """Whether tasks of one age end otherwise than planned, seen at a task that got to *age*.

@@ -87,12 +87,14 @@ class Planner:
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
     _last_sent: float = attrs.field(default=-math.inf, init=False)
+    _heard_at: float = attrs.field(default=-math.inf, init=False)
     _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)
     _fruitless: int = attrs.field(default=0, init=False)
     _failed_lists: int = attrs.field(default=0, init=False)
     _lists_again_at: float = attrs.field(default=-math.inf, init=False)
     _locked_since: float | None = attrs.field(default=None, init=False)
+    _locked_at: float = attrs.field(default=-math.inf, init=False)
 
     def next(self, *, now: float) -> Order | None:
         """The request to send now, if there is one. Every order must come back to this object."""
@@ -136,6 +138,7 @@ class Planner:
             last: Whether there is no page after it.
         """
         self._latency += (now - self._returned(order) - self._latency) / 8
+        self._heard_at = now
         self._locked_since = None
         if order.page is not None:
             self._failed_lists = 0
@@ -252,6 +255,7 @@ class Planner:
         if self._groups:
             return self._groups.popleft()
         group: list[Record] = []
+        too_many: dict[Record, int] = {}
         room = self.url_room
         while not group:
             chosen = self.schedule.group(now=now)
@@ -263,9 +267,12 @@ class Planner:
                     group.append(record)
                     room -= cost
                 elif cost <= self.url_room:
-                    self.schedule.nudge(record, now=now)
+                    too_many[record] = max(self.url_room // cost, SEATS)
                 else:
                     self._singles[record] = None
+        for record, fit in too_many.items():  # ids are longer than most: fewer are chosen now
+            self.schedule.page = min(self.schedule.page, fit)
+            self.schedule.nudge(record, now=now)
         tier = tier_of(group[0])
         seats = min(self.schedule.page, SEATS) - len(group)
         for record in self.schedule.company(limit=max(seats, 0), tier=tier):
@@ -307,15 +314,16 @@ class Planner:
         if not isinstance(error, (AuthenticationError, BalanceError)):
             self._locked_since = None
             return False
-        if self._locked_since is None:
+        if self._locked_since is None or now - self._locked_at > LOCKED_OUT:
             self._locked_since = now
+        self._locked_at = now
         return now - self._locked_since >= LOCKED_OUT
 
     def _ready_at(self, now: float) -> float | None:
         """When the gate lets one more poll through; a service that falls silent gets few."""
         ready = self.gate.ready_at(now=now, in_flight=len(self._sent))
-        oldest = next(iter(self._sent.values()), now)
-        if ready is not None and now - oldest > max(SILENT, 4.0 * self._latency):
+        silent_since = max(next(iter(self._sent.values()), now), self._heard_at)
+        if ready is not None and now - silent_since > max(SILENT, 4.0 * self._latency):
             return max(ready, self._last_sent + 1.0)
         return ready
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
@@ -75,7 +75,7 @@ class Schedule:
 
     def adopt(self, record: Record, *, now: float) -> None:
         """Plan for a task of unknown age: it is asked about at once."""
-        record.alive_at = now
+        record.alive_at, record.unseen = now, True
         self._lane(record).join(record)
         self._date(record, now)
 
@@ -97,7 +97,7 @@ class Schedule:
             longest = max(0.5 * self._past.law(record).mean, self.delay)
             lane.patience = min(2.0 * lane.patience, longest)
             front_known = lane.found_waiting(record)
-            record.alive_at = now
+            record.alive_at, record.unseen = now, False
             record.asked, record.due = False, math.inf
             if lane.sweep_at == math.inf:
                 lane.sweep_at = now + lane.sweep_gap
@@ -105,15 +105,21 @@ class Schedule:
             return
         if record.started is None:
             lane.patience = self.delay
-            started = self._past.local(updated_at, since=record.alive_at, now=now)
+            record.vague = record.unseen and not self._past.synchronous
+            started = self._past.local(updated_at, since=_since(record), now=now)
             for presumed in lane.found_running(record, started=started, now=now):
                 presumed.alive_at = started
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
-        record.alive_at = now
+        elif updated_at is not None and status is Status.RUNNING:
+            began = self._past.when(updated_at, now=now)
+            presumed_only = record.alive_at == record.started
+            record.started = began if presumed_only else min(began, record.started)
+            record.vague &= not self._past.synchronous
+        record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
-        if self._past.runs(record, age, lambda: self._ages(lane, record)):
+        if self._past.runs(record, age, lambda: self._ages(record)):
             self._taught[lane] = now
         self._date(record, now + self._gap(record, now))
 
@@ -129,16 +135,25 @@ class Schedule:
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         lane.running.pop(record, None)
-        ended = self._past.local(updated_at, since=record.alive_at, now=now)
-        if record.started is None and not lane.is_first(record):
+        first, began = lane.is_first(record), record.started is not None
+        failed = record.status is Status.FAILED and (began or first)
+        if record.status is not Status.SUCCEEDED and not failed:
+            # it was stopped, and may never have held a place: nobody moves up
+            if record.started is not None:
+                self._past.left(record, max(record.alive_at - record.started, 0.0))
+            self._send_scout(lane, now + (lane.patience if lane.front_known else 0.0))
+            return
+        ended = self._past.local(updated_at, since=_since(record), now=now)
+        if not record.unseen:
+            self._past.noticed(now - ended)
+        if record.started is None and not first:
             lane.found_out_of_turn(now=now)
         elif (
             record.started is not None
-            and record.status is Status.SUCCEEDED
-            and self._past.ran(record, ended - record.started, lambda: self._ages(lane, record))
+            and not record.vague
+            and self._past.ran(record, ended - record.started, lambda: self._ages(record))
         ):
             self._taught[lane] = now
-        self._past.noticed(now - ended)
         successor = lane.presume_next(ended)
         if successor is None:
             self._send_scout(lane, now)
@@ -177,20 +192,16 @@ class Schedule:
     def due(self, *, now: float) -> Record | None:
         """Hand out the most overdue record, if one is due."""
         self._plan_anew()
+        swept = next(self._swept(self._lanes(), now), None)
+        if swept is not None:
+            swept.asked, swept.due = True, math.inf
+            return swept
         heaps = [heap for heap in self._heaps() if fresh(heap) and heap[0][0] <= now]
-        if heaps:
-            record = heapq.heappop(min(heaps, key=top))[2]
-            record.asked, record.due = True, math.inf
-            return record
-        for lane in self._lanes():
-            if lane.sweep_at <= now:
-                found = lane.sweep(1)
-                lane.sweep_at = now + lane.sweep_gap if lane.scout() else math.inf
-                lane.sweep_gap = min(lane.sweep_gap * SLOWER, FEWEST_SWEEPS)
-                if found:
-                    found[0].asked, found[0].due = True, math.inf
-                    return found[0]
-        return None
+        if not heaps:
+            return None
+        record = heapq.heappop(min(heaps, key=top))[2]
+        record.asked, record.due = True, math.inf
+        return record
 
     def local(self, at: float) -> float | None:
         """The provider's time *at* on the client's clock; ``None`` if no answer told yet."""
@@ -220,7 +231,9 @@ class Schedule:
             return []
         tier = min(ready)[2]
         few = tier.runners() <= self.page
-        found: list[Record] = []
+        found = list(itertools.islice(self._swept(tier.lanes.values(), now), self.page))
+        for record in found:
+            record.asked, record.due = True, math.inf
         for heap in (tier.others,) if few else (tier.others, tier.running):
             while len(found) < self.page and fresh(heap) and heap[0][0] <= now:
                 found.append(heapq.heappop(heap)[2])
@@ -248,9 +261,19 @@ class Schedule:
         lanes = self._tiers[tier].lanes.values()
         for lane in lanes:
             found.update(dict.fromkeys(lane.heads(min(HEADS, limit - len(found)))))
-        for lane in lanes:
-            found.update(dict.fromkeys(lane.sweep(limit - len(found))))
+        for left, lane in zip(range(len(lanes), 0, -1), lanes, strict=True):
+            found.update(dict.fromkeys(lane.sweep(math.ceil((limit - len(found)) / left))))
         return list(found)
+
+    @staticmethod
+    def _swept(lanes: Iterable[Lane], now: float) -> Iterator[Record]:
+        """Those whose turn it is to be swept: before others, who may be due all the time."""
+        for lane in lanes:
+            if lane.sweep_at <= now:
+                found = lane.sweep(1)
+                lane.sweep_at = now + lane.sweep_gap if lane.scout() else math.inf
+                lane.sweep_gap = min(lane.sweep_gap * SLOWER, FEWEST_SWEEPS)
+                yield from found
 
     def _list_at(self, tier: Tier, now: float) -> float | None:
         fresh(tier.running)  # lists date anew all that run: old dates would pile up
@@ -268,13 +291,16 @@ class Schedule:
                 if not record.asked and when < record.due:
                     self._date(record, when)
 
-    def _ages(self, lane: Lane, like: Record) -> tuple[tuple[float, ...], float]:
-        each = max(1, len(lane.running) // MOST_REPLANNED)
+    def _ages(self, like: Record) -> tuple[tuple[float, ...], float]:
+        tiers = self._tiers.values()
+        lanes = [tier.lanes[like.model] for tier in tiers if like.model in tier.lanes]
+        each = max(1, sum(len(lane.running) for lane in lanes) // MOST_REPLANNED)
         kind = kind_of(like)
+        running = itertools.chain.from_iterable(lane.running for lane in lanes)
         ages = (
             max(record.alive_at - record.started, 0.0)
-            for record in itertools.islice(lane.running, 0, None, each)
-            if record.started is not None and kind_of(record) == kind
+            for record in itertools.islice(running, 0, None, each)
+            if record.started is not None and not record.vague and kind_of(record) == kind
         )
         return tuple(ages), float(each)
 
@@ -315,6 +341,11 @@ class Schedule:
         if not record.settled:
             record.asked, record.due = False, when
             heapq.heappush(heap, (when, next(self._order), record))
+
+
+def _since(record: Record) -> float:
+    """Since when a change that an answer tells of may have happened."""
+    return -math.inf if record.unseen else record.alive_at
 
 
 def tier_of(record: Record) -> str | None:

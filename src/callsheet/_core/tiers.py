@@ -25,6 +25,9 @@ PRECISION = 0.25
 SLACK = 0.25
 """Part of the delay aimed for that a list waits after its first record is due, for company."""
 
+MOST_SLACK = 1.25
+"""Seconds that it waits at most: after a callback somebody is to know soon."""
+
 Heap = list[tuple[float, int, Record]]
 """Due times; an entry is stale once its record was dated anew or has settled."""
 
@@ -55,7 +58,7 @@ class Tier:
         As long as one *page* shows all that run, each list renews what is known of all of them;
         with more, each is asked when its own law says so.
         """
-        slack = SLACK * past.delay
+        slack = min(SLACK * past.delay, MOST_SLACK)
         times = [self.others[0][0] + slack] if fresh(self.others) else []
         count = self.runners()
         if count > page:

@@ -57,11 +57,13 @@ class Poller:
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     _bell: Bell = attrs.field(init=False)
-    _patience: float = attrs.field(default=SILENCE, init=False)
+    _patience: dict[bool, float] = attrs.field(init=False)
+    """For gets and for lists: one may be slower than the other."""
 
     def __attrs_post_init__(self) -> None:
-        """Make what sleeps on the client's clock."""
+        """Make what the client's clock and the first polls need."""
         self._bell = Bell(self.clock)
+        self._patience = dict.fromkeys((True, False), SILENCE)
 
     def watch(self, *records: Record, fresh: bool) -> None:
         """Ask about tasks from now on; *fresh* says that they were created just now."""
@@ -122,15 +124,17 @@ class Poller:
             self.room_made()
 
     async def _carry_out(self, order: Order) -> None:
-        started, patience = anyio.current_time(), self._patience
+        started, patience = anyio.current_time(), self._patience[order.single]
         try:
             page = await self._ask(order, patience)
         except CallsheetError as error:
             if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
-                self._patience = max(self._patience, patience * SLOWER)
+                usual = self._patience[order.single]
+                self._patience[order.single] = max(usual, patience * SLOWER)
             await self._failed(order, error)
         else:
-            self._patience = max(SILENCE, 2 * (anyio.current_time() - started))
+            took = anyio.current_time() - started
+            self._patience[order.single] = max(SILENCE, 2 * took)
             await self._read(order, page)
         self._bell.ring()
 

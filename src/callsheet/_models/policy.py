@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import ge, gt, in_, optional
+from attrs.validators import ge, gt, in_, lt, optional
 
 
 Resubmit = Literal["if-absent", "never", "always"]
@@ -44,7 +45,7 @@ class Polling:
             Smaller costs more requests; the provider's quota is never passed for it.
     """
 
-    delay: float = attrs.field(default=5.0, validator=gt(0))
+    delay: float = attrs.field(default=5.0, validator=(gt(0), lt(math.inf)))
 
 
 @attrs.frozen(kw_only=True)
