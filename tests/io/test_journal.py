@@ -15,6 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from callsheet import AudioRef, Image, Status, TaskSpec, VideoRef
+from callsheet._io import entry as notes
 from callsheet._io.journal_file import VERSION
 from callsheet.errors import (
     AuthenticationError,
@@ -577,6 +578,63 @@ async def test_a_cancelled_plan_leaves_nothing(path):
         await opened.plan(BOATS)
     async with journal(path) as again:
         assert [entry.spec for entry in await again.entries()] == BOATS
+
+
+async def test_a_cancelled_plan_that_did_not_fit_leaves_nothing(path):
+    """Its rows were never there, so that ids of the next process do not vanish with them."""
+    async with journal(path) as opened:
+        await opened.plan(BOATS[:1])
+        fill(opened)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened.plan, [TaskSpec("long " * 100_000)] * 2)
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        await opened.flush()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert list(database.execute("SELECT * FROM notes")) == []
+    async with journal(path) as opened:
+        for row in await opened.plan(BOATS[1:]):
+            opened.created(row, f"cgt-{row}")
+    async with journal(path) as again:
+        assert [entry.spec for entry in await again.entries()] == BOATS
+        assert all(entry.task_id for entry in (await again.entries())[1:])
+
+
+async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path):
+    """While nothing can be written, taking back what was not is nothing that could be lost."""
+    async with journal(path) as opened:
+        (row,) = await opened.plan(BOATS[:1])
+        fill(opened)
+        opened.created(row, "cgt-" + "1" * 10_000)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened.plan, BOATS)
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        with pytest.raises(JournalError, match="1 notes are not on disk"):
+            await opened.flush()
+        drain(opened)
+    async with journal(path) as again:
+        assert len(await again.entries()) == 1
+
+
+async def test_a_row_that_any_note_speaks_of_is_not_given_again(path):
+    """New rows begin after all that stands in the file, planned or not."""
+    async with journal(path) as opened:
+        await opened.plan(BOATS[:2])
+        opened._file.write([], [notes.withdrawn(7)])
+    async with journal(path) as again:
+        assert list(await again.plan(BOATS[:2])) == [8, 9]
+
+
+async def test_a_row_with_later_news_is_not_withdrawn(path):
+    """A note that took another row of the same number back hides no id."""
+    async with journal(path) as opened:
+        (row,) = await opened.plan(BOATS[:1])
+        opened._file.write([], [notes.withdrawn(row)])
+        await opened.sending(row, "t", at=1.0)
+        opened.created(row, "cgt-1")
+        (entry,) = await opened.entries()
+    assert (entry.token, entry.task_id) == ("t", "cgt-1")
 
 
 async def test_an_attempt_is_noted_whole_or_not_begun(path):

@@ -26,13 +26,20 @@ class Step:
         plan: Specs that the notes may be about.
         awaited: Whether somebody waits for it and is told if it fails; otherwise it is kept until
             it can be written.
+        takes_back: The step whose plan its notes take back.
         error: Why it was not written.
     """
 
     notes: Sequence[Note]
     plan: Plan | None = None
     awaited: bool = True
+    takes_back: Step | None = None
     error: CallsheetError | None = None
+
+    @property
+    def moot(self) -> bool:
+        """Whether it takes back what was never written."""
+        return self.takes_back is not None and self.takes_back.error is not None
 
 
 @attrs.define(eq=False)
@@ -71,6 +78,7 @@ class Backlog:
         """Write steps together as far as possible, so that none fails for another's sake."""
         words = self._trouble
         if words is None:
+            steps = [step for step in steps if not step.moot]
             try:
                 plans = [step.plan for step in steps if step.plan is not None]
                 self.file.write(plans, [note for step in steps for note in step.notes])
@@ -88,7 +96,7 @@ class Backlog:
         for step in steps:
             if step.awaited:
                 step.error = JournalError(words)
-            else:
+            elif not step.moot:
                 self._kept.append(step)
 
     def _tell(self, before: str | None) -> None:

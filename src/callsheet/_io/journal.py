@@ -223,7 +223,8 @@ class Journal(anyio.AsyncContextManagerMixin):
                 await self._put(step)
             except anyio.get_cancelled_exc_class():
                 with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
-                    self._append(Step([notes.withdrawn(row) for row in rows], awaited=False))
+                    back = [notes.withdrawn(row) for row in rows]
+                    self._append(Step(back, awaited=False, takes_back=step))
                 raise
         return rows
 
