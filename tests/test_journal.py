@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -313,6 +313,38 @@ async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):
         assert again.task_id == task_id
         assert again.done
         assert again.file == tmp_path / "boat.mp4"
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+async def test_what_was_attached_is_remembered_although_the_client_is_left_at_once(
+    tmp_path: Path, error: type[Exception] | None
+):
+    """Ids are in the journal when the block is over, whatever ends it a line later."""
+    path = tmp_path / "shoot.db"
+    wire = Wire(concurrency=10, render_seconds=60.0)
+    async with client(wire) as c:
+        ids = await (await c.submit_many(boats(3))).submitted()
+    with pytest.raises(error) if error else nullcontext():
+        async with client(wire, journal=path) as c:
+            c.attach_many(ids)
+            if error:
+                raise error
+    async with client(wire, journal=path) as c:
+        assert [handle.task_id for handle in await c.resume()] == list(ids)
+
+
+async def test_what_was_attached_is_remembered_by_a_cancelled_client(tmp_path: Path):
+    """A Ctrl-C right after attaching loses no id."""
+    path = tmp_path / "shoot.db"
+    wire = Wire(concurrency=10, render_seconds=60.0)
+    with anyio.CancelScope() as scope:
+        async with client(wire, journal=path) as c:
+            ids = await (await c.submit_many(boats(3))).submitted()
+            c.attach_many(ids)
+            scope.cancel()
+            await anyio.sleep_forever()
+    async with client(wire, journal=path) as c:
+        assert [handle.task_id for handle in await c.resume()] == [*ids, *ids]
 
 
 async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):
