@@ -185,6 +185,10 @@ class Journal(anyio.AsyncContextManagerMixin):
         """Note that the last attempt provably made nothing: the row is only planned again."""
         self._note(notes.unsent(row))
 
+    def unwanted(self, row: int) -> None:
+        """Note that it was cancelled although an attempt may have made a task."""
+        self._note(notes.unwanted(row))
+
     def downloaded(self, row: int, path: str | os.PathLike[str]) -> None:
         """Note where the video is."""
         self._note(notes.downloaded(row, str(Path(path).absolute())))
