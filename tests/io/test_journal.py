@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from callsheet import AudioRef, Image, Status, TaskSpec, VideoRef
@@ -478,6 +479,46 @@ async def test_ids_that_cannot_be_written_are_kept_and_nothing_new_begins(path, 
     assert (first.task_id, first.token, first.error) == ("cgt-2", "t", None)
     assert second.token is None
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def no_thread(*_args, **_options):
+    """What a machine without room for another thread says."""
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
+
+
+async def test_without_a_thread_to_write_ids_are_kept_and_nothing_new_begins(path, monkeypatch):
+    """Whoever waits is told, as with a full disk; once there is a thread, all is written."""
+    async with journal(path) as opened:
+        one, two = await opened.plan(BOATS[:2])
+        with monkeypatch.context() as machine:
+            machine.setattr(anyio.to_thread, "run_sync", no_thread)
+            opened.created(one, "cgt-1")
+            with pytest.raises(JournalError, match=r"shoot.db cannot be written: can't start new"):
+                await opened.sending(two, "t", at=1.0)
+            with pytest.raises(JournalError, match="can't start"):
+                await opened.plan(BOATS)
+            with pytest.raises(JournalError, match=rf"1 notes .*cgt-1 \(row {one}"):
+                await opened.flush()
+        await opened.sending(two, "again", at=1.0)
+        first, second = await opened.entries()
+    assert (first.task_id, second.token) == ("cgt-1", "again")
+
+
+async def test_what_no_thread_could_write_is_told_on_leaving(path, monkeypatch, caplog):
+    """The ids stand in the log, although the journal cannot even be closed."""
+    opened = journal(path)
+
+    async def run_out_of_threads():
+        async with opened:
+            (row,) = await opened.plan(BOATS[:1])
+            monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+            opened.created(row, "cgt-1")
+
+    with pytest.raises(RuntimeError, match="can't start"):
+        await run_out_of_threads()
+    opened._file.close()
+    assert "cgt-1 (row 1)" in caplog.text
 
 
 async def test_a_write_that_fails_half_way_leaves_nothing(path):

@@ -107,11 +107,11 @@ class Journal(anyio.AsyncContextManagerMixin):
                     self._closing = True
                     self._wake.set()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._in_thread(self._file.close)
             lost = self._backlog.lost()
             if lost is not None:
                 log.error("%s", lost)
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(self._file.close)
         if failure is not None:
             if lost is not None:
                 failure.add_note(str(lost))
@@ -257,7 +257,10 @@ class Journal(anyio.AsyncContextManagerMixin):
                 self._wake = anyio.Event()
                 await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
                 self._load = _Load()
-                await self._in_thread(partial(self._backlog.write, load.steps))
+                try:
+                    await self._in_thread(partial(self._backlog.write, load.steps))
+                except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
+                    self._backlog.put_off(load.steps, exc)
                 load.done.set()
                 if self._closing:
                     await anyio.lowlevel.checkpoint()  # who was cancelled takes its plan back
