@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -25,12 +26,14 @@ from callsheet import (
     TaskSpec,
     Video,
 )
-from emulation import Wire, client, first, refusal
+from emulation import ARK, COMET, Wire, client, first, refusal
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from callsheet import Provider
 
 
 def boats(count: int) -> list[TaskSpec]:
@@ -140,6 +143,31 @@ async def test_a_list_proves_nothing_of_what_it_shows_no_longer(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be deleted")
+@pytest.mark.parametrize("provider", [ARK, COMET], ids=["ark", "cometapi"])
+async def test_an_id_that_a_kill_kept_from_the_disk_is_found_by_the_token_alone(
+    tmp_path: Path, provider: Provider
+):
+    """Where none is sent, the task is in doubt and not sent again."""
+    wire = Wire(render_seconds=60.0)
+    path, killed = tmp_path / "shoot.db", tmp_path / "killed.db"
+
+    def kill(request: httpx.Request, _response: httpx.Response) -> None:
+        if request.method == "POST":
+            for kind in ("", "-wal"):
+                shutil.copy(f"{path}{kind}", f"{killed}{kind}")
+
+    wire.change = kill
+    async with client(wire, provider=provider, api_key="k", journal=path) as c:
+        handle = await c.submit(TaskSpec("boat"))
+    async with client(wire, provider=provider, api_key="k", journal=killed) as c:
+        (outcome,) = await (await c.resume()).result()
+    if provider is ARK:
+        assert outcome.task_id == handle.task_id
+    else:
+        assert isinstance(outcome.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 1
+
+
 async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
     """A journal that is deleted under way is noticed, and the ids it lacks are named."""
     wire = Wire()
