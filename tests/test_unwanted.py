@@ -8,8 +8,15 @@ import anyio
 import httpx
 import pytest
 
-from callsheet import Client, NotSubmittedError, TaskCancelledError, TaskSpec
-from emulation import Wire, client, first, is_list, refusal
+from callsheet import (
+    Client,
+    NotSubmittedError,
+    RetryPolicy,
+    SubmissionUncertainError,
+    TaskCancelledError,
+    TaskSpec,
+)
+from emulation import COMET, Wire, client, first, is_list, refusal
 
 
 if TYPE_CHECKING:
@@ -149,6 +156,25 @@ async def test_what_was_made_and_runs_is_watched_by_the_next_client(path: Path):
         assert await resumed(c) is None
     assert not wire.sent("DELETE")
     assert len(wire.sent("POST")) == 1
+
+
+async def test_what_waits_to_be_sent_again_in_doubt_is_not_sent(path: Path):
+    """Cancelled in the pause after a refusal, it is uncertain: the first attempt may be paid."""
+    wire = Wire()
+    wire.lose = _once(httpx.ReadError("reset"))
+    wire.fault = _answer(
+        lambda request: refusal(429, "ServerOverloaded") if len(wire.sent("POST")) > 1 else None
+    )
+    retry = RetryPolicy(resubmit="always")
+    async with client(wire, provider=COMET, api_key="k", retry=retry, journal=path) as c:
+        (handle,) = await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(5)
+        sent = len(wire.sent("POST"))
+        wire.fault = None
+        assert not await handle.cancel()
+        assert isinstance((await handle.outcome()).error, SubmissionUncertainError)
+        assert c.spend.uncertain.tasks == 1
+    assert len(wire.sent("POST")) == sent > 1
 
 
 def _answer(fault: Callable[[httpx.Request], httpx.Response | None]):
