@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,12 +26,14 @@ from callsheet import (
     TaskSpec,
     Video,
 )
-from emulation import Wire, client, first, refusal
+from emulation import ARK, COMET, Wire, client, first, refusal
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from callsheet import Provider
 
 
 def boats(count: int) -> list[TaskSpec]:
@@ -140,6 +143,31 @@ async def test_a_list_proves_nothing_of_what_it_shows_no_longer(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be deleted")
+@pytest.mark.parametrize("provider", [ARK, COMET], ids=["ark", "cometapi"])
+async def test_an_id_that_a_kill_kept_from_the_disk_is_found_by_the_token_alone(
+    tmp_path: Path, provider: Provider
+):
+    """Where none is sent, the task is in doubt and not sent again."""
+    wire = Wire(render_seconds=60.0)
+    path, killed = tmp_path / "shoot.db", tmp_path / "killed.db"
+
+    def kill(request: httpx.Request, _response: httpx.Response) -> None:
+        if request.method == "POST":
+            for kind in ("", "-wal"):
+                shutil.copy(f"{path}{kind}", f"{killed}{kind}")
+
+    wire.change = kill
+    async with client(wire, provider=provider, api_key="k", journal=path) as c:
+        handle = await c.submit(TaskSpec("boat"))
+    async with client(wire, provider=provider, api_key="k", journal=killed) as c:
+        (outcome,) = await (await c.resume()).result()
+    if provider is ARK:
+        assert outcome.task_id == handle.task_id
+    else:
+        assert isinstance(outcome.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 1
+
+
 async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
     """A journal that is deleted under way is noticed, and the ids it lacks are named."""
     wire = Wire()
@@ -313,6 +341,38 @@ async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):
         assert again.task_id == task_id
         assert again.done
         assert again.file == tmp_path / "boat.mp4"
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+async def test_what_was_attached_is_remembered_although_the_client_is_left_at_once(
+    tmp_path: Path, error: type[Exception] | None
+):
+    """Ids are in the journal when the block is over, whatever ends it a line later."""
+    path = tmp_path / "shoot.db"
+    wire = Wire(concurrency=10, render_seconds=60.0)
+    async with client(wire) as c:
+        ids = await (await c.submit_many(boats(3))).submitted()
+    with pytest.raises(error) if error else nullcontext():
+        async with client(wire, journal=path) as c:
+            c.attach_many(ids)
+            if error:
+                raise error
+    async with client(wire, journal=path) as c:
+        assert [handle.task_id for handle in await c.resume()] == list(ids)
+
+
+async def test_what_was_attached_is_remembered_by_a_cancelled_client(tmp_path: Path):
+    """A Ctrl-C right after attaching loses no id."""
+    path = tmp_path / "shoot.db"
+    wire = Wire(concurrency=10, render_seconds=60.0)
+    with anyio.CancelScope() as scope:
+        async with client(wire, journal=path) as c:
+            ids = await (await c.submit_many(boats(3))).submitted()
+            c.attach_many(ids)
+            scope.cancel()
+            await anyio.sleep_forever()
+    async with client(wire, journal=path) as c:
+        assert [handle.task_id for handle in await c.resume()] == [*ids, *ids]
 
 
 async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):

@@ -283,8 +283,8 @@ class Client(anyio.AsyncContextManagerMixin):
         """Take up everything that the journal held when the client was entered, in its order.
 
         Specs that have ended have their outcomes at once; tasks that have ids are watched; creates
-        that left and whose answer is not known are looked for as `RetryPolicy` says; what never
-        left is sent. Call it once, also after submitting others; failed or cancelled, once more.
+        that left and whose answer is not known are looked for as `RetryPolicy` says; what neither
+        left nor was cancelled is sent. Call it once, also after others; failed or cancelled, again.
 
         Raises:
             ConfigurationError: The client has no journal, or has resumed already.

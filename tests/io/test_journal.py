@@ -12,9 +12,11 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from callsheet import AudioRef, Image, Status, TaskSpec, VideoRef
+from callsheet._io import entry as notes
 from callsheet._io.journal_file import VERSION
 from callsheet.errors import (
     AuthenticationError,
@@ -479,6 +481,46 @@ async def test_ids_that_cannot_be_written_are_kept_and_nothing_new_begins(path, 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+async def no_thread(*_args, **_options):
+    """What a machine without room for another thread says."""
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
+
+
+async def test_without_a_thread_to_write_ids_are_kept_and_nothing_new_begins(path, monkeypatch):
+    """Whoever waits is told, as with a full disk; once there is a thread, all is written."""
+    async with journal(path) as opened:
+        one, two = await opened.plan(BOATS[:2])
+        with monkeypatch.context() as machine:
+            machine.setattr(anyio.to_thread, "run_sync", no_thread)
+            opened.created(one, "cgt-1")
+            with pytest.raises(JournalError, match=r"shoot.db cannot be written: can't start new"):
+                await opened.sending(two, "t", at=1.0)
+            with pytest.raises(JournalError, match="can't start"):
+                await opened.plan(BOATS)
+            with pytest.raises(JournalError, match=rf"1 notes .*cgt-1 \(row {one}"):
+                await opened.flush()
+        await opened.sending(two, "again", at=1.0)
+        first, second = await opened.entries()
+    assert (first.task_id, second.token) == ("cgt-1", "again")
+
+
+async def test_what_no_thread_could_write_is_told_on_leaving(path, monkeypatch, caplog):
+    """The ids stand in the log, although the journal cannot even be closed."""
+    opened = journal(path)
+
+    async def run_out_of_threads():
+        async with opened:
+            (row,) = await opened.plan(BOATS[:1])
+            monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+            opened.created(row, "cgt-1")
+
+    with pytest.raises(RuntimeError, match="can't start"):
+        await run_out_of_threads()
+    opened._file.close()
+    assert "cgt-1 (row 1)" in caplog.text
+
+
 async def test_a_write_that_fails_half_way_leaves_nothing(path):
     """A transaction is whole or not there, and the next one is not harmed."""
     async with journal(path) as opened:
@@ -577,6 +619,63 @@ async def test_a_cancelled_plan_leaves_nothing(path):
         await opened.plan(BOATS)
     async with journal(path) as again:
         assert [entry.spec for entry in await again.entries()] == BOATS
+
+
+async def test_a_cancelled_plan_that_did_not_fit_leaves_nothing(path):
+    """Its rows were never there, so that ids of the next process do not vanish with them."""
+    async with journal(path) as opened:
+        await opened.plan(BOATS[:1])
+        fill(opened)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened.plan, [TaskSpec("long " * 100_000)] * 2)
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        await opened.flush()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert list(database.execute("SELECT * FROM notes")) == []
+    async with journal(path) as opened:
+        for row in await opened.plan(BOATS[1:]):
+            opened.created(row, f"cgt-{row}")
+    async with journal(path) as again:
+        assert [entry.spec for entry in await again.entries()] == BOATS
+        assert all(entry.task_id for entry in (await again.entries())[1:])
+
+
+async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path):
+    """While nothing can be written, taking back what was not is nothing that could be lost."""
+    async with journal(path) as opened:
+        (row,) = await opened.plan(BOATS[:1])
+        fill(opened)
+        opened.created(row, "cgt-" + "1" * 10_000)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened.plan, BOATS)
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        with pytest.raises(JournalError, match="1 notes are not on disk"):
+            await opened.flush()
+        drain(opened)
+    async with journal(path) as again:
+        assert len(await again.entries()) == 1
+
+
+async def test_a_row_that_any_note_speaks_of_is_not_given_again(path):
+    """New rows begin after all that stands in the file, planned or not."""
+    async with journal(path) as opened:
+        await opened.plan(BOATS[:2])
+        opened._file.write([], [notes.withdrawn(7)])
+    async with journal(path) as again:
+        assert list(await again.plan(BOATS[:2])) == [8, 9]
+
+
+async def test_a_row_with_later_news_is_not_withdrawn(path):
+    """A note that took another row of the same number back hides no id."""
+    async with journal(path) as opened:
+        (row,) = await opened.plan(BOATS[:1])
+        opened._file.write([], [notes.withdrawn(row)])
+        await opened.sending(row, "t", at=1.0)
+        opened.created(row, "cgt-1")
+        (entry,) = await opened.entries()
+    assert (entry.token, entry.task_id) == ("t", "cgt-1")
 
 
 async def test_an_attempt_is_noted_whole_or_not_begun(path):

@@ -48,6 +48,7 @@ class Known:
     status: Status | None = None
     end: str | None = None
     file: str | None = None
+    unwanted: bool = False
 
 
 def told(entry):
@@ -62,6 +63,7 @@ def told(entry):
         status=entry.status,
         end=repr(entry.error or entry.answer) if entry.error or entry.answer else None,
         file=entry.file,
+        unwanted=entry.unwanted,
     )
 
 
@@ -141,7 +143,8 @@ class Days(RuleBasedStateMachine):
 
         if self._wait_for(send):
             old = self.known[row]
-            self.known[row] = Known(old.name, old.index, old.prompt, token=token, sent_at=at)
+            new = {"token": token, "sent_at": at, "unwanted": old.unwanted}
+            self.known[row] = Known(old.name, old.index, old.prompt, **new)
 
     @rule(row=rows, task_id=st.text(min_size=1, max_size=5))
     def create(self, row, task_id):
@@ -175,6 +178,12 @@ class Days(RuleBasedStateMachine):
         """The video is on disk."""
         self.portal.call(self.journal.downloaded, row, f"/films/{row}.mp4")
         self.known[row].file = f"/films/{row}.mp4"
+
+    @rule(row=rows)
+    def give_up(self, row):
+        """It is cancelled, and no later attempt changes that."""
+        self.portal.call(self.journal.unwanted, row)
+        self.known[row].unwanted = True
 
     @rule()
     def fill_the_disk(self):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 
 from callsheet._core.record import Record
@@ -61,7 +62,7 @@ class Attacher:
         self.poller.watch(*new, fresh=False)
 
     def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
-        """Watch tasks that exist already, and write them down in the background.
+        """Watch tasks that exist already; they are written down before the client is left.
 
         Raises:
             ConfigurationError: An id is blank.
@@ -85,6 +86,7 @@ class Attacher:
         self, records: Sequence[Record], ids: Sequence[str], name: str | None
     ) -> None:
         try:
-            await self.books.adopt(records, ids, name)
+            with anyio.CancelScope(shield=True):  # the client is left only when it is on disk
+                await self.books.adopt(records, ids, name)
         except CallsheetError:
             log.exception("%d attached tasks are not in the journal", len(ids))

@@ -26,13 +26,20 @@ class Step:
         plan: Specs that the notes may be about.
         awaited: Whether somebody waits for it and is told if it fails; otherwise it is kept until
             it can be written.
+        takes_back: The step whose plan its notes take back.
         error: Why it was not written.
     """
 
     notes: Sequence[Note]
     plan: Plan | None = None
     awaited: bool = True
+    takes_back: Step | None = None
     error: CallsheetError | None = None
+
+    @property
+    def moot(self) -> bool:
+        """Whether it takes back what was never written."""
+        return self.takes_back is not None and self.takes_back.error is not None
 
 
 @attrs.define(eq=False)
@@ -49,9 +56,16 @@ class Backlog:
 
     def write(self, steps: Iterable[Step]) -> None:
         """Write what was kept, then *steps*; blocks on the disk."""
+        spelled = [*filter(_spelled, steps)]
         waiting, self._kept = self._kept, []
         before, self._trouble = self._trouble, None
-        self._store([*waiting, *filter(_spelled, steps)])
+        self._store([*waiting, *spelled])
+        self._tell(before)
+
+    def put_off(self, steps: Iterable[Step], cause: Exception) -> None:
+        """Take steps that could not be tried at all, as for want of a thread."""
+        before = self._trouble
+        self._refuse(steps, self._words(cause))
         self._tell(before)
 
     def lost(self) -> JournalError | None:
@@ -71,6 +85,7 @@ class Backlog:
         """Write steps together as far as possible, so that none fails for another's sake."""
         words = self._trouble
         if words is None:
+            steps = [step for step in steps if not step.moot]
             try:
                 plans = [step.plan for step in steps if step.plan is not None]
                 self.file.write(plans, [note for step in steps for note in step.notes])
@@ -80,16 +95,22 @@ class Backlog:
                     self._store(steps[:middle])
                     self._store(steps[middle:])
                     return
-                words = f"journal {self.file.path} cannot be written: {exc}"
-                if not steps[0].awaited:
-                    self._trouble = words
+                words = self._words(exc)
             else:
                 return
+        self._refuse(steps, words)
+
+    def _refuse(self, steps: Iterable[Step], words: str) -> None:
+        """Tell those who wait, and keep the rest."""
         for step in steps:
             if step.awaited:
                 step.error = JournalError(words)
-            else:
+            elif not step.moot:
                 self._kept.append(step)
+                self._trouble = words
+
+    def _words(self, cause: Exception) -> str:
+        return f"journal {self.file.path} cannot be written: {cause}"
 
     def _tell(self, before: str | None) -> None:
         if self._trouble is not None and before is None:

@@ -171,6 +171,11 @@ class Books:
         if record.row is not None:
             self._note_end(record, record.row)
 
+    def unwanted(self, record: Record) -> None:
+        """The record, of which a task may come, is not wanted."""
+        if self.journal is not None and record.row is not None:
+            self.journal.unwanted(record.row)
+
     def withdrawn(self, record: Record) -> None:
         """The record, of which no task can come any more, is not wanted."""
         self.ledger.release(record)

@@ -115,17 +115,17 @@ class Canceller:
 
     async def cancel_all(self) -> None:
         """Cancel every pending task that has not started, within a time; failures are logged."""
-
-        async def stop(record: Record) -> None:
-            try:
-                await self.cancel(record)
-            except CallsheetError:
-                log.warning("task %s was not cancelled", record.task_id, exc_info=True)
-
         with anyio.move_on_after(CANCELLING, shield=True):
             async with anyio.create_task_group() as cancels:
                 for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
-                    cancels.start_soon(stop, record)
+                    cancels.start_soon(self.stop, record)
+
+    async def stop(self, record: Record) -> None:
+        """Cancel for nobody who could be told; a failure is logged."""
+        try:
+            await self.cancel(record)
+        except CallsheetError:
+            log.warning("task %s was not cancelled", record.task_id, exc_info=True)
 
     async def _look_and_cancel(self, record: Record) -> bool:
         """Cancel a task that is seen waiting.

@@ -111,7 +111,7 @@ class Door:
             record: The record.
             token: The mark that its task carries.
             turn_came: Called when an attempt has stopped waiting for its turn.
-            wanted: Asked after an attempt that made nothing whether another one may follow.
+            wanted: Asked whether an attempt may leave, and whether another one may follow it.
 
         Raises:
             SubmissionUncertainError: The task may exist; it was not sent again.
@@ -123,6 +123,9 @@ class Door:
         async def attempt() -> None:
             await self._take_turn(place)
             turn_came()
+            if not wanted():
+                self.admission.ended()
+                raise NotSubmittedError("it was cancelled before its turn")
             await self._attempt(record, request, token)
 
         try:

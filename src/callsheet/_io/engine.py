@@ -192,7 +192,7 @@ class Engine:
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until the client is left."""
-        if self.background is None:
+        if self.background is None or self.waiting.closed:
             raise ClosedError("the client is closed")
         self.background.start_soon(work)
 

@@ -30,6 +30,7 @@ class Kind(enum.StrEnum):
     FAILED = "failed"
     UNSENT = "unsent"
     DOWNLOADED = "downloaded"
+    UNWANTED = "unwanted"
     WITHDRAWN = "withdrawn"
 
 
@@ -55,6 +56,7 @@ class Entry:
         answer: The provider's last word, once the task has ended.
         error: The error that it ended with, where it was not the provider's word.
         file: Where its video was downloaded to.
+        unwanted: Whether it was cancelled while an attempt may have made a task.
     """
 
     row: int
@@ -70,6 +72,7 @@ class Entry:
     answer: Snapshot | None = None
     error: CallsheetError | None = None
     file: str | None = None
+    unwanted: bool = False
 
 
 def sending(row: int, token: str | None, at: float, doubts: int = 0) -> Note:
@@ -104,8 +107,13 @@ def downloaded(row: int, file: str) -> Note:
     return row, Kind.DOWNLOADED, json.dumps(file)
 
 
+def unwanted(row: int) -> Note:
+    """It was cancelled while an attempt may have made a task; no later attempt changes that."""
+    return row, Kind.UNWANTED, None
+
+
 def withdrawn(row: int) -> Note:
-    """The row is not wanted after all."""
+    """Its plan is taken back."""
     return row, Kind.WITHDRAWN, None
 
 
@@ -141,5 +149,6 @@ _CHANGES: Final[dict[Kind, Callable[[Any], dict[str, Any] | None]]] = {
     Kind.FAILED: lambda held: {"answer": None, "error": read_error(held)},
     Kind.UNSENT: lambda _: {**_NO_ATTEMPT},
     Kind.DOWNLOADED: lambda held: {"file": held},
+    Kind.UNWANTED: lambda _: {"unwanted": True},
     Kind.WITHDRAWN: lambda _: None,
 }

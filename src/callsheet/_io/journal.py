@@ -107,11 +107,11 @@ class Journal(anyio.AsyncContextManagerMixin):
                     self._closing = True
                     self._wake.set()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._in_thread(self._file.close)
             lost = self._backlog.lost()
             if lost is not None:
                 log.error("%s", lost)
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(self._file.close)
         if failure is not None:
             if lost is not None:
                 failure.add_note(str(lost))
@@ -185,6 +185,10 @@ class Journal(anyio.AsyncContextManagerMixin):
         """Note that the last attempt provably made nothing: the row is only planned again."""
         self._note(notes.unsent(row))
 
+    def unwanted(self, row: int) -> None:
+        """Note that it was cancelled although an attempt may have made a task."""
+        self._note(notes.unwanted(row))
+
     def downloaded(self, row: int, path: str | os.PathLike[str]) -> None:
         """Note where the video is."""
         self._note(notes.downloaded(row, str(Path(path).absolute())))
@@ -223,7 +227,8 @@ class Journal(anyio.AsyncContextManagerMixin):
                 await self._put(step)
             except anyio.get_cancelled_exc_class():
                 with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
-                    self._append(Step([notes.withdrawn(row) for row in rows], awaited=False))
+                    back = [notes.withdrawn(row) for row in rows]
+                    self._append(Step(back, awaited=False, takes_back=step))
                 raise
         return rows
 
@@ -252,7 +257,10 @@ class Journal(anyio.AsyncContextManagerMixin):
                 self._wake = anyio.Event()
                 await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
                 self._load = _Load()
-                await self._in_thread(partial(self._backlog.write, load.steps))
+                try:
+                    await self._in_thread(partial(self._backlog.write, load.steps))
+                except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
+                    self._backlog.put_off(load.steps, exc)
                 load.done.set()
                 if self._closing:
                     await anyio.lowlevel.checkpoint()  # who was cancelled takes its plan back

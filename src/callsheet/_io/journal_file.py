@@ -149,18 +149,15 @@ class JournalFile:
         return new
 
     def _entries(self, database: sqlite3.Connection) -> Iterator[Entry]:
-        facts: dict[int, dict[str, Any]] = {}
+        facts: dict[int, dict[str, Any] | None] = {}
         for row, kind, value in database.execute("SELECT row, kind, value FROM notes ORDER BY seq"):
             change = change_by(kind, value)
-            if change is None:
-                facts[row] = {"withdrawn": True}
-            else:
-                facts.setdefault(row, {}).update(change)
+            facts[row] = None if change is None else (facts.get(row) or {}) | change
         names = {row: json.loads(name) for row, name in database.execute("SELECT * FROM batches")}
         media = _Media(database)
         for row, batch, place, text in database.execute("SELECT * FROM tasks ORDER BY row"):
             known = facts.get(row, {})
-            if "withdrawn" not in known:
+            if known is not None:
                 spec = None if text is None else read_spec(text, media.content)
                 name = names.get(batch)
                 yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
@@ -197,7 +194,8 @@ class JournalFile:
             database.execute("COMMIT")  # the lock stays
             database.execute("PRAGMA journal_mode = WAL")
             ((self.rows, self.batches),) = database.execute(
-                "SELECT ifnull(max(row), 0) + 1, ifnull(max(batch), 0) + 1 FROM tasks"
+                "SELECT max(ifnull(max(row), 0), (SELECT ifnull(max(row), 0) FROM notes)) + 1,"
+                " ifnull(max(batch), 0) + 1 FROM tasks"
             )
         except BaseException:
             database.close()

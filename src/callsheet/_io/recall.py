@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import anyio.lowlevel
@@ -48,8 +49,9 @@ class Recall:
         """Give each row a record that goes on where its entry ends.
 
         What has ended has its outcome at once; a task that has an id is watched; a create that left
-        and of which nothing more is known is looked for; what never left is queued. Returns the
-        group of all, the records in order, and the name if all were handed in under one.
+        and of which nothing more is known is looked for; what never left is queued. What was
+        cancelled in vain is never queued, and cancelled once it has an id. Returns the group of
+        all, the records in order, and the name if all were handed in under one.
 
         Failed, or cancelled while the journal is read, it has taken up nothing and may be tried
         again; then it is not interrupted any more.
@@ -93,7 +95,7 @@ class Recall:
 
 
 def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
-    """Bring a record to where its entry ends; tell whether anything was ever sent for it."""
+    """Bring a record to where its entry ends; tell whether nothing is to be sent for it."""
     if entry.answer is not None:
         record.task_id, record.snapshot = entry.answer.task_id, entry.answer
         record.move(Status.QUEUED)
@@ -106,12 +108,18 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     elif entry.task_id is not None:
         engine.attacher.adopt([record], [entry.task_id])
     elif entry.sent_at is not None:
+        if entry.unwanted:
+            engine.submitter.give_up(record)
         reason = "the process ended before the answer came"
         error = SubmissionUncertainError(reason, entry.token)
         if entry.doubts:
             engine.submitter.remember_doubt(record, error)
         left = Moment(None, engine.clock.wall(entry.sent_at))
         engine.submitter.lose(record, error, sent=left)
+    elif entry.unwanted:
+        engine.canceller.withdraw(record, "cancelled before it was sent again")
     else:
         return False
+    if entry.unwanted and not record.settled:
+        engine.spawn(partial(engine.canceller.stop, record))
     return True

@@ -101,9 +101,10 @@ class Submitter:
         return record.task_id is None and not lost and record not in self._doubts
 
     def give_up(self, record: Record) -> None:
-        """Should a create that is looked for have made nothing, do not send it again."""
-        if record.task_id is None:
+        """Should a create that may have made a task have made nothing, do not send it again."""
+        if record.task_id is None and record not in self._unwanted:
             self._unwanted.add(record)
+            self.books.unwanted(record)
             if record in self._again and record in self._doubts:
                 self._end(record, self._doubts[record])
 
