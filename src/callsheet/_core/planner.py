@@ -28,6 +28,10 @@ from callsheet.errors import (
 REFUSALS = 3
 """Refusals in a row of one id after which they are taken as the provider's last word on it."""
 
+REFUSED = 60.0
+"""Seconds for which they must go on, too, if the task is known to exist: a create that was just
+answered may not be readable yet, and what was given up may be bought again."""
+
 LOCKED_OUT = 60.0
 """Seconds for which the account itself must be refused before waiting is given up."""
 
@@ -167,15 +171,12 @@ class Planner:
             opened = self.gate.passed(now=now, poll=True)
             self._locked_since = None
             (record,) = order.records
-            record.refusals += 1
-            if record.refusals >= REFUSALS:
-                return FailedPoll(last_word=True, opened_gate=opened)
-            self.schedule.missed(record, now=now, own_fault=True)
-            return FailedPoll(opened_gate=opened)
+            return FailedPoll(last_word=self._refused(record, now), opened_gate=opened)
         was_shut = self.gate.shut
         asked = getattr(error, "retry_after", None)
         shut = self.gate.failed(now=now, poll=True, retry_after=asked, sent=sent)
         for record in order.records:
+            record.refused_since = now
             if record.asked:
                 self.schedule.missed(record, now=now, own_fault=not was_shut)
         if order.single:
@@ -183,6 +184,17 @@ class Planner:
             return FailedPoll(shut_gate=shut, locked_out=self._locked_out(error, now))
         self._doubt_lists(order, error, now)
         return FailedPoll(shut_gate=shut)
+
+    def _refused(self, record: Record, now: float) -> bool:
+        """Note that a get was refused for its id; tell whether that is the last word on it."""
+        if not record.refusals:
+            record.refused_since = now
+        record.refusals += 1
+        long = not record.known or now - record.refused_since >= REFUSED
+        if record.refusals >= REFUSALS and long:
+            return True
+        self.schedule.missed(record, now=now, own_fault=True)
+        return False
 
     def _may_list(self, now: float) -> bool:
         return self.support is not Lists.NO and now >= self._lists_again_at

@@ -44,6 +44,8 @@ class Record(Watched):
         twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
         refusals: Those among them that were refused for its id's sake; the planner's.
+        refused_since: When the first of these came, or service failed last; the planner's.
+        known: Whether its task is known to exist; the registry's.
     """
 
     spec: TaskSpec | None
@@ -59,6 +61,8 @@ class Record(Watched):
     alive_at: float = 0.0
     misses: int = 0
     refusals: int = 0
+    refused_since: float = 0.0
+    known: bool = False
     row: int | None = None
     _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
