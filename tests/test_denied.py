@@ -9,8 +9,8 @@ import anyio
 import httpx
 import pytest
 
-from callsheet import NotFoundError, TaskSpec
-from emulation import ARK, COMET, Wire, client, is_list, refusal
+from callsheet import NotFoundError, Status, TaskFailedError, TaskSpec
+from emulation import ARK, COMET, Wire, body_of, client, is_list, refusal
 
 
 PROVIDERS = {"ark": {"provider": ARK}, "cometapi": {"provider": COMET, "api_key": "k"}}
@@ -117,4 +117,101 @@ async def test_an_outage_between_two_refusals_is_no_denial():
         wire.fault = down
         await anyio.sleep(100)
         Denial(wire, "not found", 0.0, 30.0)
+        assert (await handle).url
+
+
+class NoVideo:
+    """Leaves the video out of every success for some time after the first one was shown."""
+
+    def __init__(self, wire: Wire, seconds: float) -> None:
+        self.seconds = seconds
+        self.gets: list[float] = []
+        self.begun = anyio.Event()
+        self.shown: float | None = None
+        wire.change = self
+
+    def __call__(self, request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        """Change a status answer."""
+        if request.method != "GET":
+            return None
+        body = body_of(response)
+        now = anyio.current_time()
+        for row in body.get("items", [body]):
+            if row.get("status") == "succeeded":
+                self.shown = now if self.shown is None else self.shown
+                if now < self.shown + self.seconds:
+                    row.pop("content", None)
+                    if not is_list(request):
+                        self.gets.append(now)
+                        self.begun.set()
+        return httpx.Response(response.status_code, json=body)
+
+
+@BY_PROVIDER
+@pytest.mark.parametrize("seconds", [3.0, 55.0])
+async def test_a_video_may_come_up_to_a_minute_after_its_success(where, seconds):
+    """A success without a URL is read again, by get, until the URL is there."""
+    wire = Wire(render_seconds=60.0)
+    NoVideo(wire, seconds)
+    async with client(wire, **where) as c:
+        boats = [TaskSpec(f"boat {i}") for i in range(3)]
+        assert len((await (await c.submit_many(boats)).result()).urls()) == 3
+        assert c.spend.spent.tasks == 3
+
+
+@BY_PROVIDER
+async def test_a_success_that_never_shows_a_video_fails_after_a_minute(where):
+    """Then it is a `TaskFailedError`, after few gets, and counts as billed."""
+    wire = Wire(render_seconds=60.0)
+    bare = NoVideo(wire, 1e9)
+    async with client(wire, **where) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        with pytest.raises(TaskFailedError, match="no video URL"):
+            await handle
+        assert c.spend.spent.tasks == 1
+        assert handle.snapshot.status is Status.SUCCEEDED
+    assert 60 <= bare.gets[-1] - bare.gets[0] < 100
+    assert len(bare.gets) == 6
+
+
+async def test_refusals_and_successes_without_a_video_count_together():
+    """Whatever a get denies, its id or its video, a minute of it is the end, and no sooner."""
+    wire = Wire(render_seconds=60.0)
+    bare = NoVideo(wire, 1e9)
+    async with client(wire, provider=COMET, api_key="k") as c:
+        handle = await c.submit(TaskSpec("boat"))
+        await bare.begun.wait()
+        denial = Denial(wire, "not found", 0.0)
+        with pytest.raises(NotFoundError):
+            await handle
+    assert 60 <= denial.gets[-1] - bare.gets[0] < 100
+
+
+async def test_a_cancel_that_comes_upon_a_success_without_a_video_removes_nothing():
+    """The look before a cancel ends nothing, deletes nothing, and is followed by a get at once."""
+    wire = Wire(render_seconds=1.0, render_sigma=0.0)
+    NoVideo(wire, 20.0)
+    async with client(wire, provider=COMET, api_key="k") as c:
+        *_, handle = [await c.submit(TaskSpec(f"boat {i}")) for i in range(3)]
+        await anyio.sleep(3)
+        assert handle.status is Status.QUEUED
+        assert await handle.cancel() is False
+        assert not handle.done
+        await anyio.sleep(1)
+        assert sum(r.url.path.endswith(handle.task_id) for r in wire.sent("GET")) == 2
+        assert (await handle).url
+    assert not wire.sent("DELETE")
+
+
+async def test_callbacks_do_not_end_a_success_without_a_video():
+    """However many callbacks come and whoever reads the task, its URL is waited for."""
+    wire = Wire(render_seconds=60.0)
+    bare = NoVideo(wire, 50.0)
+    async with client(wire) as c:
+        handle = await c.submit(TaskSpec("boat"))
+        await bare.begun.wait()
+        for _ in range(45):
+            await anyio.sleep(1)
+            c.take_callback(callback(handle.task_id))
+            assert (await c.tasks.get(handle.task_id)).video_url is None
         assert (await handle).url

@@ -43,7 +43,7 @@ class Record(Watched):
         row: Its number in the journal, if there is one.
         twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
-        refusals: Those among them that were refused for its id's sake; the planner's.
+        refusals: Those among them that denied it, its id or its video; the planner's.
         refused_since: When the first of these came, or service failed last; the planner's.
         known: Whether its task is known to exist; the registry's.
     """

@@ -35,7 +35,7 @@ class Tier:
 
     Attributes:
         lanes: By model.
-        others: Due times of tasks not known to run, and of those whose id was refused.
+        others: Due times of tasks not known to run, and of those that were denied.
         running: Due times of tasks that run, each by its own law.
         ends_at: When enough unseen ends are expected to be worth a list; ``None``: not computed.
     """
