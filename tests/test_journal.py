@@ -18,6 +18,7 @@ from callsheet import (
     ConfigurationError,
     InvalidRequestError,
     JournalError,
+    NotFoundError,
     NotSubmittedError,
     SpendLimit,
     SpendLimitError,
@@ -26,7 +27,7 @@ from callsheet import (
     TaskSpec,
     Video,
 )
-from emulation import ARK, COMET, Wire, client, first, refusal
+from emulation import ARK, COMET, Wire, body_of, client, first, refusal
 
 
 if TYPE_CHECKING:
@@ -322,6 +323,39 @@ async def test_a_batch_that_was_stopped_by_the_key_is_sent_by_the_next_client(tm
         assert len((await (await c.submit_many(boats(3))).result()).failures) == 3
     async with client(wire, journal=path) as c:
         assert len((await (await c.resume()).result()).urls()) == 3
+
+
+async def test_a_task_that_was_given_up_is_asked_for_again(tmp_path: Path):
+    """Only the provider's word on a task is its end for the next client; the books know both."""
+    wire = Wire(render_seconds=60.0)
+    path = tmp_path / "shoot.db"
+
+    async def amnesia(request: httpx.Request) -> httpx.Response | None:
+        return refusal(404, "NotFound") if request.method == "GET" else None
+
+    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        body = {} if request.method != "GET" else body_of(response)
+        for row in body.get("items", [body]):
+            row.pop("content", None)
+        return httpx.Response(200, json=body) if body else None
+
+    wire.fault, kinds = amnesia, []
+    async with client(wire, journal=path) as c:
+        kinds.append(type((await (await c.submit_many(boats(1))).result())[0].error))
+        assert c.spend.uncertain.tasks == 1
+    wire.fault, wire.change = None, bare
+    for _ in range(2):
+        async with client(wire, journal=path) as c:
+            batch = await c.resume()
+            assert c.spend.reserved.tasks == 1
+            kinds.append(type((await batch.result())[0].error))
+            assert c.spend.spent.tasks == 1
+    assert kinds == [NotFoundError, TaskFailedError, TaskFailedError]
+    wire.change = lambda _request, _response: None
+    async with client(wire, journal=path) as c:
+        assert len((await (await c.resume()).result()).urls()) == 1
+        assert c.spend.spent.tasks == 1
+    assert len(wire.sent("POST")) == 1
 
 
 async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):

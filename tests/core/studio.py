@@ -178,21 +178,19 @@ class Desk:
             asked = {each for each in self.registry if pages.tells(each, now=self.now)}
         found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
-            self.take(each, final=order.single)
+            self.take(each, single=order.single)
         last = len(answer) < self.planner.page_size
         self.planner.read(order, now=self.now, found=len(found), last=last)
 
-    def take(self, said: Snapshot, *, final: bool) -> None:
+    def take(self, said: Snapshot, *, single: bool = False) -> None:
         """Bring one status answer, as the client's poller does."""
         one = self.registry.get(said.task_id)
         if one is None:
             return
         settled = self.registry.apply(said)
-        if not settled and said.status is Status.SUCCEEDED:
-            if final:
-                settled = self.registry.settle(one, verdict(said), Status.FAILED)
-            else:
-                self.planner.ask_alone(one)
+        bare = not settled and said.status is Status.SUCCEEDED
+        if bare and self.planner.bare(one, single=single, now=self.now):
+            settled = self.registry.settle(one, verdict(said), Status.FAILED)
         if settled:
             self.planner.schedule.settled(one, now=self.now, updated_at=said.updated_at)
         elif not said.status.terminal:

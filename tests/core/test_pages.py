@@ -206,7 +206,7 @@ def test_who_is_shown_twice_is_news_once():
     pages.begin(now=desk.now)
     one = order.records[0]
     assert pages.tells(one, now=desk.now)
-    desk.take(snapshot(one.task_id, Status.RUNNING), final=False)
+    desk.take(snapshot(one.task_id, Status.RUNNING))
     assert not pages.tells(one, now=desk.now)
 
 

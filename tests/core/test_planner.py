@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from callsheet._core.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, REFUSALS, Lists
+from callsheet._core.orders import REFUSALS
+from callsheet._core.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, Lists
 from callsheet._models.snapshot import Status
 from core.making import (
     BAD_REQUEST,

@@ -57,7 +57,9 @@ def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims ar
         if at < calm and rng.random() < failing:
             return rng.choice(failures)
         if order.single:
-            return [studio.look(desk_ids[0], now=at)]
+            said = studio.look(desk_ids[0], now=at)
+            half = at < calm and rng.random() < half_done
+            return [snapshot(said.task_id, said.status, url=False)] if half else [said]
         if real is Lists.NO:
             return rng.choice([SOME_PAGE, NO_ROUTE, NOT_BUILT])
         if real is Lists.UNPROVEN:
@@ -167,7 +169,7 @@ class Polls(RuleBasedStateMachine):
         pending = self.desk.registry.get(one)
         if pending is not None:
             self.desk.nudged.add(pending)  # it is dated anew, though it may be on its way
-            self.desk.take(snapshot(one, status, url=url), final=False)
+            self.desk.take(snapshot(one, status, url=url))
 
     @rule(one=tasks)
     def give_up(self, one):

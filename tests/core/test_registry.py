@@ -219,6 +219,18 @@ def test_a_second_outcome_is_not_taken():
     assert one.error is LOST
 
 
+def test_a_task_is_known_by_its_create_its_spec_or_an_answer():
+    """An id that was only brought may be wrong, until an answer tells of it or a create gave it."""
+    registry, seen, made, resumed = Registry(), Record(None), Record(None), record()
+    for each, task_id in ((seen, "cgt-1"), (made, "cgt-2"), (resumed, "cgt-3")):
+        registry.adopt(each, task_id, now=0.0)
+    assert (seen.known, made.known, resumed.known) == (False, False, True)
+    registry.apply(snapshot("cgt-1", Status.QUEUED))
+    registry.add(record(), "cgt-2", now=0.0)
+    assert seen.known
+    assert made.known
+
+
 def test_a_pending_record_has_no_outcome():
     """Asking a record how it ended before it has is an error."""
     with pytest.raises(ValueError, match="no outcome yet"):

@@ -171,12 +171,12 @@ async def test_a_silent_service_is_given_up_early_and_ever_later():
 
 
 async def test_an_unknown_id_settles_with_the_providers_last_word():
-    """The third refusal of one id is its outcome."""
+    """Refusals of one id that was created here are its outcome after a minute."""
     watch = Watch({}, lists=False)
     (record,) = watch.watch("gone")
     await watch.run(100)
     assert isinstance(record.error, NotFoundError)
-    assert len(watch.shelf.requests) == 3
+    assert len(watch.shelf.requests) == 6
 
 
 async def test_a_deadline_settles_what_nobody_answers_for():

@@ -212,9 +212,9 @@ async def _stage(handle: TaskHandle, *, sought: bool) -> Stage:
         return Stage.RENDERED
     if isinstance(outcome.error, SubmissionUncertainError):
         return Stage.UNCERTAIN
-    # "no such task" of an attached id may only mean another account's key
-    attached = handle.spec is None and not isinstance(outcome.error, TaskError)
-    return Stage.UNDER_WAY if attached else Stage.OVER
+    # "no such task" may only mean another account's key
+    given_up = outcome.task_id is not None and not isinstance(outcome.error, TaskError)
+    return Stage.UNDER_WAY if given_up else Stage.OVER
 
 
 def _id_in(rows: Mapping[int, Row], job: Job) -> str | None:

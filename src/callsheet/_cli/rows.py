@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callsheet._cli.names import frame_name
 from callsheet._cli.results import Ending, Row
+from callsheet._models.snapshot import Status
 from callsheet.errors import (
     CallsheetError,
     JournalError,
@@ -22,7 +23,7 @@ from callsheet.errors import (
 if TYPE_CHECKING:
     from callsheet._cli.plan import Job
     from callsheet._models.outcome import Outcome, Video
-    from callsheet._models.snapshot import Snapshot
+    from callsheet._models.snapshot import Snapshot, Usage
 
 
 _ENDINGS: dict[type[CallsheetError], Ending] = {
@@ -38,7 +39,6 @@ _ENDINGS: dict[type[CallsheetError], Ending] = {
 
 def video_row(job: Job, provider: str, video: Video, error: CallsheetError | None) -> Row:
     """The row of a task that succeeded; *error* says why its video is not on disk."""
-    usage = video.usage
     return Row(
         index=job.index,
         spec=job.spec.to_dict(),
@@ -49,9 +49,7 @@ def video_row(job: Job, provider: str, video: Video, error: CallsheetError | Non
         file=job.file if error is None else None,
         last_frame_file=frame_name(job.file) if error is None and video.last_frame_url else None,
         seed=video.seed,
-        usage=None
-        if usage is None
-        else {"completion_tokens": usage.completion_tokens, "total_tokens": usage.total_tokens},
+        usage=_usage(video.usage),
         seconds=_seconds(video.snapshot),
         error=_error(error),
     )
@@ -67,14 +65,20 @@ def failure_row(
         provider: Where it went.
         outcome: How it ended.
         snapshot: The last status answer.
-        before: Its row in an earlier run, if its task was attached again. It then ends only by
-            the provider's word: "no such task" may only mean another account's key, and a row
-            that counts as failed would be bought again.
+        before: Its row in an earlier run, if its task was attached again.
+
+    A row that counts as failed would be bought again. So a task fails only by the provider's word,
+    and not if that is a success, which is billed though it shows no video: "no such task" may only
+    mean another account's key.
     """
     error = outcome.error
     ending = _ENDINGS.get(type(error), Ending.FAILED) if error is not None else Ending.FAILED
-    if before is not None and not isinstance(error, TaskError):
-        ending = before.status if before.status is not Ending.SUCCEEDED else Ending.DOWNLOAD_FAILED
+    if snapshot is not None and snapshot.status is Status.SUCCEEDED:
+        ending = Ending.DOWNLOAD_FAILED
+    elif outcome.task_id is not None and not isinstance(error, TaskError):
+        ending = Ending.TIMEOUT if before is None else before.status
+        if ending is Ending.SUCCEEDED:
+            ending = Ending.DOWNLOAD_FAILED
     return Row(
         index=job.index,
         spec=job.spec.to_dict(),
@@ -83,6 +87,7 @@ def failure_row(
         status=ending,
         last_status=snapshot.status.value if snapshot and not snapshot.status.terminal else None,
         seed=job.spec.seed,
+        usage=_usage(snapshot.usage) if snapshot else None,
         seconds=_seconds(snapshot) if snapshot else None,
         error=_error(error),
     )
@@ -109,6 +114,12 @@ def stopped_row(
         seed=job.spec.seed,
         error={"type": "Interrupted", "message": reason, "code": None},
     )
+
+
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
+    if usage is None:
+        return None
+    return {"completion_tokens": usage.completion_tokens, "total_tokens": usage.total_tokens}
 
 
 def _seconds(snapshot: Snapshot) -> float | None:

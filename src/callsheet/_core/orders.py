@@ -5,6 +5,16 @@ from __future__ import annotations
 import attrs
 
 from callsheet._core.record import Record
+from callsheet.errors import CallsheetError, InvalidRequestError, NotFoundError
+
+
+REFUSALS = 3
+"""Gets in a row that deny a task after which they are taken as the provider's last word on it."""
+
+REFUSED = 60.0
+"""Seconds for which they must go on, too, if the task is known to exist: a create that was just
+answered may not be readable yet, a video's URL not be there, and what is given up may be bought
+again."""
 
 
 @attrs.frozen(eq=False)
@@ -36,3 +46,20 @@ class FailedPoll:
     opened_gate: bool = False
     shut_gate: bool = False
     locked_out: bool = False
+
+
+def is_last_refusal(record: Record, *, now: float) -> bool:
+    """Count a get that denied a task: its id was refused, or its success holds no video."""
+    if not record.refusals:
+        record.refused_since = now
+    record.refusals += 1
+    long = not record.known or now - record.refused_since >= REFUSED
+    return record.refusals >= REFUSALS and long
+
+
+def about_the_task(error: CallsheetError) -> bool:
+    """Whether a refused get is about its task: an id that the provider does not know.
+
+    A 404 without a code may be any proxy's page, and counts as an outage.
+    """
+    return isinstance(error, (NotFoundError, InvalidRequestError)) and error.code is not None

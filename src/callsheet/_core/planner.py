@@ -11,7 +11,7 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.orders import FailedPoll, Order
+from callsheet._core.orders import FailedPoll, Order, about_the_task, is_last_refusal
 from callsheet._core.pages import SIZE, Pages
 from callsheet._core.record import Record
 from callsheet._core.schedule import Schedule, tier_of
@@ -21,12 +21,8 @@ from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
     InvalidRequestError,
-    NotFoundError,
 )
 
-
-REFUSALS = 3
-"""Refusals in a row of one id after which they are taken as the provider's last word on it."""
 
 LOCKED_OUT = 60.0
 """Seconds for which the account itself must be refused before waiting is given up."""
@@ -156,6 +152,24 @@ class Planner:
         record.asked, record.due = True, math.inf
         self._singles[record] = None
 
+    def bare(self, record: Record, *, single: bool, now: float) -> bool:
+        """Note a success without its video; tell whether it is the last word: only gets have it.
+
+        A list says it of everybody every time, and does not hurry the next get.
+        """
+        if single:
+            return self.refused(record, now=now)
+        if record.asked or not record.refusals:
+            self.ask_alone(record)
+        return False
+
+    def refused(self, record: Record, *, now: float) -> bool:
+        """Note that a get denied a task; tell whether it is the last word."""
+        if is_last_refusal(record, now=now):
+            return True
+        self.schedule.missed(record, now=now, own_fault=True)
+        return False
+
     def failed(self, order: Order, error: CallsheetError, *, now: float) -> FailedPoll:
         """Note that an order brought no status, and say what follows.
 
@@ -166,19 +180,16 @@ class Planner:
             self.pages[order.tier].rest(now=now)
         if not order.single and self._split(order, error, now):
             return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
-        if order.single and _about_the_task(error):
+        if order.single and about_the_task(error):
             opened = self.gate.passed(now=now, poll=True)
             self._locked_since = None
             (record,) = order.records
-            record.refusals += 1
-            if record.refusals >= REFUSALS:
-                return FailedPoll(last_word=True, opened_gate=opened)
-            self.schedule.missed(record, now=now, own_fault=True)
-            return FailedPoll(opened_gate=opened)
+            return FailedPoll(last_word=self.refused(record, now=now), opened_gate=opened)
         was_shut = self.gate.shut
         asked = getattr(error, "retry_after", None)
         shut = self.gate.failed(now=now, poll=True, retry_after=asked, sent=sent)
         for record in order.records:
+            record.refused_since = now
             if record.asked:
                 self.schedule.missed(record, now=now, own_fault=not was_shut)
         if order.single:
@@ -331,11 +342,3 @@ class Planner:
         """Take an order back; when it was sent."""
         self._listing -= not order.single
         return self._sent.pop(order)
-
-
-def _about_the_task(error: CallsheetError) -> bool:
-    """Whether a refused get is about its task: an id that the provider does not know.
-
-    A 404 without a code may be any proxy's page, and counts as an outage.
-    """
-    return isinstance(error, (NotFoundError, InvalidRequestError)) and error.code is not None

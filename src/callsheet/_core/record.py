@@ -45,7 +45,9 @@ class Record(Watched):
         row: Its number in the journal, if there is one.
         twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
-        refusals: Those among them that were refused for its id's sake; the planner's.
+        refusals: Those among them that denied it, its id or its video; the planner's.
+        refused_since: When the first of these came, or service failed last; the planner's.
+        known: Whether its task is known to exist; the registry's.
     """
 
     spec: TaskSpec | None
@@ -63,6 +65,8 @@ class Record(Watched):
     vague: bool = False
     misses: int = 0
     refusals: int = 0
+    refused_since: float = 0.0
+    known: bool = False
     row: int | None = None
     _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)

@@ -77,12 +77,14 @@ class Registry:
     def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
         """Note an id that the caller brought; tell whether the task is new here.
 
-        A second record of one pending task shares its polls and its end.
+        A second record of one pending task shares its polls and its end. An id without a spec may
+        be wrong: its task is known to exist only once an answer tells of it.
         """
         first = self._pending.get(task_id)
         if first is None:
             self._enter(record, task_id, now=now)
             return True
+        first.known = first.known or record.spec is not None
         if record.spec is None:
             record.spec, record.model = first.spec, first.model
         record.task_id, record.deadline = task_id, first.deadline
@@ -93,7 +95,7 @@ class Registry:
         return False
 
     def _enter(self, record: Record, task_id: str, *, now: float) -> None:
-        record.task_id = task_id
+        record.task_id, record.known = task_id, record.spec is not None
         record.deadline = now + _expiry_of(record) + GRACE
         self._pending[task_id] = record
         bucket = int(record.deadline // _BUCKET)
@@ -117,7 +119,10 @@ class Registry:
         A success without a URL settles nothing: it must be read again.
         """
         record = self._pending.get(snapshot.task_id)
-        if record is None or _older(snapshot, record):
+        if record is None:
+            return ()
+        record.known = True
+        if _older(snapshot, record):
             return ()
         if not snapshot.status.terminal:
             for each in self._twins(record):

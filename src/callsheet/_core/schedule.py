@@ -241,7 +241,8 @@ class Schedule:
         if few:
             for lane in tier.lanes.values():
                 room = self.page - len(found)
-                found += itertools.islice((r for r in lane.running if not r.asked), room)
+                company = (r for r in lane.running if not (r.asked or r.refusals))
+                found += itertools.islice(company, room)
         for record in found:
             record.asked, record.due = True, math.inf
         tier.ends_at = None
@@ -288,7 +289,7 @@ class Schedule:
             lane, now = self._taught.popitem()
             for record in lane.running if len(lane.running) <= MOST_REPLANNED else ():
                 when = max(now, record.alive_at + self._gap(record, record.alive_at))
-                if not record.asked and when < record.due:
+                if not (record.asked or record.refusals) and when < record.due:
                     self._date(record, when)
 
     def _ages(self, like: Record) -> tuple[tuple[float, ...], float]:
@@ -329,7 +330,8 @@ class Schedule:
 
     def _date(self, record: Record, when: float) -> None:
         tier = self._tier(record)
-        self._push(tier.others if record.started is None else tier.running, record, when)
+        alone = record.started is None or record.refusals > 0
+        self._push(tier.others if alone else tier.running, record, when)
 
     def _ask(self, record: Record, when: float) -> None:
         """Date a record by itself, also if it runs among few who are asked together."""

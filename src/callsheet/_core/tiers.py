@@ -38,7 +38,7 @@ class Tier:
 
     Attributes:
         lanes: By model.
-        others: Due times of tasks not known to run.
+        others: Due times of tasks not known to run, and of those that were denied.
         running: Due times of tasks that run, each by its own law.
         ends_at: When enough unseen ends are expected to be worth a list; ``None``: not computed.
     """
@@ -80,7 +80,7 @@ class Tier:
         worth = 0.0
         for lane in self.lanes.values():
             for record in lane.running:
-                if record.asked:
+                if record.asked or record.refusals:
                     continue
                 law = past.law(record)
                 many = min(past.aim / law.mean, 0.25)

@@ -135,8 +135,9 @@ class Canceller:
         """
         task_id = record.task_id or ""
         await self.tasks.turn_to_cancel()
-        self.poller.take(await self.tasks.get(task_id), final=True)
-        if record.status is not Status.QUEUED:
+        snapshot = await self.tasks.get(task_id)
+        self.poller.take(snapshot)
+        if snapshot.status.terminal or record.status is not Status.QUEUED:
             return isinstance(record.error, TaskCancelledError)
         try:
             await self.tasks.calls.cancel(task_id)
@@ -144,7 +145,7 @@ class Canceller:
             self.poller.nudge(record)
             return False
         try:
-            self.poller.take(await self.tasks.get(task_id), final=True)
+            self.poller.take(await self.tasks.get(task_id))
         except NotFoundError:
             gone = TaskCancelledError(task_id, None, "the provider has removed its record")
             self.poller.settle(record, gone, Status.CANCELLED)

@@ -92,24 +92,24 @@ class Poller:
                 times = (self.planner.wake_at(now=now), self.registry.next_deadline())
                 await self._bell.wait(min((t for t in times if t is not None), default=None))
 
-    def take(self, snapshot: Snapshot, *, final: bool) -> None:
+    def take(self, snapshot: Snapshot, *, single: bool = False) -> None:
         """Bring a status answer to the registry and plan on.
 
-        With *final* a success without a video is believed; else it is asked about again by get.
+        A success without a video is asked about again by get, until a *single* answer, that of an
+        ordered get, is the last word.
         """
         record = self.registry.get(snapshot.task_id)
         if record is None:
             return
         before = record.status
-        settled = self.registry.apply(snapshot)
-        if not settled and snapshot.status is Status.SUCCEEDED:
-            if final:
-                settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
-                for each in settled:
-                    each.snapshot = snapshot  # it is billed all the same
-            else:
-                self.planner.ask_alone(record)
-        now = self.clock.now()
+        settled, now = self.registry.apply(snapshot), self.clock.now()
+        bare = not settled and snapshot.status is Status.SUCCEEDED
+        if bare and self.planner.bare(record, single=single, now=now):
+            settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+            for each in settled:
+                each.snapshot = snapshot  # it is billed all the same
+        if bare and not settled:
+            self._bell.ring()
         for each in settled:
             self.ended(each)
         if settled:
@@ -164,7 +164,7 @@ class Poller:
                 found += snapshot.task_id in asked
             elif (record := self.registry.get(snapshot.task_id)) is not None:
                 found += pages.tells(record, now=now)
-            self.take(snapshot, final=order.single)
+            self.take(snapshot, single=order.single)
             if number % AT_A_STRETCH == 0:
                 await anyio.lowlevel.checkpoint()
         count, size = len(page.items) + page.unreadable, self.planner.page_size

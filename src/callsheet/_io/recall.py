@@ -14,7 +14,7 @@ from callsheet._core.registry import verdict
 from callsheet._io.clock import Moment
 from callsheet._io.journal import Journal
 from callsheet._models.snapshot import Status
-from callsheet.errors import ConfigurationError, SubmissionUncertainError
+from callsheet.errors import ConfigurationError, SubmissionUncertainError, TaskError
 
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Recall:
 
 def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     """Bring a record to where its entry ends; tell whether nothing is to be sent for it."""
-    if entry.answer is not None:
+    if entry.task_id is not None and not _is_over(entry):
+        engine.attacher.adopt([record], [entry.task_id])
+    elif entry.answer is not None:
         record.task_id, record.snapshot = entry.answer.task_id, entry.answer
         record.move(Status.QUEUED)
         record.settle(verdict(entry.answer), entry.answer.status)
@@ -105,8 +107,6 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
         record.task_id = entry.task_id
         record.settle(entry.error)
         engine.books.account(record)
-    elif entry.task_id is not None:
-        engine.attacher.adopt([record], [entry.task_id])
     elif entry.sent_at is not None:
         if entry.unwanted:
             engine.submitter.give_up(record)
@@ -123,3 +123,15 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     if entry.unwanted and not record.settled:
         engine.spawn(partial(engine.canceller.stop, record))
     return True
+
+
+def _is_over(entry: Entry) -> bool:
+    """Whether the task of an entry has ended by its provider's word, and is not asked for again.
+
+    What was only given up may go on there. A success without a video is billed, and its video may
+    be there by now.
+    """
+    answer = entry.answer
+    if answer is None:
+        return isinstance(entry.error, TaskError)
+    return answer.status is not Status.SUCCEEDED or answer.video_url is not None

@@ -136,7 +136,8 @@ class Spend:
     Attributes:
         limit: The caps; one without any if the client has none.
         reserved: Tasks that are under way, at the most that each can cost.
-        uncertain: Submissions whose answer was lost: they may have become tasks and be billed.
+        uncertain: Submissions whose answer was lost, and tasks that were given up here: they may
+            be billed.
         spent: Tasks that succeeded, by the provider's own count of tokens where it gave one.
     """
 

@@ -28,7 +28,7 @@ class TaskError(CallsheetError):
 
 
 class TaskFailedError(TaskError):
-    """Generation failed at the provider."""
+    """Generation failed at the provider; or it succeeded, is billed, and no video URL came."""
 
     _ending: ClassVar[str] = "failed"
 
