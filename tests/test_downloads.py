@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import ssl
 from io import FileIO
 from pathlib import Path
 
@@ -126,6 +127,30 @@ async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
     assert (tmp_path / "a.mp4").read_bytes() == FILM
     waited = anyio.current_time() - before
     assert waited >= (7 if "429" in request.node.name else 0.3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ssl.SSLError(1, "[SSL] record layer failure"), anyio.ClosedResourceError()],
+    ids=["damaged record", "closed"],
+)
+async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_path, error):
+    """Damaged TLS records end no download and throw nothing away of what has arrived."""
+
+    class Damaged(Body):
+        async def __aiter__(self):
+            yield FILM[:3500]
+            raise error
+
+    host = Host(httpx.Response(200, headers=ETAG, stream=Damaged(FILM)), error, rest(3500))
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert [request.headers.get("range") for request in host.seen] == [
+        None,
+        "bytes=3500-",
+        "bytes=3500-",
+    ]
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
 
 
 async def test_lasting_trouble_ends_after_the_attempts(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections import Counter
 
 import anyio
@@ -56,6 +57,8 @@ LOST_BY_THE_NETWORK = {
     "write timeout": httpx.WriteTimeout("slow"),
     "closed without an answer": httpx.RemoteProtocolError("server disconnected"),
     "undecodable": httpx.DecodingError("not gzip"),
+    "damaged record": ssl.SSLError(1, "[SSL: SSLV3_ALERT_BAD_RECORD_MAC] bad record mac"),
+    "raw error of a stream": anyio.BrokenResourceError(),
 }
 
 LOST_IN_AN_ANSWER = {

@@ -49,6 +49,17 @@ be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
+BROKEN = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What a network can do to a request, `NOT_SENT` included. The last four are what streams raise:
+httpx renames most of these, but not that of a damaged TLS record."""
+
 
 @cache
 def shared_ssl_context() -> ssl.SSLContext:
@@ -171,7 +182,7 @@ class Transport:
                 raise ConnectFailedError(self._without_key(_words(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
-            except (httpx.HTTPError, httpx.StreamError) as error:
+            except BROKEN as error:
                 raise TransportError(self._without_key(_words(error))) from None
             except TransportError as error:  # over aiohttp it is one of ours already
                 raise type(error)(self._without_key(str(error))) from None
