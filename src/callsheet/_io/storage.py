@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from callsheet._io.answer import Answer
-from callsheet._io.transport import BROKEN, BaseTransport, chosen, shared_ssl_context
+from callsheet._io.transport import BROKEN, BaseTransport, chosen, http_client
 from callsheet.errors import ConnectFailedError, DownloadError, TransportError
 
 
@@ -67,9 +67,8 @@ class Storage:
         if isinstance(transport, str):
             self._over = chosen(transport, decode=False, buffer=_READ_AHEAD)
             return
-        self._over = httpx.AsyncClient(
-            verify=shared_ssl_context(),
-            transport=transport,
+        self._over = http_client(
+            transport,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=True,
             max_redirects=REDIRECTS,

@@ -67,6 +67,20 @@ def shared_ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncClient:
+    """A client of httpx, which takes certificates and proxies from the environment.
+
+    Raises:
+        ConfigurationError: httpx cannot work with what it finds there.
+    """
+    try:
+        if transport is None:
+            options["verify"] = shared_ssl_context()
+        return httpx.AsyncClient(transport=transport, **options)
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError(f"httpx cannot be set up: {error}") from error
+
+
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
     """Connections of the library that the caller chose by name.
 
@@ -146,6 +160,8 @@ class Transport:
     async def __aenter__(self) -> Self:
         if self._fast is not None:
             await self._fast.__aenter__()
+        else:
+            self._idle.append(self._open())  # tells of a bad environment before anything is sent
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -170,6 +186,7 @@ class Transport:
             ConnectFailedError: Nothing was sent.
             TransportError: Something was sent, and no complete answer came back.
             ProtocolError: The answer is larger than any real one.
+            ConfigurationError: Nothing was sent: one more connection cannot be set up.
             ClosedError: The client that this belongs to was left.
         """
         if self._closed:
@@ -243,16 +260,11 @@ class Transport:
         return value.replace(self._secret, b"***")
 
     def _open(self) -> httpx.AsyncClient:
-        options: dict[str, Any] = (
-            {"transport": _Borrowed(self._custom)}
-            if self._custom is not None
-            else {"verify": shared_ssl_context()}
-        )
-        client = httpx.AsyncClient(
+        client = http_client(
+            None if self._custom is None else _Borrowed(self._custom),
             limits=httpx.Limits(
                 max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE
             ),
-            **options,
         )
         self._clients.append(client)
         return client
