@@ -351,6 +351,18 @@ async def test_tasks_create_follows_the_same_rules():
     assert wire.emulator.ledger.created == 2
 
 
+@pytest.mark.parametrize("key", ["model", "content"])
+async def test_no_raw_key_passes_a_cap(key):
+    """A create whose `extra` says what the cap cannot know is not sent."""
+    wire = Wire()
+    raw = {"model": "doubao-seedance-2-0-260128", "content": [{"type": "text", "text": "--dur 9"}]}
+    async with client(wire, spend=SpendLimit(tokens=1_000_000)) as c:
+        with pytest.raises(SpendLimitError, match=f"extra says {key}"):
+            await c.tasks.create(attrs.evolve(BOAT, extra={key: raw[key]}))
+        assert c.spend.committed.tasks == 0
+    assert wire.seen == []
+
+
 async def test_a_refused_create_is_never_called_uncertain():
     """No 4xx but a timeout leaves open whether a task exists."""
     for status in range(400, 430):
