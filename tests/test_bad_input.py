@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pickle
+import sys
 import traceback
 
 import anyio
@@ -32,6 +33,7 @@ from callsheet import (
     TaskSpec,
     TaskTimeoutError,
 )
+from callsheet.downloads import Downloader
 from emulation import ARK, COMET, Script, Wire, client, first, refusal
 
 
@@ -350,6 +352,46 @@ async def test_a_wrong_key_is_an_authentication_error():
         with pytest.raises(AuthenticationError):
             await c.tasks.list()
     assert len(wire.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1080", "socksio"),
+        ("HTTPS_PROXY", "gopher://127.0.0.1", "gopher"),
+        ("HTTP_PROXY", "http://127.0.0.1:x", "port"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_named_on_entering(name, value, words, monkeypatch):
+    """A client in an environment that `httpx` cannot work with is not entered, in httpx's words."""
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=words):
+        async with Client(api_key="k" * 20):
+            pass
+    with pytest.raises(ConfigurationError, match=words):
+        Downloader()
+
+
+async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):
+    """If that happens to a later connection, nothing has left, and nothing is counted."""
+    wire = Wire()
+
+    def broken(**_options: object) -> None:
+        raise ImportError("no such package")
+
+    async with client(wire) as c:
+        await c.submit(TaskSpec("one"))
+        monkeypatch.setattr(httpx, "AsyncClient", broken)
+        wire.latency = 20.0
+        async with anyio.create_task_group() as group:
+            group.start_soon(c.submit, TaskSpec("two"))
+            await anyio.sleep(1)
+            with pytest.raises(ConfigurationError, match="no such package"):
+                await c.submit(TaskSpec("three"))
+        assert c.spend.uncertain.tasks == 0
+        assert c.spend.reserved.tasks == 2
+    assert wire.prompts == ["one", "two"]
 
 
 async def test_where_nothing_listens_the_batch_stops_after_its_first_spec():

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
+import ssl
+import stat
 from io import FileIO
 from pathlib import Path
 
@@ -128,6 +131,30 @@ async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
     assert waited >= (7 if "429" in request.node.name else 0.3)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [ssl.SSLError(1, "[SSL] record layer failure"), anyio.ClosedResourceError()],
+    ids=["damaged record", "closed"],
+)
+async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_path, error):
+    """Damaged TLS records end no download and throw nothing away of what has arrived."""
+
+    class Damaged(Body):
+        async def __aiter__(self):
+            yield FILM[:3500]
+            raise error
+
+    host = Host(httpx.Response(200, headers=ETAG, stream=Damaged(FILM)), error, rest(3500))
+    async with Downloader(transport=host) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert [request.headers.get("range") for request in host.seen] == [
+        None,
+        "bytes=3500-",
+        "bytes=3500-",
+    ]
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
 async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
     """Requests that bring nothing end in an error that names the task and the last reason."""
     host = Host(httpx.Response(503))
@@ -185,6 +212,52 @@ async def test_place_that_cannot_be_written_is_named(tmp_path, name):
         with pytest.raises(DownloadError, match="cannot write .*" + name[-20:]):
             await downloader.fetch(video(), tmp_path / name)
     assert host.seen == []
+
+
+def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is brought safely to disk from now on, and the names in *folder* at that moment."""
+    steps: list[object] = []
+
+    def fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        steps.append((None if stat.S_ISDIR(found.st_mode) else found.st_size, *left_in(folder)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return steps
+
+
+async def test_file_is_whole_under_its_name_also_after_a_power_cut(tmp_path, monkeypatch):
+    """Its bytes are safe before it is renamed, and its name before the download is over."""
+    steps = synced(tmp_path, monkeypatch)
+    async with Downloader(transport=Host(whole())) as downloader:
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert steps == [(len(FILM), ".a.mp4.part"), (None, "a.mp4")]
+
+
+async def test_mark_never_vouches_for_bytes_that_a_power_cut_takes(tmp_path, monkeypatch):
+    """A part is safe before its mark is written, and the mark is gone before the part grows."""
+    steps = synced(tmp_path, monkeypatch)
+    host = Host(whole(cut_at=3000, hang=True, **ETAG), rest(3000))
+    async with Downloader(transport=host) as downloader:
+        with anyio.move_on_after(5):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+        assert steps == [(3000, ".a.mp4.part")]
+        await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert steps[1] == (None, ".a.mp4.part")
+    assert (tmp_path / "a.mp4").read_bytes() == FILM
+
+
+async def test_disk_that_loses_a_file_at_the_end_is_named(tmp_path, monkeypatch):
+    """What the disk says only when it is asked to keep a file ends the download, too."""
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    async with Downloader(transport=Host(whole())) as downloader:
+        with pytest.raises(DownloadError, match="Input/output error"):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [1, 900, 100_000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections import Counter
 
 import anyio
@@ -56,6 +57,8 @@ LOST_BY_THE_NETWORK = {
     "write timeout": httpx.WriteTimeout("slow"),
     "closed without an answer": httpx.RemoteProtocolError("server disconnected"),
     "undecodable": httpx.DecodingError("not gzip"),
+    "damaged record": ssl.SSLError(1, "[SSL: SSLV3_ALERT_BAD_RECORD_MAC] bad record mac"),
+    "raw error of a stream": anyio.BrokenResourceError(),
 }
 
 LOST_IN_AN_ANSWER = {
@@ -346,6 +349,18 @@ async def test_tasks_create_follows_the_same_rules():
         assert await c.tasks.create(BOAT) == wire.emulator.ledger.tasks[1].id
     assert len(wire.sent("POST")) == 4
     assert wire.emulator.ledger.created == 2
+
+
+@pytest.mark.parametrize("key", ["model", "content"])
+async def test_no_raw_key_passes_a_cap(key):
+    """A create whose `extra` says what the cap cannot know is not sent."""
+    wire = Wire()
+    raw = {"model": "doubao-seedance-2-0-260128", "content": [{"type": "text", "text": "--dur 9"}]}
+    async with client(wire, spend=SpendLimit(tokens=1_000_000)) as c:
+        with pytest.raises(SpendLimitError, match=f"extra says {key}"):
+            await c.tasks.create(attrs.evolve(BOAT, extra={key: raw[key]}))
+        assert c.spend.committed.tasks == 0
+    assert wire.seen == []
 
 
 async def test_a_refused_create_is_never_called_uncertain():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from itertools import pairwise
 
 import anyio
@@ -36,6 +37,7 @@ def raises(error: Exception):
 OUTAGES = {
     "503": lambda: httpx.Response(503, text="upstream"),
     "reset": raises(httpx.ReadError("connection reset by peer")),
+    "damaged record": raises(ssl.SSLError(1, "[SSL] record layer failure")),
     "no connection": raises(httpx.ConnectError("connection refused")),
     "429 with Retry-After": lambda: refusal(
         429, "AccountRateLimitExceeded", headers={"retry-after": "5"}
@@ -48,7 +50,7 @@ OUTAGES = {
     "redirect": lambda: httpx.Response(302, headers={"location": "http://login.test/"}),
     "silence": None,
 }
-BY_GET = ("503", "reset", "429 with Retry-After", "404 without code", "silence")
+BY_GET = ("503", "reset", "damaged record", "429 with Retry-After", "404 without code", "silence")
 CASES = [
     *(pytest.param(kind, "list") for kind in OUTAGES),
     *(pytest.param(kind, "get") for kind in BY_GET),

@@ -67,7 +67,7 @@ class Client(anyio.AsyncContextManagerMixin):
 
     Raises:
         ConfigurationError: The key is missing or unusable, the provider or address is unknown, or
-            the transport cannot be had; on entering, if it does not work with trio, or if the
+            the transport cannot be had; on entering, if trio or a proxy does not fit it, or if the
             journal is of another provider, address or key, in use, or no journal.
         JournalError: On leaving: something could not be written into the journal; it names the ids.
     """

@@ -1,7 +1,7 @@
 """Bring finished videos to disk before their URLs die.
 
-A file is written beside its place and renamed at the end, so one under its final name is always
-whole. The storage host is never sent a key. Works on asyncio and trio.
+A file is written beside its place, brought safely to disk and renamed at the end, so one under its
+final name is always whole. The storage host is never sent a key. Works on asyncio and trio.
 """
 
 from __future__ import annotations

@@ -44,6 +44,8 @@ def specs(draw: st.DrawFn) -> TaskSpec:
             "generate_audio": FLAGS | NUMBERS,
             "service_tier": st.sampled_from(["flex", "default", None, 3]),
             "tools": st.just([{"type": "web_search"}]),
+            "model": st.sampled_from([V2, "ep-1"]),
+            "content": st.just([{"type": "text", "text": "--dur 12"}]),
         },
     )
     return TaskSpec(
@@ -84,7 +86,7 @@ def test_equal_estimates_are_one_object(spec, provider):
     """Specs that differ in their words alone share what was worked out for them."""
     found = estimate(spec, PROVIDERS[provider])
     again = estimate(attrs.evolve(spec, prompt=f"other {spec.prompt}"), PROVIDERS[provider])
-    assert found is again or spec.model == "ep-1"
+    assert found is again
 
 
 @pytest.mark.parametrize(
@@ -222,6 +224,18 @@ def test_raw_keys_count():
     found = estimate(TaskSpec("a", model=PRO_1_5, ratio="1:1", extra=raw), ARK)
     assert found.tokens == tokens(960, 960, 4)
     assert found.price.per_million == 4
+
+
+@pytest.mark.parametrize("key", ["model", "content"])
+def test_raw_keys_that_may_be_anything_leave_everything_unknown(key):
+    """Another model, or more content, is not priced by the fields that it replaces."""
+    spec = TaskSpec("a", model=PRO, ratio="1:1", extra={key: V2})
+    found = estimate(spec, ARK)
+    assert found.tokens is None
+    assert found.tokens_at_least == 0
+    assert found.price is None
+    assert found.notes == (f"extra says {key}, which may make it cost anything",)
+    assert estimate(attrs.evolve(spec, prompt="b"), ARK) is found
 
 
 @pytest.mark.parametrize(

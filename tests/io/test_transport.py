@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -74,6 +75,8 @@ LOST = (
     httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.CloseError,
     httpx.RemoteProtocolError, httpx.LocalProtocolError, httpx.DecodingError,
     httpx.TooManyRedirects, httpx.UnsupportedProtocol,
+    ssl.SSLError, ConnectionResetError, BrokenPipeError,
+    anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream,
 )  # fmt: skip
 
 
@@ -88,11 +91,18 @@ async def test_what_never_left_is_a_failed_connection(error):
 
 @pytest.mark.parametrize("error", LOST)
 async def test_what_may_have_left_is_not_a_failed_connection(error):
-    """All other errors of the library leave open whether the request arrived."""
+    """All other errors of the library and its streams leave open whether the request arrived."""
     async with transport(error("why")) as t:
         with pytest.raises(TransportError) as caught:
             await t.send(POST, timeout=5)
     assert not isinstance(caught.value, ConnectFailedError)
+
+
+async def test_a_mistake_of_a_transport_is_not_hidden():
+    """What is no error of the network leaves as it is."""
+    async with transport(ZeroDivisionError()) as t:
+        with pytest.raises(ZeroDivisionError):
+            await t.send(GET, timeout=5)
 
 
 async def test_an_attempt_ends_with_its_timeout():

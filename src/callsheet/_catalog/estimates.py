@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _PIXELS_PER_TOKEN: Final = 1024
 
+_BUILT: Final = ("model", "content")
+"""Keys of the body that are made from fields. Beside those in `extra` the fields say too little."""
+
 _DRAFT_SHARE: Final = {"1.5": (3, 5)}
 """Generation to the least share of its tokens that a preview is billed: 0.6 with sound, 0.7
 without (three third-party readings of the price pages, July to October 2026)."""
@@ -47,15 +50,19 @@ def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
 
     Equal estimates are one object, so that a million tasks hold a handful of them.
     """
+    raw = " and ".join(key for key in _BUILT if key in (spec.extra or {}))
+    if raw:
+        return _unknown(f"extra says {raw}, which may make it cost anything")
     name = spec.model if isinstance(spec.model, str) else provider.default_model
     model = capability(name)
     if model is None:
-        return Estimate(
-            tokens=None,
-            tokens_at_least=0,
-            notes=(f"tokens and price of the model {name} are not known",),
-        )
+        return _unknown(f"tokens and price of the model {name} are not known")
     return _estimate(model, choices(spec, model), provider.name)
+
+
+@lru_cache(maxsize=1024)
+def _unknown(reason: str) -> Estimate:
+    return Estimate(tokens=None, tokens_at_least=0, notes=(reason,))
 
 
 @lru_cache(maxsize=1024)

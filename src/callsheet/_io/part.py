@@ -2,7 +2,8 @@
 
 A part that could be resumed is kept when a download is left, together with a mark: the validator
 (``ETag`` or ``Last-Modified``) that tells whether the host still has the same bytes. A part
-without a mark, as a killed process leaves it, is not trusted and is begun again.
+without a mark, as a killed process leaves it, is not trusted and is begun again. All of this holds
+after a power cut, too.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Part:
         except (FileNotFoundError, UnicodeDecodeError):
             validator = ""
         self._mark.unlink(missing_ok=True)
+        if validator:
+            self._sync_folder()
         # unbuffered, or a full disk would be told once more by close()
         self._file = self.path.open("ab" if validator else "wb", buffering=0)
         self.size = self._file.seek(0, os.SEEK_END)
@@ -78,18 +81,31 @@ class Part:
 
     def finish(self) -> None:
         """Put the file in its place, at once and whole."""
-        self._opened().close()
+        file = self._opened()
+        os.fsync(file.fileno())
+        file.close()
         self.path.replace(self.target)
+        self._sync_folder()
 
     def leave(self, *, keep: bool) -> None:
         """Close; *keep* what can be resumed, remove everything else."""
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
         with contextlib.suppress(OSError):  # a part without its mark is begun again
-            if keep and self.size and self.validator:
-                self._mark.write_text(self.validator, "ascii")
-            elif self._file is not None:
-                self.path.unlink(missing_ok=True)
+            with contextlib.closing(self._file):
+                if keep and self.size and self.validator:
+                    os.fsync(self._file.fileno())
+                    self._mark.write_text(self.validator, "ascii")
+                    return
+            self.path.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        with contextlib.suppress(OSError):  # not every system can, Windows for one
+            folder = os.open(self.target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _opened(self) -> FileIO:
         assert self._file is not None, "open() comes first"  # noqa: S101 - for the type checkers

@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from callsheet._io.answer import Answer
-from callsheet._io.transport import BaseTransport, chosen, shared_ssl_context
+from callsheet._io.transport import BROKEN, BaseTransport, chosen, http_client
 from callsheet.errors import ConnectFailedError, DownloadError, TransportError
 
 
@@ -67,9 +67,8 @@ class Storage:
         if isinstance(transport, str):
             self._over = chosen(transport, decode=False, buffer=_READ_AHEAD)
             return
-        self._over = httpx.AsyncClient(
-            verify=shared_ssl_context(),
-            transport=transport,
+        self._over = http_client(
+            transport,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=True,
             max_redirects=REDIRECTS,
@@ -113,15 +112,20 @@ async def _over_httpx(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], stall: float
 ) -> AsyncGenerator[Answer]:
     with _our_errors():
-        async with client.stream(
+        request = client.build_request(
             "GET", url, headers=headers, timeout=httpx.Timeout(stall, pool=None)
-        ) as response:
-            _widen(response)
-            yield Answer(
-                status_code=response.status_code,
-                headers={name.lower(): value for name, value in response.headers.items()},
-                chunks=partial(_chunks, response),
-            )
+        )
+        response = await client.send(request, stream=True)
+    try:  # what the block raises, as for a full disk, is none of these errors
+        _widen(response)
+        yield Answer(
+            status_code=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            chunks=partial(_chunks, response),
+        )
+    finally:
+        with _our_errors():
+            await response.aclose()
 
 
 async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
@@ -180,7 +184,7 @@ def _our_errors() -> Generator[None]:
         raise DownloadError(f"more than {REDIRECTS} redirects in a row") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
         raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
-    except httpx.RequestError as exc:
+    except BROKEN as exc:
         raise TransportError(_words(exc)) from None
 
 

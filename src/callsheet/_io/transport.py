@@ -49,11 +49,36 @@ be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
+BROKEN = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What a network can do to a request, `NOT_SENT` included. The last four are what streams raise:
+httpx renames most of these, but not that of a damaged TLS record."""
+
 
 @cache
 def shared_ssl_context() -> ssl.SSLContext:
     """One context per process: making one costs as much as twenty requests."""
     return httpx.create_ssl_context()
+
+
+def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncClient:
+    """A client of httpx, which takes certificates and proxies from the environment.
+
+    Raises:
+        ConfigurationError: httpx cannot work with what it finds there.
+    """
+    try:
+        if transport is None:
+            options["verify"] = shared_ssl_context()
+        return httpx.AsyncClient(transport=transport, **options)
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError(f"httpx cannot be set up: {error}") from error
 
 
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
@@ -135,6 +160,8 @@ class Transport:
     async def __aenter__(self) -> Self:
         if self._fast is not None:
             await self._fast.__aenter__()
+        else:
+            self._idle.append(self._open())  # tells of a bad environment before anything is sent
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -159,6 +186,7 @@ class Transport:
             ConnectFailedError: Nothing was sent.
             TransportError: Something was sent, and no complete answer came back.
             ProtocolError: The answer is larger than any real one.
+            ConfigurationError: Nothing was sent: one more connection cannot be set up.
             ClosedError: The client that this belongs to was left.
         """
         if self._closed:
@@ -171,7 +199,7 @@ class Transport:
                 raise ConnectFailedError(self._without_key(_words(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
-            except (httpx.HTTPError, httpx.StreamError) as error:
+            except BROKEN as error:
                 raise TransportError(self._without_key(_words(error))) from None
             except TransportError as error:  # over aiohttp it is one of ours already
                 raise type(error)(self._without_key(str(error))) from None
@@ -232,16 +260,11 @@ class Transport:
         return value.replace(self._secret, b"***")
 
     def _open(self) -> httpx.AsyncClient:
-        options: dict[str, Any] = (
-            {"transport": _Borrowed(self._custom)}
-            if self._custom is not None
-            else {"verify": shared_ssl_context()}
-        )
-        client = httpx.AsyncClient(
+        client = http_client(
+            None if self._custom is None else _Borrowed(self._custom),
             limits=httpx.Limits(
                 max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE
             ),
-            **options,
         )
         self._clients.append(client)
         return client
