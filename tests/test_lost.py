@@ -218,12 +218,20 @@ async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
     assert marks(wire) == ["user-1", "user-2", "user-2"]
 
 
-async def test_flex_tasks_are_found_in_their_own_list():
-    """A lost flex create, which plain lists do not show, is found."""
+@pytest.mark.parametrize(
+    ("dialect", "flex"),
+    [
+        ("ark", {"service_tier": "flex"}),
+        ("ark", {"extra": {"service_tier": "flex"}}),
+        ("comet", {"extra": {"service_tier": "flex"}}),
+    ],
+)
+async def test_flex_tasks_are_found_in_their_own_list(dialect, flex):
+    """A lost flex create, which plain lists do not show, is found, be it flex by a raw key."""
     wire = Wire()
     wire.lose = loses(2)
-    specs = [BOAT, TaskSpec("cheap boat", service_tier="flex")]
-    async with client(wire) as c:
+    specs = [BOAT, TaskSpec("cheap boat", **flex)]
+    async with client(wire, provider=attrs.evolve(ARK, dialect=dialect)) as c:
         result = await (await c.submit_many(specs)).result()
         assert len(result.urls()) == 2
     assert len(wire.sent("POST")) == 2

@@ -14,7 +14,7 @@ from callsheet._core.gate import Gate
 from callsheet._core.orders import FailedPoll, Order
 from callsheet._core.pages import SIZE, Pages
 from callsheet._core.record import Record
-from callsheet._core.schedule import Schedule, tier_of
+from callsheet._core.schedule import Schedule
 from callsheet.errors import (
     AuthenticationError,
     BalanceError,
@@ -230,7 +230,7 @@ class Planner:
         if not records:
             return self._next_get(now)
         self.lists.take(now=now)
-        tier = tier_of(records[0])
+        tier = records[0].tier
         page = None if by_ids else self._next_page(tier, records, now)
         return Order(records, single=False, tier=tier, page=page)
 
@@ -266,7 +266,7 @@ class Planner:
                     self.schedule.nudge(record, now=now)
                 else:
                     self._singles[record] = None
-        tier = tier_of(group[0])
+        tier = group[0].tier
         seats = min(self.schedule.page, SEATS) - len(group)
         for record in self.schedule.company(limit=max(seats, 0), tier=tier):
             cost = self.id_cost(record.task_id or "")

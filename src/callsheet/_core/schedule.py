@@ -279,7 +279,7 @@ class Schedule:
         return tuple(ages), float(each)
 
     def _tier(self, record: Record) -> Tier:
-        key = tier_of(record)
+        key = record.tier
         tier = self._tiers.get(key)
         if tier is None:
             tier = self._tiers[key] = Tier()
@@ -315,9 +315,3 @@ class Schedule:
         if not record.settled:
             record.asked, record.due = False, when
             heapq.heappush(heap, (when, next(self._order), record))
-
-
-def tier_of(record: Record) -> str | None:
-    """The service tier of a record's task, if it is not the default one."""
-    tier = None if record.spec is None else record.spec.service_tier
-    return tier if tier != "default" else None

@@ -74,8 +74,7 @@ class Lost:
     @property
     def tier(self) -> str | None:
         """Which lists can show it."""
-        tier = None if self.record.spec is None else self.record.spec.service_tier
-        return tier if tier != "default" else None
+        return self.record.tier
 
 
 @attrs.define(eq=False, kw_only=True)
