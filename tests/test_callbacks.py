@@ -91,15 +91,18 @@ async def test_a_callback_before_the_answer_is_lost_is_remembered():
     assert len(hook.wire.sent("POST")) == 1
 
 
-async def test_where_no_callback_comes_the_loss_is_final():
-    """Without lists, a token in the callback URL is waited for as long as the window, no longer."""
+@pytest.mark.parametrize(("provider", "extra"), [(COMET, None), (ARK, {"safety_identifier": None})])
+async def test_where_no_callback_comes_the_loss_is_final(provider, extra):
+    """A token that is in the callback URL alone is waited for as long as the window, no longer."""
     wire = Wire()
-    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
-    async with client(wire, provider=COMET, api_key="k") as c:
-        (outcome,) = await (await c.submit_many([TaskSpec("boat", callback_url=HOOK)])).result()
+    spec = TaskSpec("boat", callback_url=HOOK, extra=extra)
+    async with client(wire, provider=provider, api_key="k") as c:
+        await c.submit(TaskSpec("another"))
+        wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+        (outcome,) = await (await c.submit_many([spec])).result()
     assert outcome.error.token
     assert 300 <= anyio.current_time() < 400
-    assert len(wire.sent("POST")) == 1
+    assert wire.prompts == ["another", "boat"]
 
 
 async def test_strange_callbacks_change_nothing():
@@ -127,9 +130,10 @@ async def settles(hook: Hook, spec: TaskSpec, **options: object) -> None:
     assert len(hook.wire.sent("POST")) == 1
 
 
-async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own():
+@pytest.mark.parametrize("mark", ["user-1", None])
+async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own(mark):
     """What the list can only guess at, the token in the URL says."""
-    own = {"safety_identifier": "user-1"}
+    own = {"safety_identifier": mark}
     await settles(Hook(render_seconds=100.0), TaskSpec("boat", callback_url=HOOK, extra=own))
 
 

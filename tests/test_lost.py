@@ -218,6 +218,25 @@ async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
     assert marks(wire) == ["user-1", "user-2", "user-2"]
 
 
+@pytest.mark.parametrize("mark", [None, "", " "])
+async def test_an_identifier_that_lists_do_not_show_proves_nothing(mark):
+    """Neither it nor a token that was not sent is looked for, and it casts no doubt on others."""
+    wire = Wire(concurrency=20, render_seconds=2000.0)
+    unmarked = TaskSpec("boat", extra={"safety_identifier": mark})
+    async with client(wire) as c:
+        await c.submit(unmarked)
+        wire.lose = loses(1)
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(unmarked)
+        assert caught.value.token is None
+        assert c.spend.uncertain.tasks == 1
+        await anyio.sleep(100)
+        wire.fault = first(1, lambda: httpx.Response(502))
+        assert (await c.submit(BOAT)).task_id
+    assert wire.prompts == ["boat"] * 2 + [BOAT.prompt] * 2
+    assert marks(wire)[:2] == [mark] * 2
+
+
 @pytest.mark.parametrize(
     ("dialect", "flex"),
     [

@@ -40,7 +40,7 @@ class Lost:
 
     Attributes:
         record: Its record; it has no id.
-        mark: What its ``safety_identifier`` holds.
+        mark: What its ``safety_identifier`` holds; ``None`` if that is nothing that lists show.
         ours: Whether the mark is a token that no other task can carry; otherwise it is the
             caller's own and may be on many tasks.
         at: When it left, by the wall clock of that time.
@@ -55,7 +55,7 @@ class Lost:
     """
 
     record: Record
-    mark: str
+    mark: str | None
     ours: bool
     at: float
     sent: float | None

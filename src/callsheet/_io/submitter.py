@@ -15,7 +15,7 @@ from callsheet._io.books import Books, is_final
 from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
-from callsheet._io.marks import is_called, new_token, own_mark
+from callsheet._io.marks import has_own, is_called, new_token, own_mark
 from callsheet._models.policy import RetryPolicy
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
@@ -142,15 +142,15 @@ class Submitter:
     def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
-        token, own = error.token, own_mark(record)
+        token, own = error.token, has_own(record.spec)
         told = None if token is None else self._told.get(token)
         if told is not None:
             self._found(record, told)
         elif self.finder.look_for(
             record,
             error,
-            mark=own or token,
-            ours=own is None,
+            mark=own_mark(record) if own else token,
+            ours=not own,
             sent=sent,
             called=token is not None and is_called(record),
         ):
