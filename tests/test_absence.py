@@ -235,7 +235,8 @@ async def test_a_task_without_a_mark_may_be_the_lost_one(age: int):
     def without_marks(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         created = int(wire.emulator.ledger.tasks[-1].created_at) - age
         rows = [{"id": "other", "status": "queued", "created_at": created}]
-        return httpx.Response(200, json={"items": rows}) if is_list(request) else None
+        page = {"items": rows, "total": 1}
+        return httpx.Response(200, json=page) if is_list(request) else None
 
     async with client(wire) as c:
         await c.run(TaskSpec("a kite"))  # its answers tell the provider's time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -10,8 +11,17 @@ import attrs
 import httpx
 import pytest
 
-from callsheet import ClosedError, Polling, RetryPolicy, TaskSpec, WebhookError
-from emulation import ARK, COMET, Wire, client, is_list
+from callsheet import ClosedError, Limits, Polling, RetryPolicy, TaskSpec, WebhookError
+from callsheet._io.books import Books
+from callsheet.emulator import Fault
+from emulation import ARK, COMET, Wire, client, is_list, refusal
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from callsheet import Provider
+    from callsheet._core.record import Record
 
 
 HOOK = "http://127.0.0.1:9/hook?token={token}"
@@ -21,7 +31,7 @@ class Hook:
     """A web service that hands every callback to its client."""
 
     def __init__(self, **settings: object) -> None:
-        self.client = None
+        self.client = self.spend = None
         self.taken: list[bool] = []
         self.deaf_until = 0.0
         self.wire = Wire(post=self.post, **settings)
@@ -39,6 +49,7 @@ class Hook:
             group.start_soon(self.wire.emulator.send_callbacks)
             async with client(self.wire, **options) as self.client:
                 result = await (await self.client.submit_many(specs)).result()
+                self.spend = self.client.spend
             self.client = None
             group.cancel_scope.cancel()
         return result
@@ -91,15 +102,18 @@ async def test_a_callback_before_the_answer_is_lost_is_remembered():
     assert len(hook.wire.sent("POST")) == 1
 
 
-async def test_where_no_callback_comes_the_loss_is_final():
-    """Without lists, a token in the callback URL is waited for as long as the window, no longer."""
+@pytest.mark.parametrize(("provider", "extra"), [(COMET, None), (ARK, {"safety_identifier": None})])
+async def test_where_no_callback_comes_the_loss_is_final(provider, extra):
+    """A token that is in the callback URL alone is waited for as long as the window, no longer."""
     wire = Wire()
-    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
-    async with client(wire, provider=COMET, api_key="k") as c:
-        (outcome,) = await (await c.submit_many([TaskSpec("boat", callback_url=HOOK)])).result()
+    spec = TaskSpec("boat", callback_url=HOOK, extra=extra)
+    async with client(wire, provider=provider, api_key="k") as c:
+        await c.submit(TaskSpec("another"))
+        wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+        (outcome,) = await (await c.submit_many([spec])).result()
     assert outcome.error.token
     assert 300 <= anyio.current_time() < 400
-    assert len(wire.sent("POST")) == 1
+    assert wire.prompts == ["another", "boat"]
 
 
 async def test_strange_callbacks_change_nothing():
@@ -127,9 +141,10 @@ async def settles(hook: Hook, spec: TaskSpec, **options: object) -> None:
     assert len(hook.wire.sent("POST")) == 1
 
 
-async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own():
+@pytest.mark.parametrize("mark", ["user-1", None])
+async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own(mark):
     """What the list can only guess at, the token in the URL says."""
-    own = {"safety_identifier": "user-1"}
+    own = {"safety_identifier": mark}
     await settles(Hook(render_seconds=100.0), TaskSpec("boat", callback_url=HOOK, extra=own))
 
 
@@ -165,3 +180,41 @@ async def test_a_callback_before_the_client_closes_is_remembered():
         hook.client = None
         group.cancel_scope.cancel()
     assert batch[0].task_id == hook.wire.emulator.ledger.tasks[0].id
+
+
+@pytest.mark.parametrize("why", ["quota", "line", "refused", "full", "journal"])
+@pytest.mark.parametrize("provider", [ARK, COMET])
+async def test_a_callback_is_in_time_until_the_create_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, provider: Provider, why: str
+):
+    """A lost create that surfaces after its window is not bought twice while the next one waits."""
+    late = Fault(verbs=("create",), request="late", delay=330.0, answer="reset", times=1)
+    hook = Hook(concurrency=20, faults=(late,))
+    refusals = {"refused": refusal(429, "RateLimit"), "full": refusal(429, "QuotaExceeded")}
+
+    async def no_more(request: httpx.Request) -> httpx.Response | None:
+        again = request.method == "POST" and 1 < anyio.current_time() < 400
+        return refusals.get(why) if again else None
+
+    async def slowly(self: Books, record: Record, token: str | None) -> None:
+        await write(self, record, token)
+        if why == "journal" and anyio.current_time() > 1:
+            await anyio.sleep(100)
+
+    write = Books.sending
+    monkeypatch.setattr(Books, "sending", slowly)
+    hook.wire.fault = no_more
+    kept = {"provider": provider, "api_key": "k", "journal": tmp_path / "shoot.db"}
+    count, seldom = (6 if why == "line" else 1), why in {"quota", "line"}
+    result = await hook.run(
+        [TaskSpec(f"boat {i}", callback_url=HOOK) for i in range(count)],
+        limits=Limits(creates_per_minute=60 / 400 if seldom else 600, connections=1),
+        retry=RetryPolicy(resubmit="always" if provider is COMET else "if-absent"),
+        **kept,
+    )
+    assert len(result.urls()) == hook.wire.emulator.ledger.created == count
+    beside = provider is COMET and not seldom  # in doubt for ever once another was let through
+    assert (hook.spend.spent.tasks, hook.spend.committed.tasks) == (count, count + beside)
+    async with client(hook.wire, **kept) as c:
+        assert len((await (await c.resume()).result()).urls()) == count
+        assert (c.spend.spent.tasks, c.spend.committed.tasks) == (count, count + beside)

@@ -22,12 +22,16 @@ from callsheet import (
     TaskTimeoutError,
     Video,
 )
+from callsheet._io.books import Books
 from callsheet.events import TaskSettled, TaskSubmitted
 from emulation import Wire, client, first, refusal
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
+    from pathlib import Path
+
+    from callsheet._core.record import Record
 
 
 class Interrupted:
@@ -445,3 +449,29 @@ async def test_what_is_cancelled_in_flight_and_refused_is_not_sent_again(kind):
         assert c.spend.reserved.tasks == 1
         await anyio.sleep(100)
     assert len(wire.sent("POST")) == 2
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_what_is_not_wanted_by_the_time_it_is_written_down_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+):
+    """Nothing has left while the journal is being written, and nothing leaves after that."""
+
+    async def slowly(self: Books, record: Record, token: str | None) -> None:
+        await write(self, record, token)
+        await anyio.sleep(3)
+
+    write = Books.sending
+    monkeypatch.setattr(Books, "sending", slowly)
+    wire = Wire()
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (handle,) = await c.submit_many([TaskSpec("boat")])
+        await anyio.sleep(1)
+        if how == "cancelled":
+            assert await handle.cancel()
+        assert c.spend.committed.tasks == (how == "closed")
+    assert not wire.sent("POST")
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        (outcome,) = await (await c.resume()).result()
+        assert outcome.ok == (how == "closed")
+    assert wire.emulator.ledger.created == outcome.ok

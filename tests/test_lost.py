@@ -25,7 +25,7 @@ from callsheet import (
 )
 from callsheet.emulator import Fault
 from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
-from emulation import ARK, COMET, Wire, asked, client, first, is_list, prompt_of, refusal
+from emulation import ARK, COMET, Wire, asked, body_of, client, first, is_list, prompt_of, refusal
 
 
 BOAT = TaskSpec("a paper boat", duration=5)
@@ -218,12 +218,39 @@ async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
     assert marks(wire) == ["user-1", "user-2", "user-2"]
 
 
-async def test_flex_tasks_are_found_in_their_own_list():
-    """A lost flex create, which plain lists do not show, is found."""
+@pytest.mark.parametrize("mark", [None, "", " "])
+async def test_an_identifier_that_lists_do_not_show_proves_nothing(mark):
+    """Neither it nor a token that was not sent is looked for, and it casts no doubt on others."""
+    wire = Wire(concurrency=20, render_seconds=2000.0)
+    unmarked = TaskSpec("boat", extra={"safety_identifier": mark})
+    async with client(wire) as c:
+        await c.submit(unmarked)
+        wire.lose = loses(1)
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.submit(unmarked)
+        assert caught.value.token is None
+        assert c.spend.uncertain.tasks == 1
+        await anyio.sleep(100)
+        wire.fault = first(1, lambda: httpx.Response(502))
+        assert (await c.submit(BOAT)).task_id
+    assert wire.prompts == ["boat"] * 2 + [BOAT.prompt] * 2
+    assert marks(wire)[:2] == [mark] * 2
+
+
+@pytest.mark.parametrize(
+    ("dialect", "flex"),
+    [
+        ("ark", {"service_tier": "flex"}),
+        ("ark", {"extra": {"service_tier": "flex"}}),
+        ("comet", {"extra": {"service_tier": "flex"}}),
+    ],
+)
+async def test_flex_tasks_are_found_in_their_own_list(dialect, flex):
+    """A lost flex create, which plain lists do not show, is found, be it flex by a raw key."""
     wire = Wire()
     wire.lose = loses(2)
-    specs = [BOAT, TaskSpec("cheap boat", service_tier="flex")]
-    async with client(wire) as c:
+    specs = [BOAT, TaskSpec("cheap boat", **flex)]
+    async with client(wire, provider=attrs.evolve(ARK, dialect=dialect)) as c:
         result = await (await c.submit_many(specs)).result()
         assert len(result.urls()) == 2
     assert len(wire.sent("POST")) == 2
@@ -308,16 +335,19 @@ async def test_a_spec_withdrawn_between_two_attempts_is_out_of_the_books():
     assert len(wire.sent("POST")) == 2
 
 
-async def test_a_list_that_ends_early_is_read_on():
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_list_that_ends_early_is_read_on(counted):
     """Pages that hold fewer tasks than were asked for are not taken for the end of the list."""
     wire = Wire(concurrency=50, render_seconds=5000.0)
 
     async def small_pages(request: httpx.Request) -> httpx.Response | None:
-        if is_list(request) and request.url.params["page_size"] == "500":
-            url = request.url.copy_merge_params({"page_size": "10"})
-            small = httpx.Request("GET", url, headers=request.headers)
-            return await wire._asgi.handle_async_request(small)
-        return None
+        if not is_list(request) or asked(request):
+            return None
+        size = min(int(request.url.params["page_size"]), 10)
+        url = request.url.copy_merge_params({"page_size": str(size)})
+        small = httpx.Request("GET", url, headers=request.headers)
+        body = body_of(await wire._asgi.handle_async_request(small))
+        return httpx.Response(200, json=body if counted else {"items": body["items"]})
 
     async with client(wire, retry=RetryPolicy(lookup=30)) as c:
         wire.lose = loses(1)

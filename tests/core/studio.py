@@ -15,7 +15,7 @@ from callsheet._core.orders import Order
 from callsheet._core.planner import Lists, Planner
 from callsheet._core.record import Record
 from callsheet._core.registry import Registry, verdict
-from callsheet._core.schedule import Schedule, tier_of
+from callsheet._core.schedule import Schedule
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet.errors import CallsheetError
 from core.making import NEVER, fullest, record, snapshot
@@ -230,7 +230,7 @@ class Desk:
             costs = sum(self.planner.id_cost(each.task_id) for each in order.records)
             assert costs <= self.planner.url_room
             assert len(order.records) <= page
-            assert {tier_of(each) for each in order.records} == {order.tier}
+            assert {each.tier for each in order.records} == {order.tier}
             assert may_list
             assert all(one.single for one in self.in_flight)
 

@@ -50,6 +50,16 @@ def test_the_late_are_handed_out_some_at_a_time():
     assert len(registry) == 0
 
 
+@pytest.mark.parametrize("field", [None, 7200])
+def test_an_expiry_may_be_a_raw_key(field):
+    """The deadline goes by what is sent: a raw key beats the field."""
+    registry = Registry()
+    raw = {"execution_expires_after": 3600}
+    one = record(execution_expires_after=field, extra=raw)
+    registry.add(one, "cgt-1", now=7.0)
+    assert one.deadline == 7.0 + 3600 + GRACE
+
+
 @given(moments, st.integers(3600, 259_200), st.floats(0, 1e6))
 def test_a_timeout_says_how_long_was_waited(start, expiry, more):
     """The error of an overdue record counts the seconds since its task was created."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from callsheet._core.record import Record
-from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule, tier_of
+from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule
 from callsheet._models.snapshot import Status
 from core.making import LOST, NEVER, moments, pauses, record
 from core.studio import PRIOR
@@ -105,7 +105,7 @@ class Plan(RuleBasedStateMachine):
         assert len(handed) == len(set(handed)) <= self.plan.page
         assert not handed or due <= self.now
         assert before.isdisjoint(handed)
-        assert len({tier_of(each) for each in handed}) <= 1
+        assert len({each.tier for each in handed}) <= 1
         assert all(each.asked and not each.settled for each in handed)
         self.out += handed
 
@@ -164,7 +164,7 @@ class Plan(RuleBasedStateMachine):
         assert len(company) <= limit
         assert len(set(company)) == len(company)
         for each in company:
-            assert tier_of(each) == tier
+            assert each.tier == tier
             assert not each.settled
             assert not each.asked
             assert each.started is None
@@ -563,11 +563,21 @@ def test_misses_of_its_own_put_a_task_off_up_to_a_minute(misses):
 
 @pytest.mark.parametrize(
     ("one", "tier"),
-    [(Record(None), None), (record(tier="default"), None), (record(tier="flex"), "flex")],
+    [
+        (Record(None), None),
+        (record(tier="default"), None),
+        (record(tier="flex"), "flex"),
+        (record(extra={"service_tier": "flex"}), "flex"),
+        (record(tier="flex", extra={"service_tier": "default"}), None),
+        (record(extra={"service_tier": ["flex"]}), None),
+    ],
 )
 def test_the_default_tier_has_no_name(one, tier):
-    """A task of the default tier, or of an unknown one, is asked without naming a tier."""
-    assert tier_of(one) == tier
+    """A task of the default tier, or of an unknown one, is asked without naming a tier.
+
+    A raw key tells it as well, and beats the field.
+    """
+    assert one.tier == tier
 
 
 def test_the_providers_clock_is_read_from_its_answers():

@@ -42,7 +42,7 @@ def test_a_token_in_a_list_is_our_task():
     one, two = lost("a"), lost("b")
     search = searching(one, two)
     mine = task("cgt-1", "a")
-    assert not read(search, task("other"), mine, task("cgt-2", "theirs"))
+    assert not read(search, task("other"), mine, task("cgt-2", "theirs"), total=3)
     assert search.found == {one.record: mine}
     assert search.finished
     assert search.echoes
@@ -96,11 +96,14 @@ def test_without_the_providers_clock_every_namesake_is_a_candidate():
 
 
 @pytest.mark.parametrize("count", range(PAGE + 1))
-def test_a_page_that_is_not_full_is_the_last(count):
-    """Then everything was seen."""
+def test_a_page_that_is_not_full_is_the_last_if_the_total_says_so(count):
+    """Then everything was seen; without a total only an empty list has no second page."""
     search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(None)[:count]) == (count == PAGE)
+    assert read(search, *full_page(None)[:count], total=count) == (count == PAGE)
     assert search.finished == (count < PAGE)
+    search = searching(lost("a", sent=-1e6))
+    assert read(search, *full_page(None)[:count]) == (count > 0)
+    assert search.finished == (count == 0)
 
 
 def test_a_total_tells_of_more_pages():
@@ -123,11 +126,32 @@ def test_what_was_seen_already_ends_a_page_that_is_not_full():
     assert search.finished
 
 
-def test_an_empty_page_ends_the_look_and_proves_nothing():
+@pytest.mark.parametrize(
+    ("count", "still", "proven"),
+    [
+        (1, (0, 1), True),
+        (2, (0, 2), True),
+        (2, (-1, 2), True),
+        (2, (1, 2), False),
+        (4, (2, 4), False),
+    ],
+)
+@pytest.mark.parametrize("total", [None, 5])
+def test_an_empty_page_proves_something_if_nothing_before_it_is_gone(total, count, still, proven):
     """As many tasks may have been removed meanwhile as stood before what was to be seen."""
     search = searching(lost("a"))
-    assert read(search, *tasks(0, 4), total=5)
-    assert not read(search, total=5)
+    assert read(search, *tasks(0, count), total=total)
+    assert read(search, total=total)
+    assert (search.page_num, search.page_size) == (1, 500)
+    assert not read(search, *tasks(*still), total=total)
+    assert search.finished == proven
+
+
+def test_pages_that_are_not_turned_end_the_look_and_prove_nothing():
+    """A list that always shows the same page may hold others."""
+    search = searching(lost("a"), page_size=100)
+    assert read(search, *tasks(0, 10))
+    assert not read(search, *tasks(0, 10))
     assert not search.finished
 
 
@@ -136,7 +160,7 @@ def test_a_page_that_begins_with_nothing_known_proves_nothing():
     search = searching(lost("a"), page_size=100)
     assert read(search, *tasks(0, 100))
     assert (search.page_num, search.page_size) == (2, 80)
-    assert not read(search, *tasks(101, 120))
+    assert not read(search, *tasks(101, 120), total=119)
     assert not search.finished
 
 
@@ -185,7 +209,7 @@ def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
             if there:
                 gone = there.pop(data.draw(st.integers(0, len(there) - 1)))
                 throughout.discard(gone.task_id)
-    if search.finished and (counted or clamp >= 40):
+    if search.finished:
         assert throughout <= search._ids
 
 

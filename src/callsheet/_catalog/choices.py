@@ -9,6 +9,7 @@ import attrs
 from callsheet._catalog.models import RATIOS, Capability
 from callsheet._models.commands import commands_in
 from callsheet._models.media import VideoRef
+from callsheet._models.spec import in_body
 
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
 
 def _given(spec: TaskSpec, field: str, kind: type[_T]) -> _T | None:
     """What the body will hold under this name; a wrong type is refused, and so not billed."""
-    extra = spec.extra or {}
-    value = extra[field] if field in extra else getattr(spec, field)
+    value = in_body(spec, field)
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     return value if fits else None
 

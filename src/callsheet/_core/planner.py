@@ -14,7 +14,7 @@ from callsheet._core.gate import Gate
 from callsheet._core.orders import FailedPoll, Order, about_the_task, is_last_refusal
 from callsheet._core.pages import SIZE, Pages
 from callsheet._core.record import Record
-from callsheet._core.schedule import Schedule, tier_of
+from callsheet._core.schedule import Schedule
 from callsheet.errors import (
     AuthenticationError,
     BalanceError,
@@ -244,7 +244,7 @@ class Planner:
         if not records:
             return self._next_get(now)
         self.lists.take(now=now)
-        tier = tier_of(records[0])
+        tier = records[0].tier
         page = None if by_ids else self._next_page(tier, records, now)
         return Order(records, single=False, tier=tier, page=page)
 
@@ -284,7 +284,7 @@ class Planner:
         for record, fit in too_many.items():  # ids are longer than most: fewer are chosen now
             self.schedule.page = min(self.schedule.page, fit)
             self.schedule.nudge(record, now=now)
-        tier = tier_of(group[0])
+        tier = group[0].tier
         seats = min(self.schedule.page, SEATS) - len(group)
         for record in self.schedule.company(limit=max(seats, 0), tier=tier):
             cost = self.id_cost(record.task_id or "")

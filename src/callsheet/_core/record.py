@@ -10,7 +10,7 @@ from callsheet._core.watched import Watched
 from callsheet._models.kept import Kept, keep, kept_snapshot
 from callsheet._models.outcome import Outcome, Video
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet._models.spec import TaskSpec
+from callsheet._models.spec import TaskSpec, in_body
 from callsheet.errors import CallsheetError
 
 
@@ -71,6 +71,12 @@ class Record(Watched):
     _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
     twin: Record | None = attrs.field(default=None, init=False)
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier of its task, if it is not the default one: a list shows one tier."""
+        tier = None if self.spec is None else in_body(self.spec, "service_tier")
+        return tier if isinstance(tier, str) and tier != "default" else None
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -11,6 +11,7 @@ import attrs
 from callsheet._core.record import Record
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import in_body
 from callsheet.errors import (
     CallsheetError,
     SubmissionUncertainError,
@@ -184,7 +185,7 @@ class Registry:
 
 
 def _expiry_of(record: Record) -> float:
-    own = None if record.spec is None else record.spec.execution_expires_after
+    own = None if record.spec is None else in_body(record.spec, "execution_expires_after")
     usable = isinstance(own, (int, float)) and 0 < own < LONGEST_EXPIRY
     return own if usable and own is not None else DEFAULT_EXPIRY
 

@@ -306,7 +306,7 @@ class Schedule:
         return tuple(ages), float(each)
 
     def _tier(self, record: Record) -> Tier:
-        key = tier_of(record)
+        key = record.tier
         tier = self._tiers.get(key)
         if tier is None:
             tier = self._tiers[key] = Tier()
@@ -348,9 +348,3 @@ class Schedule:
 def _since(record: Record) -> float:
     """Since when a change that an answer tells of may have happened."""
     return -math.inf if record.unseen else record.alive_at
-
-
-def tier_of(record: Record) -> str | None:
-    """The service tier of a record's task, if it is not the default one."""
-    tier = None if record.spec is None else record.spec.service_tier
-    return tier if tier != "default" else None

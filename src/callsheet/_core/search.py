@@ -40,7 +40,7 @@ class Lost:
 
     Attributes:
         record: Its record; it has no id.
-        mark: What its ``safety_identifier`` holds.
+        mark: What its ``safety_identifier`` holds; ``None`` if that is nothing that lists show.
         ours: Whether the mark is a token that no other task can carry; otherwise it is the
             caller's own and may be on many tasks.
         at: When it left, by the wall clock of that time.
@@ -55,7 +55,7 @@ class Lost:
     """
 
     record: Record
-    mark: str
+    mark: str | None
     ours: bool
     at: float
     sent: float | None
@@ -74,8 +74,7 @@ class Lost:
     @property
     def tier(self) -> str | None:
         """Which lists can show it."""
-        tier = None if self.record.spec is None else self.record.spec.service_tier
-        return tier if tier != "default" else None
+        return self.record.tier
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -86,6 +85,11 @@ class Search:
     they are read again; what is removed moves others to earlier ones, where they would be missed.
     So each page begins with tasks that were seen before. If it does not, or if the tasks are in no
     order of time, nobody can say that all were seen.
+
+    How many tasks a page may hold is the provider's to say, so one that is not full is the last
+    only if the list's total says so, or if it shows nothing new. Where the first page holds too few
+    for the next to begin within it, and the next is empty, the first is read once more: if it still
+    shows all that it did, nothing has slipped from the one to the other.
 
     Attributes:
         began: When, on the client's clock.
@@ -116,6 +120,7 @@ class Search:
     )
     _ids: set[str] = attrs.field(factory=set[str], init=False)
     _joined: bool = attrs.field(default=True, init=False)
+    _once_more: bool = attrs.field(default=False, init=False)
     _newest_first: bool = attrs.field(default=True, init=False)
     _oldest_first: bool = attrs.field(default=True, init=False)
     _last: float | None = attrs.field(default=None, init=False)
@@ -153,17 +158,24 @@ class Search:
             local: The provider's time on the client's clock, if that is known.
         """
         new = [each for each in page.items if each.task_id not in self._ids]
-        self._joined &= self.page_num == 1 or len(new) < len(page.items)
+        if self._once_more:
+            self._joined = self._ids <= {each.task_id for each in page.items}
+        else:
+            self._joined &= self.page_num == 1 or len(new) < len(page.items)
         self._take(page.items, local)
         self._order(new)
         self._ids.update(each.task_id for each in new)
         self._unreadable += page.unreadable
         count = len(page.items) + page.unreadable
         seen = len(self._ids) + self._unreadable
-        ends = page.total is None or seen >= page.total or not new
-        if ends and count < self.page_size:
+        full = count >= self.page_size
+        whole = page.total is not None and seen >= page.total and not full
+        if self._once_more or whole or not new:
+            if count == 0 and self.page_num == 2:  # noqa: PLR2004 - the first one held too few
+                self._once_more, self.page_num, self.page_size = True, 1, PAGE
+                return True
             in_order = self._newest_first or self._oldest_first or self.page_num == 1
-            self.finished = self._joined and in_order and self._unreadable == 0
+            self.finished = self._joined and in_order and self._unreadable == 0 and not full
             return False
         if not self.proving and self._is_behind_all(local):
             self.finished = self._unreadable == 0

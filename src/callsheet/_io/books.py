@@ -112,12 +112,14 @@ class Books:
     def reserve(self, record: Record) -> None:
         """Set aside what a record's task may cost; more attempts of it cost no more.
 
-        An attempt is let through only if the limit is kept by then.
+        An attempt is let through only if the limit is kept by then. One that is in doubt until then
+        stays so for ever, since this one leaves beside it.
 
         Raises:
             SpendLimitError: It would pass the limit; nothing may be sent.
             SpecError: A spec that nobody has checked, of which nobody can say what it costs.
         """
+        self._abandon(record)
         if not self.ledger.renew(record):
             self.ledger.reserve(record, self._estimate(record))
 
@@ -145,13 +147,9 @@ class Books:
         """The create that was in doubt provably made nothing."""
         self.ledger.find(record)
 
-    def abandoned(self, record: Record) -> None:
-        """The create stays in doubt for ever, and another one is sent."""
-        self.ledger.abandon(record)
-        self._abandoned[record] = self._abandoned.get(record, 0) + 1
-
     def released(self, record: Record) -> None:
-        """The last attempt at a record made nothing."""
+        """The last attempt at a record made nothing; one that is in doubt stays so for ever."""
+        self._abandon(record)
         self.ledger.release(record)
 
     def created(self, record: Record) -> None:
@@ -198,7 +196,8 @@ class Books:
         record.row = entry.row
         if entry.file is not None:
             self.files[record] = entry.file
-        if entry.spec is not None and entry.sent_at is not None:
+        sent = entry.sent_at is not None or entry.task_id is not None
+        if entry.spec is not None and sent:
             try:
                 estimate = self._estimate(record)
             except SpecError as error:  # by another version: a task is going on all the same
@@ -206,7 +205,7 @@ class Books:
             for _ in range(entry.doubts):
                 self.ledger.carry(record, estimate)
                 self.ledger.doubt(record)
-                self.abandoned(record)
+                self._abandon(record)
             self.ledger.carry(record, estimate)
 
     def account(self, record: Record) -> None:
@@ -226,6 +225,10 @@ class Books:
                 self.ledger.doubt(record)
             case _:
                 self.ledger.release(record)
+
+    def _abandon(self, record: Record) -> None:
+        if self.ledger.abandon(record):
+            self._abandoned[record] = self._abandoned.get(record, 0) + 1
 
     def _note_end(self, record: Record, row: int) -> None:
         if self.journal is None:

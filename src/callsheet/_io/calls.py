@@ -8,6 +8,7 @@ import anyio.to_thread
 import attrs
 
 from callsheet._io import media
+from callsheet._io.marks import has_own
 from callsheet._io.transport import Transport
 from callsheet._models.provider import Provider
 from callsheet._wire import TOKEN
@@ -64,8 +65,7 @@ class Calls:
             if token is not None and spec.callback_url is not None:
                 url = spec.callback_url.replace(TOKEN, token)
                 spec = attrs.evolve(spec, callback_url=url)
-            own = spec.extra is not None and "safety_identifier" in spec.extra
-            token = token if self.provider.token and not own else None
+            token = token if self.provider.token and not has_own(spec) else None
             urls = await media.data_urls(spec)
             if not urls:
                 return self.dialect.build_create(spec, model=model, urls=urls, token=token)

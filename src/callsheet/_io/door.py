@@ -143,16 +143,14 @@ class Door:
         self._leaving.discard(record)
 
     async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
-        doom = doom_of(record)
-        if doom is not None or record.settled or self._closed:
-            self.admission.ended()
-            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
-        self._leaving.add(record)
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
+                self._stop_unwanted(record)
                 self.books.reserve(record)
                 await self.books.sending(record, token)
+                self._stop_unwanted(record)  # writing takes its time
+                self._leaving.add(record)
                 task_id = await self.calls.create(request, token=token)
                 watched = len(self.registry) > 0
                 self.registry.add(record, task_id, now=self.clock.now())
@@ -174,6 +172,14 @@ class Door:
             self.admission.ended()
             reason = "the client was closed before the answer came"
             raise SubmissionUncertainError(reason, token)
+
+    def _stop_unwanted(self, record: Record) -> None:
+        """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
+        if record.task_id is not None:
+            raise NotSubmittedError("a callback has told of the task of an earlier attempt")
+        doom = doom_of(record)
+        if doom is not None or record.settled or self._closed:
+            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
 
     async def _take_turn(self, place: int) -> None:
         """Wait until a create may leave and nobody waits who came before, be it for a refusal."""

@@ -14,6 +14,7 @@ from callsheet._core.registry import Registry
 from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._io.calls import Calls
 from callsheet._io.clock import Bell, Clock, Moment
+from callsheet._io.marks import has_own, own_mark
 from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
@@ -80,13 +81,14 @@ class Finder:
         Args:
             record: Its record.
             error: What became of its answer.
-            mark: What it carries.
+            mark: What it carries; ``None`` if lists show nothing of it.
             ours: Whether that is a token that nothing else carries.
             sent: When it left.
             called: Whether a callback would tell of it, too.
         """
-        listed = self.planner.support is not Lists.NO and (not ours or self.calls.provider.token)
-        if mark is None or not (listed or called):
+        shown = mark is not None and (not ours or self.calls.provider.token)
+        listed = shown and self.planner.support is not Lists.NO
+        if not (listed or called):
             return False
         now = self.clock.now()
         look_at = now + (FIRST_GAP if listed else self.lookups.window)
@@ -191,7 +193,7 @@ class Finder:
     def _marked(self, record: Record) -> bool:
         if record.spec is None:
             return False
-        return self.calls.provider.token or "safety_identifier" in (record.spec.extra or {})
+        return own_mark(record) is not None if has_own(record.spec) else self.calls.provider.token
 
 
 def _ambiguous(error: SubmissionUncertainError, ids: list[str]) -> SubmissionUncertainError:

@@ -6,18 +6,27 @@ import uuid
 from typing import TYPE_CHECKING
 
 from callsheet._wire import TOKEN
+from callsheet._wire.lenient import text
 
 
 if TYPE_CHECKING:
     from callsheet._core.record import Record
     from callsheet._models.provider import Provider
+    from callsheet._models.spec import TaskSpec
+
+
+_KEY = "safety_identifier"
+
+
+def has_own(spec: TaskSpec | None) -> bool:
+    """Whether the caller has set the ``safety_identifier``, be it to nothing: no token is sent."""
+    return spec is not None and _KEY in (spec.extra or {})
 
 
 def own_mark(record: Record) -> str | None:
-    """The ``safety_identifier`` that the caller has set."""
+    """The caller's ``safety_identifier`` as lists show it; ``None`` if they show none."""
     extra = None if record.spec is None else record.spec.extra
-    own = None if extra is None else extra.get("safety_identifier")
-    return own if isinstance(own, str) else None
+    return text((extra or {}).get(_KEY))
 
 
 def is_called(record: Record) -> bool:
@@ -28,5 +37,5 @@ def is_called(record: Record) -> bool:
 
 def new_token(record: Record, provider: Provider) -> str | None:
     """A mark of our own for the next attempt, where anything echoes it."""
-    listed = provider.token and own_mark(record) is None
+    listed = provider.token and not has_own(record.spec)
     return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None

@@ -15,7 +15,7 @@ from callsheet._io.books import Books, is_final
 from callsheet._io.clock import Bell, Moment
 from callsheet._io.door import CLOSED, Door, doom_of, not_submitted
 from callsheet._io.finder import Finder
-from callsheet._io.marks import is_called, new_token, own_mark
+from callsheet._io.marks import has_own, is_called, new_token, own_mark
 from callsheet._models.policy import RetryPolicy
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
@@ -62,7 +62,10 @@ class Submitter:
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _again: list[Record] = attrs.field(factory=list[Record], init=False)
     _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
-    _resent: dict[Record, int] = attrs.field(factory=dict[Record, int], init=False)
+    _lost: dict[Record, list[str | None]] = attrs.field(
+        factory=dict[Record, list[str | None]], init=False
+    )
+    """Tokens of the attempts of records that are sent again: a callback may still know better."""
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _doubts: dict[Record, SubmissionUncertainError] = attrs.field(
         factory=dict[Record, SubmissionUncertainError], init=False
@@ -97,8 +100,7 @@ class Submitter:
 
     def withdrawn(self, record: Record) -> bool:
         """Whether *record*, which has no id, can still be kept from being sent."""
-        lost = self.door.passed(record) or record in self.finder.lookups
-        return record.task_id is None and not lost and record not in self._doubts
+        return self._is_here(record) and record not in self._doubts
 
     def give_up(self, record: Record) -> None:
         """Should a create that may have made a task have made nothing, do not send it again."""
@@ -143,15 +145,15 @@ class Submitter:
     def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
-        token, own = error.token, own_mark(record)
+        token, own = error.token, has_own(record.spec)
         told = None if token is None else self._told.get(token)
         if told is not None:
             self._found(record, told)
         elif self.finder.look_for(
             record,
             error,
-            mark=own or token,
-            ours=own is None,
+            mark=own_mark(record) if own else token,
+            ours=not own,
             sent=sent,
             called=token is not None and is_called(record),
         ):
@@ -168,7 +170,19 @@ class Submitter:
             return True
         if token in self._told:
             self._told[token] = task_id
-        return token in self._told
+            return True
+        again = next((record for record, tokens in self._lost.items() if token in tokens), None)
+        if again is None or again.settled or not self._is_here(again):
+            return False
+        if again in self._again:
+            self._again.remove(again)
+        self._found(again, task_id)
+        return True
+
+    def _is_here(self, record: Record) -> bool:
+        """Whether it has no id, and no attempt of it is out that may have made a task."""
+        out = self.door.passed(record) or record in self.finder.lookups
+        return record.task_id is None and not out
 
     def _start_next(self, workers: TaskGroup) -> bool:
         """Start on the next record, unless as many are under way as may be."""
@@ -233,13 +247,15 @@ class Submitter:
 
     def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
         """See to a create that has brought no id and is not repeated."""
+        if record.task_id is not None:  # told by a callback, so it did not leave
+            return
         if record in self._unwanted and error.transient:
             self._withdraw(record)
             return
         fatal = isinstance(error, (ConnectFailedError, JournalError))
         if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
             record.group.condemn(record.model, error)
-        if isinstance(error, SubmissionUncertainError) and self._worth_looking(record, error):
+        if isinstance(error, SubmissionUncertainError) and self._worth_looking(error):
             self.lose(record, error, sent=sent)
         else:
             self._end(record, error)
@@ -251,11 +267,11 @@ class Submitter:
             return SubmissionUncertainError(reason, token)
         return NotSubmittedError(CLOSED)  # between attempts: none of them made a task
 
-    def _worth_looking(self, record: Record, error: SubmissionUncertainError) -> bool:
+    def _worth_looking(self, error: SubmissionUncertainError) -> bool:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
         if error.token is not None and self._told.get(error.token) is not None:
             return True  # there is nothing to look for
-        return not (self._closed or record.task_id or dooms_batch(_origin(error)))
+        return not (self._closed or dooms_batch(_origin(error)))
 
     def _found(self, record: Record, task_id: str) -> None:
         try:
@@ -271,29 +287,29 @@ class Submitter:
 
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
         """It provably made nothing."""
+        self.books.absent(record)
         if record in self._unwanted:
             self._withdraw(record)
         elif self.policy.resubmit == "never":
             self._end(record, error)
         else:
-            self.books.absent(record)
             self.books.unsent(record)
             nothing = NotSubmittedError("each of its creates was lost, and made nothing")
             nothing.__cause__ = error
-            self._resend(record, nothing)
+            self._resend(record, nothing, token=error.token)
 
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
         if self.policy.resubmit == "always" and record not in self._unwanted:
             self.remember_doubt(record, error)
-            self.books.abandoned(record)
-            self._resend(record, error)
+            self._resend(record, error, token=error.token)
         else:
             self._end(record, error)
 
-    def _resend(self, record: Record, error: CallsheetError) -> None:
-        self._resent[record] = self._resent.get(record, 1) + 1
-        if self._resent[record] > self.policy.attempts:
+    def _resend(self, record: Record, error: CallsheetError, *, token: str | None) -> None:
+        lost = self._lost.setdefault(record, [])
+        lost.append(token)
+        if len(lost) >= self.policy.attempts:
             self._end(record, error)
             return
         self._again.append(record)
@@ -305,16 +321,17 @@ class Submitter:
         self.books.withdrawn(record)
 
     def _forget(self, record: Record) -> None:
-        self._resent.pop(record, None)
+        self._lost.pop(record, None)
         self._doubts.pop(record, None)
         self._unwanted.discard(record)
 
     def _end(self, record: Record, error: CallsheetError) -> None:
         doubt = self._doubts.get(record)
-        open_still = not (isinstance(error, SubmissionUncertainError) or is_final(error))
-        if doubt is not None and open_still:
+        if doubt is not None and not isinstance(error, SubmissionUncertainError):
             self.books.released(record)  # the last attempt made nothing, but one before it may have
-            error = SubmissionUncertainError(f"{doubt.reason}; sent again: {error}", doubt.token)
+            if not is_final(error):
+                reason = f"{doubt.reason}; sent again: {error}"
+                error = SubmissionUncertainError(reason, doubt.token)
         self._forget(record)
         if record.settle(error):
             self.ended(record)

@@ -156,6 +156,12 @@ class TaskSpec:
         return cls(**values)
 
 
+def in_body(spec: TaskSpec, field: str) -> Any:
+    """What a create holds under the name of a field: a raw key in `extra` beats the field."""
+    extra = spec.extra or {}
+    return extra[field] if field in extra else getattr(spec, field)
+
+
 _KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": AudioRef}
 _SUFFIXES = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
 
