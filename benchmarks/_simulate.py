@@ -170,7 +170,7 @@ class Ours:
     def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
         self.clock.set(now)
         for snapshot in snapshots:
-            self.poller.take(snapshot, final=order.single)
+            self.poller.take(snapshot, single=order.single)
         self.poller.planner.read(order, now=now, found=len(snapshots))
 
 

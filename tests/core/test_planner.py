@@ -128,6 +128,22 @@ def test_a_lasting_lockout_ends_the_waiting():
     assert len(desk.registry) == 0
 
 
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_refusal_long_after_another_is_no_lockout(before):
+    """A minute on end: single refusals hours apart end no waiting, nor after a lockout."""
+    desk = desk_with(Lists.NO, 1)
+    for _ in range(before):
+        desk.answer(desk.next(), WRONG_KEY)
+        desk.now += LOCKED_OUT
+    desk.locked_out = False
+    if not len(desk.registry):
+        desk.add("later", fresh=False)
+    desk.now += 3600.0
+    desk.answer(desk.next(), WRONG_KEY)
+    assert not desk.locked_out
+    assert len(desk.registry) == 1
+
+
 @pytest.mark.parametrize("between", [LOST, DOWN])
 def test_an_outage_is_no_lockout(between):
     """Failures of another kind in between begin the minute anew."""
@@ -149,6 +165,37 @@ def test_ids_fill_a_url_and_a_page():
         seen += order.records
         desk.answer(order, [snapshot(r.task_id, Status.FAILED) for r in order.records])
     assert len(set(seen)) == 25
+
+
+def test_longer_ids_make_smaller_lists_and_not_more_of_them():
+    """Once more run than a line can name, each is asked by its own law, not all of them at once."""
+    desk = desk_with(Lists.YES, 150, page=180, url_room=600)
+    for number in range(150, 160):
+        desk.add(f"t{number:05d}", fresh=False)
+    seen: list[str] = []
+    while desk.now < 22.0:
+        order = desk.next()
+        if order is not None:
+            seen += [each.task_id for each in order.records]
+            running = [snapshot(each.task_id, Status.RUNNING) for each in order.records]
+            desk.answer(order, running)
+        desk.now += 0.5
+    assert len(set(seen)) == 160
+    assert len(seen) < 200
+
+
+def test_one_slow_poll_holds_up_no_other():
+    """While others are answered, the service is not silent, and has its twenty gets a second."""
+    desk = desk_with(Lists.NO, 100)
+    slow = desk.next()
+    sent = 0
+    while desk.now < 14.0:
+        desk.now += 0.01
+        if (order := desk.next()) is not None:
+            sent += 1
+            desk.answer(order, [snapshot(order.records[0].task_id, Status.SUCCEEDED)])
+    assert sent > 60
+    desk.answer(slow, [snapshot(slow.records[0].task_id, Status.SUCCEEDED)])
 
 
 def test_heads_of_lines_keep_a_list_company():

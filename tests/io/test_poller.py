@@ -170,6 +170,24 @@ async def test_a_silent_service_is_given_up_early_and_ever_later():
     assert gaps[-1] > gaps[0]
 
 
+async def test_a_list_that_is_slower_than_gets_is_waited_for():
+    """A list may take its five seconds, however fast the gets beside it are."""
+    watch = Watch({"a": 60.0, "b": 60.0})
+    slow = watch.shelf.handle_async_request
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/tasks"):
+            await anyio.sleep(5.0)
+        return await slow(request)
+
+    watch.shelf.handle_async_request = answer
+    records = watch.watch("a", "b")
+    await watch.run(200)
+    assert all(record.succeeded for record in records)
+    lists = [ids for _, ids in watch.shelf.requests if len(ids) > 1]
+    assert len(lists) > len(watch.shelf.requests) / 2
+
+
 async def test_an_unknown_id_settles_with_the_providers_last_word():
     """Refusals of one id that was created here are its outcome after a minute."""
     watch = Watch({}, lists=False)
