@@ -20,7 +20,7 @@ from callsheet import (
     TaskSpec,
 )
 from callsheet.events import StatusChanged, TaskSettled, TaskSubmitted
-from emulation import ARK, COMET, Wire, client, first
+from emulation import ARK, COMET, Wire, body_of, client, first, is_list
 
 
 async def test_a_batch_resolves_to_urls_in_input_order():
@@ -226,6 +226,27 @@ async def test_every_page_of_the_tasks_is_read():
     assert {snapshot.task_id for snapshot in some.items} == set(ids[:2])
     assert sorted(found) == sorted(ids)
     assert none == []
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_provider_may_give_fewer_on_a_page_than_it_is_asked_for(counted):
+    """``tasks.iter`` goes on after pages that are not full, with and without a ``total``."""
+    wire = Wire()
+
+    async def clamp(request: httpx.Request) -> None:
+        if is_list(request):
+            request.url = request.url.copy_set_param("page_size", 5)
+
+    def hide_total(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if not is_list(request) or counted:
+            return None
+        return httpx.Response(200, json={"items": body_of(response)["items"]})
+
+    async with client(wire) as c:
+        ids = await (await c.submit_many(TaskSpec(f"boat {i}") for i in range(12))).submitted()
+        wire.fault, wire.change = clamp, hide_total
+        found = [snapshot.task_id async for snapshot in c.tasks.iter(page_size=100)]
+    assert sorted(found) == sorted(ids)
 
 
 async def test_reads_are_repeated_after_transient_errors():

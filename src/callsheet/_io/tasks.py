@@ -118,21 +118,27 @@ class Tasks:
     ) -> AsyncIterator[Snapshot]:
         """Every task of the last 7 days, page after page, none twice.
 
-        Tasks created meanwhile may shift the pages (their stability is not documented).
+        It ends at a page without news, or at one that is not full once there were as many as the
+        provider counts: it may give fewer on a page than it is asked for. Tasks created meanwhile
+        may shift the pages (their stability is not documented).
 
         Raises:
             CallsheetError: A page could not be read after all attempts.
         """
         seen: set[str] = set()
+        count = 0
         for page_num in range(1, MOST_PAGES + 1):
             page = await self.list(
                 status=status, page_num=page_num, page_size=page_size, service_tier=service_tier
             )
+            before, on_page = len(seen), len(page.items) + page.unreadable
             for snapshot in page.items:
                 if snapshot.task_id not in seen:
                     seen.add(snapshot.task_id)
                     yield snapshot
-            if len(page.items) + page.unreadable < page_size:
+            count += on_page
+            whole = page.total is not None and count >= page.total and on_page < page_size
+            if whole or (len(seen) == before and not page.unreadable):
                 return
 
     async def cancel(self, task_id: str) -> None:
