@@ -206,6 +206,21 @@ async def test_a_deadline_settles_what_nobody_answers_for():
     assert len(watch.registry) == 0
 
 
+async def test_an_end_by_way_of_another_holder_leaves_nobody_running():
+    """Two handles of one task: whichever is given up, the task is not asked about any more."""
+    watch = Watch({"a": 1e9})
+    (record,) = watch.watch("a")
+    await watch.run(30)
+    twin = Record(None, model=ARK.default_model)
+    assert not watch.registry.adopt(twin, "a", now=anyio.current_time())
+    watch.poller.settle(twin, NotFoundError("gone", 404, "NotFound"))
+    assert record.settled
+    assert twin.settled
+    asked_before = len(watch.shelf.requests)
+    await watch.run(300)
+    assert len(watch.shelf.requests) == asked_before
+
+
 async def test_a_nudge_asks_at_once():
     """A task of which something is heard is asked about without waiting for its turn."""
     now = anyio.current_time()

@@ -9,7 +9,8 @@ import attrs
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 4.0
-"""Short enough that every end is known within ten seconds of the service's return."""
+"""Short enough that every end is known within ten seconds of the return of a service that was out
+for less than a minute."""
 
 
 @attrs.define(kw_only=True)
