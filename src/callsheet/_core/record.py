@@ -41,7 +41,6 @@ class Record(Watched):
         started: When it was first known or presumed to run; the schedule's.
         alive_at: When it was last known not to have ended; the schedule's.
         unseen: Whether it was attached, and no answer has told of it yet; the schedule's.
-        vague: Whether it may have started long before `started`; the schedule's.
         row: Its number in the journal, if there is one.
         twin: The next record of the same task; the registry's.
         misses: Polls in a row that said nothing about it; the schedule's.
@@ -62,7 +61,6 @@ class Record(Watched):
     started: float | None = None
     alive_at: float = 0.0
     unseen: bool = False
-    vague: bool = False
     misses: int = 0
     refusals: int = 0
     refused_since: float = 0.0

@@ -58,6 +58,8 @@ class Schedule:
     _past: Experience = attrs.field(init=False)
     _taught: dict[Lane, float] = attrs.field(factory=dict[Lane, float], init=False)
     """Lanes whose law has changed since the last decision, and when."""
+    _vague: set[Record] = attrs.field(factory=set[Record], init=False)
+    """Those found running when they were attached, of whom nobody knows yet since when."""
 
     def __attrs_post_init__(self) -> None:
         """Start without any experience but the prior."""
@@ -105,18 +107,17 @@ class Schedule:
             return
         if record.started is None:
             lane.patience = self.delay
-            record.vague = record.unseen and not self._past.synchronous
+            if record.unseen and not self._past.synchronous:
+                self._vague.add(record)
             started = self._past.local(updated_at, since=_since(record), now=now)
             for presumed in lane.found_running(record, started=started, now=now):
                 presumed.alive_at = started
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
-        elif updated_at is not None and status is Status.RUNNING:
-            began = self._past.when(updated_at, now=now)
-            presumed_only = record.alive_at == record.started
-            record.started = began if presumed_only else min(began, record.started)
-            record.vague &= not self._past.synchronous
+        elif record in self._vague and updated_at is not None and self._past.synchronous:
+            record.started = min(self._past.when(updated_at, now=now), record.started)
+            self._vague.discard(record)
         record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
         if self._past.runs(record, age, lambda: self._ages(record)):
@@ -136,6 +137,8 @@ class Schedule:
         tier.ends_at = None
         lane.running.pop(record, None)
         first, began = lane.is_first(record), record.started is not None
+        vague = record in self._vague
+        self._vague.discard(record)
         failed = record.status is Status.FAILED and (began or first)
         if record.status is not Status.SUCCEEDED and not failed:
             # it was stopped, and may never have held a place: nobody moves up
@@ -150,7 +153,7 @@ class Schedule:
             lane.found_out_of_turn(now=now)
         elif (
             record.started is not None
-            and not record.vague
+            and not vague
             and self._past.ran(record, ended - record.started, lambda: self._ages(record))
         ):
             self._taught[lane] = now
@@ -301,7 +304,7 @@ class Schedule:
         ages = (
             max(record.alive_at - record.started, 0.0)
             for record in itertools.islice(running, 0, None, each)
-            if record.started is not None and not record.vague and kind_of(record) == kind
+            if record.started is not None and record not in self._vague and kind_of(record) == kind
         )
         return tuple(ages), float(each)
 
