@@ -551,3 +551,30 @@ async def test_a_sent_spec_that_nobody_can_price_any_more_goes_on(tmp_path: Path
         assert c.spend.committed.tasks == 2
         assert len((await batch.result()).urls()) == 2
     assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 2
+
+
+async def test_a_bill_that_is_known_stays_known_when_the_task_is_gone(tmp_path: Path):
+    """A success without its video is billed, also once the provider has forgotten the task."""
+    wire = Wire(render_seconds=20.0)
+    path = tmp_path / "shoot.db"
+
+    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if request.method != "GET":
+            return None
+        body = body_of(response)
+        for row in body.get("items", [body]):
+            row.pop("content", None)
+        return httpx.Response(200, json=body)
+
+    wire.change = bare
+    async with client(wire, journal=path) as c:
+        outcome = await (await c.submit_many(boats(1)))[0].outcome()
+        assert isinstance(outcome.error, TaskFailedError)
+        spent = c.spend.spent
+        assert spent.tokens > 0
+    wire.fault = first(9999, lambda: refusal(404, "NotFound"), method="GET")
+    for _ in range(2):
+        async with client(wire, journal=path) as c:
+            await (await c.resume())[0].outcome()
+            assert c.spend.spent == spent
+            assert c.spend.uncertain.tasks == 0

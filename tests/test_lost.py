@@ -620,3 +620,19 @@ async def test_attempts_left_in_doubt_are_in_the_books_of_later_processes(tmp_pa
             with pytest.raises(SpendLimitError):
                 await c.submit(BOAT)
     assert wire.emulator.ledger.created == 2
+
+
+async def test_an_empty_page_that_counts_a_task_proves_nothing():
+    """A list that says that there is a task, and does not show it, is no proof of absence."""
+    wire = Wire(render_seconds=2000.0)
+    wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
+
+    def hide(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        counted = {"items": [], "total": 1}
+        return httpx.Response(200, json=counted) if is_list(request) else None
+
+    wire.change = hide
+    async with client(wire) as c:
+        outcome = await (await c.submit_many([TaskSpec("boat")]))[0].outcome()
+    assert isinstance(outcome.error, SubmissionUncertainError)
+    assert wire.emulator.ledger.created == 1

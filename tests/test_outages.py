@@ -19,7 +19,7 @@ from callsheet import (
     TaskTimeoutError,
 )
 from callsheet.events import GateOpened, GateShut, PollFailed, TaskSettled
-from emulation import COMET, Wire, asked, body_of, client, first, is_list, refusal
+from emulation import ARK, COMET, Wire, asked, body_of, client, first, is_list, refusal
 
 
 START, END = 55.0, 75.0
@@ -491,3 +491,19 @@ async def test_the_attempt_timeout_of_the_policy_bounds_polls_too():
         assert (await c.run(TaskSpec("boat"))).url
     (failed,) = (event for event in events if isinstance(event, PollFailed))
     assert "within 2 s" in str(failed.error)
+
+
+@pytest.mark.parametrize("provider", [ARK, COMET], ids=["lists", "gets"])
+@pytest.mark.parametrize("seconds", ["30", "60"])
+async def test_a_refused_key_that_is_asked_to_wait_ends_the_waiting_too(provider, seconds):
+    """Refusals that come rarely, because each says when to come again, are a minute on end, too."""
+    wire = Wire(render_seconds=5000.0)
+    async with client(wire, provider=provider, api_key="k") as c:
+        handle = await c.submit(TaskSpec("boat"))
+        await anyio.sleep(30)
+        later = {"retry-after": seconds}
+        wire.fault = first(
+            9999, lambda: refusal(401, "AuthenticationError", headers=later), method="GET"
+        )
+        with anyio.fail_after(400):
+            assert isinstance((await handle.outcome()).error, AuthenticationError)

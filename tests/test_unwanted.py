@@ -16,6 +16,7 @@ from callsheet import (
     TaskCancelledError,
     TaskSpec,
 )
+from callsheet._io.journal import Journal
 from emulation import COMET, Wire, client, first, is_list, refusal
 
 
@@ -187,3 +188,30 @@ def _answer(fault: Callable[[httpx.Request], httpx.Response | None]):
 def _once(error: Exception):
     left = [error]
     return lambda request: left.pop() if request.method == "POST" and left else None
+
+
+async def test_what_is_cancelled_while_its_next_attempt_is_written_down_is_not_sent(
+    path: Path, monkeypatch
+):
+    """A create in doubt that is cancelled before the next one leaves is not bought again."""
+    wire = Wire(render_seconds=50.0)
+    wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
+    write = Journal.sending
+    written: list[str | None] = []
+    retry = RetryPolicy(resubmit="always")
+    async with client(wire, provider=COMET, api_key="k", retry=retry, journal=path) as c:
+
+        async def cancel_meanwhile(journal, row, token, **when):
+            await write(journal, row, token, **when)
+            written.append(token)
+            if len(written) == 2:
+                cancelling.start_soon(batch[0].cancel)
+                await anyio.sleep(1)
+
+        monkeypatch.setattr(Journal, "sending", cancel_meanwhile)
+        async with anyio.create_task_group() as cancelling:
+            batch = await c.submit_many([TaskSpec("boat")])
+            outcome = await batch[0].outcome()
+    assert len(written) == 2
+    assert len(wire.sent("POST")) == 1
+    assert isinstance(outcome.error, SubmissionUncertainError)

@@ -482,6 +482,22 @@ def test_attached_in_mid_render_a_task_teaches_no_short_render():
     assert plan._past.law(tasks[0]).seen == 1
 
 
+def test_an_attached_task_gives_its_start_to_none_that_were_created_later():
+    """Who is presumed to run because an old task does has not run longer than it exists."""
+    plan = schedule()
+    one, fresh, old = record("t1"), record("t2"), record("old")
+    plan.add(one, now=0.0)
+    plan.seen(one, Status.RUNNING, now=5.0, updated_at=1.0)
+    plan.add(fresh, now=2000.0)
+    plan.adopt(old, now=2001.0)
+    lane = plan._lane(old)
+    lane._stride = 2
+    assert lane.scout() is old
+    plan.seen(old, Status.RUNNING, now=2002.0, updated_at=500.0)
+    assert old.started < 600.0
+    assert fresh.started == 2000.0
+
+
 def test_what_is_asked_at_once_waits_little_for_company_whatever_the_delay():
     """A callback is followed by a list within two seconds also where the aim is ten minutes."""
     plan, one = schedule(600.0), record("t1")

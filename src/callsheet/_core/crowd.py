@@ -26,7 +26,7 @@ MOVED = 1.03
 MOST_SPARE = 2.0
 """Most ends beyond twice those expected that do not surprise, unless the crowd is large."""
 
-MANY = 200.0
+MANY = 64.0
 """Tasks of a large crowd for each such end: a page of ends is not worth many plans."""
 
 

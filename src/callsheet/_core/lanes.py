@@ -53,6 +53,8 @@ class Lane:
     _cursor: int = attrs.field(default=-1, init=False)
     _strays: set[Record] = attrs.field(factory=set[Record], init=False)
     """Those found running out of turn, who stand in the line until it has passed them."""
+    _presumed: set[Record] = attrs.field(factory=set[Record], init=False)
+    """Those who run whom nobody has seen running."""
 
     def join(self, record: Record) -> None:
         """Stand at the end of the line."""
@@ -79,7 +81,7 @@ class Lane:
         head = self.scout() if self.front_known and self._stride == 1 else None
         if head is not None:
             self._line.popleft()
-            self._run(head, started)
+            self._presume(head, started)
         return head
 
     def found_running(self, record: Record, *, started: float, now: float) -> list[Record]:
@@ -92,7 +94,7 @@ class Lane:
             while (first := self._line.popleft()) is not record:
                 self._strays.discard(first)
                 if not _out_of_line(first):
-                    self._run(first, started)
+                    self._presume(first, max(started, first.alive_at))
                     presumed.append(first)
             self._stride = min(self._stride * 2, max(len(self._line), 1), LONGEST_STRIDE)
             self.front_known = False
@@ -154,12 +156,25 @@ class Lane:
         return [
             each
             for each in itertools.islice(later, 1, None)
-            if each.alive_at == each.started and each not in self._strays
+            if each in self._presumed and each not in self._strays
         ]
+
+    def confirm(self, record: Record) -> None:
+        """Take the news that *record* runs, as was presumed or known."""
+        self._presumed.discard(record)
+
+    def leave(self, record: Record) -> None:
+        """Take *record* from those who run, if it is one of them."""
+        self.running.pop(record, None)
+        self._presumed.discard(record)
+
+    def _presume(self, record: Record, started: float) -> None:
+        self._run(record, started)
+        self._presumed.add(record)
 
     def _stop(self, record: Record) -> None:
         record.started = None
-        self.running.pop(record, None)
+        self.leave(record)
         if not record.asked:
             record.due = math.inf
 

@@ -185,6 +185,10 @@ class Planner:
             self._locked_since = None
             (record,) = order.records
             return FailedPoll(last_word=self.refused(record, now=now), opened_gate=opened)
+        if isinstance(error, (AuthenticationError, BalanceError)):  # of lists, too: they take turns
+            if now - self._locked_at > LOCKED_OUT + self.gate.retry_after_cap:
+                self._locked_since = None
+            self._locked_at = now
         was_shut = self.gate.shut
         asked = getattr(error, "retry_after", None)
         shut = self.gate.failed(now=now, poll=True, retry_after=asked, sent=sent)
@@ -325,9 +329,8 @@ class Planner:
         if not isinstance(error, (AuthenticationError, BalanceError)):
             self._locked_since = None
             return False
-        if self._locked_since is None or now - self._locked_at > LOCKED_OUT:
+        if self._locked_since is None:
             self._locked_since = now
-        self._locked_at = now
         return now - self._locked_since >= LOCKED_OUT
 
     def _ready_at(self, now: float) -> float | None:

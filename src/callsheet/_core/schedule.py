@@ -111,13 +111,14 @@ class Schedule:
                 self._vague.add(record)
             started = self._past.local(updated_at, since=_since(record), now=now)
             for presumed in lane.found_running(record, started=started, now=now):
-                presumed.alive_at = started
+                presumed.alive_at = presumed.started or started
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
         elif record in self._vague and updated_at is not None and self._past.synchronous:
             record.started = min(self._past.when(updated_at, now=now), record.started)
             self._vague.discard(record)
+        lane.confirm(record)
         record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
         if self._past.runs(record, age, lambda: self._ages(record)):
@@ -135,7 +136,7 @@ class Schedule:
         record.asked, record.due = False, math.inf
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
-        lane.running.pop(record, None)
+        lane.leave(record)
         first, began = lane.is_first(record), record.started is not None
         vague = record in self._vague
         self._vague.discard(record)

@@ -175,7 +175,9 @@ class Search:
                 self._once_more, self.page_num, self.page_size = True, 1, PAGE
                 return True
             in_order = self._newest_first or self._oldest_first or self.page_num == 1
-            self.finished = self._joined and in_order and self._unreadable == 0 and not full
+            blank = seen == 0 and bool(page.total)  # it counts tasks, and shows none of them
+            readable = self._unreadable == 0 and not full and not blank
+            self.finished = self._joined and in_order and readable
             return False
         if not self.proving and self._is_behind_all(local):
             self.finished = self._unreadable == 0

@@ -214,8 +214,10 @@ class Books:
             return
         snapshot = record.snapshot
         match record.error:
-            case TaskError() | None if snapshot is not None and snapshot.status is Status.SUCCEEDED:
-                usage = snapshot.usage  # it may lack its URL, and is billed all the same
+            case _ if snapshot is not None and snapshot.status is Status.SUCCEEDED:
+                usage = (
+                    snapshot.usage
+                )  # it may lack its URL, or be gone, and is billed all the same
                 self.ledger.settle(record, None if usage is None else usage.total_tokens)
             case TaskError():
                 self.ledger.release(record)

@@ -126,7 +126,7 @@ class Door:
             if not wanted():
                 self.admission.ended()
                 raise NotSubmittedError("it was cancelled before its turn")
-            await self._attempt(record, request, token)
+            await self._attempt(record, request, token, wanted)
 
         try:
             await repeat(
@@ -142,7 +142,9 @@ class Door:
             raise
         self._leaving.discard(record)
 
-    async def _attempt(self, record: Record, request: Request, token: str | None) -> None:
+    async def _attempt(
+        self, record: Record, request: Request, token: str | None, wanted: Callable[[], bool]
+    ) -> None:
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
@@ -150,6 +152,8 @@ class Door:
                 self.books.reserve(record)
                 await self.books.sending(record, token)
                 self._stop_unwanted(record)  # writing takes its time
+                if not wanted():
+                    raise NotSubmittedError("it was cancelled before it left")
                 self._leaving.add(record)
                 task_id = await self.calls.create(request, token=token)
                 watched = len(self.registry) > 0

@@ -192,10 +192,12 @@ class Poller:
     def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
         """End a task for which no answer will come."""
         watched = self.registry.get(_id(record)) or record  # it may have another holder
-        for each in self.registry.settle(record, error, status):
+        settled = self.registry.settle(record, error, status)
+        for each in settled:
             self.ended(each)
-        self.planner.schedule.settled(watched, now=self.clock.now())
-        self.room_made()
+        if settled:
+            self.planner.schedule.settled(watched, now=self.clock.now())
+            self.room_made()
 
 
 def _id(record: Record) -> str:

@@ -97,6 +97,7 @@ class Recall:
 def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     """Bring a record to where its entry ends; tell whether nothing is to be sent for it."""
     if entry.task_id is not None and not _is_over(entry):
+        record.snapshot = entry.answer  # a success is billed, whatever comes now
         engine.attacher.adopt([record], [entry.task_id])
     elif entry.answer is not None:
         record.task_id, record.snapshot = entry.answer.task_id, entry.answer

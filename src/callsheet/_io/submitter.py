@@ -23,6 +23,7 @@ from callsheet.errors import (
     ConnectFailedError,
     JournalError,
     NotSubmittedError,
+    SpecError,
     SubmissionUncertainError,
 )
 from callsheet.events import Event, SubmissionLost
@@ -329,7 +330,7 @@ class Submitter:
         doubt = self._doubts.get(record)
         if doubt is not None and not isinstance(error, SubmissionUncertainError):
             self.books.released(record)  # the last attempt made nothing, but one before it may have
-            if not is_final(error):
+            if not is_final(error) or isinstance(error, SpecError):
                 reason = f"{doubt.reason}; sent again: {error}"
                 error = SubmissionUncertainError(reason, doubt.token)
         self._forget(record)
