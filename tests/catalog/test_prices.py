@@ -66,6 +66,17 @@ def specs(draw: st.DrawFn) -> TaskSpec:
     )
 
 
+def test_two_lengths_are_bounds_with_a_reason():
+    """Frames in a field and others in the prompt: which of them counts, nobody knows."""
+    model = "doubao-seedance-1-0-lite-t2v-250428"
+    one = estimate(TaskSpec("a boat", model=model, frames=57), PROVIDERS["ark"])
+    two = estimate(TaskSpec("a boat --frames 57", model=model, frames=29), PROVIDERS["ark"])
+    assert two.tokens == one.tokens
+    assert two.tokens_at_least < one.tokens_at_least
+    assert any("more than one length" in note for note in two.notes)
+    assert not any("more than one length" in note for note in one.notes)
+
+
 @given(specs(), st.sampled_from(sorted(PROVIDERS)))
 def test_every_estimate_is_in_order(spec, provider):
     """No spec breaks it; the least is never more than the most, and what is unknown is ``None``."""
