@@ -66,15 +66,24 @@ def specs(draw: st.DrawFn) -> TaskSpec:
     )
 
 
-def test_two_lengths_are_bounds_with_a_reason():
-    """Frames in a field and others in the prompt: which of them counts, nobody knows."""
-    model = "doubao-seedance-1-0-lite-t2v-250428"
-    one = estimate(TaskSpec("a boat", model=model, frames=57), PROVIDERS["ark"])
-    two = estimate(TaskSpec("a boat --frames 57", model=model, frames=29), PROVIDERS["ark"])
-    assert two.tokens == one.tokens
-    assert two.tokens_at_least < one.tokens_at_least
-    assert any("more than one length" in note for note in two.notes)
-    assert not any("more than one length" in note for note in one.notes)
+@pytest.mark.parametrize(
+    ("model", "command", "field"),
+    [
+        ("doubao-seedance-1-0-lite-t2v-250428", "--frames 57", {"frames": 29}),
+        ("doubao-seedance-1-0-lite-t2v-250428", "--dur 10", {"duration": 5}),
+        ("doubao-seedance-2-0-260128", "--rs 480p", {"resolution": "720p"}),
+        ("doubao-seedance-2-0-260128", "--rt 1:1", {"ratio": "21:9"}),
+    ],
+)
+def test_a_text_command_that_says_otherwise_makes_bounds_and_is_the_reason(model, command, field):
+    """Which of a field and a command of the prompt counts, nobody knows."""
+    ways = {"resolution": "720p", "ratio": "16:9"} | field
+    one = estimate(TaskSpec("a boat", model=model, **ways), PROVIDERS["ark"])
+    two = estimate(TaskSpec(f"a boat {command}", model=model, **ways), PROVIDERS["ark"])
+    assert one.exact
+    assert not two.exact
+    assert not any("text commands" in note for note in one.notes)
+    assert any("text commands" in note for note in two.notes)
 
 
 @given(specs(), st.sampled_from(sorted(PROVIDERS)))

@@ -117,7 +117,11 @@ def _notes(
     """Why a figure is unknown or only a bound."""
     at = " with flex" * video.flex + " and reference videos" * video.video
     chosen = video.free_duration and not video.from_draft
-    lengths = video.frames[0] != video.frames[1] and not chosen and not video.from_draft
+    disputed = not video.from_draft and (
+        len(video.resolutions) > 1
+        or (len(video.ratios) > 1 and not video.free_ratio)
+        or (video.frames[0] != video.frames[1] and not chosen)
+    )
     unpriced = sized and prices is None
     dearer = len({price.per_million for price in prices or ()}) > 1
     reasons = {
@@ -125,7 +129,7 @@ def _notes(
         "the draft decides on ratio, duration and sound": video.from_draft,
         "the ratio follows the input or the model": video.free_ratio and not video.from_draft,
         f"the model chooses {model.shortest} to {model.longest} seconds": chosen,
-        "it asks for more than one length, and which of them counts is not documented": lengths,
+        "whether the text commands of its prompt count is not documented": disputed,
         "a draft costs less than another video of its size": video.draft,
         "seconds of reference videos are billed, too, and not known here": video.video,
         "what a tool costs is not known": unpriced and video.tools,
