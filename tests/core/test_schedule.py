@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from callsheet._core.lanes import LONGEST_SWEEP
 from callsheet._core.record import Record
-from callsheet._core.schedule import FEWEST_SWEEPS, MOST_MISSES_GAP, SWEEP, Schedule
+from callsheet._core.schedule import MOST_MISSES_GAP, SWEEP, Schedule
 from callsheet._models.snapshot import Status
 from core.making import LOST, NEVER, moments, pauses, record
 from core.studio import PRIOR
@@ -179,7 +180,7 @@ class Plan(RuleBasedStateMachine):
             scout = lane.scout()
             assert each.started is None
             assert scout.asked or scout.due < NEVER
-            assert lane.sweep_at <= self.now + FEWEST_SWEEPS
+            assert lane.sweep_at <= self.now + LONGEST_SWEEP
 
     @invariant()
     def who_is_asked_was_handed_out(self) -> None:
@@ -272,7 +273,7 @@ def test_attached_tasks_that_wait_are_swept():
         plan.seen(each, Status.QUEUED, now=1.0)
     assert plan._lane(tasks[0]).sweep_at == 1.0 + SWEEP
     swept, now = set(), 1.0
-    while len(swept) < 3 and now < 10 * FEWEST_SWEEPS:
+    while len(swept) < 3 and now < 10 * LONGEST_SWEEP:
         now = plan.next_due()
         for each in hand_out(plan, now=now):
             swept.add(each)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SHORTEST_SWEEP = 0.5
 
+LONGEST_SWEEP = 300.0
+"""Seconds between sweeps, once many have found the queue in order."""
+
+SLOWER = 1.1
+"""Growth of the seconds between sweeps with each one that finds the queue in order."""
+
 LONGEST_STRIDE = 1_000
 """Most places that a scout is taken back at once: all before it may have to be dated anew."""
 
@@ -135,6 +141,15 @@ class Lane:
             record = self._line[self._cursor]
             if not _out_of_line(record) and not record.asked:
                 found.append(record)
+        return found
+
+    def swept(self, *, now: float) -> list[Record]:
+        """Somebody in the middle of the line, if it is time to look at one."""
+        if self.sweep_at > now:
+            return []
+        found = self.sweep(1)
+        self.sweep_at = now + self.sweep_gap if self.scout() else math.inf
+        self.sweep_gap = min(self.sweep_gap * SLOWER, LONGEST_SWEEP)
         return found
 
     def found_out_of_turn(self, *, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -25,14 +25,8 @@ MOST_REPLANNED = 1_000
 SWEEP = 30.0
 """Seconds between two looks at tasks whose turn should not have come, one task at a time."""
 
-FEWEST_SWEEPS = 300.0
-"""The same, once many looks have found the queue in order."""
-
 HEADS = 20
 """Most tasks at the head of a line that keep company in a list, before others are swept."""
-
-SLOWER = 1.1
-"""Growth of the seconds between sweeps with each one that finds the queue in order."""
 
 MOST_MISSES_GAP = 60.0
 
@@ -196,7 +190,8 @@ class Schedule:
     def due(self, *, now: float) -> Record | None:
         """Hand out the most overdue record, if one is due."""
         self._plan_anew()
-        swept = next(self._swept(self._lanes(), now), None)
+        # before others, who may be due all the time
+        swept = next((each for lane in self._lanes() for each in lane.swept(now=now)), None)
         if swept is not None:
             swept.asked, swept.due = True, math.inf
             return swept
@@ -235,7 +230,8 @@ class Schedule:
             return []
         tier = min(ready)[2]
         few = tier.runners() <= self.page
-        found = list(itertools.islice(self._swept(tier.lanes.values(), now), self.page))
+        swept = (each for lane in tier.lanes.values() for each in lane.swept(now=now))
+        found = list(itertools.islice(swept, self.page))
         for record in found:
             record.asked, record.due = True, math.inf
         for heap in (tier.others,) if few else (tier.others, tier.running):
@@ -269,16 +265,6 @@ class Schedule:
         for left, lane in zip(range(len(lanes), 0, -1), lanes, strict=True):
             found.update(dict.fromkeys(lane.sweep(math.ceil((limit - len(found)) / left))))
         return list(found)
-
-    @staticmethod
-    def _swept(lanes: Iterable[Lane], now: float) -> Iterator[Record]:
-        """Those whose turn it is to be swept: before others, who may be due all the time."""
-        for lane in lanes:
-            if lane.sweep_at <= now:
-                found = lane.sweep(1)
-                lane.sweep_at = now + lane.sweep_gap if lane.scout() else math.inf
-                lane.sweep_gap = min(lane.sweep_gap * SLOWER, FEWEST_SWEEPS)
-                yield from found
 
     def _list_at(self, tier: Tier, now: float) -> float | None:
         fresh(tier.running)  # lists date anew all that run: old dates would pile up
