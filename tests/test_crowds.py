@@ -77,4 +77,4 @@ async def test_a_provider_that_turns_no_pages_loses_nothing(fraction):
         return httpx.Response(200, json={"items": body_of(response)["items"]})
 
     wire.fault, wire.change = turn_back, hide_total
-    assert max(await watch(wire)) < 15.0
+    assert max(await watch(wire)) < 30.0  # a few seconds mostly: useless pages come in between
