@@ -26,7 +26,7 @@ SILENCE = 4.0
 """Seconds without an answer after which a poll is given up at first: a service that answers nothing
 must not hold the one probe that tells of its return for a whole attempt's time."""
 
-AT_A_STRETCH = 10
+AT_A_STRETCH = 5
 """Answers that are taken in before others have their turn: ends teach, and wake those who wait."""
 
 SLOWER = 1.15
