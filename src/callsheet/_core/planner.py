@@ -143,14 +143,16 @@ class Planner:
             self._put_back(order, now)
         elif not order.single:
             self._learn(found)
-            left_out = (r for r in order.records if r.asked and not r.settled)
-            self._singles.update(dict.fromkeys(left_out))
+            for record in order.records:
+                if record.asked and not record.settled:
+                    self.ask_alone(record)
         return self.gate.passed(now=now, poll=True)
 
     def ask_alone(self, record: Record) -> None:
-        """Ask about *record* by get, as soon as the budget allows."""
+        """Ask about *record* by get, as soon as the budget allows, unless one is under way."""
         record.asked, record.due = True, math.inf
-        self._singles[record] = None
+        if not any(order.single and record in order.records for order in self._sent):
+            self._singles[record] = None
 
     def bare(self, record: Record, *, single: bool, now: float) -> bool:
         """Note a success without its video; tell whether it is the last word: only gets have it.
