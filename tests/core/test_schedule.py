@@ -384,6 +384,7 @@ def test_only_tasks_of_one_kind_teach_each_other():
         tasks += [record(f"long{i}", duration=10) for i in range(others)]
         for each in tasks:
             plan.adopt(each, now=0.0)
+            each.unseen = False  # it began just now
         hand_out(plan, now=0.0)
         for now in (0.0, 80.0):
             for each in tasks:
@@ -392,6 +393,7 @@ def test_only_tasks_of_one_kind_teach_each_other():
         plan.settled(tasks[0], now=80.0)
         laws.append(plan._past.law(tasks[1]))
     assert laws[0] is not laws[1]
+    assert laws[0].seen == 1
     assert laws[0] == laws[1]
 
 

@@ -56,7 +56,7 @@ class Drift:
 
     def left(self, share: float) -> None:
         """A task that got so far will not end by itself: what it was credited with is its own."""
-        self._score += min(share, self.known) / 2.0
+        self._score += self._credited([(share, 1.0)])
 
     def spreads(self, running: list[tuple[float, float]], seen: float) -> float:
         """By how many spreads of the law's logarithm ends come later now, 0 if that may be chance.

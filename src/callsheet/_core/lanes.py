@@ -110,6 +110,15 @@ class Lane:
         self._run(record, started)
         return presumed
 
+    def confirm(self, record: Record) -> None:
+        """Take the news that *record* runs, as was presumed or known."""
+        self._presumed.discard(record)
+
+    def leave(self, record: Record) -> None:
+        """Take *record* from those who run, if it is one of them."""
+        self.running.pop(record, None)
+        self._presumed.discard(record)
+
     def found_waiting(self, record: Record) -> bool:
         """Take the news that *record* waits; tell whether the line's front is now known.
 
@@ -168,23 +177,11 @@ class Lane:
 
     def _presumed_after(self, record: Record) -> list[Record]:
         later = itertools.dropwhile(lambda each: each is not record, self.running)
-        return [
-            each
-            for each in itertools.islice(later, 1, None)
-            if each in self._presumed and each not in self._strays
-        ]
-
-    def confirm(self, record: Record) -> None:
-        """Take the news that *record* runs, as was presumed or known."""
-        self._presumed.discard(record)
-
-    def leave(self, record: Record) -> None:
-        """Take *record* from those who run, if it is one of them."""
-        self.running.pop(record, None)
-        self._presumed.discard(record)
+        return [each for each in itertools.islice(later, 1, None) if each in self._presumed]
 
     def _presume(self, record: Record, started: float) -> None:
         self._run(record, started)
+        record.alive_at = started
         self._presumed.add(record)
 
     def _stop(self, record: Record) -> None:

@@ -105,7 +105,6 @@ class Schedule:
                 self._vague.add(record)
             started = self._past.local(updated_at, since=_since(record), now=now)
             for presumed in lane.found_running(record, started=started, now=now):
-                presumed.alive_at = presumed.started or started
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
@@ -156,7 +155,6 @@ class Schedule:
         if successor is None:
             self._send_scout(lane, now)
         else:
-            successor.alive_at = ended
             if not successor.asked:
                 self._date(successor, max(now, ended + self._gap(successor, ended)))
             scout = lane.scout()
@@ -193,14 +191,9 @@ class Schedule:
         # before others, who may be due all the time
         swept = next((each for lane in self._lanes() for each in lane.swept(now=now)), None)
         if swept is not None:
-            swept.asked, swept.due = True, math.inf
-            return swept
+            return _handed_out(swept)
         heaps = [heap for heap in self._heaps() if fresh(heap) and heap[0][0] <= now]
-        if not heaps:
-            return None
-        record = heapq.heappop(min(heaps, key=top))[2]
-        record.asked, record.due = True, math.inf
-        return record
+        return _handed_out(heapq.heappop(min(heaps, key=top))[2]) if heaps else None
 
     def local(self, at: float) -> float | None:
         """The provider's time *at* on the client's clock; ``None`` if no answer told yet."""
@@ -231,20 +224,14 @@ class Schedule:
         tier = min(ready)[2]
         few = tier.runners() <= self.page
         swept = (each for lane in tier.lanes.values() for each in lane.swept(now=now))
-        found = list(itertools.islice(swept, self.page))
-        for record in found:
-            record.asked, record.due = True, math.inf
+        found = [_handed_out(record) for record in itertools.islice(swept, self.page)]
         for heap in (tier.others,) if few else (tier.others, tier.running):
             while len(found) < self.page and fresh(heap) and heap[0][0] <= now:
-                found.append(heapq.heappop(heap)[2])
-                found[-1].asked, found[-1].due = True, math.inf
-        if few:
-            for lane in tier.lanes.values():
-                room = self.page - len(found)
-                company = (r for r in lane.running if not (r.asked or r.refusals))
-                found += itertools.islice(company, room)
-        for record in found:
-            record.asked, record.due = True, math.inf
+                found.append(_handed_out(heapq.heappop(heap)[2]))
+        for lane in tier.lanes.values() if few else ():
+            company = (r for r in lane.running if not (r.asked or r.refusals))
+            room = self.page - len(found)
+            found += [_handed_out(record) for record in itertools.islice(company, room)]
         tier.ends_at = None
         return found
 
@@ -333,6 +320,12 @@ class Schedule:
         if not record.settled:
             record.asked, record.due = False, when
             heapq.heappush(heap, (when, next(self._order), record))
+
+
+def _handed_out(record: Record) -> Record:
+    """Take a record out of the plan."""
+    record.asked, record.due = True, math.inf
+    return record
 
 
 def _since(record: Record) -> float:

@@ -215,9 +215,7 @@ class Books:
         snapshot = record.snapshot
         match record.error:
             case _ if snapshot is not None and snapshot.status is Status.SUCCEEDED:
-                usage = (
-                    snapshot.usage
-                )  # it may lack its URL, or be gone, and is billed all the same
+                usage = snapshot.usage  # without its URL, or gone by now, it is billed all the same
                 self.ledger.settle(record, None if usage is None else usage.total_tokens)
             case TaskError():
                 self.ledger.release(record)

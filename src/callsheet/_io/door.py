@@ -123,9 +123,6 @@ class Door:
         async def attempt() -> None:
             await self._take_turn(place)
             turn_came()
-            if not wanted():
-                self.admission.ended()
-                raise NotSubmittedError("it was cancelled before its turn")
             await self._attempt(record, request, token, wanted)
 
         try:
@@ -148,12 +145,10 @@ class Door:
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
-                self._stop_unwanted(record)
+                self._stop_unwanted(record, wanted)
                 self.books.reserve(record)
                 await self.books.sending(record, token)
-                self._stop_unwanted(record)  # writing takes its time
-                if not wanted():
-                    raise NotSubmittedError("it was cancelled before it left")
+                self._stop_unwanted(record, wanted)  # writing takes its time
                 self._leaving.add(record)
                 task_id = await self.calls.create(request, token=token)
                 watched = len(self.registry) > 0
@@ -177,13 +172,15 @@ class Door:
             reason = "the client was closed before the answer came"
             raise SubmissionUncertainError(reason, token)
 
-    def _stop_unwanted(self, record: Record) -> None:
+    def _stop_unwanted(self, record: Record, wanted: Callable[[], bool]) -> None:
         """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
         if record.task_id is not None:
             raise NotSubmittedError("a callback has told of the task of an earlier attempt")
         doom = doom_of(record)
         if doom is not None or record.settled or self._closed:
             raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
+        if not wanted():
+            raise NotSubmittedError("it was cancelled before it left")
 
     async def _take_turn(self, place: int) -> None:
         """Wait until a create may leave and nobody waits who came before, be it for a refusal."""
