@@ -219,22 +219,36 @@ async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
 
 
 @pytest.mark.parametrize("mark", [None, "", " "])
-async def test_an_identifier_that_lists_do_not_show_proves_nothing(mark):
-    """Neither it nor a token that was not sent is looked for, and it casts no doubt on others."""
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_create_without_a_mark_is_searched_by_model_and_time(mark, made):
+    """Tasks that may be its own are named as ambiguous; that there are none proves nothing."""
     wire = Wire(concurrency=20, render_seconds=2000.0)
-    unmarked = TaskSpec("boat", extra={"safety_identifier": mark})
+    bare = TaskSpec("boat", extra={"safety_identifier": mark})
     async with client(wire) as c:
-        await c.submit(unmarked)
-        wire.lose = loses(1)
+        await c.submit(bare)
+        await c.submit(TaskSpec("boat", model="doubao-seedance-1-0-pro-250528", extra=bare.extra))
+        if made:
+            wire.lose = loses(1)
+        else:
+            wire.fault = first(1, lambda: httpx.Response(502))
         with pytest.raises(SubmissionUncertainError) as caught:
-            await c.submit(unmarked)
+            await c.submit(bare)
         assert caught.value.token is None
         assert c.spend.uncertain.tasks == 1
-        await anyio.sleep(100)
+    assert len(wire.sent("POST")) == 3
+    ids = [task.id for task in wire.emulator.ledger.tasks]
+    assert [task_id in str(caught.value) for task_id in ids] == [False, False, True][: len(ids)]
+    assert ("ambiguous" in str(caught.value)) == made
+
+
+async def test_a_create_without_a_mark_casts_no_doubt_on_others():
+    """What is listed without an identifier because it has none says nothing about lists."""
+    wire = Wire(concurrency=20, render_seconds=2000.0)
+    async with client(wire) as c:
+        await c.submit(TaskSpec("boat", extra={"safety_identifier": None}))
         wire.fault = first(1, lambda: httpx.Response(502))
         assert (await c.submit(BOAT)).task_id
-    assert wire.prompts == ["boat"] * 2 + [BOAT.prompt] * 2
-    assert marks(wire)[:2] == [mark] * 2
+    assert wire.prompts == ["boat"] + [BOAT.prompt] * 2
 
 
 @pytest.mark.parametrize(

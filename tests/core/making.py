@@ -84,7 +84,7 @@ def gaps(times: list[float]) -> list[float]:
 
 
 def lost(
-    mark: str = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
+    mark: str | None = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
 ) -> Lost:
     """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
     left = sent or 0.0
@@ -93,7 +93,8 @@ def lost(
     return Lost(record=record(tier=tier), mark=mark, sent=sent, **known)
 
 
-def searching(*looked_for: Lost, began: float = 10.0, known=(), **values) -> Search:
-    """A look for some of them; *known* are the ids of our own tasks."""
+def searching(*looked_for: Lost, began: float = 10.0, known=(), unmarked=(), **values) -> Search:
+    """A look for some of them; *known* are our own tasks, *unmarked* those that carry nothing."""
+    ours = dict.fromkeys(known, True) | dict.fromkeys(unmarked, False)
     chosen = {"wall": began, "page_size": 4, **values}
-    return Search(began=began, lost=list(looked_for), known=set(known).__contains__, **chosen)
+    return Search(began=began, lost=list(looked_for), known=ours.get, **chosen)

@@ -16,7 +16,7 @@ WINDOW = 300.0
 
 def look(lookups: Lookups, now: float) -> Search | None:
     """Begin a look if one is due."""
-    return lookups.search(now=now, wall=now, known=set().__contains__)
+    return lookups.search(now=now, wall=now, known={}.get)
 
 
 def test_lost_creates_are_kept_until_they_are_dropped():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from callsheet._core.search import LISTED, MARGIN, Search
 from callsheet._models.snapshot import Page, Snapshot, Status
+from callsheet._models.spec import TaskSpec
 from callsheet.errors import SubmissionUncertainError
 from core.making import lost, searching, snapshot
 
@@ -16,9 +17,9 @@ PAGE = 4
 """Tasks on a page, unless a test says otherwise."""
 
 
-def task(task_id: str, mark: str | None = None, created: float | None = 0.0) -> Snapshot:
+def task(task_id: str, mark: str | None = None, created: float | None = 0.0, **values) -> Snapshot:
     """A task as a list shows it."""
-    return snapshot(task_id, Status.QUEUED, safety_identifier=mark, created_at=created)
+    return snapshot(task_id, Status.QUEUED, safety_identifier=mark, created_at=created, **values)
 
 
 def read(search: Search, *items: Snapshot, clocks: float | None = 0.0, **values) -> bool:
@@ -85,6 +86,48 @@ def test_marks_of_the_caller_give_candidates():
     read(search, task("new", "user-1", young), task("undated", "user-1", None))
     assert search.candidates == {own.record: ["new", "undated"]}
     assert not search.found
+
+
+def test_without_a_mark_model_and_time_give_candidates():
+    """Tasks of the model that carry no mark, are young enough, and are not known as others."""
+    bare = lost(None, ours=False, sent=1000.0)  # of the model "model"
+    search = searching(bare, unmarked=["made here"])
+    old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
+    read(
+        search,
+        task("new", None, young, model="model"),
+        task("undated", None, None),
+        task("old", None, old, model="model"),
+        task("another model", None, young, model="other"),
+        task("marked", "theirs", young, model="model"),
+        task("made here", None, young, model="model"),
+    )
+    assert search.candidates == {bare.record: ["new", "undated"]}
+
+
+def test_the_model_of_an_endpoint_is_not_known():
+    """Whatever was made through it may be listed under any name."""
+    bare = lost(None, ours=False)
+    bare.record.model = "ep-2026-1"
+    search = searching(bare)
+    read(search, task("new", None, 1.0, model="other"))
+    assert search.candidates == {bare.record: ["new"]}
+
+
+def test_a_raw_key_says_of_which_model_a_create_was():
+    """What ``extra`` puts into the body is what was made."""
+    bare = lost(None, ours=False)
+    bare.record.spec = TaskSpec("boat", extra={"model": "other"})
+    search = searching(bare)
+    read(search, task("no", None, 1.0, model="model"), task("yes", None, 1.0, model="other"))
+    assert search.candidates == {bare.record: ["yes"]}
+
+
+def test_our_own_tasks_without_a_mark_cast_no_doubt():
+    """They were made without, so that they say nothing about lists."""
+    search = searching(lost("a"), unmarked=["cgt-1"])
+    read(search, task("cgt-1", None))
+    assert not search.may_drop_marks
 
 
 def test_without_the_providers_clock_every_namesake_is_a_candidate():

@@ -55,13 +55,15 @@ class Lookups:
         """When a look is due."""
         return min((each.look_at for each in self._lost.values()), default=None)
 
-    def search(self, *, now: float, wall: float, known: Callable[[str], bool]) -> Search | None:
+    def search(
+        self, *, now: float, wall: float, known: Callable[[str], bool | None]
+    ) -> Search | None:
         """Begin a look for all of one tier, if one is due.
 
         Args:
             now: The time on the client's clock.
             wall: The time on the wall clock.
-            known: Tells our own tasks' ids.
+            known: Tells our own tasks' ids, and whether lists must show marks on them.
         """
         due = min(self._lost.values(), key=lambda each: each.look_at, default=None)
         if due is None or due.look_at > now:

@@ -9,6 +9,7 @@ import attrs
 
 from callsheet._core.record import Record
 from callsheet._models.snapshot import Snapshot
+from callsheet._models.spec import in_body
 from callsheet.errors import SubmissionUncertainError
 
 
@@ -33,6 +34,10 @@ PAGE = 500
 OVERLAP = 20
 """Tasks that a page shows once more, to tell that none has slipped to a page read before."""
 
+ENDPOINT = "ep-"
+"""How the id of an endpoint begins: tasks made through one are listed under the name of its model
+(Ark "query task" reference)."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Lost:
@@ -42,13 +47,13 @@ class Lost:
         record: Its record; it has no id.
         mark: What its ``safety_identifier`` holds; ``None`` if that is nothing that lists show.
         ours: Whether the mark is a token that no other task can carry; otherwise it is the
-            caller's own and may be on many tasks.
+            caller's own and may be on many tasks, or is nothing to tell a task by.
         at: When it left, by the wall clock of that time.
         sent: The same on the client's clock; ``None`` if another process sent it: nobody can say
             how the wall clock was set since.
         error: What became of its answer.
         missed: When that was learned, on the client's clock: nothing of it was sent later.
-        listed: Whether a list would show the mark; if not, only a callback can.
+        listed: Whether lists can tell of it; if not, only a callback can.
         called: Whether a callback would tell of it.
         look_at: When to look next.
         gap: Seconds from that look to the one after.
@@ -76,6 +81,25 @@ class Lost:
         """Which lists can show it."""
         return self.record.tier
 
+    def may_be(self, snapshot: Snapshot) -> bool:
+        """Whether a task that is not known may be its own, by anything but the time.
+
+        A task that carries the caller's own mark may. Where that is nothing to tell a task by, one
+        of the same model without a mark may; what cannot be compared is no difference.
+        """
+        if self.ours or snapshot.safety_identifier != self.mark:
+            return False
+        model = self._model
+        return self.mark is not None or model is None or snapshot.model in {model, None}
+
+    @property
+    def _model(self) -> str | None:
+        """Under which model it is listed, if that can be told."""
+        spec = self.record.spec
+        sent = None if spec is None else in_body(spec, "model")
+        model = self.record.model if sent is None else sent
+        return model if isinstance(model, str) and not model.startswith(ENDPOINT) else None
+
 
 @attrs.define(eq=False, kw_only=True)
 class Search:
@@ -95,20 +119,21 @@ class Search:
         began: When, on the client's clock.
         wall: The same on the wall clock.
         lost: What is looked for: of one tier.
-        known: Tells the ids of tasks that were created here and have not ended.
+        known: Tells of the ids of tasks that were created here whether lists must show a mark on
+            them; ``None`` for any other.
         proving: Whether it may prove that something is in no list: it is read to the end then, as
             clocks may be wrong about how far it has to be read.
         page_num: Which page is to be read next, from 1.
         page_size: How large that is.
         finished: Whether all was seen that was to be seen.
         found: Our own lost tasks.
-        candidates: For marks of the caller's, the tasks that may be theirs.
+        candidates: The tasks that may be those of creates without a token.
     """
 
     began: float
     wall: float
     lost: list[Lost]
-    known: Callable[[str], bool]
+    known: Callable[[str], bool | None]
     proving: bool = False
     page_num: int = attrs.field(default=1, init=False)
     page_size: int = PAGE
@@ -196,25 +221,21 @@ class Search:
         tokens = {each.mark: each.record for each in self.lost if each.ours}
         earliest = min(self.lost, key=self._since)
         for snapshot in snapshots:
-            mark = snapshot.safety_identifier
+            mark, shows = snapshot.safety_identifier, self.known(snapshot.task_id)
             self._marked |= mark is not None
-            if self.known(snapshot.task_id):
-                self._echoed += mark is not None
-                self._silent += mark is None
-            elif mark in tokens:
+            if mark in tokens:
                 self._echoed += 1
                 self.found.setdefault(tokens[mark], snapshot)
-            elif mark is not None:
-                self._consider(snapshot, mark, local)
-            elif self._in_time(snapshot, earliest, local):
-                self._nameless = True
+            elif shows:
+                self._echoed += mark is not None
+                self._silent += mark is None
+            elif shows is None:
+                self._nameless |= mark is None and self._in_time(snapshot, earliest, local)
+                self._consider(snapshot, local)
 
-    def _consider(
-        self, snapshot: Snapshot, mark: str, local: Callable[[float], float | None]
-    ) -> None:
+    def _consider(self, snapshot: Snapshot, local: Callable[[float], float | None]) -> None:
         for each in self.lost:
-            same = not each.ours and each.mark == mark
-            if same and self._in_time(snapshot, each, local):
+            if each.may_be(snapshot) and self._in_time(snapshot, each, local):
                 ids = self.candidates.setdefault(each.record, [])
                 if snapshot.task_id not in ids:
                     ids.append(snapshot.task_id)

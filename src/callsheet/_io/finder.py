@@ -1,4 +1,4 @@
-"""Looks for tasks whose create was answered by nothing: in the list, by the mark they carry."""
+"""Looks for tasks whose create was answered by nothing: in the list, by what tells them there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COURTESY = 0.1
 """Seconds for which a list that polls wait for may leave before the next page is asked for."""
 
 MOST_KNOWN = 1000
-"""Most tasks that are remembered for their marks' sake."""
+"""Most tasks that are remembered once they have ended."""
 
 WHILE_SHUT = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
@@ -36,7 +36,8 @@ class Finder:
 
     One look through the list serves all that are lost, with growing gaps, because a task may
     surface late. What is not there when the window is over was never made, provided that the list
-    could be read to the end and shows marks at all.
+    could be read to the end and shows marks at all. A create that carried nothing to tell its task
+    by is never proven absent: the tasks that may be its own are named.
 
     Attributes:
         calls: The wire.
@@ -59,7 +60,7 @@ class Finder:
     found: Callable[[Record, str], None] = attrs.field(init=False)
     absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
-    _made: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
+    _made: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
     _bell: Bell = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -81,12 +82,12 @@ class Finder:
         Args:
             record: Its record.
             error: What became of its answer.
-            mark: What it carries; ``None`` if lists show nothing of it.
-            ours: Whether that is a token that nothing else carries.
+            mark: What it carries; ``None`` if that is nothing that lists show.
+            ours: Whether that is, or would be, a token that nothing else carries.
             sent: When it left.
             called: Whether a callback would tell of it, too.
         """
-        shown = mark is not None and (not ours or self.calls.provider.token)
+        shown = not ours or (mark is not None and self.calls.provider.token)
         listed = shown and self.planner.support is not Lists.NO
         if not (listed or called):
             return False
@@ -110,9 +111,10 @@ class Finder:
         return True
 
     def made(self, record: Record) -> None:
-        """Remember a task that lists must show with its mark, also once it has ended."""
-        if record.task_id is not None and self._marked(record):
-            self._made[record.task_id] = None
+        """Remember a task that was created here, also once it has ended."""
+        marked = self._marked(record)
+        if record.task_id is not None and marked is not None:
+            self._made[record.task_id] = marked
             if len(self._made) > MOST_KNOWN:
                 del self._made[next(iter(self._made))]
 
@@ -163,8 +165,8 @@ class Finder:
         for lost in over:
             ids = search.candidates.get(lost.record)
             if ids:
-                self.unknown(lost.record, _ambiguous(lost.error, ids))
-            elif lost.listed and self._proves(search) and search.covers(lost):
+                self.unknown(lost.record, _ambiguous(lost, ids))
+            elif lost.listed and lost.mark and self._proves(search) and search.covers(lost):
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)
@@ -186,17 +188,20 @@ class Finder:
         documented = self.calls.provider.lists is True and not search.may_drop_marks
         return search.finished and (documented or search.echoes)
 
-    def _known(self, task_id: str) -> bool:
+    def _known(self, task_id: str) -> bool | None:
+        """Whether lists must show a mark on a task that was created here; ``None`` for others."""
         pending = self.registry.get(task_id)
-        return task_id in self._made or (pending is not None and self._marked(pending))
+        marked = self._made.get(task_id)
+        return self._marked(pending) if marked is None and pending is not None else marked
 
-    def _marked(self, record: Record) -> bool:
+    def _marked(self, record: Record) -> bool | None:
         if record.spec is None:
-            return False
+            return None
         return own_mark(record) is not None if has_own(record.spec) else self.calls.provider.token
 
 
-def _ambiguous(error: SubmissionUncertainError, ids: list[str]) -> SubmissionUncertainError:
+def _ambiguous(lost: Lost, ids: list[str]) -> SubmissionUncertainError:
     these = ", ".join(ids[:5]) + (" and others" if len(ids) > 5 else "")  # noqa: PLR2004
-    reason = f"{error.reason}; tasks with the same safety_identifier may be it: {these}"
-    return SubmissionUncertainError(reason, error.token)
+    alike = "with the same safety_identifier" if lost.mark else "of its model and time"
+    reason = f"{lost.error.reason}; ambiguous: tasks {alike} may be it: {these}"
+    return SubmissionUncertainError(reason, lost.error.token)
