@@ -129,10 +129,20 @@ class _Now(Clock):
 
 
 class Ours:
-    """The planner, registry and poller of a client, without their loop."""
+    """The planner, registry and poller of a client, without their loop.
+
+    Its creates may be answered up to *astray* places out of the order in which the provider took
+    them, as those are that are sent side by side.
+    """
 
     def __init__(
-        self, n: int, *, lists: bool, delay: float, prior: Callable[[Record], tuple[float, float]]
+        self,
+        n: int,
+        *,
+        lists: bool,
+        delay: float,
+        prior: Callable[[Record], tuple[float, float]],
+        astray: int = 0,
     ) -> None:
         self.clock = _Now()
         self.registry = Registry()
@@ -155,7 +165,8 @@ class Ours:
             emit=lambda _: None,
         )
         spec = TaskSpec("a boat", duration=5)
-        for index in range(n):
+        rng = random.Random(astray)
+        for index in sorted(range(n), key=lambda place: place + rng.uniform(0, astray)):
             record = Record(spec, index=index, model=MODEL)
             self.registry.add(record, f"cgt-{index}", now=0.0)
             self.poller.watch(record, fresh=True)

@@ -8,6 +8,9 @@ Three rows say what could be had at most: plans that know the true distribution 
 exactly when every task started, set to a mean delay of 5 s; and a number of calls that no plan with
 that delay can go below.
 
+A second table is of creates that are answered in another order than the provider took them, which
+nothing tells the client before it sees when each task began.
+
     python benchmarks/bench_queue.py [--tasks N] [--seeds S]
 """
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 
 MEDIAN, AT_ONCE, DELAY = 90.0, 10, 5.0
+
+ASTRAY = (0, 3, 6, 12)
+"""Places by which the answers to creates may be out of order."""
 
 MORE = 4
 """Times as many worlds for the bound, which varies more than what a plan costs."""
@@ -146,6 +152,24 @@ def references(sigma: float, tasks: int, seeds: int) -> list[dict[str, object]]:
     ]
 
 
+def astray(worlds: list[World]) -> list[dict[str, object]]:
+    """What answers in another order cost; sigma 0.25."""
+    rows = []
+    for lists in (False, True):
+        for places in ASTRAY:
+            costs = [
+                simulate(
+                    world,
+                    Ours(len(world.ends), lists=lists, delay=DELAY, prior=prior, astray=places),
+                )
+                for world in worlds
+            ]
+            calls = f"callsheet, {'lists' if lists else 'gets'}"
+            cost = row(0.25, calls, costs, len(worlds[0].ends))
+            rows.append({"places out of order": places, **cost, "baseline": places == 0})
+    return rows
+
+
 def main() -> None:
     """Simulate, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -153,18 +177,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
-    rows = []
+    rows, worlds = [], {}
     for sigma in (0.15, 0.25, 0.5):
+        times = (
+            render_times(options.tasks, median=MEDIAN, sigma=sigma, seed=seed)
+            for seed in range(options.seeds)
+        )
+        worlds[sigma] = [World.queue(each, at_once=AT_ONCE) for each in times]
         for variant, run in VARIANTS.items():
-            costs = []
-            for seed in range(options.seeds):
-                times = render_times(options.tasks, median=MEDIAN, sigma=sigma, seed=seed)
-                costs.append(run(World.queue(times, at_once=AT_ONCE)))
+            costs = [run(world) for world in worlds[sigma]]
             rows.append(row(sigma, variant, costs, options.tasks))
         rows += references(sigma, options.tasks, options.seeds)
     title = f"{options.tasks} tasks, {AT_ONCE} at once, renders around {MEDIAN:g} s"
     show(title, rows, ratios=["calls/task"])
-    keep("queue", rows, really=not options.keep_nothing)
+    disordered = astray(worlds[0.25])
+    show("creates answered out of order", disordered, ratios=["calls/task"])
+    keep("queue", rows + disordered, really=not options.keep_nothing)
 
 
 if __name__ == "__main__":

@@ -485,6 +485,52 @@ def test_attached_in_mid_render_a_task_teaches_no_short_render():
     assert plan._past.law(tasks[0]).seen == 1
 
 
+def successor_seen(*, beats: bool) -> tuple[Record, float]:
+    """Who was presumed to run since 51 is found running since 30; one that ran was seen twice.
+
+    Where the provider *beats*, a task that runs changes all the time.
+    """
+    plan, (one, two, other) = schedule(), (record(f"t{i}") for i in range(3))
+    for each in (one, two, other):
+        plan.add(each, now=0.0)
+    plan.seen(one, Status.RUNNING, now=5.0, updated_at=1.0)
+    plan.seen(two, Status.RUNNING, now=5.5, updated_at=2.0)
+    plan.seen(other, Status.QUEUED, now=6.0)
+    plan.seen(two, Status.RUNNING, now=40.0, updated_at=39.0 if beats else 2.0)
+    end(one)
+    plan.settled(one, now=52.0, updated_at=51.0)
+    presumed = other.started
+    assert presumed == pytest.approx(51.5, abs=1.0)
+    plan.seen(other, Status.RUNNING, now=60.0, updated_at=30.0)
+    return other, presumed
+
+
+def test_a_wrong_start_is_corrected_by_the_first_answer():
+    """Tasks that started in another order than their creates were answered are looked at right."""
+    other, _ = successor_seen(beats=False)
+    assert other.started == pytest.approx(30.5, abs=1.5)
+
+
+def test_where_running_tasks_change_their_time_tells_of_no_start():
+    """Then the presumption stands: nobody knows what the time of the last change is."""
+    other, presumed = successor_seen(beats=True)
+    assert other.started == presumed
+
+
+def test_a_start_that_agrees_with_the_answer_stays():
+    """Whole seconds of the provider do not move it to and fro."""
+    plan, (one, two) = schedule(), (record(f"t{i}") for i in range(2))
+    plan.add(one, now=0.0)
+    plan.add(two, now=0.0)
+    plan.seen(one, Status.RUNNING, now=5.0, updated_at=1.0)
+    plan.seen(two, Status.QUEUED, now=6.0)
+    end(one)
+    plan.settled(one, now=52.0, updated_at=51.0)
+    presumed = two.started
+    plan.seen(two, Status.RUNNING, now=60.0, updated_at=52.0)  # a moment after the other's end
+    assert two.started == presumed
+
+
 def test_an_attached_task_gives_its_start_to_none_that_were_created_later():
     """Who is presumed to run because an old task does has not run longer than it exists."""
     plan = schedule()

@@ -47,11 +47,15 @@ class Experience:
         delay: Seconds between a task's end and its being noticed that are asked for.
         prior: Median and sigma of the render time to expect of a record's task.
         aim: Delay to plan for, so that the one asked for is reached.
+        steady: Whether no task was seen to change while it ran, so that the time of its last
+            change is that of its start. Reports say that it may stand still for 15 to 25 minutes;
+            whether it always does is unknown.
     """
 
     delay: float
     prior: Callable[[Record], tuple[float, float]]
     aim: float = attrs.field(init=False)
+    steady: bool = attrs.field(default=True, init=False)
     _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(
         factory=dict[tuple[object, ...], RenderLaw], init=False
     )

@@ -110,6 +110,10 @@ class Lane:
         self._run(record, started)
         return presumed
 
+    def presumes(self, record: Record) -> bool:
+        """Whether *record* runs by presumption alone."""
+        return record in self._presumed
+
     def confirm(self, record: Record) -> None:
         """Take the news that *record* runs, as was presumed or known."""
         self._presumed.discard(record)

@@ -30,6 +30,9 @@ HEADS = 20
 
 MOST_MISSES_GAP = 60.0
 
+SAME = 2.0
+"""Seconds by which two times of one change may differ: the provider tells whole seconds."""
+
 
 @attrs.define(kw_only=True)
 class Schedule:
@@ -108,9 +111,8 @@ class Schedule:
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
-        elif record in self._vague and updated_at is not None and self._past.synchronous:
-            record.started = min(self._past.when(updated_at, now=now), record.started)
-            self._vague.discard(record)
+        elif updated_at is not None and self._past.synchronous:
+            self._correct(record, record.started, self._past.when(updated_at, now=now))
         lane.confirm(record)
         record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
@@ -295,6 +297,20 @@ class Schedule:
         if lane is None:
             lane = lanes[record.model] = Lane(self.delay, SWEEP)
         return lane
+
+    def _correct(self, record: Record, started: float, changed: float) -> None:
+        """Correct since when a task runs by when it *changed* last, if that can be its start.
+
+        A task that was attached runs at least since it was found. Where tasks change that are
+        known to run, the time of a change tells of no start.
+        """
+        if record in self._vague:
+            record.started = min(changed, started)
+            self._vague.discard(record)
+        elif not self._lane(record).presumes(record):
+            self._past.steady &= changed <= started + SAME
+        elif self._past.steady and abs(changed - started) > SAME:
+            record.started = changed
 
     def _gap(self, record: Record, now: float) -> float:
         age = 0.0 if record.started is None else now - record.started
