@@ -33,6 +33,7 @@ from callsheet import (
     TaskSpec,
     TaskTimeoutError,
 )
+from callsheet._io.transport import shared_ssl_context
 from callsheet.downloads import Downloader
 from emulation import ARK, COMET, Script, Wire, client, first, refusal
 
@@ -371,6 +372,18 @@ async def test_a_proxy_that_cannot_be_used_is_named_on_entering(name, value, wor
             pass
     with pytest.raises(ConfigurationError, match=words):
         Downloader()
+
+
+@pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
+async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
+    """The variables that may name them are told, with either library."""
+    shared_ssl_context.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
+        async with Client(api_key="k" * 20, **options):
+            pass
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
+        Downloader(**options)
 
 
 async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):

@@ -63,8 +63,16 @@ httpx renames most of these, but not that of a damaged TLS record."""
 
 @cache
 def shared_ssl_context() -> ssl.SSLContext:
-    """One context per process: making one costs as much as twenty requests."""
-    return httpx.create_ssl_context()
+    """One context per process: making one costs as much as twenty requests.
+
+    Raises:
+        ConfigurationError: The certificates that the environment names cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        where = "SSL_CERT_FILE or SSL_CERT_DIR"
+        raise ConfigurationError(f"the certificates in {where} cannot be read: {error}") from error
 
 
 def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncClient:
@@ -73,9 +81,9 @@ def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncC
     Raises:
         ConfigurationError: httpx cannot work with what it finds there.
     """
+    if transport is None:
+        options["verify"] = shared_ssl_context()
     try:
-        if transport is None:
-            options["verify"] = shared_ssl_context()
         return httpx.AsyncClient(transport=transport, **options)
     except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"httpx cannot be set up: {error}") from error
