@@ -529,6 +529,8 @@ def test_a_start_that_agrees_with_the_answer_stays():
     presumed = two.started
     plan.seen(two, Status.RUNNING, now=60.0, updated_at=52.0)  # a moment after the other's end
     assert two.started == presumed
+    plan.seen(two, Status.RUNNING, now=70.0, updated_at=54.0)  # as if the clock's were known anew
+    assert plan._past.steady
 
 
 def test_an_attached_task_gives_its_start_to_none_that_were_created_later():

@@ -31,7 +31,8 @@ HEADS = 20
 MOST_MISSES_GAP = 60.0
 
 SAME = 2.0
-"""Seconds by which two times of one change may differ: the provider tells whole seconds."""
+"""Seconds by which two times of one change may differ: the provider tells whole seconds, and what is
+known of its clock moves by as much."""
 
 
 @attrs.define(kw_only=True)
@@ -308,7 +309,7 @@ class Schedule:
             record.started = min(changed, started)
             self._vague.discard(record)
         elif not self._lane(record).presumes(record):
-            self._past.steady &= changed <= started + SAME
+            self._past.steady &= changed <= started + 2.0 * SAME
         elif self._past.steady and abs(changed - started) > SAME:
             record.started = changed
 
