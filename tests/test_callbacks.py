@@ -218,3 +218,43 @@ async def test_a_callback_is_in_time_until_the_create_is_sent_again(
     async with client(hook.wire, **kept) as c:
         assert len((await (await c.resume()).result()).urls()) == count
         assert (c.spend.spent.tasks, c.spend.committed.tasks) == (count, count + beside)
+
+
+async def first_is_told(wire: Wire, *, at: float, **options: object) -> list[tuple[int, int]]:
+    """Tell, at some time, the id of the first of the creates of a spec, which are all lost.
+
+    Returns the tasks that were paid for, and those in doubt, now and after a `resume()`.
+    """
+    wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+    books = []
+    async with client(wire, api_key="k", **options) as c:
+        batch = await c.submit_many([TaskSpec("boat", callback_url=HOOK)])
+        await anyio.sleep(at)
+        url = json.loads(wire.sent("POST")[0].content)["callback_url"]
+        (task_id,) = (t.id for t in wire.emulator.ledger.tasks if t.order.callback_url == url)
+        body = json.dumps({"id": task_id, "status": "running"}).encode()
+        assert c.take_callback(body, token=parse_qs(urlsplit(url).query)["token"][0])
+        assert (await batch[0]).task_id == task_id
+        books.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
+    async with client(wire, api_key="k", **options) as c:
+        assert (await (await c.resume()).result())[0].video.task_id == task_id
+        books.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
+    return books
+
+
+async def test_a_callback_for_an_earlier_attempt_is_taken_while_a_later_one_is_sought(tmp_path):
+    """The task is known then, nothing more is sent, and the later attempt stays in doubt."""
+    late = Fault(verbs=("create",), request="late", delay=330.0, answer="reset", times=2)
+    wire = Wire(render_seconds=100.0, concurrency=2, faults=(late,))
+    books = await first_is_told(wire, at=340.0, journal=tmp_path / "shoot.db")
+    assert books == [(1, 1)] * 2
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_with_always_the_attempt_that_a_callback_tells_of_is_in_doubt_no_more(tmp_path):
+    """What stays in doubt is the later one, and no third create is sent."""
+    wire = Wire(render_seconds=100.0, concurrency=2)
+    always = {"provider": COMET, "retry": RetryPolicy(resubmit="always")}
+    books = await first_is_told(wire, at=350.0, journal=tmp_path / "shoot.db", **always)
+    assert books == [(1, 1)] * 2
+    assert len(wire.sent("POST")) == wire.emulator.ledger.created == 2

@@ -49,6 +49,7 @@ class Known:
     end: str | None = None
     file: str | None = None
     unwanted: bool = False
+    doubts: int = 0
 
 
 def told(entry):
@@ -64,6 +65,7 @@ def told(entry):
         end=repr(entry.error or entry.answer) if entry.error or entry.answer else None,
         file=entry.file,
         unwanted=entry.unwanted,
+        doubts=entry.doubts,
     )
 
 
@@ -133,18 +135,29 @@ class Days(RuleBasedStateMachine):
         self.known |= known
         return multiple(*known)
 
-    @rule(row=rows, token=st.none() | st.text(max_size=5), at=st.floats(0, 1e10))
-    def send(self, row, token, at):
+    @rule(
+        row=rows,
+        token=st.none() | st.text(max_size=5),
+        at=st.floats(0, 1e10),
+        doubts=st.integers(0, 3),
+    )
+    def send(self, row, token, at, doubts):
         """An attempt leaves, if that could be written."""
 
         async def send():
-            await self.journal.sending(row, token, at=at)
+            await self.journal.sending(row, token, at=at, doubts=doubts)
             return True
 
         if self._wait_for(send):
             old = self.known[row]
-            new = {"token": token, "sent_at": at, "unwanted": old.unwanted}
+            new = {"token": token, "sent_at": at, "unwanted": old.unwanted, "doubts": doubts}
             self.known[row] = Known(old.name, old.index, old.prompt, **new)
+
+    @rule(row=rows, doubts=st.integers(0, 3))
+    def doubt(self, row, doubts):
+        """Other attempts stay in doubt."""
+        self.portal.call(self.journal.doubted, row, doubts)
+        self.known[row].doubts = doubts
 
     @rule(row=rows, task_id=st.text(min_size=1, max_size=5))
     def create(self, row, task_id):

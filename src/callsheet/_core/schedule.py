@@ -31,8 +31,8 @@ HEADS = 20
 MOST_MISSES_GAP = 60.0
 
 SAME = 2.0
-"""Seconds by which two times of one change may differ: the provider tells whole seconds, and what is
-known of its clock moves by as much."""
+"""Seconds by which two times of one change may differ: the provider tells whole seconds, and what
+is known of its clock moves by as much."""
 
 
 @attrs.define(kw_only=True)

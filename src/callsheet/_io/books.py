@@ -152,6 +152,16 @@ class Books:
         self._abandon(record)
         self.ledger.release(record)
 
+    def outlived(self, record: Record) -> None:
+        """An earlier attempt has made its task; the last one, which is in doubt, stays so for ever.
+
+        That is one task more than was let through.
+        """
+        self._abandon(record)
+        self.ledger.carry(record, self._carried(record))
+        if self.journal is not None and record.row is not None:
+            self.journal.doubted(record.row, self._abandoned.get(record, 0))
+
     def created(self, record: Record) -> None:
         """The record has an id."""
         self.ledger.find(record)
@@ -198,10 +208,7 @@ class Books:
             self.files[record] = entry.file
         sent = entry.sent_at is not None or entry.task_id is not None
         if entry.spec is not None and sent:
-            try:
-                estimate = self._estimate(record)
-            except SpecError as error:  # by another version: a task is going on all the same
-                estimate = Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
+            estimate = self._carried(record)
             for _ in range(entry.doubts):
                 self.ledger.carry(record, estimate)
                 self.ledger.doubt(record)
@@ -240,6 +247,13 @@ class Books:
             self.journal.settled(row, error)
         elif record.task_id is None and not isinstance(error, SubmissionUncertainError):
             self.journal.unsent(row)
+
+    def _carried(self, record: Record) -> Estimate:
+        """What a task costs that is going on, whatever another version thought of its spec."""
+        try:
+            return self._estimate(record)
+        except SpecError as error:
+            return Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
 
     def _estimate(self, record: Record) -> Estimate:
         try:

@@ -29,6 +29,7 @@ class Kind(enum.StrEnum):
     ANSWERED = "answered"
     FAILED = "failed"
     UNSENT = "unsent"
+    DOUBTED = "doubted"
     DOWNLOADED = "downloaded"
     UNWANTED = "unwanted"
     WITHDRAWN = "withdrawn"
@@ -50,7 +51,7 @@ class Entry:
         spec: The spec, its paths absolute; ``None`` for a task that was attached by id.
         token: The mark of the last attempt that may have left, if it carried one.
         sent_at: Unix seconds at which that attempt was about to leave; ``None`` if none may have.
-        doubts: How many attempts before it stay in doubt for ever.
+        doubts: How many other attempts stay in doubt for ever.
         task_id: The provider's id.
         status: The last status noted. The most recent ones may be missing after a crash.
         answer: The provider's last word, once the task has ended.
@@ -102,6 +103,11 @@ def unsent(row: int) -> Note:
     return row, Kind.UNSENT, None
 
 
+def doubted(row: int, doubts: int) -> Note:
+    """So many attempts stay in doubt for ever, beside the one that is known."""
+    return row, Kind.DOUBTED, json.dumps(doubts)
+
+
 def downloaded(row: int, file: str) -> Note:
     """The video is on disk."""
     return row, Kind.DOWNLOADED, json.dumps(file)
@@ -147,6 +153,7 @@ _CHANGES: Final[dict[Kind, Callable[[Any], dict[str, Any] | None]]] = {
     Kind.STATUS: lambda held: {"status": Status(held)},
     Kind.ANSWERED: _answer,
     Kind.FAILED: lambda held: {"answer": None, "error": read_error(held)},
+    Kind.DOUBTED: lambda held: {"doubts": held},
     Kind.UNSENT: lambda _: {**_NO_ATTEMPT},
     Kind.DOWNLOADED: lambda held: {"file": held},
     Kind.UNWANTED: lambda _: {"unwanted": True},

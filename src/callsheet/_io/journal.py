@@ -169,6 +169,10 @@ class Journal(anyio.AsyncContextManagerMixin):
         with anyio.CancelScope(shield=True):
             await self._put(Step([notes.sending(row, token, at, doubts)]))
 
+    def doubted(self, row: int, doubts: int) -> None:
+        """Note how many attempts stay in doubt for ever, beside the one that has the task."""
+        self._note(notes.doubted(row, doubts))
+
     def created(self, row: int, task_id: str) -> None:
         """Note the id that the provider gave."""
         self._note(notes.created(row, task_id))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 import attrs
 
+from callsheet._core.attempts import Attempts
 from callsheet._core.fairness import FairQueue
 from callsheet._core.groups import Group
 from callsheet._core.record import Record
@@ -63,18 +64,13 @@ class Submitter:
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _again: list[Record] = attrs.field(factory=list[Record], init=False)
     _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
-    _lost: dict[Record, list[str | None]] = attrs.field(
-        factory=dict[Record, list[str | None]], init=False
-    )
-    """Tokens of the attempts of records that are sent again: a callback may still know better."""
+    _attempts: Attempts = attrs.field(factory=Attempts, init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _doubts: dict[Record, SubmissionUncertainError] = attrs.field(
         factory=dict[Record, SubmissionUncertainError], init=False
     )
     """Records that are sent again although an earlier attempt may have made a task."""
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
-    _told: dict[str, str | None] = attrs.field(factory=dict[str, str | None], init=False)
-    """Tokens under way, with the id that a callback has brought before the create's answer."""
     _closed: bool = attrs.field(default=False, init=False)
     _bell: Bell = attrs.field(init=False)
 
@@ -147,7 +143,7 @@ class Submitter:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.books.doubted(record)
         token, own = error.token, has_own(record.spec)
-        told = None if token is None else self._told.get(token)
+        told = self._attempts.told(token)
         if told is not None:
             self._found(record, told)
         elif self.finder.look_for(
@@ -163,21 +159,26 @@ class Submitter:
             self._unknown(record, error)
 
     def told(self, token: str, task_id: str) -> bool:
-        """A callback brings the id of a submission; tell whether one of ours lacks it."""
+        """A callback brings the id of a submission; tell whether one of ours lacks it.
+
+        It may be that of an earlier attempt while a later one is looked for. Then the later one
+        stays in doubt for ever.
+        """
         lost = self.finder.lookups.by_token(token)
         if lost is not None:
             self.finder.lookups.drop(lost.record)
             self._found(lost.record, task_id)
             return True
-        if token in self._told:
-            self._told[token] = task_id
+        if self._attempts.tell(token, task_id):
             return True
-        again = next((record for record, tokens in self._lost.items() if token in tokens), None)
-        if again is None or again.settled or not self._is_here(again):
+        record, in_doubt = self._attempts.whose(token) or (None, False)
+        if record is None or record.settled or record.task_id or self.door.passed(record):
             return False
-        if again in self._again:
-            self._again.remove(again)
-        self._found(again, task_id)
+        if self.finder.lookups.drop(record) is not None and not in_doubt:
+            self.books.outlived(record)
+        if record in self._again:
+            self._again.remove(record)
+        self._found(record, task_id)
         return True
 
     def _is_here(self, record: Record) -> bool:
@@ -215,8 +216,7 @@ class Submitter:
 
     async def _submit(self, record: Record) -> None:
         token = new_token(record, self.door.calls.provider)
-        if token is not None:
-            self._told[token] = None
+        self._attempts.begin(token)
         begun = self.door.clock.moment()
 
         def turn_came() -> None:
@@ -242,7 +242,7 @@ class Submitter:
             del self._active[record]
             if record.task_id is not None:
                 self._forget(record)
-            self._told.pop(token or "", None)
+            self._attempts.over(token)
             self._ahead.discard(record)
             self._bell.ring()
 
@@ -270,7 +270,7 @@ class Submitter:
 
     def _worth_looking(self, error: SubmissionUncertainError) -> bool:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
-        if error.token is not None and self._told.get(error.token) is not None:
+        if self._attempts.told(error.token) is not None:
             return True  # there is nothing to look for
         return not (self._closed or dooms_batch(_origin(error)))
 
@@ -297,20 +297,20 @@ class Submitter:
             self.books.unsent(record)
             nothing = NotSubmittedError("each of its creates was lost, and made nothing")
             nothing.__cause__ = error
-            self._resend(record, nothing, token=error.token)
+            self._resend(record, nothing, token=error.token, in_doubt=False)
 
     def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
         """Nobody can say whether it made a task."""
         if self.policy.resubmit == "always" and record not in self._unwanted:
             self.remember_doubt(record, error)
-            self._resend(record, error, token=error.token)
+            self._resend(record, error, token=error.token, in_doubt=True)
         else:
             self._end(record, error)
 
-    def _resend(self, record: Record, error: CallsheetError, *, token: str | None) -> None:
-        lost = self._lost.setdefault(record, [])
-        lost.append(token)
-        if len(lost) >= self.policy.attempts:
+    def _resend(
+        self, record: Record, error: CallsheetError, *, token: str | None, in_doubt: bool
+    ) -> None:
+        if self._attempts.lose(record, token, in_doubt=in_doubt) >= self.policy.attempts:
             self._end(record, error)
             return
         self._again.append(record)
@@ -322,7 +322,7 @@ class Submitter:
         self.books.withdrawn(record)
 
     def _forget(self, record: Record) -> None:
-        self._lost.pop(record, None)
+        self._attempts.forget(record)
         self._doubts.pop(record, None)
         self._unwanted.discard(record)
 
