@@ -187,6 +187,31 @@ async def test_a_list_that_drops_the_mark_proves_nothing():
     assert len(wire.sent("POST")) == 2
 
 
+async def test_the_marks_of_one_model_prove_nothing_for_another():
+    """Where lists show tokens of one model alone, a lost task of another is not bought twice."""
+    wire = Wire(concurrency=10, render_seconds=2000.0)
+    silent = "doubao-seedance-1-0-pro-250528"
+
+    def by_model(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if not is_list(request):
+            return None
+        page = body_of(response)
+        for item in page["items"]:
+            if item["model"] == silent:
+                item.pop("safety_identifier")
+        return httpx.Response(200, json=page)
+
+    wire.change = by_model
+    async with client(wire) as c:
+        await c.submit(TaskSpec("another"))
+        wire.lose = loses(1)
+        with pytest.raises(SubmissionUncertainError):
+            await c.submit(TaskSpec("boat", model=silent))
+        wire.fault = first(1, lambda: httpx.Response(502))
+        assert (await c.submit(BOAT)).task_id  # of the first model, it is sent again
+    assert wire.emulator.ledger.created == 3
+
+
 @pytest.mark.parametrize("shown", [True, False])
 async def test_a_provider_of_unknown_lists_must_show_a_mark_first(shown):
     """Where lists are not documented, absence is believed only beside a mark that is echoed."""
@@ -239,6 +264,24 @@ async def test_a_create_without_a_mark_is_searched_by_model_and_time(mark, made)
     ids = [task.id for task in wire.emulator.ledger.tasks]
     assert [task_id in str(caught.value) for task_id in ids] == [False, False, True][: len(ids)]
     assert ("ambiguous" in str(caught.value)) == made
+
+
+async def test_no_task_of_the_journal_is_taken_for_one_without_a_mark(tmp_path, monkeypatch):
+    """However many there are, only a task that nobody knows may be the lost one."""
+    monkeypatch.setattr("callsheet._io.finder.MOST_KNOWN", 3)
+    wire = Wire(concurrency=20)
+    bare = TaskSpec("boat", extra={"safety_identifier": None})
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        await (await c.submit_many([bare] * 8)).result()
+        wire.lose = loses(1)
+        await c.submit_many([bare])
+        await anyio.sleep(1)
+    async with client(wire, journal=tmp_path / "shoot.db") as c:
+        result = await (await c.resume()).result()
+    *known, lost = wire.emulator.ledger.tasks
+    assert [outcome.ok for outcome in result] == [True] * 8 + [False]
+    assert lost.id in str(result[8].error)
+    assert not any(each.id in str(result[8].error) for each in known)
 
 
 async def test_a_create_without_a_mark_casts_no_doubt_on_others():

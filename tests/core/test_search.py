@@ -46,8 +46,8 @@ def test_a_token_in_a_list_is_our_task():
     assert not read(search, task("other"), mine, task("cgt-2", "theirs"), total=3)
     assert search.found == {one.record: mine}
     assert search.finished
-    assert search.echoes
-    assert not search.may_drop_marks
+    assert search.echoes(two)
+    assert not search.may_hide(two)
 
 
 def test_when_all_are_found_nothing_more_is_read():
@@ -59,22 +59,42 @@ def test_when_all_are_found_nothing_more_is_read():
 @pytest.mark.parametrize("mark", ["another", None])
 def test_our_own_tasks_show_whether_marks_are_echoed(mark):
     """A task of ours that is listed without its mark says that absence proves nothing."""
-    search = searching(lost("a"), known=["cgt-1"])
+    one = lost("a")
+    search = searching(one, known=["cgt-1"])
     read(search, task("cgt-1", mark))
-    assert search.echoes == (mark is not None)
-    assert search.may_drop_marks == (mark is None)
+    assert search.echoes(one) == (mark is not None)
+    assert search.may_hide(one) == (mark is None)
     assert not search.found
 
 
 @pytest.mark.parametrize(("age", "doubted"), [(-MARGIN, True), (-MARGIN - 1, False)])
 def test_a_nameless_task_that_is_young_enough_may_be_the_one(age, doubted):
-    """Unless an identifier on any other task shows that lists have them."""
-    search = searching(lost("a", sent=1000.0))
-    read(search, task("nameless", None, 1000.0 + age))
-    assert search.may_drop_marks == doubted
-    search = searching(lost("a", sent=1000.0))
-    read(search, task("nameless", None, 1000.0 + age), task("named", "theirs", 5.0))
-    assert not search.may_drop_marks
+    """Unless an identifier on another task of its model shows that lists have them."""
+    one = lost("a", sent=1000.0)
+    search = searching(one)
+    read(search, task("nameless", None, 1000.0 + age, model="model"))
+    assert search.may_hide(one) == doubted
+    search = searching(one)
+    named = task("named", "theirs", 5.0, model="model")
+    read(search, task("nameless", None, 1000.0 + age, model="model"), named)
+    assert not search.may_hide(one)
+
+
+@pytest.mark.parametrize(
+    ("of", "seen", "doubted"),
+    [("model", "model", True), ("model", "other", False), ("model", None, True),
+     ("ep-2026-1", "other", True)],
+)  # fmt: skip
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_one_model_shows_says_nothing_of_another(of, seen, doubted, ours):
+    """Echoes depend on the model: a mark on one does not vouch for another that shows none."""
+    one = lost("a")
+    one.record.model = of
+    search = searching(one, known=["ours", "silent"] if ours else ["ours"])
+    shown = task("ours", "b", 1.0, model="third")
+    read(search, shown, task("silent", None, 1.0, model=seen))
+    assert search.may_hide(one) == doubted
+    assert search.echoes(one) == (of == "ep-2026-1")
 
 
 def test_marks_of_the_caller_give_candidates():
@@ -125,9 +145,10 @@ def test_a_raw_key_says_of_which_model_a_create_was():
 
 def test_our_own_tasks_without_a_mark_cast_no_doubt():
     """They were made without, so that they say nothing about lists."""
-    search = searching(lost("a"), unmarked=["cgt-1"])
+    one = lost("a")
+    search = searching(one, unmarked=["cgt-1"])
     read(search, task("cgt-1", None))
-    assert not search.may_drop_marks
+    assert not search.may_hide(one)
 
 
 def test_without_the_providers_clock_every_namesake_is_a_candidate():

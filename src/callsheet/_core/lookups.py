@@ -36,6 +36,9 @@ class Lookups:
     def __contains__(self, record: Record) -> bool:
         return record in self._lost
 
+    def __len__(self) -> int:
+        return len(self._lost)
+
     def __iter__(self) -> Iterator[Lost]:
         return iter(tuple(self._lost.values()))
 

@@ -89,16 +89,15 @@ class Lost:
         """
         if self.ours or snapshot.safety_identifier != self.mark:
             return False
-        model = self._model
-        return self.mark is not None or model is None or snapshot.model in {model, None}
+        return self.mark is not None or self.may_be_of(snapshot.model)
 
-    @property
-    def _model(self) -> str | None:
-        """Under which model it is listed, if that can be told."""
+    def may_be_of(self, model: str | None) -> bool:
+        """Whether its task may be listed under a model; what cannot be told may be."""
         spec = self.record.spec
         sent = None if spec is None else in_body(spec, "model")
-        model = self.record.model if sent is None else sent
-        return model if isinstance(model, str) and not model.startswith(ENDPOINT) else None
+        own = self.record.model if sent is None else sent
+        told = isinstance(own, str) and not own.startswith(ENDPOINT)
+        return not told or model in {own, None}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -150,30 +149,32 @@ class Search:
     _oldest_first: bool = attrs.field(default=True, init=False)
     _last: float | None = attrs.field(default=None, init=False)
     _unreadable: int = attrs.field(default=0, init=False)
-    _echoed: int = attrs.field(default=0, init=False)
-    _silent: int = attrs.field(default=0, init=False)
-    _marked: bool = attrs.field(default=False, init=False)
-    _nameless: bool = attrs.field(default=False, init=False)
+    _echoed: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    """Models of tasks of ours that were listed with their marks."""
+    _silent: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    """Models of those that were listed without."""
+    _marked: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    """Models of all tasks with a mark."""
+    _nameless: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    """Models of others without one that are young enough to be one of those looked for."""
 
     @property
     def tier(self) -> str | None:
         """Whose lists are read."""
         return self.lost[0].tier
 
-    @property
-    def echoes(self) -> bool:
-        """Whether a task of ours was listed with its identifier."""
-        return self._echoed > 0
+    def echoes(self, lost: Lost) -> bool:
+        """Whether a task of ours, maybe of the same model, was listed with its mark."""
+        return any(lost.may_be_of(model) for model in self._echoed)
 
-    @property
-    def may_drop_marks(self) -> bool:
-        """Whether no identifier is to be seen where one should be, or where one may be missing.
+    def may_hide(self, lost: Lost) -> bool:
+        """Whether its task may be there without its mark: echoes depend on the model.
 
-        That is on tasks of ours, or on one that is young enough to be one of those looked for.
+        That is if one of ours of its model is listed without, or another that is young enough to be
+        the one, while no task of that model shows any.
         """
-        if self._echoed > 0:
-            return False
-        return self._silent > 0 or (self._nameless and not self._marked)
+        doubtful = self._silent | (self._nameless - self._marked)
+        return any(lost.may_be_of(model) for model in doubtful)
 
     def read(self, page: Page, *, local: Callable[[float], float | None]) -> bool:
         """Look through the page that was to be read; tell whether another one is needed.
@@ -221,16 +222,18 @@ class Search:
         tokens = {each.mark: each.record for each in self.lost if each.ours}
         earliest = min(self.lost, key=self._since)
         for snapshot in snapshots:
-            mark, shows = snapshot.safety_identifier, self.known(snapshot.task_id)
-            self._marked |= mark is not None
+            mark, model = snapshot.safety_identifier, snapshot.model
+            shows = self.known(snapshot.task_id)
+            if mark is not None:
+                self._marked.add(model)
             if mark in tokens:
-                self._echoed += 1
+                self._echoed.add(model)
                 self.found.setdefault(tokens[mark], snapshot)
             elif shows:
-                self._echoed += mark is not None
-                self._silent += mark is None
+                (self._silent if mark is None else self._echoed).add(model)
             elif shows is None:
-                self._nameless |= mark is None and self._in_time(snapshot, earliest, local)
+                if mark is None and self._in_time(snapshot, earliest, local):
+                    self._nameless.add(model)
                 self._consider(snapshot, local)
 
     def _consider(self, snapshot: Snapshot, local: Callable[[float], float | None]) -> None:

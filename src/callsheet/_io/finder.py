@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import attrs
@@ -24,7 +25,7 @@ COURTESY = 0.1
 """Seconds for which a list that polls wait for may leave before the next page is asked for."""
 
 MOST_KNOWN = 1000
-"""Most tasks that are remembered once they have ended."""
+"""Most tasks that are remembered once they have ended, unless something is looked for."""
 
 WHILE_SHUT = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
@@ -115,8 +116,9 @@ class Finder:
         marked = self._marked(record)
         if record.task_id is not None and marked is not None:
             self._made[record.task_id] = marked
-            if len(self._made) > MOST_KNOWN:
-                del self._made[next(iter(self._made))]
+            if len(self._made) > MOST_KNOWN and not self.lookups:
+                for known in tuple(itertools.islice(self._made, 2)):  # and what came meanwhile
+                    del self._made[known]
 
     def close(self) -> list[Lost]:
         """Look no more; gives what is still lost."""
@@ -166,7 +168,7 @@ class Finder:
             ids = search.candidates.get(lost.record)
             if ids:
                 self.unknown(lost.record, _ambiguous(lost, ids))
-            elif lost.listed and lost.mark and self._proves(search) and search.covers(lost):
+            elif lost.listed and lost.mark and self._proves(search, lost):
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)
@@ -178,15 +180,15 @@ class Finder:
             lost.listed, lost.look_at = False, lost.missed + self.lookups.window
         return [lost for lost in listed if not lost.called and self.lookups.drop(lost.record)]
 
-    def _proves(self, search: Search) -> bool:
+    def _proves(self, search: Search, lost: Lost) -> bool:
         """Whether what is not in the list was never made.
 
         Ark documents that lists echo the mark, and is believed unless a task is listed without one
         that may be ours. Of a provider whose lists are not known to, a task of ours in the list
         must have shown it.
         """
-        documented = self.calls.provider.lists is True and not search.may_drop_marks
-        return search.finished and (documented or search.echoes)
+        shown = self.calls.provider.lists is True or search.echoes(lost)
+        return search.finished and search.covers(lost) and shown and not search.may_hide(lost)
 
     def _known(self, task_id: str) -> bool | None:
         """Whether lists must show a mark on a task that was created here; ``None`` for others."""

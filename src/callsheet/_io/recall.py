@@ -87,6 +87,9 @@ class Recall:
             engine.books.recall(record, entry)
             if not _take_up(engine, record, entry):
                 unsent.append(record)
+            if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        for index, record in enumerate(records):  # by now it is known whether one is looked for
             engine.submitter.finder.made(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
