@@ -10,6 +10,7 @@ import sys
 import traceback
 
 import anyio
+import attrs
 import httpx
 import pytest
 from PIL import Image as Picture
@@ -35,7 +36,8 @@ from callsheet import (
 )
 from callsheet._io.transport import shared_ssl_context
 from callsheet.downloads import Downloader
-from emulation import ARK, COMET, Script, Wire, client, first, refusal
+from callsheet.events import GateShut
+from emulation import ARK, COMET, Script, Wire, client, first, prompt_of, refusal
 
 
 KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_API_KEY"}
@@ -275,6 +277,49 @@ async def test_a_provider_that_answers_nonsense_gets_one_create_and_gives_one_er
             await c.attach("cgt-1").wait(timeout=60)
     assert [r.method for r in script.seen].count("POST") == 1
     assert all(request.url.host == "emulator.test" for request in script.seen)
+
+
+UNASKABLE = {"long": "x" * 70_000, "dot": ".", "dots": ".."}
+
+
+@pytest.mark.parametrize("kind", UNASKABLE)
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("way", ["attached", "created"])
+async def test_an_id_that_cannot_stand_in_an_address_ends_its_own_handle(kind, lists, way):
+    """It ends with an error that says so in short; the others go on, and no gate is shut."""
+    wire, events, odd = Wire(render_seconds=60), [], UNASKABLE[kind]
+
+    def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        created = request.method == "POST" and prompt_of(request) == "odd"
+        return httpx.Response(200, json={"id": odd}) if created else None
+
+    wire.change = change
+    async with client(wire, provider=attrs.evolve(ARK, lists=lists), observer=events.append) as c:
+        batch = await c.submit_many([TaskSpec("a"), TaskSpec("b")])
+        handle = c.attach(odd) if way == "attached" else await c.submit(TaskSpec("odd"))
+        with anyio.fail_after(600):
+            outcome = await handle.outcome()
+            assert len((await batch.result()).urls()) == 2
+        assert c.spend.uncertain.tasks == (way == "created")
+    assert isinstance(outcome.error, SpecError)
+    assert len(str(outcome.error)) < 150
+    assert not [event for event in events if isinstance(event, GateShut)]
+
+
+@pytest.mark.parametrize("kind", UNASKABLE)
+async def test_what_asks_for_an_id_that_cannot_stand_in_an_address_is_told(kind):
+    """Every verb refuses it before anything is sent; a list takes dots, which are no path there."""
+    wire, odd = Wire(), UNASKABLE[kind]
+    async with client(wire) as c:
+        for use in (c.tasks.get, c.tasks.cancel, lambda odd: c.attach(odd).cancel()):
+            with pytest.raises(SpecError, match="task_id="):
+                await use(odd)
+        if kind == "long":
+            with pytest.raises(SpecError, match="task_ids"):
+                await c.tasks.list(task_ids=[odd])
+            with pytest.raises(SpecError, match="target"):
+                await c.tasks.list(task_ids=["cgt-1"] * 5000)
+    assert not any(odd in str(request.url) for request in wire.seen if kind == "long")
 
 
 SECRETS = ["sk-s3cr3tS3CR3Ts3cr3t", "0f9e8d7c-6b5a-4321-8765-43210fedcba9"]

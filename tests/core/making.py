@@ -17,9 +17,11 @@ from callsheet.errors import (
     ContentRejectedError,
     InvalidRequestError,
     NotFoundError,
+    Problem,
     ProtocolError,
     RateLimitError,
     ServerError,
+    SpecError,
     SubmissionUncertainError,
     TransportError,
 )
@@ -41,6 +43,7 @@ NO_ROUTE = APIError("no such method", 405)
 NOT_BUILT = ServerError("not built", 501)
 ILL_SAID = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
 LOST_ANSWER = SubmissionUncertainError("lost")
+UNASKABLE = SpecError([Problem("task_id", "'.'", "an id")])
 GARBAGE = ProtocolError("not JSON", "<html>")
 
 OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, SOME_PAGE, BAD_PAGE)

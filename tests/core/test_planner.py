@@ -18,6 +18,7 @@ from core.making import (
     NO_ROUTE,
     NOT_BUILT,
     SOME_PAGE,
+    UNASKABLE,
     UNKNOWN_ID,
     WRONG_KEY,
     fullest,
@@ -96,6 +97,20 @@ def test_refusals_in_a_row_end_a_task():
         desk.answer(desk.next(), UNKNOWN_ID)
     assert len(desk.last_words) == 1
     assert len(desk.registry) == 0
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_a_get_that_cannot_be_written_tells_of_its_task_alone(out):
+    """It is the last word at once, and neither shuts nor opens the gate: nothing was sent."""
+    desk = desk_with(Lists.NO, 2)
+    if out:
+        desk.answer(desk.next(), DOWN)
+        desk.now += 100.0
+    order = desk.next()
+    desk.answer(order, UNASKABLE)
+    assert desk.last_words == list(order.records)
+    assert desk.planner.gate.shut == out
+    assert len(desk.registry) == 1
 
 
 def test_an_answer_between_refusals_clears_them():

@@ -19,6 +19,7 @@ from callsheet.errors import (
     ConfigurationError,
     ConnectFailedError,
     ProtocolError,
+    SpecError,
     TransportError,
 )
 from emulation import Script
@@ -159,6 +160,24 @@ async def test_a_redirect_is_an_answer():
     assert len(t._custom.seen) == 1
 
 
+@pytest.mark.parametrize("where", ["http://xn--/", "http://[::1", "/" + "a" * 65_530])
+async def test_a_redirect_to_nowhere_is_lost(where):
+    """What httpx makes of a place that it is not even asked to go to is an error of ours."""
+    async with transport(httpx.Response(302, headers={"location": where})) as t:
+        with pytest.raises(TransportError):
+            await t.send(POST, timeout=5)
+
+
+async def test_a_target_that_is_too_long_for_a_url_is_refused():
+    """Nothing is sent, the error is short, and the connection is free for others."""
+    async with transport(httpx.Response(200), connections=1) as t:
+        with pytest.raises(SpecError, match="too long") as caught:
+            await t.send(Request(method="GET", target=f"/{'a' * 70_000}"), timeout=5)
+        assert len(str(caught.value)) < 150
+        await t.send(GET, timeout=5)
+    assert len(t._custom.seen) == 1
+
+
 async def test_cookies_are_not_kept():
     """What an answer sets is not sent again."""
     async with transport(httpx.Response(200, headers={"set-cookie": "a=b"}), connections=1) as t:
@@ -187,7 +206,13 @@ async def test_a_closed_transport_sends_nothing():
     assert len(t._custom.seen) == 1
 
 
-@pytest.mark.parametrize("address", ["", "x", "ftp://a.test", "http://", "http://a b", "//a.test"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "", "x", "ftp://a.test", "http://", "http://a b", "//a.test", "http://xn--/", "http://a..b",
+        "http://\udcff", "http://a.test:99999", f"http://{'a' * 64}", f"http://a/{'b' * 70_000}",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(address):
     """Only http and https addresses with a host are taken."""
     with pytest.raises(ConfigurationError):

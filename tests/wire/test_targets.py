@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet._models.snapshot import Status
-from callsheet._wire import LIST_BASE, dialect_of, id_cost
+from callsheet._wire import LIST_BASE, URL_ROOM, dialect_of, id_cost
 from callsheet.errors import ConflictError, InvalidRequestError, ProtocolError, SpecError
 
 
@@ -43,6 +43,26 @@ def test_id_that_would_name_another_resource_is_refused(build, task_id):
     """An empty or dotted id never turns into a request for something else."""
     with pytest.raises(SpecError, match="task_id"):
         build(task_id)
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (ARK.build_get, "task_id"),
+        (ARK.build_cancel, "task_id"),
+        (lambda task_id: ARK.build_list(task_ids=["a", task_id]), r"task_ids\[1\]"),
+    ],
+)
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_id_without_room_in_an_address_is_refused_and_not_repeated(build, field, letter):
+    """A path stays below the lines that servers take, and the error below one of ours."""
+    most = (URL_ROOM - len(f"{TASKS}/")) // len(quote(letter))
+    build(letter * most)
+    assert len(ARK.build_get(letter * most).target) <= URL_ROOM
+    for count in (most + 1, 70_000):
+        with pytest.raises(SpecError, match=f"^{field}=") as caught:
+            build(letter * count)
+        assert len(str(caught.value)) < 150
 
 
 def test_list_repeats_the_ids_behind_its_filters():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from callsheet._core.record import Record
-from callsheet.errors import CallsheetError, InvalidRequestError, NotFoundError
+from callsheet.errors import CallsheetError, InvalidRequestError, NotFoundError, SpecError
 
 
 REFUSALS = 3
@@ -55,6 +55,14 @@ def is_last_refusal(record: Record, *, now: float) -> bool:
     record.refusals += 1
     long = not record.known or now - record.refused_since >= REFUSED
     return record.refusals >= REFUSALS and long
+
+
+def is_unaskable(error: CallsheetError) -> bool:
+    """Whether a get could not be written, as its task's id cannot stand in an address.
+
+    Nothing was sent, so this tells of nothing but the task, and would never be otherwise.
+    """
+    return isinstance(error, SpecError)
 
 
 def about_the_task(error: CallsheetError) -> bool:

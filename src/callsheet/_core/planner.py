@@ -11,7 +11,7 @@ import attrs
 
 from callsheet._core.budget import Budget
 from callsheet._core.gate import Gate
-from callsheet._core.orders import FailedPoll, Order, about_the_task, is_last_refusal
+from callsheet._core.orders import FailedPoll, Order, about_the_task, is_last_refusal, is_unaskable
 from callsheet._core.pages import SIZE, Pages
 from callsheet._core.record import Record
 from callsheet._core.schedule import Schedule
@@ -182,11 +182,12 @@ class Planner:
             self.pages[order.tier].rest(now=now)
         if not order.single and self._split(order, error, now):
             return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
+        if order.single and is_unaskable(error):
+            return FailedPoll(last_word=True)
         if order.single and about_the_task(error):
             opened = self.gate.passed(now=now, poll=True)
             self._locked_since = None
-            (record,) = order.records
-            return FailedPoll(last_word=self.refused(record, now=now), opened_gate=opened)
+            return FailedPoll(last_word=self.refused(order.records[0], now=now), opened_gate=opened)
         if isinstance(error, (AuthenticationError, BalanceError)):  # of lists, too: they take turns
             if now - self._locked_at > LOCKED_OUT + self.gate.retry_after_cap:
                 self._locked_since = None

@@ -24,7 +24,7 @@ from callsheet._io.quotas import quotas
 from callsheet._io.submitter import Submitter
 from callsheet._io.tasks import Tasks
 from callsheet._io.waiting import Waiting
-from callsheet._wire import LIST_BASE, dialect_of, id_cost
+from callsheet._wire import LIST_BASE, URL_ROOM, dialect_of, id_cost
 from callsheet.errors import (
     CallsheetError,
     ClosedError,
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("callsheet")
-
-URL_ROOM = 7_800
-"""Bytes of a list's path and query; common servers and proxies refuse lines above 8 kB."""
 
 
 class Engine:

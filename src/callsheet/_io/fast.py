@@ -104,13 +104,13 @@ class Session:
         Raises:
             ConnectFailedError: Nothing was sent.
             TransportError: Something was sent, and no complete answer came back.
-            ValueError: This is no http(s) URL.
+            ConfigurationError: Nothing was sent: aiohttp asks nobody at such a URL.
         """
         assert self._session is not None, "enter it first"  # noqa: S101 - for the type checkers
-        address = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
         if body is not None:
             headers = {**headers, "Content-Length": str(len(body))}
         try:
+            address = _address(url)
             reply = await self._session.request(
                 method,
                 address,
@@ -120,8 +120,8 @@ class Session:
                 proxy=self._proxy(address),
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read),
             )
-        except aiohttp.NonHttpUrlClientError:
-            raise ValueError("no http(s) URL") from None
+        except ValueError as error:
+            raise ConfigurationError(f"no URL that aiohttp takes ({_words(error)})") from None
         try:
             yield Answer(
                 status_code=reply.status,
@@ -136,12 +136,20 @@ class Session:
         return None if proxy is None or proxy_bypass(url.host or "") else proxy
 
 
+def _address(url: str) -> URL:
+    address = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+    if address.scheme not in {"http", "https"} or not address.host:  # aiohttp asserts some of it
+        raise ValueError("no http(s) URL")
+    return address
+
+
 async def _once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Send a request and turn its errors into ours, which also keeps aiohttp from repeating it.
 
-    Only what fails while a connection is being made counts as never sent.
+    Only what fails while a connection is being made counts as never sent: every other error that
+    leaves here is a `TransportError`, so that `Session.open` can tell what it was before this.
     """
     try:
         return await handler(request)
@@ -149,9 +157,10 @@ async def _once(
         aiohttp.ClientConnectorError,
         aiohttp.ConnectionTimeoutError,
         aiohttp.ClientHttpProxyError,
+        aiohttp.InvalidURL,
     ) as error:
         raise ConnectFailedError(_words(error)) from None
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         raise TransportError(_words(error)) from None
 
 

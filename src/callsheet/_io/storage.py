@@ -20,7 +20,7 @@ import httpx
 
 from callsheet._io.answer import Answer
 from callsheet._io.transport import BROKEN, BaseTransport, chosen, http_client
-from callsheet.errors import ConnectFailedError, DownloadError, TransportError
+from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ async def _over_aiohttp(
             try:
                 request = session.open("GET", url, headers=headers, connect=stall, read=stall)
                 answer = await stack.enter_async_context(request)
-            except ValueError:
+            except ConfigurationError:
                 raise DownloadError("not a URL that can be fetched") from None
             location = answer.headers.get("location")
             if answer.status_code not in _MOVED or location is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from contextlib import aclosing
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
@@ -14,7 +15,9 @@ from callsheet.errors import (
     ClosedError,
     ConfigurationError,
     ConnectFailedError,
+    Problem,
     ProtocolError,
+    SpecError,
     TransportError,
 )
 
@@ -49,16 +52,21 @@ be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
+HIGHEST_PORT = 65_535
+
 BROKEN = (
     httpx.HTTPError,
     httpx.StreamError,
+    httpx.InvalidURL,
+    UnicodeError,
     OSError,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
 """What a network can do to a request, `NOT_SENT` included. The last four are what streams raise:
-httpx renames most of these, but not that of a damaged TLS record."""
+httpx renames most of these, but not that of a damaged TLS record. The two before them come of a
+redirect to nowhere, which httpx reads although it does not follow it."""
 
 
 @cache
@@ -87,6 +95,23 @@ def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncC
         return httpx.AsyncClient(transport=transport, **options)
     except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"httpx cannot be set up: {error}") from error
+
+
+def host_of(url: httpx.URL) -> str:
+    """The host that a URL names, empty if it names none.
+
+    Raises:
+        httpx.InvalidURL: No connection can ever be made there; sockets say so in their own words,
+            and only when they are asked to connect.
+    """
+    try:
+        host = url.host
+        url.raw_host.decode().encode("idna")
+    except UnicodeError as error:
+        raise httpx.InvalidURL(f"Invalid host: {error}") from None
+    if url.port is not None and not 0 <= url.port <= HIGHEST_PORT:
+        raise httpx.InvalidURL(f"Invalid port: {url.port}")
+    return host
 
 
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
@@ -138,9 +163,9 @@ class Transport:
     ) -> None:
         try:
             self._base = httpx.URL(base_url)
-        except (httpx.InvalidURL, TypeError) as error:
+            host = host_of(self._base)
+        except (httpx.InvalidURL, UnicodeError, TypeError) as error:
             raise ConfigurationError(f"{base_url!r} is no address: {error}") from error
-        host = self._base.host
         if self._base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
             raise ConfigurationError(f"{base_url!r} is no http(s) address")
         self._prefix = str(self._base).rstrip("/")
@@ -194,7 +219,9 @@ class Transport:
             ConnectFailedError: Nothing was sent.
             TransportError: Something was sent, and no complete answer came back.
             ProtocolError: The answer is larger than any real one.
-            ConfigurationError: Nothing was sent: one more connection cannot be set up.
+            ConfigurationError: Nothing was sent: one more connection cannot be set up, or the
+                library of the caller's choice takes no such address as the provider's.
+            SpecError: Nothing was sent: the target is too long for a URL.
             ClosedError: The client that this belongs to was left.
         """
         if self._closed:
@@ -228,13 +255,18 @@ class Transport:
                 body = await _whole(answer.chunks())
             return self._response(answer.status_code, answer.headers, body)
         limits = httpx.Timeout(seconds, connect=connect, pool=None)
-        outgoing = httpx.Request(
-            request.method,
-            self._prefix + request.target,
-            headers=headers,
-            content=request.body,
-            extensions={"timeout": limits.as_dict()},
-        )
+        try:
+            outgoing = httpx.Request(
+                request.method,
+                self._prefix + request.target,
+                headers=headers,
+                content=request.body,
+                extensions={"timeout": limits.as_dict()},
+            )
+        except httpx.InvalidURL as error:  # of the target, since the address was taken
+            allowed = f"what can stand in an address ({error})"
+            problem = Problem("target", reprlib.repr(request.target), allowed)
+            raise SpecError([problem]) from None
         client = self._idle.pop() if self._idle else self._open()
         try:
             incoming = await client.send(outgoing, stream=True)

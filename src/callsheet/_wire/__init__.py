@@ -10,12 +10,13 @@ from callsheet._wire.comet import Comet
 from callsheet._wire.dialect import Dialect
 from callsheet._wire.http import Request, Response
 from callsheet._wire.refusals import dooms_batch, error_of, parse_retry_after
-from callsheet._wire.targets import LIST_BASE, id_cost
+from callsheet._wire.targets import LIST_BASE, URL_ROOM, id_cost
 
 
 __all__ = [
     "LIST_BASE",
     "TOKEN",
+    "URL_ROOM",
     "Dialect",
     "Request",
     "Response",

@@ -5,6 +5,7 @@ Source: Ark retrieve, list and delete references (July 2026).
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 
 TASKS = "/contents/generations/tasks"
+
+URL_ROOM = 7_800
+"""Bytes of a request's path and query; common servers and proxies refuse lines above 8 kB."""
+
+LONGEST_ID = URL_ROOM - len(f"{TASKS}/")
+"""Most characters of an id as it stands in an address."""
 
 _ID = "&filter.task_ids="
 
@@ -33,7 +40,7 @@ def build_get(task_id: str) -> Request:
     """Ask for one task.
 
     Raises:
-        SpecError: No id of a task.
+        SpecError: No id of a task, or one that has no room in an address.
     """
     return Request(method="GET", target=f"{TASKS}/{_segment(task_id)}")
 
@@ -42,7 +49,7 @@ def build_cancel(task_id: str) -> Request:
     """Cancel a queued task; the provider removes the record of an ended one and refuses the rest.
 
     Raises:
-        SpecError: No id of a task.
+        SpecError: No id of a task, or one that has no room in an address.
     """
     return Request(method="DELETE", target=f"{TASKS}/{_segment(task_id)}")
 
@@ -67,12 +74,18 @@ def build_list(
         page_size: 1 to 500.
         service_tier: ``default``, which the provider assumes, or ``flex``: the tasks of one tier
             are invisible to a list of the other (TanStack/ai probes of BytePlus, July 2026).
+
+    Raises:
+        SpecError: An id that has no room in an address; how many ids have is not checked.
     """
     filters = (("status", status), ("model", model), ("service_tier", service_tier))
     chosen = "".join(
         f"&filter.{name}={_encoded(value)}" for name, value in filters if value is not None
     )
-    ids = "".join(f"{_ID}{_encoded(task_id)}" for task_id in task_ids)
+    ids = "".join(
+        f"{_ID}{_fitting(task_id, f'task_ids[{number}]')}"
+        for number, task_id in enumerate(task_ids)
+    )
     return Request(
         method="GET", target=f"{TASKS}?page_num={page_num}&page_size={page_size}{chosen}{ids}"
     )
@@ -90,5 +103,15 @@ def _encoded(value: str) -> str:
 def _segment(task_id: str) -> str:
     """An id as one segment of a path, which must not be empty or mean another folder."""
     if task_id.strip() in {"", ".", ".."}:
-        raise SpecError([Problem("task_id", repr(task_id), "an id that the provider gave")])
-    return _encoded(task_id)
+        shown = reprlib.repr(task_id)
+        raise SpecError([Problem("task_id", shown, "an id that the provider gave")])
+    return _fitting(task_id, "task_id")
+
+
+def _fitting(task_id: str, field: str) -> str:
+    """An id as it stands in an address, if there is room for it."""
+    encoded = _encoded(task_id)
+    if len(encoded) > LONGEST_ID:
+        allowed = f"at most {LONGEST_ID} characters in an address, not {len(encoded)}"
+        raise SpecError([Problem(field, reprlib.repr(task_id), allowed)])
+    return encoded
