@@ -195,6 +195,33 @@ async def test_word_that_is_no_url_is_refused(tmp_path):
             await downloader.fetch("one.mp4", tmp_path / "a.mp4")
 
 
+NOWHERE = [
+    "http://xn--/x", "http://xn--zzzzzzzz/x", "http://a..b/x", f"http://{'a' * 64}/x",
+    "http://storage.test:99999/x", "http://storage.test:-1/x", f"http://a.test/{'a' * 70_000}",
+    "https:///x", "//storage.test/x", "http://[::1", "http://",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", [*NOWHERE, "http://storage.test/\udcff", "http://\udcff@a.test/x"])
+async def test_url_to_nowhere_is_refused(tmp_path, url):
+    """Whatever the library or a socket says of a URL, nothing but our error leaves the download."""
+    async with Downloader(attempts=1) as downloader:
+        with pytest.raises(DownloadError, match="not a URL"):
+            await downloader.fetch(url, tmp_path / "a.mp4")
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", NOWHERE[:7])
+async def test_redirect_to_nowhere_is_refused(tmp_path, place):
+    """A place that no connection can be made to is no better for coming from a host."""
+    host = Host(httpx.Response(302, headers={"location": place}))
+    async with Downloader(attempts=1, transport=host) as downloader:
+        with pytest.raises(DownloadError):
+            await downloader.fetch(video(), tmp_path / "a.mp4")
+    assert len(host.seen) == 1
+    assert left_in(tmp_path) == []
+
+
 async def test_url_that_cannot_be_taken_apart_is_not_shown(tmp_path):
     """The error about a strange URL that a host answers all the same shows nothing of it."""
     async with Downloader(transport=Host(httpx.Response(403))) as downloader:

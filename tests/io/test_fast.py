@@ -391,7 +391,9 @@ async def test_a_cut_file_is_resumed(tmp_path):
 
 
 @on_asyncio
-@pytest.mark.parametrize("location", ["/again", "ftp://storage.test/x", "http://", "http://h:x/"])
+@pytest.mark.parametrize(
+    "location", ["/again", "ftp://storage.test/x", "http://", "http://h:x/", "http://["]
+)
 async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
     """A loop, another protocol and a word that is no URL end in an error without a signature."""
     said = answer(status="302 Found", headers=f"Location: {location}?sig=sesame\r\n")
@@ -403,7 +405,9 @@ async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
 
 
 @on_asyncio
-@pytest.mark.parametrize("url", ["one.mp4", "http://", "http://[::1", "http://h:99999/", "x://h/"])
+@pytest.mark.parametrize(
+    "url", ["one.mp4", "http://", "http://[::1", "http://h:99999/", "x://h/", "//h/x", "https:///x"]
+)
 async def test_a_word_that_is_no_url_is_refused(url):
     """What cannot be asked at all is an error of ours."""
     async with Storage(transport="aiohttp") as storage:

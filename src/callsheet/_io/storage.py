@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from callsheet._io.answer import Answer
-from callsheet._io.transport import BROKEN, BaseTransport, chosen, http_client
+from callsheet._io.transport import BROKEN, BaseTransport, chosen, host_of, http_client
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 
@@ -72,6 +72,7 @@ class Storage:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=True,
             max_redirects=REDIRECTS,
+            event_hooks={"request": [_check]},
         )
 
     async def __aenter__(self) -> Self:
@@ -105,6 +106,10 @@ class Storage:
         if isinstance(self._over, httpx.AsyncClient):
             return _over_httpx(self._over, url, every, stall)
         return _over_aiohttp(self._over, url, every, stall)
+
+
+async def _check(request: httpx.Request) -> None:
+    host_of(request.url)  # also that of a redirect
 
 
 @asynccontextmanager
@@ -170,7 +175,10 @@ async def _over_aiohttp(
             if answer.status_code not in _MOVED or location is None:
                 yield answer
                 return
-        url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise DownloadError("redirects to what is no URL") from None
     raise DownloadError(f"more than {REDIRECTS} redirects in a row")
 
 
@@ -182,7 +190,7 @@ def _our_errors() -> Generator[None]:
         raise ConnectFailedError(_words(exc)) from None
     except httpx.TooManyRedirects:
         raise DownloadError(f"more than {REDIRECTS} redirects in a row") from None
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as exc:
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as exc:
         raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
     except BROKEN as exc:
         raise TransportError(_words(exc)) from None
