@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from callsheet._models.snapshot import ErrorDetail, Snapshot, Status, Usage
 from callsheet._wire import dialect_of
+from callsheet._wire.lenient import DEEPEST
 from callsheet._wire.snapshots import STATUS_WORDS
 from callsheet.errors import (
     AuthenticationError,
@@ -356,6 +357,35 @@ def test_success_without_a_task_is_a_protocol_error(body, answer):
         with pytest.raises(ProtocolError) as caught:
             parse(answer(body))
         assert len(caught.value.excerpt) <= 200
+
+
+def levels(value: object) -> int:
+    """How deep a JSON value is nested."""
+    if not isinstance(value, (dict, list)):
+        return 0
+    return 1 + max(map(levels, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def nest(depth: int) -> str:
+    """A JSON value of that many levels, each of which holds something else, too."""
+    return '{"a": 1, "b": [2, ' * (depth // 2) + "3" + "]}" * (depth // 2)
+
+
+@pytest.mark.parametrize("depth", [2, 90, 98, 100, 102, 400, 700])
+@pytest.mark.parametrize("wrap", ["%s", '{"data": %s}', '{"items": [%s, %s]}', "text"])
+def test_what_is_nested_beyond_any_real_answer_is_left_out(depth, wrap, answer):
+    """A task is read whatever it holds beside, which comes out no deeper than others can bear."""
+    task = f'{{"id": "t", "status": "running", "seed": 7, "odd": {nest(depth)}, "x": [[]]}}'
+    body = json.dumps({"data": task}) if wrap == "text" else wrap.replace("%s", task)
+    parse = ARK.parse_page if "items" in wrap else ARK.parse_snapshot
+    found = parse(answer(body.encode()))
+    for snapshot in getattr(found, "items", [found]):
+        assert (snapshot.task_id, snapshot.seed) == ("t", 7)
+        assert levels(snapshot.raw) <= DEEPEST
+        assert snapshot.raw["x"] == [[]]
+        assert snapshot.raw["odd"]["b"][0] == 2
+        if depth <= 90:
+            assert snapshot.raw == json.loads(task)
 
 
 def test_body_with_odd_bytes_is_read(answer):

@@ -86,7 +86,7 @@ class Snapshot:
         priority: 0 to 9.
         safety_identifier: The caller's identifier, echoed.
         output_format: ``mp4`` or ``mov``.
-        raw: The parsed JSON of this task, untouched.
+        raw: The parsed JSON of this task, untouched but for what is nested 100 levels deep.
     """
 
     task_id: str

@@ -8,30 +8,42 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from callsheet.errors import ProtocolError
 
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
 EXCERPT = 200
 """Most characters of an answer that an error shows."""
+
+DEEPEST = 100
+"""Levels from which on a value is left out. Real answers have about five; what can just be read has
+some thousand, and is too deep to be written down again."""
 
 _MILLISECONDS = 1e11
 """Unix times beyond this (the year 5138) are milliseconds."""
 
 _DECODER = json.JSONDecoder(strict=False)  # raw line ends inside strings are let through
 _SECRET = re.compile(r"\b(bearer\s+|sk-)[\w.~+/=-]{6,}", re.IGNORECASE)
+_NESTING = frozenset((dict, list))
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def load(body: bytes) -> object:
     """The JSON value that a body holds; undecodable bytes inside strings become U+FFFD.
 
+    What is nested as deep as `DEEPEST` is left out: no real answer says anything there, and a video
+    that is paid for is not lost for it.
+
     Raises:
         ProtocolError: It holds none, or one nested too deeply to read.
     """
     try:
-        return cast("object", _DECODER.decode(body.decode("utf-8-sig", "replace")))
+        return _decoded(body.decode("utf-8-sig", "replace"))
     except ValueError as exc:  # not JSON, or an integer of thousands of digits
         raise ProtocolError("the answer is not JSON", excerpt(body)) from exc
     except RecursionError as exc:
@@ -42,10 +54,27 @@ def nested(value: object) -> object:
     """The value itself or, if it is JSON text that holds an object, that object."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            return cast("object", _DECODER.decode(value.strip()))
+            return _decoded(value.strip())
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def _decoded(words: str) -> object:
+    value: Any = _DECODER.decode(words)
+    if words.count("{") + words.count("[") < DEEPEST:
+        return value
+    level: list[Any] = [[value]]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _held(outer) if type(inner) in _NESTING]
+    for innermost in level:
+        innermost.clear()
+    return value
+
+
+def _held(value: Any) -> Iterable[Any]:
+    row = mapping(value)
+    return value if row is None else row.values()
 
 
 def is_html(body: bytes) -> bool:
