@@ -104,7 +104,7 @@ class Client(anyio.AsyncContextManagerMixin):
 
     def __repr__(self) -> str:
         state = "open" if self._engine else "closed"
-        return f"<Client of {self.provider.name} at {self.provider.base_url}, {state}>"
+        return f"<Client of {self.provider.name} at {self.provider.address}, {state}>"
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:

@@ -125,6 +125,16 @@ class TaskHandle:
         await self._engine.waiting.wait_until(self._record, timeout=None)
         return self._record.outcome
 
+    def withdraw(self) -> None:
+        """Send nothing more for it, and leave alone what was sent; no request is made for this.
+
+        A spec that was not sent yet is never sent. A create whose answer was lost is looked for all
+        the same: what provably made nothing ends with `NotSubmittedError`, what nobody can decide
+        with `SubmissionUncertainError`, and a task that is found is watched. Until then a later
+        `Client.resume` may send it again.
+        """
+        self._engine.canceller.leave_off(self._record)
+
     async def cancel(self) -> bool:
         """Ask the provider not to make it; tell whether that came in time.
 

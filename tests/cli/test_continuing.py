@@ -158,6 +158,20 @@ def test_a_folder_without_a_journal_goes_on_by_its_rows(shoot):
     assert shoot.run() == 2
 
 
+@pytest.mark.parametrize("name", ["file", "task_id"])
+def test_a_row_that_was_damaged_by_hand_is_named_and_nothing_is_bought(shoot, capfd, name):
+    """Who has edited the file is told where, before anybody is asked anything."""
+    assert shoot.run() == 0
+    count, path = created(shoot), shoot.out / "results.jsonl"
+    first, *others = shoot.rows
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in ({**first, name: 5}, *others)))
+    (shoot.out / "boat 1.mp4").unlink()
+    shoot.write(*boats(4))
+    assert shoot.run() == 2
+    assert f"{path}:1: not a row of a run ({name}" in capfd.readouterr().err
+    assert created(shoot) == count
+
+
 def test_the_input_may_be_named_from_elsewhere(shoot, monkeypatch, tmp_path):
     """Pictures are the same from another working directory, so nothing is bought again."""
     (tmp_path / "start.png").write_bytes(picture())

@@ -74,6 +74,27 @@ def test_file_of_another_kind_is_refused(tmp_path, text):
     assert (tmp_path / "results.jsonl").read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 5) for name in ("task_id", "last_status", "url", "file", "last_frame_file")),
+        ("file", ["0.mp4"]),
+        ("spec", {"prompt": 5}),
+        ("error", "disk full"),
+        ("error", {"type": [], "message": "disk full"}),
+        ("error", {"type": "DownloadError", "message": 5}),
+    ],
+)
+def test_a_row_that_was_damaged_by_hand_is_refused(tmp_path, name, value):
+    """What is no text where one is expected makes it no row, and the file stays as it is."""
+    damaged = json.dumps({**row(1, Ending.TIMEOUT, "cgt-1").to_dict(), name: value})
+    text = f"{json.dumps(row(0).to_dict())}\n{damaged}\n"
+    (tmp_path / "results.jsonl").write_text(text)
+    with pytest.raises(ResultsError, match=rf"results\.jsonl:2: not a row of a run \({name}"):
+        Results(tmp_path).__enter__()
+    assert (tmp_path / "results.jsonl").read_text() == text
+
+
 def test_rows_that_the_disk_refuses_are_given_back(tmp_path):
     """If the file cannot be written, its rows come out in the end, ids and all."""
     with Results(tmp_path / "missing") as results:

@@ -13,15 +13,15 @@ import attrs
 from callsheet import Batch, Client, TaskHandle
 from callsheet._cli.continuing import Work, changes, refusal, sort
 from callsheet._cli.files import rename
-from callsheet._cli.matching import Stage, match, tasks_of
+from callsheet._cli.matching import Stage, comparable, made_from, match, tasks_of
 from callsheet._cli.names import frame_name
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
-from callsheet._cli.results import Results, ResultsError, Row
-from callsheet._cli.rows import failure_row, stopped_row, video_row
+from callsheet._cli.results import Ending, Results, ResultsError, Row
+from callsheet._cli.rows import failure_row, stopped_row, unmade_row, video_row
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Status
-from callsheet.errors import CallsheetError, DownloadError
+from callsheet.errors import CallsheetError, DownloadError, NotSubmittedError
 from callsheet.events import GateOpened, GateShut, SubmissionLost
 
 
@@ -70,6 +70,8 @@ class Crew:
     _client: Client | None = attrs.field(default=None, init=False)
     _handles: dict[int, TaskHandle] = attrs.field(factory=dict[int, TaskHandle], init=False)
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
+    _left_off: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
+    """What is looked for although it is not asked for now."""
     _lost: set[int] = attrs.field(factory=set[int], init=False)
     _rendered: int = attrs.field(default=0, init=False)
     _downloaded: int = attrs.field(default=0, init=False)
@@ -114,6 +116,8 @@ class Crew:
         send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](len(self._open))
         async with receive, anyio.create_task_group() as showing:
             showing.start_soon(self._show)
+            for handle in self._left_off:
+                showing.start_soon(self._clear, handle)
             async with anyio.create_task_group() as downloads:
                 for _ in range(parallel):
                     downloads.start_soon(self._download, downloader, receive)
@@ -136,8 +140,10 @@ class Crew:
         if problem := refusal(self.jobs, earlier, self.folder, tasks_live=live):
             raise ResultsError(problem)
         for task in earlier.other_tasks:
-            if batch is not None and task.stage is Stage.PLANNED:
-                await batch[task.place].cancel()  # nothing has let the client send it so far
+            if batch is not None:
+                batch[task.place].withdraw()  # nothing has let the client send it so far
+                if task.stage is Stage.SOUGHT:
+                    self._left_off.append(batch[task.place])
         self.changes += changes(earlier, self.folder, tasks_live=live)
         for index, row in rename(earlier.rows, self.jobs, self.folder).items():
             earlier.rows[index] = row
@@ -222,6 +228,21 @@ class Crew:
             self._tell_outage()
             self.display.show(self.counts())
             await anyio.sleep(self.display.interval)
+
+    async def _clear(self, handle: TaskHandle) -> None:
+        """Let a row of what is not asked for say so once it is proven that nothing was made.
+
+        Uncertain, it would keep its line from being made, should that come back.
+        """
+        error = (await handle.outcome()).error
+        if not isinstance(error, NotSubmittedError) or handle.spec is None:
+            return
+        spec = comparable(handle.spec)
+        for row in self.results.rows.values():
+            unasked = row.index >= len(self.jobs) and row.status is Ending.UNCERTAIN
+            if unasked and made_from(row) == spec:
+                self.results.put(unmade_row(row, error))
+                return
 
     async def _watch(
         self, batch: Batch, jobs: Mapping[int, Job], send: ObjectSendStream[tuple[Job, Video]]

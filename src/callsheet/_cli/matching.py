@@ -14,7 +14,7 @@ import attrs
 from callsheet import TaskSpec
 from callsheet._cli.results import PAID, Row
 from callsheet._models.media import Media
-from callsheet.errors import SubmissionUncertainError, TaskError
+from callsheet.errors import SpecError, SubmissionUncertainError, TaskError
 
 
 if TYPE_CHECKING:
@@ -179,6 +179,14 @@ def comparable(spec: TaskSpec) -> TaskSpec:
         last_frame=there(spec.last_frame),
         references=tuple(map(there, spec.references)),
     )
+
+
+def made_from(row: Row) -> TaskSpec | None:
+    """The spec of a row, `comparable`; ``None`` if another version has written what it holds."""
+    try:
+        return comparable(TaskSpec.from_dict(row.spec))
+    except SpecError:
+        return None
 
 
 def _paired(

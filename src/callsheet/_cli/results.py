@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "results.jsonl"
 
+_TEXTS = ("task_id", "last_status", "url", "file", "last_frame_file")
+
 
 class Ending(StrEnum):
     """How a row ended, as its ``status`` says."""
@@ -215,10 +217,25 @@ def _line(row: Row) -> bytes:
 
 
 def _read(line: bytes) -> Row:
+    """The row on a line, which anybody may have edited.
+
+    Raises:
+        ValueError: It is no JSON, or a value is none that a row has.
+        TypeError: It has a key too many or too few.
+    """
     match json.loads(line):
-        case {"index": int(), "spec": dict(), "status": str(status)}:
+        case {"index": int(), "spec": dict(spec), "status": str(status)}:
             row: dict[str, Any] = json.loads(line)
             row["status"] = Ending(status)
-            return Row(**row)
         case _:
             raise ValueError("no index, spec or status")
+    error = row.get("error")
+    if error is not None and not isinstance(error, dict):
+        raise ValueError("error is no object")
+    texts = {name: row.get(name) for name in _TEXTS}
+    texts["spec.prompt"] = spec.get("prompt")
+    texts |= {f"error.{name}": error.get(name) for name in ("type", "message") if error}
+    for name, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} is no text")
+    return Row(**row)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from callsheet._cli.names import frame_name
 from callsheet._cli.results import Ending, Row
 from callsheet._models.snapshot import Status
@@ -114,6 +116,11 @@ def stopped_row(
         seed=job.spec.seed,
         error={"type": "Interrupted", "message": reason, "code": None},
     )
+
+
+def unmade_row(row: Row, error: CallsheetError) -> Row:
+    """The row of what was uncertain, now that *error* says that nothing was made."""
+    return attrs.evolve(row, status=Ending.NOT_SUBMITTED, error=_error(error))
 
 
 def _usage(usage: Usage | None) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from callsheet._cli.progress import Display, display_for
 from callsheet._cli.results import Results, ResultsError
 from callsheet._cli.summary import Finish, report
 from callsheet._models.policy import Resubmit
+from callsheet._models.provider import without_secrets
 from callsheet.downloads import Downloader
 from callsheet.errors import JournalError
 
@@ -56,7 +57,7 @@ class Order:
     source: Path
     folder: Path
     provider: str
-    base_url: str | None
+    base_url: str | None = attrs.field(repr=False)
     defaults: Mapping[str, Any]
     samples: int | None
     limit: int | None
@@ -77,7 +78,9 @@ class Order:
     @property
     def label(self) -> str:
         """The provider as the rows name it."""
-        return self.provider if self.base_url is None else f"{self.provider} at {self.base_url}"
+        if self.base_url is None:
+            return self.provider
+        return f"{self.provider} at {without_secrets(self.base_url)}"
 
 
 async def run(order: Order) -> int:

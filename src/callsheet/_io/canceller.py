@@ -69,6 +69,16 @@ class Canceller:
             return isinstance(record.error, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
+    def leave_off(self, record: Record) -> None:
+        """Send nothing more for a record, and let a task that it has, or may have, go on.
+
+        What may have a task is not noted as unwanted: a later process has the choice again.
+        """
+        if self.submitter.withdrawn(record):
+            self.withdraw(record, "withdrawn before it was sent")
+        else:
+            self.submitter.give_up(record, for_good=False)
+
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
         """Cancel each, whatever becomes of others; tell how many in time, and failures by index."""
         stopped = 0

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
-
 import attrs
 
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+from callsheet._models.provider import without_secrets
 
 
 @attrs.frozen(kw_only=True)
@@ -24,7 +18,7 @@ class Identity:
     """
 
     provider: str
-    base_url: str = attrs.field(converter=_without_secrets)
+    base_url: str = attrs.field(converter=without_secrets)
     fingerprint: str
 
     def difference(self, other: Identity) -> str | None:

@@ -78,6 +78,7 @@ class Recall:
         group = Group(total=len(entries))
         records: list[Record] = []
         unsent: list[Record] = []
+        lost: list[tuple[Record, Entry]] = []
         names: set[str | None] = set()
         for index in range(group.total):
             entry = entries.popleft()  # all of them let go at once would take their time, too
@@ -85,7 +86,9 @@ class Recall:
             record = engine.record(entry.spec, index=index, group=group)
             records.append(record)
             engine.books.recall(record, entry)
-            if not _take_up(engine, record, entry):
+            if _is_lost(entry):
+                lost.append((record, entry))
+            elif not _take_up(engine, record, entry):
                 unsent.append(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -93,6 +96,8 @@ class Recall:
             engine.submitter.finder.made(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
+        for record, entry in lost:  # some are sent again: not before the caller has them
+            _take_up(engine, record, entry)
         engine.submitter.put(unsent)
         return group, records, names.pop() if len(names) == 1 else None
 
@@ -127,6 +132,12 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     if entry.unwanted and not record.settled:
         engine.spawn(partial(engine.canceller.stop, record))
     return True
+
+
+def _is_lost(entry: Entry) -> bool:
+    """Whether a create left, and nothing more is known of it."""
+    nothing = entry.task_id is None and entry.answer is None and entry.error is None
+    return entry.sent_at is not None and nothing
 
 
 def _is_over(entry: Entry) -> bool:

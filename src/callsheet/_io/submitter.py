@@ -99,11 +99,15 @@ class Submitter:
         """Whether *record*, which has no id, can still be kept from being sent."""
         return self._is_here(record) and record not in self._doubts
 
-    def give_up(self, record: Record) -> None:
-        """Should a create that may have made a task have made nothing, do not send it again."""
-        if record.task_id is None and record not in self._unwanted:
+    def give_up(self, record: Record, *, for_good: bool = True) -> None:
+        """Should a create that may have made a task have made nothing, do not send it again.
+
+        *For good*, no later process does, either.
+        """
+        if record.task_id is None:
             self._unwanted.add(record)
-            self.books.unwanted(record)
+            if for_good:
+                self.books.unwanted(record)
             if record in self._again and record in self._doubts:
                 self._end(record, self._doubts[record])
 
@@ -318,7 +322,7 @@ class Submitter:
 
     def _withdraw(self, record: Record) -> None:
         """End what is not wanted any more, also for a later process."""
-        self._end(record, NotSubmittedError("cancelled; its create made nothing"))
+        self._end(record, NotSubmittedError("withdrawn; its create made nothing"))
         self.books.withdrawn(record)
 
     def _forget(self, record: Record) -> None:

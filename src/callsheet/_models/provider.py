@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
 from callsheet._models.policy import Limits
+
+
+def without_secrets(url: str) -> str:
+    """An address as it may be shown and kept: without user, password, query and fragment.
+
+    Of what is no address, everything up to its last ``@`` may be a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # a port that is none is told by reading it
+    except ValueError:
+        host = None
+    if host is None:
+        return url.rpartition("@")[2].partition("?")[0]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _without_slash(url: str) -> str:
@@ -33,7 +49,9 @@ class Provider:
     """
 
     name: str
-    base_url: str = attrs.field(converter=_without_slash)
+    base_url: str = attrs.field(
+        converter=_without_slash, repr=lambda url: repr(without_secrets(url))
+    )
     dialect: Literal["ark", "comet"] = "ark"
     key_variable: str | None = None
     default_model: str
@@ -41,3 +59,8 @@ class Provider:
     lists: bool | None = None
     token: bool = False
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+
+    @property
+    def address(self) -> str:
+        """`base_url` as it may be shown and kept: without user, password, query and fragment."""
+        return without_secrets(self.base_url)

@@ -1,0 +1,251 @@
+"""Creates without an answer whose lines are gone from the input, and the runs after that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import attrs
+import httpx
+import pytest
+
+from callsheet import (
+    NotSubmittedError,
+    Provider,
+    RetryPolicy,
+    Spend,
+    SubmissionUncertainError,
+    TaskSpec,
+)
+from callsheet._cli.crew import Crew
+from callsheet._cli.plan import Job
+from callsheet._cli.progress import display_for
+from callsheet._cli.results import Ending, Results, Row
+from callsheet._io import recall
+from callsheet._io.journal import Journal
+from emulation import ARK, COMET, Wire, client, is_list, prompt_of, refusal
+
+
+if TYPE_CHECKING:
+    from callsheet import Client, Video
+
+
+class Fetcher:
+    """Brings an empty film for every video."""
+
+    async def fetch(self, video: Video, path: Path) -> None:
+        """Make the file."""
+        assert video.url
+        await anyio.Path(path).touch()
+
+
+@attrs.define
+class Shoot:
+    """One folder and one provider, for as many runs as it takes."""
+
+    wire: Wire
+    folder: Path
+    provider: Provider = ARK
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    spend: Spend | None = None
+
+    async def run(self, *prompts: str, seconds: float | None = None) -> dict[str, Row]:
+        """One run for these, stopped after some *seconds*; gives all rows by their prompt."""
+        jobs = [
+            Job(index=i, line=i + 1, spec=TaskSpec(prompt), file=f"{prompt}.mp4")
+            for i, prompt in enumerate(prompts)
+        ]
+        with Results(self.folder) as results:
+            crew = Crew(
+                jobs=jobs,
+                results=results,
+                display=display_for("boats", quiet=True, events=False),
+                folder=self.folder,
+                source=Path("boats.txt"),
+                provider="ark",
+                tasks_live=True,
+                resubmit=self.retry.resubmit == "always",
+            )
+            async with self._client(crew) as c:
+                with anyio.move_on_after(seconds):
+                    await crew.run(c, Fetcher(), parallel=1)
+            await crew.stop("it was over")
+            assert results.finish() == []
+            self.spend = c.spend
+        with Results(self.folder) as results:
+            return {row.spec["prompt"]: row for row in results.rows.values()}
+
+    async def kept(self) -> dict[str, Exception | None]:
+        """How what has ended for good did so, by its prompt, as the journal tells."""
+        async with self._client(None) as c:
+            batch = await c.resume()
+            found = [handle for handle in batch if handle.done and handle.spec is not None]
+            return {str(h.spec and h.spec.prompt): (await h.outcome()).error for h in found}
+
+    def _client(self, crew: Crew | None) -> Client:
+        return client(
+            self.wire,
+            provider=self.provider,
+            api_key="key",
+            retry=self.retry,
+            journal=self.folder / "journal.db",
+            observer=None if crew is None else crew.observe,
+        )
+
+    def creates(self, prompt: str) -> int:
+        """How many creates have left for a prompt."""
+        return sum(text.startswith(prompt) for text in self.wire.prompts)
+
+
+def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
+    """A service that answers creates of *prompt* by nothing, having *made* a task of it or not."""
+    wire = Wire(render_seconds=3000.0, render_sigma=0.0)
+
+    def reset(request: httpx.Request) -> httpx.ReadError | None:
+        hit = request.method == "POST" and prompt_of(request).startswith(prompt)
+        return httpx.ReadError("reset") if hit else None
+
+    async def fault(request: httpx.Request) -> httpx.Response | None:
+        error = None if made else reset(request)
+        if error is not None:
+            raise error
+        return refusal(503, "ServiceUnavailable") if blind and is_list(request) else None
+
+    wire.fault = fault
+    if made:
+        wire.lose = reset
+    return wire
+
+
+def heal(wire: Wire) -> None:
+    """Let all go well from now on."""
+    wire.fault, wire.lose = None, lambda _: None
+
+
+@pytest.mark.parametrize("results", ["kept", "removed"])
+async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp_path, results):
+    """Its look-up goes on without its line and frees its money, and the line can come back."""
+    shoot = Shoot(losing("ship", made=False), tmp_path)
+    rows = await shoot.run("boat", "ship", seconds=20)
+    assert rows["ship"].status is Ending.UNCERTAIN
+    heal(shoot.wire)
+    if results == "removed":  # as after kill -9
+        (tmp_path / "results.jsonl").unlink()
+    rows = await shoot.run("boat")
+    assert shoot.spend is not None
+    assert (shoot.spend.committed.tasks, shoot.spend.uncertain.tasks) == (1, 0)
+    assert shoot.creates("ship") == 1
+    assert results == "removed" or rows["ship"].status is Ending.NOT_SUBMITTED
+    assert isinstance((await shoot.kept())["ship"], NotSubmittedError)
+    rows = await shoot.run("boat", "ship")
+    assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
+    assert (shoot.creates("boat"), shoot.creates("ship")) == (1, 2)
+
+
+async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_asked_for(tmp_path):
+    """A line that is back before anybody knows what came of it is made by the run that knows."""
+    shoot = Shoot(losing("ship", made=False), tmp_path)
+    await shoot.run("boat", "ship", seconds=20)
+    heal(shoot.wire)
+    rows = await shoot.run("boat", seconds=20)
+    assert rows["ship"].status is Ending.UNCERTAIN
+    assert shoot.creates("ship") == 1
+    rows = await shoot.run("boat", "ship")
+    assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
+    assert shoot.creates("ship") == 2
+
+
+async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
+    """It is not cancelled and not bought again, and fetched as soon as its line is back."""
+    shoot = Shoot(losing("ship", made=True, blind=True), tmp_path)
+    await shoot.run("boat", "ship", seconds=20)
+    heal(shoot.wire)
+    await shoot.run("boat")
+    assert shoot.spend is not None
+    assert shoot.spend.uncertain.tasks == 0
+    rows = await shoot.run("boat", "ship")
+    assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
+    assert not shoot.wire.sent("DELETE")
+    assert shoot.creates("ship") == 1
+
+
+@pytest.mark.parametrize("provider", [ARK, COMET])
+async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, provider):
+    """It stays uncertain even if the user has what is in doubt sent again, until its line is back.
+
+    CometAPI has no lists, and those of Ark are down.
+    """
+    retry = RetryPolicy(resubmit="always")
+    shoot = Shoot(losing("ship", made=False), tmp_path, provider, RetryPolicy())
+    await shoot.run("boat", "ship", seconds=20)
+    shoot.wire.fault = losing("none", made=False, blind=True).fault
+    shoot.retry = retry
+    await shoot.run("boat")
+    assert shoot.spend is not None
+    assert shoot.spend.uncertain.tasks == 1
+    assert shoot.creates("ship") == 1
+    heal(shoot.wire)
+    rows = await shoot.run("boat", "ship")
+    assert rows["ship"].status is Ending.SUCCEEDED
+    assert shoot.creates("ship") == 2
+
+
+async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be_cancelled(
+    tmp_path,
+):
+    """What is withdrawn is this client's alone; what is cancelled is so in later ones, too."""
+    wire = losing("ship", made=False)
+    journal = tmp_path / "journal.db"
+    async with client(wire, journal=journal) as c:
+        (handle,) = await c.submit_many([TaskSpec("ship")])
+        await anyio.sleep(3)
+        handle.withdraw()
+        with anyio.move_on_after(3):
+            await handle.cancel()
+    heal(wire)
+    async with client(wire, journal=journal) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert isinstance(outcome.error, NotSubmittedError)
+    assert len(wire.sent("POST")) == 1
+
+
+async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
+    """Who resumes a long one can withdraw what is in doubt before it leaves."""
+    monkeypatch.setattr(recall, "AT_A_STRETCH", 1)
+    wire = losing("ship", made=False)
+    options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}
+    async with client(wire, **options) as c:
+        await (await c.submit_many([TaskSpec("ship")])).result()
+    async with client(wire, **options) as c:
+        await c.submit_many([TaskSpec("boat")] * 300)
+    heal(wire)
+    wire.seen.clear()
+
+    async def write_at_once(*_: object, **__: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Journal, "sending", write_at_once)
+    async with client(wire, retry=RetryPolicy(resubmit="always"), **options) as c:
+        for handle in await c.resume():
+            handle.withdraw()
+        await anyio.sleep(100)
+    assert not wire.seen
+
+
+async def test_a_handle_is_withdrawn_at_any_time():
+    """Before its turn nothing leaves, and what has an id goes on to its video."""
+    wire = Wire(render_seconds=50.0)
+    async with client(wire) as c:
+        batch = await c.submit_many([TaskSpec("boat"), TaskSpec("ship")])
+        batch[1].withdraw()
+        await batch.submitted()
+        batch[0].withdraw()
+        boat, ship = await batch.result()
+        batch[1].withdraw()
+    assert boat.video is not None
+    assert isinstance(ship.error, NotSubmittedError)
+    assert not isinstance(ship.error, SubmissionUncertainError)
+    assert len(wire.sent("POST")) == 1
+    assert not wire.sent("DELETE")
