@@ -21,6 +21,7 @@ from callsheet._io.recall import Recall
 from callsheet._io.transport import Transport, TransportChoice
 from callsheet._io.turns import gathered
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
+from callsheet._models.provider import Provider, without_secrets
 from callsheet._stream import OutcomeStream
 from callsheet._wire import parse_callback
 from callsheet.errors import ClosedError, ConfigurationError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from callsheet._io.tasks import Tasks
     from callsheet._models.outcome import Video
-    from callsheet._models.provider import Provider
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
     from callsheet.events import Event
@@ -103,8 +103,8 @@ class Client(anyio.AsyncContextManagerMixin):
         self._transport()  # fails on a bad address before any I/O
 
     def __repr__(self) -> str:
-        state = "open" if self._engine else "closed"
-        return f"<Client of {self.provider.name} at {self.provider.address}, {state}>"
+        address, state = without_secrets(self.provider.base_url), self._engine and "open"
+        return f"<Client of {self.provider.name} at {address}, {state or 'closed'}>"
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:

@@ -112,13 +112,17 @@ class Finder:
         return True
 
     def made(self, record: Record) -> None:
-        """Remember a task that was created here, also once it has ended."""
+        """Remember a task that was created now, also once it has ended."""
+        self.remember(record)
+        if len(self._made) > MOST_KNOWN and not self.lookups:
+            for known in tuple(itertools.islice(self._made, 2)):  # and what came meanwhile
+                del self._made[known]
+
+    def remember(self, record: Record) -> None:
+        """Remember a task of ours, if it is one, however many there are."""
         marked = self._marked(record)
         if record.task_id is not None and marked is not None:
             self._made[record.task_id] = marked
-            if len(self._made) > MOST_KNOWN and not self.lookups:
-                for known in tuple(itertools.islice(self._made, 2)):  # and what came meanwhile
-                    del self._made[known]
 
     def close(self) -> list[Lost]:
         """Look no more; gives what is still lost."""

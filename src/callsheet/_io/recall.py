@@ -12,6 +12,7 @@ import attrs
 from callsheet._core.groups import Group
 from callsheet._core.registry import verdict
 from callsheet._io.clock import Moment
+from callsheet._io.finder import MOST_KNOWN
 from callsheet._io.journal import Journal
 from callsheet._models.snapshot import Status
 from callsheet.errors import ConfigurationError, SubmissionUncertainError, TaskError
@@ -92,8 +93,11 @@ class Recall:
                 unsent.append(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-        for index, record in enumerate(records):  # by now it is known whether one is looked for
-            engine.submitter.finder.made(record)
+        known = (
+            records if lost else records[-MOST_KNOWN:]
+        )  # what is sought is told from all of them
+        for index, record in enumerate(known):
+            engine.submitter.finder.remember(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         for record, entry in lost:  # some are sent again: not before the caller has them

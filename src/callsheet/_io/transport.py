@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 import anyio
 import httpx
 
+from callsheet._models.provider import without_secrets
 from callsheet._wire.http import Request, Response
 from callsheet.errors import (
     ClosedError,
@@ -114,6 +115,10 @@ def host_of(url: httpx.URL) -> str:
     return host
 
 
+def _shown(base_url: object) -> str:
+    return repr(without_secrets(base_url) if isinstance(base_url, str) else base_url)
+
+
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
     """Connections of the library that the caller chose by name.
 
@@ -165,9 +170,13 @@ class Transport:
             self._base = httpx.URL(base_url)
             host = host_of(self._base)
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-            raise ConfigurationError(f"{base_url!r} is no address: {error}") from error
+            why = "" if "@" in str(base_url) else f": {error}"  # it may quote from a password
+            raise ConfigurationError(f"{_shown(base_url)} is no address{why}") from None
         if self._base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
-            raise ConfigurationError(f"{base_url!r} is no http(s) address")
+            raise ConfigurationError(f"{_shown(base_url)} is no http(s) address")
+        if self._base.userinfo or self._base.query or self._base.fragment:
+            reason = "is given with a user, a password or a query: the key alone authenticates"
+            raise ConfigurationError(f"{_shown(base_url)} {reason}")
         self._prefix = str(self._base).rstrip("/")
         self._fast: Session | None = None
         self._custom: BaseTransport | None = None

@@ -59,8 +59,3 @@ class Provider:
     lists: bool | None = None
     token: bool = False
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
-
-    @property
-    def address(self) -> str:
-        """`base_url` as it may be shown and kept: without user, password, query and fragment."""
-        return without_secrets(self.base_url)
