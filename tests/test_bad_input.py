@@ -419,6 +419,32 @@ async def test_a_proxy_that_cannot_be_used_is_named_on_entering(name, value, wor
         Downloader()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"spend": 20}, "spend=20: a SpendLimit"),
+        ({"spend": 0}, "spend=0: a SpendLimit"),
+        ({"spend": {"usd": 1}}, "a SpendLimit"),
+        ({"limits": 16}, "limits=16: a Limits"),
+        ({"polling": 5}, "polling=5: a Polling"),
+        ({"retry": None}, "retry=None: a RetryPolicy"),
+        ({"observer": 5}, "observer=5: a function"),
+    ],
+)
+def test_a_setting_of_another_kind_is_named_at_once(options, words):
+    """What would be tripped over later, in the background, is refused when the client is made."""
+    with pytest.raises(ConfigurationError, match=words):
+        Client(api_key="k", **options)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_address_of_the_tasks_themselves_is_refused(slash):
+    """Creates may pass there, and no poll would: paid tasks that nobody can watch."""
+    address = f"https://ark.test/api/v3/contents/generations/tasks{slash}"
+    with pytest.raises(ConfigurationError, match="give what comes before"):
+        Client(api_key="k", base_url=address)
+
+
 @pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
 async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
     """The variables that may name them are told, with either library."""

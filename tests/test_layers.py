@@ -36,7 +36,7 @@ APART = {"emulator"}
 """Stands on its own ground: anybody may start it, and it imports nothing of ours."""
 
 ONE_IMPORTER = {
-    "httpx": {"_io/transport.py", "_io/storage.py"},
+    "httpx": {"_io/addresses.py", "_io/transport.py", "_io/storage.py"},
     "tenacity": {"_io/retry.py"},
     "imagesize": {"_io/media.py"},
     "sqlite3": {"_io/journal_file.py"},

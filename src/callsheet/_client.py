@@ -12,7 +12,7 @@ import attrs
 from callsheet._batch import Batch
 from callsheet._core.groups import Group
 from callsheet._handle import TaskHandle
-from callsheet._io.access import key_for, provider_at
+from callsheet._io.access import check_settings, key_for, provider_at
 from callsheet._io.books import Books
 from callsheet._io.engine import Engine
 from callsheet._io.home import Home
@@ -91,11 +91,11 @@ class Client(anyio.AsyncContextManagerMixin):
         network = transport is None or isinstance(transport, str)
         self._embedded = provider == "emulator" and not elsewhere and network
         self._key = key_for(api_key, self.provider)
+        check_settings(limits, polling, retry, observer)
         self._limits, self._polling, self._retry = limits, polling, retry
-        self._observer = observer
         self._custom: TransportChoice | None = transport
-        self._cancel_on_exit = cancel_on_exit
-        self._books = Books.kept(self.provider, spend or SpendLimit(), path=journal, key=self._key)
+        self._observer, self._cancel_on_exit = observer, cancel_on_exit
+        self._books = Books.kept(self.provider, spend, path=journal, key=self._key)
         self._engine: Engine | None = None
         self._home = Home()
         self._entered = False

@@ -272,6 +272,31 @@ def test_a_damaged_journal_is_named_and_kept(shoot, capfd, content):
     assert created(shoot) == count
 
 
+@pytest.mark.parametrize("left", ["nothing", "no notes", "no tasks"])
+def test_a_journal_that_lost_what_it_knew_is_not_taken_for_new(shoot, capfd, left):
+    """As when its -wal is gone: what was under way would be bought again. Without, it goes on."""
+    assert shoot.run() == 0
+    count, journal = created(shoot), shoot.out / "journal.db"
+    with closing(sqlite3.connect(journal, isolation_level=None)) as other:
+        other.execute("DELETE FROM notes")
+        if left == "no tasks":
+            other.execute("DELETE FROM tasks")
+    if left == "nothing":
+        journal.write_bytes(b"")
+    before = (shoot.out / "results.jsonl").read_bytes()
+    assert shoot.run() == 0  # there is nothing to be done
+    shoot.write(*boats(4))
+    capfd.readouterr()
+    assert shoot.run() == 2
+    assert "journal.db does not know 3 tasks that results.jsonl names" in capfd.readouterr().err
+    assert (shoot.out / "results.jsonl").read_bytes() == before
+    assert created(shoot) == count
+    journal.unlink()
+    for _ in range(2):
+        assert shoot.run() == 0
+        assert created(shoot) == count + 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders have no write permission there")
 @pytest.mark.skipif(os.name != "nt" and os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_written_is_named(shoot, capfd):

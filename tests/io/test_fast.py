@@ -342,14 +342,10 @@ async def test_a_client_over_aiohttp_makes_videos(tmp_path):
 
 
 @on_asyncio
-@pytest.mark.parametrize(
-    ("address", "error"),
-    [("http://u:p@127.0.0.1:1", ConfigurationError), ("http://1.2.3.4.5.6", ConnectFailedError)],
-)
-async def test_an_address_that_aiohttp_alone_refuses_is_an_error_of_ours(address, error):
-    """A key beside a password, or a host that is nearly a number: nothing was sent."""
-    async with fast(address) as t:
-        with pytest.raises(error):
+async def test_an_address_that_aiohttp_alone_refuses_is_an_error_of_ours():
+    """A host that is nearly a number: nothing was sent."""
+    async with fast("http://1.2.3.4.5.6") as t:
+        with pytest.raises(ConnectFailedError):
             await t.send(POST, timeout=5)
 
 

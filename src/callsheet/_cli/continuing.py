@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._cli.files import present
-from callsheet._cli.matching import Stage, Task
+from callsheet._cli.matching import Stage, Task, made_from
 from callsheet._cli.names import key_of
 from callsheet._cli.plan import Job, title_of
 from callsheet._cli.results import PAID, UNFETCHED, Ending
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from callsheet._cli.matching import Earlier
+    from callsheet._cli.results import Row
 
 
 _AT_STAKE = {Stage.SOUGHT, Stage.UNCERTAIN, Stage.UNDER_WAY, Stage.RENDERED}
@@ -130,6 +131,30 @@ def refusal(jobs: Sequence[Job], earlier: Earlier, folder: Path, *, tasks_live: 
                 f"made from another spec; move that file out of {folder}, or use another --out"
             )
     return None
+
+
+def forgotten(
+    jobs: Sequence[Job], rows: Collection[Row], tasks: Collection[Task], earlier: Earlier
+) -> str | None:
+    """Why a journal that was there before is not believed: it has lost what it knew.
+
+    It does not know tasks that the rows name and, if it holds anything at all, says of their specs
+    that nothing was sent. What is known of its files only together may be lost with one of them.
+    """
+    noted = {None, *(task.task_id for task in tasks)}
+    unknown = [row for row in rows if row.status in PAID and row.task_id not in noted]
+    planned = {task.spec for task in earlier.other_tasks if task.stage is Stage.PLANNED}
+    if not unknown or (tasks and planned.isdisjoint(map(made_from, unknown))):
+        return None
+    sent = {index for index, task in earlier.tasks.items() if task.stage is not Stage.PLANNED}
+    if all(job.index in earlier.rows or job.index in sent for job in jobs):
+        return None
+    return (
+        f"journal.db does not know {len(unknown)} tasks that results.jsonl names: it was damaged, "
+        "or lost its journal.db-wal, and with that all it knew of what is under way; put both back "
+        "as they were, or move journal.db away to go on by results.jsonl alone: what that does not "
+        "name is made again"
+    )
 
 
 def changes(earlier: Earlier, folder: Path, *, tasks_live: bool) -> Iterator[str]:

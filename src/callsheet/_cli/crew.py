@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from callsheet import Batch, Client, TaskHandle
-from callsheet._cli.continuing import Work, changes, refusal, sort
+from callsheet._cli.continuing import Work, changes, forgotten, refusal, sort
 from callsheet._cli.files import rename
 from callsheet._cli.matching import Stage, comparable, made_from, match, tasks_of
 from callsheet._cli.names import frame_name
@@ -53,6 +53,7 @@ class Crew:
         source: The input file, for naming lines.
         provider: Where the specs go, as the rows say it.
         tasks_live: Whether tasks outlive the run: then the client keeps a journal.
+        had_journal: Whether that was there before.
         resubmit: Whether what may have been bought is bought again.
         changes: What earlier runs have left that is not asked for now, in lines.
     """
@@ -64,6 +65,7 @@ class Crew:
     source: Path
     provider: str
     tasks_live: bool
+    had_journal: bool
     resubmit: bool
     changes: list[str] = attrs.field(factory=list[str], init=False)
     _work: Work | None = attrs.field(default=None, init=False)
@@ -131,13 +133,17 @@ class Crew:
         """Find out what is left to be done, of which *batch* is what the journal holds.
 
         Raises:
-            ResultsError: The folder is of another run; nothing was sent.
+            ResultsError: The folder is of another run, or its journal has lost what it knew;
+                nothing was sent.
         """
         self.results.read()  # another run may have ended since
         tasks = [] if batch is None else await tasks_of(batch, self._lost)
         earlier = match(self.jobs, self.results.rows.values(), tasks)
         live = self.tasks_live
-        if problem := refusal(self.jobs, earlier, self.folder, tasks_live=live):
+        problem = refusal(self.jobs, earlier, self.folder, tasks_live=live)
+        if problem is None and self.had_journal:
+            problem = forgotten(self.jobs, self.results.rows.values(), tasks, earlier)
+        if problem is not None:
             raise ResultsError(problem)
         for task in earlier.other_tasks:
             if batch is not None:

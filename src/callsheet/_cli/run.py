@@ -136,6 +136,7 @@ async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
             source=order.source,
             provider=order.label,
             tasks_live=not order.embedded,
+            had_journal=not order.embedded and (order.folder / JOURNAL).exists(),
             resubmit=order.resubmit == "always",
         )
         return await _perform(order, crew)

@@ -7,6 +7,7 @@ import os
 import attrs
 
 from callsheet._catalog import PROVIDERS
+from callsheet._models.policy import Limits, Polling, RetryPolicy
 from callsheet._models.provider import Provider
 from callsheet.errors import ConfigurationError
 
@@ -54,3 +55,21 @@ def key_for(given: str | None, provider: Provider) -> str | None:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(f"the key for {provider.name} holds characters that no key has")
     return key
+
+
+def check_settings(limits: object, polling: object, retry: object, observer: object) -> None:
+    """See that each is of its kind, before something trips over it far from where it was given.
+
+    Raises:
+        ConfigurationError: One is not; it is named.
+    """
+    kinds = {
+        "limits": (limits, Limits),
+        "polling": (polling, Polling),
+        "retry": (retry, RetryPolicy),
+    }
+    for name, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{name}={value!r}: a {kind.__name__}")
+    if observer is not None and not callable(observer):
+        raise ConfigurationError(f"observer={observer!r}: a function")

@@ -14,6 +14,7 @@ from callsheet import _catalog
 from callsheet._core.ledger import Ledger
 from callsheet._core.record import Record
 from callsheet._io.journal import Journal
+from callsheet._models.policy import SpendLimit
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
@@ -21,6 +22,7 @@ from callsheet._models.spend import Estimate
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
+    ConfigurationError,
     ContentRejectedError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callsheet._io.entry import Entry
-    from callsheet._models.policy import SpendLimit
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -67,19 +68,25 @@ class Books:
     def kept(
         cls,
         provider: Provider,
-        limit: SpendLimit,
+        limit: SpendLimit | None,
         *,
         path: str | os.PathLike[str] | None,
         key: str | None,
     ) -> Self:
-        """Books of a client; with a *path* in a journal that belongs to this provider and key."""
+        """Books of a client; with a *path* in a journal that belongs to this provider and key.
+
+        Raises:
+            ConfigurationError: The limit is none.
+        """
+        if limit is not None and not isinstance(limit, SpendLimit):
+            raise ConfigurationError(f"spend={limit!r}: a SpendLimit, as SpendLimit(tasks=20)")
         journal = None
         if path is not None:
             mark = _fingerprint(key)
             journal = Journal(
                 path, provider=provider.name, base_url=provider.base_url, fingerprint=mark
             )
-        return cls(provider=provider, ledger=Ledger(limit), journal=journal)
+        return cls(provider=provider, ledger=Ledger(limit or SpendLimit()), journal=journal)
 
     async def plan(self, records: Sequence[Record], name: str | None) -> None:
         """Write down records that are going to be queued.

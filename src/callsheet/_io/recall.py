@@ -123,7 +123,7 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
     elif entry.sent_at is not None:
         if entry.unwanted:
             engine.submitter.give_up(record)
-        reason = "the process ended before the answer came"
+        reason = "an earlier process had no answer that it could read"
         error = SubmissionUncertainError(reason, entry.token)
         if entry.doubts:
             engine.submitter.remember_doubt(record, error)

@@ -18,8 +18,9 @@ from urllib.parse import urljoin
 import anyio
 import httpx
 
+from callsheet._io.addresses import host_of
 from callsheet._io.answer import Answer
-from callsheet._io.transport import BROKEN, BaseTransport, chosen, host_of, http_client
+from callsheet._io.transport import BROKEN, BaseTransport, chosen, http_client
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 

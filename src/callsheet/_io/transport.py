@@ -1,4 +1,4 @@
-"""HTTP: the one module that imports httpx."""
+"""HTTP to the provider, by httpx or by the library of the caller's choice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 import anyio
 import httpx
 
-from callsheet._models.provider import without_secrets
+from callsheet._io.addresses import base_of
 from callsheet._wire.http import Request, Response
 from callsheet.errors import (
     ClosedError,
@@ -53,8 +53,6 @@ be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
-HIGHEST_PORT = 65_535
-
 BROKEN = (
     httpx.HTTPError,
     httpx.StreamError,
@@ -96,27 +94,6 @@ def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncC
         return httpx.AsyncClient(transport=transport, **options)
     except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"httpx cannot be set up: {error}") from error
-
-
-def host_of(url: httpx.URL) -> str:
-    """The host that a URL names, empty if it names none.
-
-    Raises:
-        httpx.InvalidURL: No connection can ever be made there; sockets say so in their own words,
-            and only when they are asked to connect.
-    """
-    try:
-        host = url.host
-        url.raw_host.decode().encode("idna")
-    except UnicodeError as error:
-        raise httpx.InvalidURL(f"Invalid host: {error}") from None
-    if url.port is not None and not 0 <= url.port <= HIGHEST_PORT:
-        raise httpx.InvalidURL(f"Invalid port: {url.port}")
-    return host
-
-
-def _shown(base_url: object) -> str:
-    return repr(without_secrets(base_url) if isinstance(base_url, str) else base_url)
 
 
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
@@ -166,17 +143,7 @@ class Transport:
         connections: int,
         custom: TransportChoice | None = None,
     ) -> None:
-        try:
-            self._base = httpx.URL(base_url)
-            host = host_of(self._base)
-        except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-            why = "" if "@" in str(base_url) else f": {error}"  # it may quote from a password
-            raise ConfigurationError(f"{_shown(base_url)} is no address{why}") from None
-        if self._base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
-            raise ConfigurationError(f"{_shown(base_url)} is no http(s) address")
-        if self._base.userinfo or self._base.query or self._base.fragment:
-            reason = "is given with a user, a password or a query: the key alone authenticates"
-            raise ConfigurationError(f"{_shown(base_url)} {reason}")
+        self._base = base_of(base_url)
         self._prefix = str(self._base).rstrip("/")
         self._fast: Session | None = None
         self._custom: BaseTransport | None = None
@@ -240,12 +207,14 @@ class Transport:
                 with anyio.fail_after(timeout):
                     return await self._exchange(request, timeout)
             except NOT_SENT as error:
-                raise ConnectFailedError(self._without_key(_words(error))) from None
+                raise ConnectFailedError(self._from_here(_words(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
             except BROKEN as error:
                 raise TransportError(self._without_key(_words(error))) from None
-            except TransportError as error:  # over aiohttp it is one of ours already
+            except ConnectFailedError as error:  # over aiohttp it is one of ours already
+                raise ConnectFailedError(self._from_here(str(error))) from None
+            except TransportError as error:
                 raise type(error)(self._without_key(str(error))) from None
 
     async def _exchange(self, request: Request, seconds: float) -> Response:
@@ -295,6 +264,11 @@ class Transport:
             headers={n.lower(): self._without_key(v) for n, v in headers.items()},
             body=self._without_key(body),
         )
+
+    def _from_here(self, words: str) -> str:
+        """Why there is no connection, and to where."""
+        where = "" if self._base.host in words else f" ({self._base.netloc.decode()})"
+        return self._without_key(words) + where
 
     @overload
     def _without_key(self, value: str) -> str: ...
