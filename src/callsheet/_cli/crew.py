@@ -73,9 +73,8 @@ class Crew:
     _left_off: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
     """What is looked for although it is not asked for now."""
     _lost: set[int] = attrs.field(factory=set[int], init=False)
-    _rendered: int = attrs.field(default=0, init=False)
-    _downloaded: int = attrs.field(default=0, init=False)
-    _failed: int = attrs.field(default=0, init=False)
+    _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
+    _settled: int = attrs.field(default=0, init=False)
     _away: tuple[float, CallsheetError] | None = attrs.field(default=None, init=False)
     _told: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
@@ -206,17 +205,18 @@ class Crew:
 
     def counts(self) -> Counts:
         """Where everything stands."""
-        statuses = Counter(handle.status for handle in self._handles.values() if not handle.done)
-        kept = 0 if self._work is None else len(self._work.kept)
+        work = self._work or Work()
+        states = Counter(_state(self._handles.get(index)) for index in self._open)
         return Counts(
             total=len(self.jobs),
-            kept=kept,
             submitted=sum(handle.task_id is not None for handle in self._handles.values()),
-            queued=statuses[Status.QUEUED],
-            running=statuses[Status.RUNNING] + statuses[Status.UNKNOWN],
-            succeeded=self._rendered,
-            downloaded=self._downloaded,
-            failed=self._failed,
+            kept=len(work.kept),
+            waiting=states[None],
+            queued=states[Status.QUEUED],
+            running=states[Status.RUNNING],
+            rendered=states[Status.SUCCEEDED],
+            endings=self._endings + Counter({Ending.UNCERTAIN: len(work.uncertain)}),
+            settled=self._settled,
             elapsed=anyio.current_time() - self._started,
         )
 
@@ -254,10 +254,8 @@ class Crew:
             if job is None:
                 continue
             if outcome.video is not None:
-                self._rendered += 1
                 await send.send((job, outcome.video))
             else:
-                self._failed += 1
                 handle = self._handles[job.index]
                 before = self.results.rows.get(job.index) if handle.spec is None else None
                 row = failure_row(job, self.provider, outcome, handle.snapshot, before)
@@ -275,9 +273,6 @@ class Crew:
                 await self._bring(downloader, job, video)
             except DownloadError as exc:
                 error = exc
-                self._failed += 1
-            else:
-                self._downloaded += 1
             self._put(job, video_row(job, self.provider, video, error))
 
     async def _bring(self, downloader: Downloader, job: Job, video: Video) -> None:
@@ -299,5 +294,20 @@ class Crew:
 
     def _put(self, job: Job, row: Row) -> None:
         self._open.pop(job.index, None)
+        self._endings[row.status] += 1
+        self._settled += row.task_id is not None
         self.results.put(row)
         self.display.row(job, row, f"{self.source}:{job.line}")
+
+
+def _state(handle: TaskHandle | None) -> Status | None:
+    """Where a task without a row stands; ``None`` without an id."""
+    if handle is None or handle.task_id is None:
+        return None
+    match handle.status:
+        case None | Status.QUEUED:
+            return Status.QUEUED
+        case Status.SUCCEEDED:
+            return Status.SUCCEEDED
+        case _:  # or it has ended this moment, and its row is written next
+            return Status.RUNNING

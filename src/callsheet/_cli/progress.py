@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import attrs
@@ -16,64 +17,92 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from callsheet._cli.results import Ending
+
 
 if TYPE_CHECKING:
     from callsheet._cli.plan import Job
     from callsheet._cli.results import Row
 
 
+_STYLES = {
+    "kept": "green",
+    "waiting": "default",
+    "queued": "yellow",
+    "running": "cyan",
+    "rendered": "green",
+    Ending.SUCCEEDED: "bold green",
+    Ending.NOT_SUBMITTED: "yellow",
+    Ending.INTERRUPTED: "yellow",
+}
+
+
 @attrs.frozen(kw_only=True)
 class Counts:
-    """The numbers at one moment; all but `total` and `kept` are of this run.
+    """The numbers at one moment. Every video counts in one of them, but for those that say so.
 
     Attributes:
-        total: Videos that are wanted.
+        total: Videos that are wanted; all of them.
+        submitted: Specs for which the provider has given an id in this run, whatever came of them.
         kept: Videos that an earlier run has brought.
-        submitted: Specs for which the provider has given an id.
-        queued: Submitted, not seen running yet.
+        waiting: Not sent yet, or sent and without an id.
+        queued: Has an id, not seen running yet.
         running: Seen running.
-        succeeded: Rendered.
-        downloaded: On disk.
-        failed: Ended without a video on disk.
+        rendered: Rendered, not on disk yet.
+        endings: What has a row of this run, by its status.
+        settled: How many of `endings` had a task: what was never sent tells nothing of the pace.
         elapsed: Seconds since the run began.
     """
 
     total: int
-    kept: int
     submitted: int
+    kept: int
+    waiting: int
     queued: int
     running: int
-    succeeded: int
-    downloaded: int
-    failed: int
+    rendered: int
+    endings: Mapping[Ending, int]
+    settled: int
     elapsed: float
 
     @property
     def ended(self) -> int:
         """Videos about which nothing remains to be done."""
-        return self.kept + self.downloaded + self.failed
+        return self.kept + sum(self.endings.values())
 
     @property
     def per_minute(self) -> float:
-        """Videos that ended in a minute of this run."""
-        return (self.downloaded + self.failed) / max(self.elapsed, 0.1) * 60
+        """Tasks that ended in a minute of this run."""
+        return self.settled / max(self.elapsed, 0.1) * 60
 
     @property
     def left(self) -> float | None:
-        """Seconds to go at this rate; ``None`` until something has ended."""
-        return (self.total - self.ended) / self.per_minute * 60 if self.per_minute else None
+        """Seconds to go at this rate; ``None`` until something has ended, and at the end."""
+        open_ = self.total - self.ended
+        return open_ / self.per_minute * 60 if open_ and self.per_minute else None
+
+    def states(self) -> dict[str, int]:
+        """Every video under one name: where it stands, or how it ended, as its row says it."""
+        on_their_way = {
+            "kept": self.kept,
+            "waiting": self.waiting,
+            "queued": self.queued,
+            "running": self.running,
+            "rendered": self.rendered,
+        }
+        return on_their_way | {ending.value: self.endings.get(ending, 0) for ending in Ending}
 
     def words(self) -> str:
         """The states, in one line."""
-        return (
-            f"submitted {self.submitted}, queued {self.queued}, running {self.running}, "
-            f"succeeded {self.succeeded}, failed {self.failed}, downloaded {self.downloaded}"
+        return ", ".join(
+            f"{number} {in_words(name)}" for name, number in self.states().items() if number
         )
 
     def pace(self) -> str:
         """Time, rate and what is left, in one line."""
+        rate = f", {self.per_minute:.0f} a minute" if self.settled else ""
         left = "" if self.left is None else f", about {clock(self.left)} to go"
-        return f"{clock(self.elapsed)}, {self.per_minute:.0f} a minute{left}"
+        return f"{clock(self.elapsed)}{rate}{left}"
 
 
 class Display(Protocol):
@@ -131,18 +160,10 @@ class LiveDisplay:
             Text(f"{counts.ended}/{counts.total}"),
         )
         numbers = Text()
-        for name, number, style in (
-            ("kept", counts.kept, "green"),
-            ("submitted", counts.submitted, "default"),
-            ("queued", counts.queued, "yellow"),
-            ("running", counts.running, "cyan"),
-            ("succeeded", counts.succeeded, "green"),
-            ("downloaded", counts.downloaded, "bold green"),
-            ("failed", counts.failed, "bold red"),
-        ):
-            if number or name not in {"kept", "failed"}:
-                numbers.append(f"{name} ", "dim")
-                numbers.append(f"{number}   ", style if number else "dim")
+        for name, number in counts.states().items():
+            if number:
+                numbers.append(f"{number} ", _STYLES.get(name, "bold red"))
+                numbers.append(f"{in_words(name)}   ", "dim")
         failures = [
             Text(f"✗ {line}", "red", no_wrap=True, overflow="ellipsis") for line in self._failures
         ]
@@ -201,11 +222,10 @@ class EventDisplay:
         self._put("row", place=place, prompt=job.spec.prompt, **row.to_dict())
 
     def show(self, counts: Counts) -> None:
-        numbers = attrs.asdict(counts)
-        elapsed = numbers.pop("elapsed")
+        numbers = {"total": counts.total, "submitted": counts.submitted, **counts.states()}
         if numbers != self._last:
             self._last = numbers
-            self._put("progress", **numbers, elapsed=round(elapsed, 3))
+            self._put("progress", **numbers, elapsed=round(counts.elapsed, 3))
 
     def close(self) -> None:
         """Events stay by themselves."""
@@ -233,6 +253,11 @@ def failure_line(job: Job, row: Row, place: str) -> str:
     """Line, prompt and reason of a row that did not succeed."""
     reason = (row.error or {}).get("message") or row.status.value
     return f"{place} {job.title}: {' '.join(reason.split())}"
+
+
+def in_words(name: str) -> str:
+    """The name of a state or the status of a row, as a person reads it."""
+    return name.replace("_", " ")
 
 
 def put_line(text: str, to: TextIO | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._cli.money import spend_event, spend_words
-from callsheet._cli.progress import failure_line, put_line
+from callsheet._cli.progress import failure_line, in_words, put_line
 from callsheet._cli.results import Ending, Row
 from callsheet._models.spend import Spend
 
@@ -90,7 +90,7 @@ def _lines(
             "does not, look there yourself: with --resubmit always they are sent again"
         )
     words = ", ".join(
-        f"{numbers[ending]} {ending.replace('_', ' ')}" for ending in Ending if numbers[ending]
+        f"{numbers[ending]} {in_words(ending)}" for ending in Ending if numbers[ending]
     )
     yield f"{words}: videos and results.jsonl are in {order.folder}"
     spent = None if finish.spend is None else spend_words(finish.spend)
