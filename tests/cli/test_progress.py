@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import anyio
+import httpx
 import pytest
 
+from callsheet import TaskSpec
 from callsheet._cli import main
-from callsheet._cli.progress import Counts
-from callsheet._cli.results import Ending
+from callsheet._cli.crew import Crew
+from callsheet._cli.plan import Job
+from callsheet._cli.progress import Counts, LineDisplay
+from callsheet._cli.results import Ending, Results
 from cli.running import Service, Shoot, serving
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from emulation import Wire, client, refusal
 
 
 @pytest.fixture
@@ -83,3 +85,47 @@ def test_the_pace_is_that_of_the_tasks_that_ended():
     half = counts(kept=2, running=4, endings={Ending.SUCCEEDED: 4}, settled=4)
     assert half.pace() == "1:00, 4 a minute, about 1:00 to go"
     assert counts(kept=2, endings={Ending.SUCCEEDED: 8}, settled=8).pace() == "1:00, 8 a minute"
+
+
+def unavailable() -> httpx.Response:
+    """A service that is down."""
+    return refusal(503, "ServiceUnavailable")
+
+
+def page() -> httpx.Response:
+    """Something else that answers."""
+    return httpx.Response(405, text="<html><title>Not Allowed</title></html>")
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (unavailable, "HTTP 503 ServiceUnavailable: no"),
+        (page, "an HTML page: Not Allowed; the address may be wrong"),
+    ],
+)
+async def test_an_outage_is_told_again_each_minute(tmp_path, capsys, answer, end):
+    """Plain lines say since when the provider is away, and what it answers."""
+    wire = Wire(render_seconds=60.0)
+    wire.change = lambda request, _: answer() if request.method == "GET" else None
+    job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
+    with Results(tmp_path) as results:
+        crew = Crew(
+            jobs=[job],
+            results=results,
+            display=LineDisplay(),
+            folder=tmp_path,
+            source=Path("boats.txt"),
+            provider="ark",
+            tasks_live=True,
+            resubmit=False,
+        )
+        options = {"journal": tmp_path / "journal.db", "observer": crew.observe}
+        async with client(wire, **options) as c:
+            with anyio.move_on_after(300):
+                await crew.run(c, None, parallel=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not serve" in line]
+    assert 3 <= len(lines) <= 6
+    assert lines[0].startswith("the provider does not serve, waiting: HTTP ")
+    assert lines[1].startswith("the provider does not serve for 1:0")
+    assert all(line.endswith(end) for line in lines)

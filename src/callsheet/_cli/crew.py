@@ -15,14 +15,15 @@ from callsheet._cli.continuing import Work, changes, refusal, sort
 from callsheet._cli.files import rename
 from callsheet._cli.matching import Stage, comparable, made_from, match, tasks_of
 from callsheet._cli.names import frame_name
+from callsheet._cli.outage import Outage
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
 from callsheet._cli.results import Ending, Results, ResultsError, Row
 from callsheet._cli.rows import failure_row, stopped_row, unmade_row, video_row
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Status
-from callsheet.errors import CallsheetError, DownloadError, NotSubmittedError
-from callsheet.events import GateOpened, GateShut, SubmissionLost
+from callsheet.errors import DownloadError, NotSubmittedError
+from callsheet.events import GateOpened, GateShut, PollFailed, SubmissionLost
 
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from callsheet.downloads import Downloader
     from callsheet.events import Event
 
-
-HICCUP = 3.0
-"""Seconds that the provider may be away before it is worth a word."""
 
 LOST = "the answer to a create was lost: its task is looked for, for up to five minutes"
 
@@ -75,9 +73,11 @@ class Crew:
     _lost: set[int] = attrs.field(factory=set[int], init=False)
     _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
     _settled: int = attrs.field(default=0, init=False)
-    _away: tuple[float, CallsheetError] | None = attrs.field(default=None, init=False)
-    _told: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
+    _outage: Outage = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._outage = Outage(self.display)
 
     @property
     def begun(self) -> bool:
@@ -183,25 +183,17 @@ class Crew:
         """Keep in mind what was lost, and since when the provider does not serve."""
         match event:
             case GateShut(error=error):
-                self._away = (anyio.current_time(), error)
+                self._outage.begin(error)
+            case PollFailed(error=error):
+                self._outage.goes_on(error)
             case SubmissionLost(index=index):
                 if self.begun and not self._lost:
                     self.display.note(LOST)
                 self._lost.add(index)
             case GateOpened():
-                if self._told:
-                    self.display.note("the provider is back")
-                self._away, self._told = None, False
+                self._outage.end()
             case _:
                 pass
-
-    def _tell_outage(self) -> None:
-        """Say that the provider does not serve, once that is more than a hiccup."""
-        if self._away is not None and not self._told:
-            since, error = self._away
-            if anyio.current_time() - since >= HICCUP:
-                self._told = True
-                self.display.note(f"the provider does not serve, waiting: {error}")
 
     def counts(self) -> Counts:
         """Where everything stands."""
@@ -225,7 +217,7 @@ class Crew:
 
     async def _show(self) -> None:
         while True:
-            self._tell_outage()
+            self._outage.tell()
             self.display.show(self.counts())
             await anyio.sleep(self.display.interval)
 

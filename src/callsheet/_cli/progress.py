@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -110,9 +111,11 @@ class Display(Protocol):
 
     Attributes:
         interval: Seconds between two calls of `show`.
+        repeats: Seconds after which what still holds is noted again.
     """
 
     interval: float
+    repeats: float
 
     def note(self, text: str) -> None:
         """Say something about the run as a whole."""
@@ -132,6 +135,7 @@ class LiveDisplay:
 
     def __init__(self, title: str) -> None:
         self.interval = 0.2
+        self.repeats = math.inf  # its clock shows that it lives
         self._title = title
         self._failures: deque[str] = deque(maxlen=4)
         self._console = Console(highlight=False)
@@ -177,6 +181,7 @@ class LineDisplay:
 
     def __init__(self) -> None:
         self.interval = 1.0
+        self.repeats = 60.0
         self._said: tuple[float, str] = (0.0, "")
 
     def note(self, text: str) -> None:
@@ -201,6 +206,7 @@ class QuietDisplay:
 
     def __init__(self) -> None:
         self.interval = 3600.0
+        self.repeats = math.inf
 
     def note(self, text: str) -> None: ...
     def row(self, job: Job, row: Row, place: str) -> None: ...
@@ -213,6 +219,7 @@ class EventDisplay:
 
     def __init__(self) -> None:
         self.interval = 1.0
+        self.repeats = 60.0
         self._last: dict[str, Any] = {}
 
     def note(self, text: str) -> None:
