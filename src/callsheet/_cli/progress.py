@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from callsheet._cli.names import frame_name
 from callsheet._cli.results import Ending
 
 
@@ -138,6 +140,7 @@ class LiveDisplay:
         self.repeats = math.inf  # its clock shows that it lives
         self._title = title
         self._failures: deque[str] = deque(maxlen=4)
+        self._counts: Counts | None = None
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
@@ -150,9 +153,13 @@ class LiveDisplay:
             self._failures.append(failure_line(job, row, place))
 
     def show(self, counts: Counts) -> None:
+        self._counts = counts
         self._live.update(self._render(counts), refresh=True)
 
     def close(self) -> None:
+        if self._counts is not None:
+            self._failures.clear()  # the summary names them
+            self.show(self._counts)
         self._live.stop()
 
     def _render(self, counts: Counts) -> Group:
@@ -177,24 +184,33 @@ class LiveDisplay:
 
 
 class LineDisplay:
-    """Plain lines, for logs and pipes: the numbers now and then, every failure at once."""
+    """Plain lines, for logs and pipes: now and then the numbers, and each new kind of failure.
+
+    A failure waits for the next numbers, so that the summary of a short run does not repeat it.
+    """
 
     def __init__(self) -> None:
         self.interval = 1.0
         self.repeats = 60.0
         self._said: tuple[float, str] = (0.0, "")
+        self._kinds: set[Kind] = set()
+        self._failures: list[str] = []
 
     def note(self, text: str) -> None:
         put_line(text)
 
     def row(self, job: Job, row: Row, place: str) -> None:
-        if _worth_a_line(row):
-            put_line(f"failed: {failure_line(job, row, place)}")
+        if _worth_a_line(row) and (kind := kind_of(job, row)) not in self._kinds:
+            self._kinds.add(kind)
+            self._failures.append(f"{in_words(row.status)}: {failure_line(job, row, place)}")
 
     def show(self, counts: Counts) -> None:
         then, words = self._said
         if counts.elapsed - then >= 5 and counts.words() != words:  # noqa: PLR2004 - seconds
             self._said = (counts.elapsed, counts.words())
+            for line in self._failures:
+                put_line(line)
+            self._failures.clear()
             put_line(f"{counts.ended}/{counts.total}: {counts.words()} ({counts.pace()})")
 
     def close(self) -> None:
@@ -256,10 +272,28 @@ def _worth_a_line(row: Row) -> bool:
     return row.status not in {"succeeded", "not_submitted", "interrupted"}
 
 
-def failure_line(job: Job, row: Row, place: str) -> str:
-    """Line, prompt and reason of a row that did not succeed."""
-    reason = (row.error or {}).get("message") or row.status.value
-    return f"{place} {job.title}: {' '.join(reason.split())}"
+Kind = tuple[str, str]
+"""Status and reason, without what differs from task to task."""
+
+_MARK = re.compile(r" \((?:request|token) [^)]*\)")
+
+
+def kind_of(job: Job, row: Row) -> Kind:
+    """Equal for rows that differ only by their task."""
+    reason = _MARK.sub("", _reason(row))
+    for name in (row.task_id, job.file, frame_name(job.file)):
+        reason = reason.replace(name or "\0", "")
+    return row.status.value, reason
+
+
+def failure_line(job: Job, row: Row, place: str, more: int = 0) -> str:
+    """Line, prompt and reason of a row that did not succeed, and how many *more* are like it."""
+    rest = f" and {more} more" if more else ""
+    return f"{place} {job.title}{rest}: {_reason(row)}"
+
+
+def _reason(row: Row) -> str:
+    return " ".join(((row.error or {}).get("message") or row.status.value).split())
 
 
 def in_words(name: str) -> str:
