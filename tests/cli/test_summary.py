@@ -145,3 +145,31 @@ def test_a_wrong_address_is_to_be_corrected_first(tmp_path, capfd):
         assert main(command) == 1
     said = capfd.readouterr().out.splitlines()[-1]
     assert said.startswith("to try again what failed, correct the address and give another --out")
+
+
+def test_a_run_that_was_stopped_before_anything_has_a_summary_of_that(tmp_path, capfd):
+    """Nothing is in the folder, so nothing is said to be there."""
+    order = order_of(tmp_path, provider="emulator")
+    assert report(order, [job_of(0)], Results(tmp_path), [], Finish(stopped=True)) == 130
+    assert capfd.readouterr().out.splitlines() == [
+        "stopped before anything was sent",
+        "to go on, run the same command again",
+    ]
+
+
+@pytest.mark.parametrize("said_in", ["lines", "events", "summary"])
+def test_a_finished_folder_tells_what_is_not_asked_for_any_more(tmp_path, capfd, said_in):
+    """A shorter file leaves videos there, also if nothing is left to do."""
+    source, out = tmp_path / "boats.txt", tmp_path / "videos"
+    command = ["run", str(source), "--out", str(out), "--provider", "emulator", "--speed", "500"]
+    source.write_text("a boat\n" * 3)
+    assert main(command) == 0
+    capfd.readouterr()
+    assert main(command) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == "nothing was left to do"
+    source.write_text("a boat\n")
+    option = {"lines": [], "events": ["--json"], "summary": ["--quiet"]}[said_in]
+    assert main([*command, *option]) == 0
+    said = capfd.readouterr()
+    text = said.err if said_in == "summary" else said.out
+    assert text.count(f"videos in {out} not asked for now: 2. They stay there") == 1

@@ -14,7 +14,7 @@ import attrs
 
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import spend_event, spend_words
-from callsheet._cli.progress import Kind, failure_line, in_words, kind_of, put_line
+from callsheet._cli.progress import EventDisplay, Kind, failure_line, in_words, kind_of, put_line
 from callsheet._cli.results import Ending, Row
 from callsheet._models.policy import SpendLimit
 from callsheet._models.spend import Spend
@@ -47,12 +47,14 @@ class Finish:
         trouble: What could not be written into the journal.
         spend: The client's books; ``None`` if nobody was asked anything.
         changes: What earlier runs have left that is not asked for now, in lines.
+        idle: Whether all was there before, so that no run began.
     """
 
     stopped: bool = False
     trouble: str | None = None
     spend: Spend | None = None
     changes: Sequence[str] = ()
+    idle: bool = False
 
 
 def report(
@@ -62,6 +64,9 @@ def report(
     rows = [(job, results.rows[job.index]) for job in jobs if job.index in results.rows]
     numbers = Counter(row.status for _, row in rows)
     if order.events:
+        if finish.idle:
+            for line in finish.changes:
+                EventDisplay().note(line)
         event = {"event": "end", "total": len(jobs), "stopped": finish.stopped}
         counts = {ending.value: numbers[ending] for ending in Ending}
         spend = None if finish.spend is None else spend_event(finish.spend)
@@ -83,7 +88,7 @@ def report(
 def _lines(
     order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
-    if order.quiet:  # the others have said it when the run began
+    if order.quiet or finish.idle:  # else it was said when the run began
         yield from finish.changes
     quiet = {Ending.SUCCEEDED, Ending.NOT_SUBMITTED, Ending.INTERRUPTED}
     kinds: dict[Kind, list[tuple[Job, Row]]] = {}
@@ -105,7 +110,10 @@ def _lines(
     words = ", ".join(
         f"{numbers[ending]} {in_words(ending)}" for ending in Ending if numbers[ending]
     )
-    yield f"{words}: videos and results.jsonl are in {order.folder}"
+    if words:
+        yield f"{words}: videos and results.jsonl are in {order.folder}"
+    else:
+        yield "stopped before anything was sent"
     spent = None if finish.spend is None else spend_words(finish.spend)
     if spent is not None:
         yield spent
@@ -132,6 +140,8 @@ def _advice(
         yield f"to try again what failed, {first} first, then run the same command again"
     elif left and not limited:
         yield "to try again what failed, run the same command again"
+    elif finish.idle:
+        yield "nothing was left to do"
 
 
 def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
