@@ -185,7 +185,7 @@ def test_interrupted_run_goes_on_where_it_stopped(source, out, emulator):
 
 
 def test_wrong_key_stops_after_the_first(source, out, capfd, monkeypatch):
-    """A refused key fails one spec; the rest is reported as not submitted."""
+    """A refused key fails one spec, the rest is not submitted, and the key is to be corrected."""
     monkeypatch.setenv("ARK_API_KEY", "sesame-closed")
     settings = json.dumps({"keys": ["sesame-open"]})
     command = [sys.executable, "-m", "callsheet.emulator", "--settings", settings]
@@ -204,7 +204,9 @@ def test_wrong_key_stops_after_the_first(source, out, capfd, monkeypatch):
     statuses = [row["status"] for row in sorted(rows(out), key=lambda row: row["index"])]
     assert statuses == ["failed", "not_submitted", "not_submitted"]
     assert "sesame" not in (out / "results.jsonl").read_text()
-    assert "401" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "401" in said
+    assert "correct the key in ARK_API_KEY first, then run the same command again" in said
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,15 @@ from callsheet._cli.continuing import Work, changes, forgotten, refusal, sort
 from callsheet._cli.files import rename
 from callsheet._cli.matching import Stage, comparable, made_from, match, tasks_of
 from callsheet._cli.names import frame_name
+from callsheet._cli.outage import Outage
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
 from callsheet._cli.results import Ending, Results, ResultsError, Row
 from callsheet._cli.rows import failure_row, stopped_row, unmade_row, video_row
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Status
-from callsheet.errors import CallsheetError, DownloadError, NotSubmittedError
-from callsheet.events import GateOpened, GateShut, SubmissionLost
+from callsheet.errors import DownloadError, NotSubmittedError
+from callsheet.events import GateOpened, GateShut, PollFailed, SubmissionLost
 
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from callsheet.downloads import Downloader
     from callsheet.events import Event
 
-
-HICCUP = 3.0
-"""Seconds that the provider may be away before it is worth a word."""
 
 LOST = "the answer to a create was lost: its task is looked for, for up to five minutes"
 
@@ -75,12 +73,13 @@ class Crew:
     _left_off: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
     """What is looked for although it is not asked for now."""
     _lost: set[int] = attrs.field(factory=set[int], init=False)
-    _rendered: int = attrs.field(default=0, init=False)
-    _downloaded: int = attrs.field(default=0, init=False)
-    _failed: int = attrs.field(default=0, init=False)
-    _away: tuple[float, CallsheetError] | None = attrs.field(default=None, init=False)
-    _told: bool = attrs.field(default=False, init=False)
+    _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
+    _settled: int = attrs.field(default=0, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
+    _outage: Outage = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._outage = Outage(self.display)
 
     @property
     def begun(self) -> bool:
@@ -190,39 +189,32 @@ class Crew:
         """Keep in mind what was lost, and since when the provider does not serve."""
         match event:
             case GateShut(error=error):
-                self._away = (anyio.current_time(), error)
+                self._outage.begin(error)
+            case PollFailed(error=error):
+                self._outage.goes_on(error)
             case SubmissionLost(index=index):
                 if self.begun and not self._lost:
                     self.display.note(LOST)
                 self._lost.add(index)
             case GateOpened():
-                if self._told:
-                    self.display.note("the provider is back")
-                self._away, self._told = None, False
+                self._outage.end()
             case _:
                 pass
 
-    def _tell_outage(self) -> None:
-        """Say that the provider does not serve, once that is more than a hiccup."""
-        if self._away is not None and not self._told:
-            since, error = self._away
-            if anyio.current_time() - since >= HICCUP:
-                self._told = True
-                self.display.note(f"the provider does not serve, waiting: {error}")
-
     def counts(self) -> Counts:
         """Where everything stands."""
-        statuses = Counter(handle.status for handle in self._handles.values() if not handle.done)
-        kept = 0 if self._work is None else len(self._work.kept)
+        work = self._work or Work()
+        states = Counter(_state(self._handles.get(index)) for index in self._open)
         return Counts(
             total=len(self.jobs),
-            kept=kept,
             submitted=sum(handle.task_id is not None for handle in self._handles.values()),
-            queued=statuses[Status.QUEUED],
-            running=statuses[Status.RUNNING] + statuses[Status.UNKNOWN],
-            succeeded=self._rendered,
-            downloaded=self._downloaded,
-            failed=self._failed,
+            kept=len(work.kept),
+            waiting=states[None],
+            queued=states[Status.QUEUED],
+            running=states[Status.RUNNING],
+            rendered=states[Status.SUCCEEDED],
+            endings=self._endings + Counter({Ending.UNCERTAIN: len(work.uncertain)}),
+            settled=self._settled,
             elapsed=anyio.current_time() - self._started,
         )
 
@@ -231,7 +223,7 @@ class Crew:
 
     async def _show(self) -> None:
         while True:
-            self._tell_outage()
+            self._outage.tell()
             self.display.show(self.counts())
             await anyio.sleep(self.display.interval)
 
@@ -260,10 +252,8 @@ class Crew:
             if job is None:
                 continue
             if outcome.video is not None:
-                self._rendered += 1
                 await send.send((job, outcome.video))
             else:
-                self._failed += 1
                 handle = self._handles[job.index]
                 before = self.results.rows.get(job.index) if handle.spec is None else None
                 row = failure_row(job, self.provider, outcome, handle.snapshot, before)
@@ -281,9 +271,6 @@ class Crew:
                 await self._bring(downloader, job, video)
             except DownloadError as exc:
                 error = exc
-                self._failed += 1
-            else:
-                self._downloaded += 1
             self._put(job, video_row(job, self.provider, video, error))
 
     async def _bring(self, downloader: Downloader, job: Job, video: Video) -> None:
@@ -305,5 +292,20 @@ class Crew:
 
     def _put(self, job: Job, row: Row) -> None:
         self._open.pop(job.index, None)
+        self._endings[row.status] += 1
+        self._settled += row.task_id is not None
         self.results.put(row)
         self.display.row(job, row, f"{self.source}:{job.line}")
+
+
+def _state(handle: TaskHandle | None) -> Status | None:
+    """Where a task without a row stands; ``None`` without an id."""
+    if handle is None or handle.task_id is None:
+        return None
+    match handle.status:
+        case None | Status.QUEUED:
+            return Status.QUEUED
+        case Status.SUCCEEDED:
+            return Status.SUCCEEDED
+        case _:  # or it has ended this moment, and its row is written next
+            return Status.RUNNING

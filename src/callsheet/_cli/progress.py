@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import attrs
@@ -16,64 +19,93 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from callsheet._cli.names import frame_name
+from callsheet._cli.results import Ending
+
 
 if TYPE_CHECKING:
     from callsheet._cli.plan import Job
     from callsheet._cli.results import Row
 
 
+_STYLES = {
+    "kept": "green",
+    "waiting": "default",
+    "queued": "yellow",
+    "running": "cyan",
+    "rendered": "green",
+    Ending.SUCCEEDED: "bold green",
+    Ending.NOT_SUBMITTED: "yellow",
+    Ending.INTERRUPTED: "yellow",
+}
+
+
 @attrs.frozen(kw_only=True)
 class Counts:
-    """The numbers at one moment; all but `total` and `kept` are of this run.
+    """The numbers at one moment. Every video counts in one of them, but for those that say so.
 
     Attributes:
-        total: Videos that are wanted.
+        total: Videos that are wanted; all of them.
+        submitted: Specs for which the provider has given an id in this run, whatever came of them.
         kept: Videos that an earlier run has brought.
-        submitted: Specs for which the provider has given an id.
-        queued: Submitted, not seen running yet.
+        waiting: Not sent yet, or sent and without an id.
+        queued: Has an id, not seen running yet.
         running: Seen running.
-        succeeded: Rendered.
-        downloaded: On disk.
-        failed: Ended without a video on disk.
+        rendered: Rendered, not on disk yet.
+        endings: What has a row of this run, by its status.
+        settled: How many of `endings` had a task: what was never sent tells nothing of the pace.
         elapsed: Seconds since the run began.
     """
 
     total: int
-    kept: int
     submitted: int
+    kept: int
+    waiting: int
     queued: int
     running: int
-    succeeded: int
-    downloaded: int
-    failed: int
+    rendered: int
+    endings: Mapping[Ending, int]
+    settled: int
     elapsed: float
 
     @property
     def ended(self) -> int:
         """Videos about which nothing remains to be done."""
-        return self.kept + self.downloaded + self.failed
+        return self.kept + sum(self.endings.values())
 
     @property
     def per_minute(self) -> float:
-        """Videos that ended in a minute of this run."""
-        return (self.downloaded + self.failed) / max(self.elapsed, 0.1) * 60
+        """Tasks that ended in a minute of this run."""
+        return self.settled / max(self.elapsed, 0.1) * 60
 
     @property
     def left(self) -> float | None:
-        """Seconds to go at this rate; ``None`` until something has ended."""
-        return (self.total - self.ended) / self.per_minute * 60 if self.per_minute else None
+        """Seconds to go at this rate; ``None`` until something has ended, and at the end."""
+        open_ = self.total - self.ended
+        return open_ / self.per_minute * 60 if open_ and self.per_minute else None
+
+    def states(self) -> dict[str, int]:
+        """Every video under one name: where it stands, or how it ended, as its row says it."""
+        on_their_way = {
+            "kept": self.kept,
+            "waiting": self.waiting,
+            "queued": self.queued,
+            "running": self.running,
+            "rendered": self.rendered,
+        }
+        return on_their_way | {ending.value: self.endings.get(ending, 0) for ending in Ending}
 
     def words(self) -> str:
         """The states, in one line."""
-        return (
-            f"submitted {self.submitted}, queued {self.queued}, running {self.running}, "
-            f"succeeded {self.succeeded}, failed {self.failed}, downloaded {self.downloaded}"
+        return ", ".join(
+            f"{number} {in_words(name)}" for name, number in self.states().items() if number
         )
 
     def pace(self) -> str:
         """Time, rate and what is left, in one line."""
+        rate = f", {self.per_minute:.0f} a minute" if self.settled else ""
         left = "" if self.left is None else f", about {clock(self.left)} to go"
-        return f"{clock(self.elapsed)}, {self.per_minute:.0f} a minute{left}"
+        return f"{clock(self.elapsed)}{rate}{left}"
 
 
 class Display(Protocol):
@@ -81,9 +113,11 @@ class Display(Protocol):
 
     Attributes:
         interval: Seconds between two calls of `show`.
+        repeats: Seconds after which what still holds is noted again.
     """
 
     interval: float
+    repeats: float
 
     def note(self, text: str) -> None:
         """Say something about the run as a whole."""
@@ -103,8 +137,10 @@ class LiveDisplay:
 
     def __init__(self, title: str) -> None:
         self.interval = 0.2
+        self.repeats = math.inf  # its clock shows that it lives
         self._title = title
         self._failures: deque[str] = deque(maxlen=4)
+        self._counts: Counts | None = None
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
@@ -117,9 +153,13 @@ class LiveDisplay:
             self._failures.append(failure_line(job, row, place))
 
     def show(self, counts: Counts) -> None:
+        self._counts = counts
         self._live.update(self._render(counts), refresh=True)
 
     def close(self) -> None:
+        if self._counts is not None:
+            self._failures.clear()  # the summary names them
+            self.show(self._counts)
         self._live.stop()
 
     def _render(self, counts: Counts) -> Group:
@@ -131,18 +171,10 @@ class LiveDisplay:
             Text(f"{counts.ended}/{counts.total}"),
         )
         numbers = Text()
-        for name, number, style in (
-            ("kept", counts.kept, "green"),
-            ("submitted", counts.submitted, "default"),
-            ("queued", counts.queued, "yellow"),
-            ("running", counts.running, "cyan"),
-            ("succeeded", counts.succeeded, "green"),
-            ("downloaded", counts.downloaded, "bold green"),
-            ("failed", counts.failed, "bold red"),
-        ):
-            if number or name not in {"kept", "failed"}:
-                numbers.append(f"{name} ", "dim")
-                numbers.append(f"{number}   ", style if number else "dim")
+        for name, number in counts.states().items():
+            if number:
+                numbers.append(f"{number} ", _STYLES.get(name, "bold red"))
+                numbers.append(f"{in_words(name)}   ", "dim")
         failures = [
             Text(f"✗ {line}", "red", no_wrap=True, overflow="ellipsis") for line in self._failures
         ]
@@ -152,23 +184,33 @@ class LiveDisplay:
 
 
 class LineDisplay:
-    """Plain lines, for logs and pipes: the numbers now and then, every failure at once."""
+    """Plain lines, for logs and pipes: now and then the numbers, and each new kind of failure.
+
+    A failure waits for the next numbers, so that the summary of a short run does not repeat it.
+    """
 
     def __init__(self) -> None:
         self.interval = 1.0
+        self.repeats = 60.0
         self._said: tuple[float, str] = (0.0, "")
+        self._kinds: set[Kind] = set()
+        self._failures: list[str] = []
 
     def note(self, text: str) -> None:
         put_line(text)
 
     def row(self, job: Job, row: Row, place: str) -> None:
-        if _worth_a_line(row):
-            put_line(f"failed: {failure_line(job, row, place)}")
+        if _worth_a_line(row) and (kind := kind_of(job, row)) not in self._kinds:
+            self._kinds.add(kind)
+            self._failures.append(f"{in_words(row.status)}: {failure_line(job, row, place)}")
 
     def show(self, counts: Counts) -> None:
         then, words = self._said
         if counts.elapsed - then >= 5 and counts.words() != words:  # noqa: PLR2004 - seconds
             self._said = (counts.elapsed, counts.words())
+            for line in self._failures:
+                put_line(line)
+            self._failures.clear()
             put_line(f"{counts.ended}/{counts.total}: {counts.words()} ({counts.pace()})")
 
     def close(self) -> None:
@@ -180,6 +222,7 @@ class QuietDisplay:
 
     def __init__(self) -> None:
         self.interval = 3600.0
+        self.repeats = math.inf
 
     def note(self, text: str) -> None: ...
     def row(self, job: Job, row: Row, place: str) -> None: ...
@@ -192,6 +235,7 @@ class EventDisplay:
 
     def __init__(self) -> None:
         self.interval = 1.0
+        self.repeats = 60.0
         self._last: dict[str, Any] = {}
 
     def note(self, text: str) -> None:
@@ -201,11 +245,10 @@ class EventDisplay:
         self._put("row", place=place, prompt=job.spec.prompt, **row.to_dict())
 
     def show(self, counts: Counts) -> None:
-        numbers = attrs.asdict(counts)
-        elapsed = numbers.pop("elapsed")
+        numbers = {"total": counts.total, "submitted": counts.submitted, **counts.states()}
         if numbers != self._last:
             self._last = numbers
-            self._put("progress", **numbers, elapsed=round(elapsed, 3))
+            self._put("progress", **numbers, elapsed=round(counts.elapsed, 3))
 
     def close(self) -> None:
         """Events stay by themselves."""
@@ -229,10 +272,33 @@ def _worth_a_line(row: Row) -> bool:
     return row.status not in {"succeeded", "not_submitted", "interrupted"}
 
 
-def failure_line(job: Job, row: Row, place: str) -> str:
-    """Line, prompt and reason of a row that did not succeed."""
-    reason = (row.error or {}).get("message") or row.status.value
-    return f"{place} {job.title}: {' '.join(reason.split())}"
+Kind = tuple[str, str]
+"""Status and reason, without what differs from task to task."""
+
+_MARK = re.compile(r" \((?:request|token) [^)]*\)")
+
+
+def kind_of(job: Job, row: Row) -> Kind:
+    """Equal for rows that differ only by their task."""
+    reason = _MARK.sub("", _reason(row))
+    for name in (row.task_id, job.file, frame_name(job.file)):
+        reason = reason.replace(name or "\0", "")
+    return row.status.value, reason
+
+
+def failure_line(job: Job, row: Row, place: str, more: int = 0) -> str:
+    """Line, prompt and reason of a row that did not succeed, and how many *more* are like it."""
+    rest = f" and {more} more" if more else ""
+    return f"{place} {job.title}{rest}: {_reason(row)}"
+
+
+def _reason(row: Row) -> str:
+    return " ".join(((row.error or {}).get("message") or row.status.value).split())
+
+
+def in_words(name: str) -> str:
+    """The name of a state or the status of a row, as a person reads it."""
+    return name.replace("_", " ")
 
 
 def put_line(text: str, to: TextIO | None = None) -> None:

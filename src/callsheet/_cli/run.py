@@ -14,8 +14,10 @@ import attrs
 
 from callsheet import Client, Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._catalog import PROVIDERS
+from callsheet._cli.continuing import changes
 from callsheet._cli.crew import Crew
 from callsheet._cli.files import present
+from callsheet._cli.matching import match
 from callsheet._cli.plan import Job, entries_of, jobs_of, preflight
 from callsheet._cli.progress import Display, display_for
 from callsheet._cli.results import Results, ResultsError
@@ -104,8 +106,11 @@ async def run(order: Order) -> int:
                     f"{results.path} is of another run: it was made with {row.provider}, this run "
                     f"goes to {order.label}; use another --out"
                 )
-        ending = Finish()
-        if not _finished(jobs, results, order.folder):
+        if _finished(jobs, results, order.folder):
+            earlier = match(jobs, results.rows.values(), [])
+            left = changes(earlier, order.folder, tasks_live=not order.embedded)
+            ending = Finish(changes=list(left), idle=True)
+        else:
             ending = await _bring(order, jobs, results)
         lost = results.finish()
     return report(order, jobs, results, lost, ending)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import spend_event, spend_words
-from callsheet._cli.progress import failure_line, put_line
+from callsheet._cli.progress import EventDisplay, Kind, failure_line, in_words, kind_of, put_line
 from callsheet._cli.results import Ending, Row
+from callsheet._models.policy import SpendLimit
 from callsheet._models.spend import Spend
+from callsheet._wire.refusals import WRONG_ADDRESS
+from callsheet.pricing import estimate
 
 
 if TYPE_CHECKING:
@@ -26,6 +32,11 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+_FULL = (os.strerror(errno.ENOSPC), "disk is full")
+"""How the system says it, and how SQLite does."""
+
+_ADDRESS = "correct the address and give another --out, as a folder is of one address,"
+
 
 @attrs.frozen(kw_only=True)
 class Finish:
@@ -36,12 +47,14 @@ class Finish:
         trouble: What could not be written into the journal.
         spend: The client's books; ``None`` if nobody was asked anything.
         changes: What earlier runs have left that is not asked for now, in lines.
+        idle: Whether all was there before, so that no run began.
     """
 
     stopped: bool = False
     trouble: str | None = None
     spend: Spend | None = None
     changes: Sequence[str] = ()
+    idle: bool = False
 
 
 def report(
@@ -51,6 +64,9 @@ def report(
     rows = [(job, results.rows[job.index]) for job in jobs if job.index in results.rows]
     numbers = Counter(row.status for _, row in rows)
     if order.events:
+        if finish.idle:
+            for line in finish.changes:
+                EventDisplay().note(line)
         event = {"event": "end", "total": len(jobs), "stopped": finish.stopped}
         counts = {ending.value: numbers[ending] for ending in Ending}
         spend = None if finish.spend is None else spend_event(finish.spend)
@@ -61,10 +77,8 @@ def report(
             put_line(line, out)
     if finish.trouble is not None:
         put_line(f"error: {finish.trouble}", sys.stderr)
-    if lost:
-        put_line(f"{results.path} could not be written; these rows are not in it:", sys.stderr)
-        for row in lost:
-            put_line(json.dumps(row.to_dict(), ensure_ascii=False), sys.stderr)
+    for line in _lost_lines(order, results, lost, finish):
+        put_line(line, sys.stderr)
     if finish.stopped:
         return INTERRUPTED
     whole = numbers[Ending.SUCCEEDED] == len(jobs) and not lost and finish.trouble is None
@@ -74,12 +88,16 @@ def report(
 def _lines(
     order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
-    if order.quiet:  # the others have said it when the run began
+    if order.quiet or finish.idle:  # else it was said when the run began
         yield from finish.changes
     quiet = {Ending.SUCCEEDED, Ending.NOT_SUBMITTED, Ending.INTERRUPTED}
+    kinds: dict[Kind, list[tuple[Job, Row]]] = {}
     for job, row in rows:
         if row.status not in quiet:
-            yield f"{row.status.value}: {failure_line(job, row, f'{order.source}:{job.line}')}"
+            kinds.setdefault(kind_of(job, row), []).append((job, row))
+    for (job, row), *others in kinds.values():
+        line = failure_line(job, row, f"{order.source}:{job.line}", len(others))
+        yield f"{in_words(row.status)}: {line}"
     unsent = [(job, row) for job, row in rows if row.status is Ending.NOT_SUBMITTED]
     if not finish.stopped:
         yield from _unsent_lines(order, unsent)
@@ -90,9 +108,12 @@ def _lines(
             "does not, look there yourself: with --resubmit always they are sent again"
         )
     words = ", ".join(
-        f"{numbers[ending]} {ending.replace('_', ' ')}" for ending in Ending if numbers[ending]
+        f"{numbers[ending]} {in_words(ending)}" for ending in Ending if numbers[ending]
     )
-    yield f"{words}: videos and results.jsonl are in {order.folder}"
+    if words:
+        yield f"{words}: videos and results.jsonl are in {order.folder}"
+    else:
+        yield "stopped before anything was sent"
     spent = None if finish.spend is None else spend_words(finish.spend)
     if spent is not None:
         yield spent
@@ -109,10 +130,62 @@ def _advice(
             fate = "ended with the emulator" if order.embedded else live
             yield f"tasks under way: {under_way}; {fate}"
         yield "to go on, run the same command again"
-    elif any(_reason(row) == "SpendLimitError" for _, row in rows):
-        yield "to go on, run the same command with a limit that allows it"
-    elif len(rows) > numbers[Ending.SUCCEEDED]:
+        return
+    left = [(job, row) for job, row in rows if row.status is not Ending.SUCCEEDED]
+    limited = [job for job, row in left if _reason(row) == "SpendLimitError"]
+    if limited:
+        yield from dict.fromkeys(_limit_advice(order, job, finish.spend) for job in limited)
+    first = " and ".join(dict.fromkeys(filter(None, (_obstacle(order, row) for _, row in left))))
+    if first:
+        yield f"to try again what failed, {first} first, then run the same command again"
+    elif left and not limited:
         yield "to try again what failed, run the same command again"
+    elif finish.idle:
+        yield "nothing was left to do"
+
+
+def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
+    """What lets a video be sent that the spend limit has kept back."""
+    limit = SpendLimit() if spend is None else spend.limit
+    caps = {"USD": limit.usd, "CNY": limit.cny}
+    each = estimate(job.spec, provider=order.provider)
+    if each.money is None or each.currency is None:
+        return (
+            "no limit on money can be kept where the price or the tokens are not known: to go on, "
+            "run the same command without it"
+        )
+    if caps[each.currency] is None:
+        option = f"--max-{each.currency.lower()}"
+        return f"to go on, run the same command with {option}: {order.provider} is paid in it"
+    return "to go on, run the same command with a limit that allows it"
+
+
+def _obstacle(order: Order, row: Row) -> str | None:
+    """What has to be put right before a row can end otherwise."""
+    error = row.error or {}
+    message = error.get("message") or ""
+    variable = PROVIDERS[order.provider].key_variable
+    if error.get("type") == "AuthenticationError":
+        return f"correct the key in {variable}" if variable else "correct the key"
+    if WRONG_ADDRESS in message:
+        return _ADDRESS if order.base_url else "see who answers in the provider's place"
+    return "make room on the disk" if any(words in message for words in _FULL) else None
+
+
+def _lost_lines(
+    order: Order, results: Results, lost: Sequence[Row], finish: Finish
+) -> Iterator[str]:
+    """What is to be known about rows that the disk did not take."""
+    if not lost:
+        return
+    text = f"{results.path} could not be written; rows that are not in it: {len(lost)}"
+    if finish.trouble is not None:
+        yield f"{text}. What has an id:"
+        yield from (json.dumps(row.to_dict(), ensure_ascii=False) for row in lost if row.task_id)
+    elif order.embedded:
+        yield f"{text}. The same command makes their videos anew"
+    else:
+        yield f"{text}. The journal holds their tasks, and the same command writes them"
 
 
 def _unsent_lines(order: Order, unsent: Sequence[tuple[Job, Row]]) -> Iterator[str]:
