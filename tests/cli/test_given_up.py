@@ -87,6 +87,7 @@ async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
             source=Path("boats.txt"),
             provider="ark",
             tasks_live=True,
+            had_journal=(folder / "journal.db").exists(),
             resubmit=False,
         )
         async with client(wire, journal=folder / "journal.db") as c:

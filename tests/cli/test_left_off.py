@@ -66,6 +66,7 @@ class Shoot:
                 source=Path("boats.txt"),
                 provider="ark",
                 tasks_live=True,
+                had_journal=(self.folder / "journal.db").exists(),
                 resubmit=self.retry.resubmit == "always",
             )
             async with self._client(crew) as c:

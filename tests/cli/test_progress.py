@@ -118,6 +118,7 @@ async def test_an_outage_is_told_again_each_minute(tmp_path, capsys, answer, end
             source=Path("boats.txt"),
             provider="ark",
             tasks_live=True,
+            had_journal=False,
             resubmit=False,
         )
         options = {"journal": tmp_path / "journal.db", "observer": crew.observe}
