@@ -224,17 +224,18 @@ def _read(line: bytes) -> Row:
         TypeError: It has a key too many or too few.
     """
     match json.loads(line):
-        case {"index": int(), "spec": dict(spec), "status": str(status)}:
+        case {"index": int(), "spec": dict(), "status": str(status)}:
             row: dict[str, Any] = json.loads(line)
             row["status"] = Ending(status)
         case _:
             raise ValueError("no index, spec or status")
-    error = row.get("error")
+    error: object = row.get("error")
     if error is not None and not isinstance(error, dict):
         raise ValueError("error is no object")
+    told: dict[str, Any] = row.get("error") or {}
     texts = {name: row.get(name) for name in _TEXTS}
-    texts["spec.prompt"] = spec.get("prompt")
-    texts |= {f"error.{name}": error.get(name) for name in ("type", "message") if error}
+    texts["spec.prompt"] = row["spec"].get("prompt")
+    texts |= {f"error.{name}": told.get(name) for name in ("type", "message")}
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name} is no text")

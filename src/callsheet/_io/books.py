@@ -78,8 +78,9 @@ class Books:
         Raises:
             ConfigurationError: The limit is none.
         """
-        if limit is not None and not isinstance(limit, SpendLimit):
-            raise ConfigurationError(f"spend={limit!r}: a SpendLimit, as SpendLimit(tasks=20)")
+        given: object = limit
+        if not isinstance(given, SpendLimit | None):
+            raise ConfigurationError(f"spend={given!r}: a SpendLimit, as SpendLimit(tasks=20)")
         journal = None
         if path is not None:
             mark = _fingerprint(key)

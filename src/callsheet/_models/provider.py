@@ -19,7 +19,7 @@ def without_secrets(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # a port that is none is told by reading it
     except ValueError:
-        host = None
+        host, parts = None, urlsplit("")
     if host is None:
         return url.rpartition("@")[2].partition("?")[0]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
