@@ -91,7 +91,7 @@ class Client(anyio.AsyncContextManagerMixin):
         network = transport is None or isinstance(transport, str)
         self._embedded = provider == "emulator" and not elsewhere and network
         self._key = key_for(api_key, self.provider)
-        check_settings(limits, polling, retry, observer)
+        check_settings(limits, polling, retry, spend, observer)
         self._limits, self._polling, self._retry = limits, polling, retry
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit

@@ -7,7 +7,7 @@ import os
 import attrs
 
 from callsheet._catalog import PROVIDERS
-from callsheet._models.policy import Limits, Polling, RetryPolicy
+from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider
 from callsheet.errors import ConfigurationError
 
@@ -57,18 +57,21 @@ def key_for(given: str | None, provider: Provider) -> str | None:
     return key
 
 
-def check_settings(limits: object, polling: object, retry: object, observer: object) -> None:
+def check_settings(
+    limits: object, polling: object, retry: object, spend: object, observer: object
+) -> None:
     """See that each is of its kind, before something trips over it far from where it was given.
 
     Raises:
         ConfigurationError: One is not; it is named.
     """
-    kinds = {
-        "limits": (limits, Limits),
-        "polling": (polling, Polling),
-        "retry": (retry, RetryPolicy),
-    }
-    for name, (value, kind) in kinds.items():
+    kinds = (
+        ("limits", limits, Limits),
+        ("polling", polling, Polling),
+        ("retry", retry, RetryPolicy),
+        ("spend", SpendLimit() if spend is None else spend, SpendLimit),
+    )
+    for name, value, kind in kinds:
         if not isinstance(value, kind):
             raise ConfigurationError(f"{name}={value!r}: a {kind.__name__}")
     if observer is not None and not callable(observer):

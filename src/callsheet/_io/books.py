@@ -22,7 +22,6 @@ from callsheet._models.spend import Estimate
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
-    ConfigurationError,
     ContentRejectedError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -73,14 +72,7 @@ class Books:
         path: str | os.PathLike[str] | None,
         key: str | None,
     ) -> Self:
-        """Books of a client; with a *path* in a journal that belongs to this provider and key.
-
-        Raises:
-            ConfigurationError: The limit is none.
-        """
-        given: object = limit
-        if not isinstance(given, SpendLimit | None):
-            raise ConfigurationError(f"spend={given!r}: a SpendLimit, as SpendLimit(tasks=20)")
+        """Books of a client; with a *path* in a journal that belongs to this provider and key."""
         journal = None
         if path is not None:
             mark = _fingerprint(key)
