@@ -19,7 +19,7 @@ from callsheet._catalog import PROVIDERS
 from callsheet._cli.estimates import estimated, rehearse, summary
 from callsheet._cli.inputs import InputError
 from callsheet._cli.options import Defaults
-from callsheet._cli.plan import entries_of, preflight
+from callsheet._cli.plan import entries_of
 from callsheet._cli.progress import put_line
 from callsheet._cli.results import ResultsError
 from callsheet._cli.run import Order
@@ -148,9 +148,17 @@ def check(
         limit: Look only at the first specs of the file.
         defaults: What specs hold that do not say it themselves.
     """
-    entries = entries_of(file, defaults=(defaults or Defaults()).given(), limit=limit)
-    anyio.run(partial(preflight, file, entries, PROVIDERS[provider]))
-    put_line(f"{file}: {len(entries)} specs, nothing wrong for {provider}")
+    entries = anyio.run(
+        partial(
+            entries_of,
+            file,
+            provider=PROVIDERS[provider],
+            defaults=(defaults or Defaults()).given(),
+            limit=limit,
+        )
+    )
+    count = "1 spec" if len(entries) == 1 else f"{len(entries)} specs"
+    put_line(f"{file}: {count}, nothing wrong for {provider}")
     for line in summary(file, estimated(entries, provider)):
         put_line(line)
     return 0
