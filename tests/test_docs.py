@@ -25,6 +25,7 @@ from callsheet import events
 from callsheet._cli.app import app as command_line
 from callsheet._cli.results import Ending, Row
 from callsheet.emulator import Settings
+from cli.running import serving
 from emulation import ARK, Wire
 
 
@@ -51,6 +52,9 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 BLOCKS = {place: code for page in PAGES for place, code in blocks(page)}
+SERVED = "http://127.0.0.1:8787"
+"""Where the pages serve an emulator: ``callsheet emulate --port 8787 --speed 60``."""
+
 PROGRAMS = {place: code for place, code in BLOCKS.items() if "anyio.run(main" in code}
 PIECES = {place: code for place, code in BLOCKS.items() if place not in PROGRAMS}
 
@@ -93,11 +97,11 @@ Run = Future[subprocess.CompletedProcess[str]]
 def runs(tmp_path_factory: pytest.TempPathFactory):
     """Every program of the pages, and the example, running beside each other in real time."""
     folder = tmp_path_factory.mktemp("programs")
-    with ThreadPoolExecutor(4) as pool:
+    with serving() as service, ThreadPoolExecutor(4) as pool:
         started: dict[str, Run] = {}
         for number, (place, code) in enumerate(PROGRAMS.items()):
             script = folder / f"{number}.py"
-            script.write_text(code, "utf-8")
+            script.write_text(code.replace(SERVED, service.origin), "utf-8")
             started[place] = pool.submit(start, [str(script)], folder / str(number))
         example = [str(EXAMPLES / "batch.py")]
         started["batch.py"] = pool.submit(start, example, folder / "batch")
@@ -198,6 +202,25 @@ def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
     names: dict[str, object] = {}
     exec(code, names)
     anyio.run(names["test_a_wish_becomes_a_video"])
+
+
+@needs_fastapi
+async def test_the_callback_route_in_the_guide_refuses_what_holds_no_task():
+    """Junk is answered with 400; a callback about nobody's task with a success."""
+    (code,) = (code for code in PIECES.values() if "take_callback" in code)
+    names: dict[str, object] = {}
+    exec(code, names)
+    transport = httpx.ASGITransport(app=names["app"])
+    async with (
+        callsheet.Client(provider=ARK, transport=Wire()) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service") as http,
+    ):
+        names["app"].state.client = client
+        junk = await http.post("/callbacks", content=b"<html>")
+        assert junk.status_code == 400
+        assert "holds no task" in junk.json()["detail"]
+        body = {"id": "cgt-of-another", "status": "succeeded"}
+        assert (await http.post("/callbacks", json=body)).json() == {"taken": False}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

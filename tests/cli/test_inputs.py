@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec
+from callsheet._catalog import PROVIDERS
 from callsheet._cli.inputs import (
     Entry,
     InputError,
@@ -16,6 +19,7 @@ from callsheet._cli.inputs import (
     read,
     with_defaults,
 )
+from callsheet._cli.plan import entries_of
 
 
 HERE = Path("shots")
@@ -24,8 +28,9 @@ HERE = Path("shots")
 def faults(path: Path, data: bytes) -> list[str]:
     """What is said of a file with *data*, without its path."""
     path.write_bytes(data)
+    provider = PROVIDERS["emulator"]
     with pytest.raises(InputError) as caught:
-        read(path)
+        anyio.run(partial(entries_of, path, provider=provider, defaults={}, limit=None))
     return [line.removeprefix(f"{path}:") for line in caught.value.lines()]
 
 
@@ -33,7 +38,9 @@ def test_text_is_one_prompt_a_line(tmp_path):
     """Blank lines, a byte order mark and Windows line ends change nothing; equal lines are two."""
     path = tmp_path / "prompts.txt"
     path.write_bytes("\ufeffA cat\r\n\r\n  一只猫 \nA cat".encode())
-    assert read(path) == [
+    entries, wrong = read(path)
+    assert wrong == []
+    assert entries == [
         Entry(1, TaskSpec("A cat")),
         Entry(3, TaskSpec("一只猫")),
         Entry(4, TaskSpec("A cat")),
@@ -51,7 +58,7 @@ def test_jsonl_holds_every_field(tmp_path):
     path = tmp_path / "shots.jsonl"
     path.write_text('{"prompt": "x", "duration": 5, "first_frame": "a.png", "watermark": false}\n')
     spec = TaskSpec("x", duration=5, first_frame=Image(tmp_path / "a.png"), watermark=False)
-    assert read(path) == [Entry(1, spec)]
+    assert read(path) == ([Entry(1, spec)], [])
 
 
 def test_csv_is_typed_by_field():
@@ -87,6 +94,23 @@ def test_csv_is_typed_by_field():
         ("a.jsonl", b'{"promt": "a"}', ["1: unknown field 'promt'; did you mean 'prompt'?"]),
         ("a.jsonl", b'{"prompt": "a", "prompt": "b"}', ["1: 'prompt' stands there twice"]),
         ("a.jsonl", b'{"seed": NaN}', ["1: NaN is no JSON value"]),
+        (
+            "a.jsonl",
+            b'{"prompt": 5}\n{"prompt": true}',
+            ["1: prompt=5: text", "2: prompt=True: text"],
+        ),
+        ("a.jsonl", b'{"prompt": ["a"]}', ["1: prompt=['a']: text"]),
+        ("a.jsonl", b'{"prompt": {"a": 1}}', ["1: prompt={'a': 1}: text"]),
+        (
+            "a.jsonl",
+            b'{"prompt": "a", "duration": 99}\n{"prompt"\n{"promt": "a"}\n{"prompt": 5}\n',
+            ["1: duration=99", "2:10: not JSON", "3: unknown field 'promt'", "4: prompt=5: text"],
+        ),
+        (
+            "a.csv",
+            b"prompt,seed\na,-7\nb,x\nc,-8\n",
+            ["2: seed=-7", "3: seed='x'", "4: seed=-8"],
+        ),
         ("a.jsonl", b'{"references": 5}', ["1: references=5: a list is wanted"]),
         ("a.jsonl", b'{"first_frame": 5}', ["1: first_frame=5"]),
         ("a.jsonl", b'{"prompt": "\\ud800"}', ["1: half of a surrogate pair"]),
@@ -100,7 +124,11 @@ def test_csv_is_typed_by_field():
         ("a.csv", b"prompt,prompt\nx,y\n", ["1: column 'prompt' stands there twice"]),
         ("a.csv", b"prompt\n", ["holds no specs"]),
         ("a.csv", b"prompt,seed\na, b,5\n", ["2: 3 cells, but the header has 2 columns"]),
-        ("a.csv", b'prompt\n"open\n', ["2: not CSV"]),
+        (
+            "a.csv",
+            b'prompt,seed\na,-7\n"open\n',
+            ["2: seed=-7", "3: not CSV: unexpected end of data; what follows was not read"],
+        ),
         (
             "a.csv",
             b"seed,draft,tools\nx,maybe,[\n",
@@ -116,13 +144,21 @@ def test_everything_wrong_is_named_with_its_place(tmp_path, name, data, wanted):
         assert start in line
 
 
-@pytest.mark.parametrize("name", ["missing.txt", "folder.txt"])
-def test_file_that_cannot_be_read_is_named(tmp_path, name):
-    """A missing file and a folder are faults, not tracebacks."""
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.txt", "No such file"),
+        ("folder.txt", "it is a folder"),
+        ("folder", "it is a folder"),
+    ],
+)
+def test_file_that_cannot_be_read_is_named(tmp_path, name, reason):
+    """A missing file and a folder are faults that say so, not tracebacks."""
     (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "folder").mkdir()
     with pytest.raises(InputError) as caught:
         read(tmp_path / name)
-    assert name in caught.value.lines()[0]
+    assert caught.value.lines()[0].startswith(f"{tmp_path / name}: {reason}")
 
 
 def test_defaults_fill_only_what_is_open():
@@ -133,6 +169,7 @@ def test_defaults_fill_only_what_is_open():
         "a", ratio="1:1", frames=29, watermark=False
     )
     assert with_defaults(TaskSpec("a --dur 8"), defaults).duration is None
+    assert with_defaults(TaskSpec(5), defaults) == TaskSpec(5, **defaults)
 
 
 @given(st.text())

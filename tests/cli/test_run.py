@@ -244,7 +244,7 @@ def test_check_names_every_problem(tmp_path, capfd):
     assert f"{path}:2: resolution='8k'" in said
     path.write_text('{"prompt": "a"}\n')
     assert main(["check", str(path)]) == 0
-    assert "1 specs" in capfd.readouterr().out
+    assert f"{path}: 1 spec, nothing wrong" in capfd.readouterr().out
 
 
 def test_long_list_of_problems_is_cut(tmp_path, capfd):

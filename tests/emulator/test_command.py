@@ -42,7 +42,7 @@ def test_shares_and_a_file_of_faults_go_to_the_emulator(tmp_path):
         ("no", "Expecting value"),
         ("{}", "a list is expected"),
         (json.dumps([{"share": 2}]), "'share' must be <= 1"),
-        (json.dumps([{"shares": 1}]), "shares"),
+        (json.dumps([{"shares": 1}]), "a fault has no field 'shares'; known are verbs, share, "),
         (json.dumps([3]), "mapping"),
         (None, "No such file"),
     ],
@@ -56,3 +56,4 @@ def test_a_bad_file_of_faults_is_named(tmp_path, capsys, content, reason):
     error = capsys.readouterr().err
     assert error.startswith(f"{path}: ")
     assert reason in error
+    assert error.count(str(path)) == 1

@@ -14,4 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print('the command line needs more: pip install "callsheet[cli]"', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # importing them takes a moment
+        print("interrupted", file=sys.stderr)
+        return 130
     return start(sys.argv[1:] if arguments is None else arguments)

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from importlib.metadata import version
 from json import loads
+from math import fsum
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import Annotated, Any, Literal, cast
 
@@ -19,7 +20,7 @@ from callsheet._catalog import PROVIDERS
 from callsheet._cli.estimates import estimated, rehearse, summary
 from callsheet._cli.inputs import InputError
 from callsheet._cli.options import Defaults
-from callsheet._cli.plan import entries_of, preflight
+from callsheet._cli.plan import entries_of
 from callsheet._cli.progress import put_line
 from callsheet._cli.results import ResultsError
 from callsheet._cli.run import Order
@@ -148,9 +149,17 @@ def check(
         limit: Look only at the first specs of the file.
         defaults: What specs hold that do not say it themselves.
     """
-    entries = entries_of(file, defaults=(defaults or Defaults()).given(), limit=limit)
-    anyio.run(partial(preflight, file, entries, PROVIDERS[provider]))
-    put_line(f"{file}: {len(entries)} specs, nothing wrong for {provider}")
+    entries = anyio.run(
+        partial(
+            entries_of,
+            file,
+            provider=PROVIDERS[provider],
+            defaults=(defaults or Defaults()).given(),
+            limit=limit,
+        )
+    )
+    count = "1 spec" if len(entries) == 1 else f"{len(entries)} specs"
+    put_line(f"{file}: {count}, nothing wrong for {provider}")
     for line in summary(file, estimated(entries, provider)):
         put_line(line)
     return 0
@@ -187,6 +196,9 @@ def emulate(
     except ModuleNotFoundError:
         return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
     shares = {"lost": lost_creates, "taken": lost_answers, "late": late_creates}
+    if (together := fsum(shares.values())) > 1:
+        words = "--lost-creates, --lost-answers and --late-creates share out the creates"
+        return _refuse([f"{words}: at most 1 together, not {together:g}"])
     rules = [Fault(request=fate, share=share) for fate, share in shares.items() if share]
     try:
         settings = Settings(
@@ -196,10 +208,12 @@ def emulate(
             failure_rate=failure_rate,
             faults=[*rules, *(_list_in(faults) if faults is not None else ())],
         )
-    except (OSError, TypeError, ValueError) as exc:
+    except OSError as exc:
+        return _refuse([f"{faults}: {exc.strerror or exc}"])
+    except (TypeError, ValueError) as exc:
         return _refuse([f"{faults}: {exc}"])
     try:
-        serve(settings, port=port, on_ready=_announce)
+        serve(settings, port=port, on_ready=partial(_announce, speed=speed))
     except OSError as exc:
         return _refuse([f"port {port}: {exc.strerror or exc}"])
     return 0
@@ -213,9 +227,11 @@ def _list_in(file: Path) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", found)
 
 
-def _announce(origin: str) -> None:
+def _announce(origin: str, *, speed: float) -> None:
     put_line(f"emulating at {origin}, Ctrl-C ends it; any key will do. In another terminal:")
-    put_line(f"  callsheet run FILE --out DIR --provider emulator --base-url {origin}/api/v3")
+    told = "" if speed == 1 else f" --speed {speed:.15g}"  # the client cannot see it
+    command = "callsheet run FILE --out DIR --provider emulator --base-url"
+    put_line(f"  {command} {origin}/api/v3{told}")
 
 
 def _refuse(lines: list[str]) -> int:

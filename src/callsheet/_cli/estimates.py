@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from callsheet import pricing
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import plain, rounded, sums
-from callsheet._cli.plan import entries_of, jobs_of, preflight
+from callsheet._cli.plan import entries_of, jobs_of
 from callsheet._cli.progress import put_line
 
 
@@ -51,8 +51,12 @@ async def rehearse(order: Order) -> int:
     Raises:
         InputError: The file of specs cannot be used.
     """
-    entries = entries_of(order.source, defaults=order.defaults, limit=order.limit)
-    await preflight(order.source, entries, PROVIDERS[order.provider])
+    entries = await entries_of(
+        order.source,
+        provider=PROVIDERS[order.provider],
+        defaults=order.defaults,
+        limit=order.limit,
+    )
     found = estimated(jobs_of(entries, order.samples), order.provider)
     if order.events:
         for event in events(order.source, found):

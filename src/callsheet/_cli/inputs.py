@@ -73,28 +73,27 @@ def _place(path: Path, fault: Fault) -> str:
     return ":".join([str(path), *numbers]) + ": "
 
 
-def read(path: Path) -> list[Entry]:
-    """Read *path*.
+def read(path: Path) -> Parsed:
+    """Read *path*: the specs of the lines that can be read, and what is wrong with the others.
 
     Raises:
-        InputError: With everything that is wrong.
+        InputError: No line of it can be read.
     """
     try:
+        if path.is_dir():
+            raise InputError(path, [Fault("it is a folder; a file of specs is wanted")])
         parse = _PARSERS[path.suffix.lower()]
+        data = path.read_bytes()
     except KeyError:
         known = ", ".join(_PARSERS)
         fault = Fault(f"unknown kind of file {path.suffix!r}; known are {known}")
         raise InputError(path, [fault]) from None
-    try:
-        data = path.read_bytes()
     except OSError as exc:
         raise InputError(path, [Fault(exc.strerror or type(exc).__name__)]) from exc
     entries, faults = parse(decode(data, path), path.parent)
     if not entries and not faults:
-        faults = [Fault("holds no specs")]
-    if faults:
-        raise InputError(path, faults)
-    return entries
+        raise InputError(path, [Fault("holds no specs")])
+    return entries, faults
 
 
 def decode(data: bytes, path: Path) -> str:
@@ -179,7 +178,7 @@ def with_defaults(spec: TaskSpec, defaults: Mapping[str, Any]) -> TaskSpec:
     A length is one thing: a spec with `frames` takes no default `duration`, nor the other way.
     """
     said = {name for name in FIELDS if getattr(spec, name) is not None}
-    said |= set(commands_in(spec.prompt)) if spec.prompt else set()
+    said |= set(commands_in(spec.prompt)) if isinstance(spec.prompt, str) else set()
     if said & {"duration", "frames"}:
         said |= {"duration", "frames"}
     return attrs.evolve(
@@ -216,7 +215,7 @@ def _rows(reader: Any, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as exc:
-            faults.append(Fault(f"not CSV: {exc}", start))
+            faults.append(Fault(f"not CSV: {exc}; what follows was not read", start))
             return
         yield start, cells
 

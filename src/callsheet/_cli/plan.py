@@ -48,30 +48,27 @@ def title_of(prompt: str | None) -> str:
     return f"“{words if len(words) <= 48 else words[:47] + '…'}”"  # noqa: PLR2004 - one line
 
 
-def entries_of(path: Path, *, defaults: Mapping[str, Any], limit: int | None) -> list[Entry]:
-    """The specs of a file, completed with what the command line says.
+async def entries_of(
+    path: Path, *, provider: Provider, defaults: Mapping[str, Any], limit: int | None
+) -> list[Entry]:
+    """The specs of a file, completed with what the command line says; nothing is sent.
 
     Raises:
-        InputError: The file cannot be used.
+        InputError: With every problem of every line, also what the provider does not take.
     """
-    entries = read(path)[:limit]
-    return [attrs.evolve(entry, spec=with_defaults(entry.spec, defaults)) for entry in entries]
-
-
-async def preflight(path: Path, entries: Sequence[Entry], provider: Provider) -> None:
-    """Check every spec against what the provider takes; nothing is sent.
-
-    Raises:
-        InputError: With every problem of every spec.
-    """
+    found, faults = read(path)
+    entries = [
+        attrs.evolve(entry, spec=with_defaults(entry.spec, defaults)) for entry in found[:limit]
+    ]
     facts = await inspect_all([entry.spec for entry in entries])
-    faults = [
+    faults += [
         Fault(f"{problem.field}={problem.value}: {problem.allowed}", entry.line)
         for entry in entries
         for problem in check(entry.spec, provider=provider, facts=facts)
     ]
     if faults:
-        raise InputError(path, faults)
+        raise InputError(path, sorted(faults, key=lambda fault: fault.line or 0))
+    return entries
 
 
 def jobs_of(entries: Sequence[Entry], samples: int | None) -> list[Job]:

@@ -18,7 +18,7 @@ from callsheet._cli.continuing import changes
 from callsheet._cli.crew import Crew
 from callsheet._cli.files import present
 from callsheet._cli.matching import match
-from callsheet._cli.plan import Job, entries_of, jobs_of, preflight
+from callsheet._cli.plan import Job, entries_of, jobs_of
 from callsheet._cli.progress import Display, display_for
 from callsheet._cli.results import Results, ResultsError
 from callsheet._cli.summary import Finish, report
@@ -95,8 +95,12 @@ async def run(order: Order) -> int:
             key or address, or damaged.
         JournalError: The journal cannot be read.
     """
-    entries = entries_of(order.source, defaults=order.defaults, limit=order.limit)
-    await preflight(order.source, entries, PROVIDERS[order.provider])
+    entries = await entries_of(
+        order.source,
+        provider=PROVIDERS[order.provider],
+        defaults=order.defaults,
+        limit=order.limit,
+    )
     jobs = jobs_of(entries, order.samples)
     prepare(order.folder)
     with Results(order.folder) as results:

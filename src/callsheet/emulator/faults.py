@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, min_len, optional
@@ -97,7 +97,18 @@ def read_faults(value: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]
     """
     if isinstance(value, str | Mapping):
         raise TypeError("a list of faults is expected")
-    return tuple(fault if isinstance(fault, Fault) else Fault(**fault) for fault in value)
+    return tuple(fault if isinstance(fault, Fault) else _fault(fault) for fault in value)
+
+
+def _fault(value: object) -> Fault:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a mapping of the fields of a fault is expected, not {value!r}")
+    fields = cast("Mapping[str, Any]", value)
+    known = [field.name for field in attrs.fields(Fault)]
+    if unknown := [repr(name) for name in fields if name not in known]:
+        words = f"a fault has no field {' or '.join(unknown)}"
+        raise TypeError(f"{words}; known are {', '.join(known)}")
+    return Fault(**fields)
 
 
 @attrs.define

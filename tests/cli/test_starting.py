@@ -1,0 +1,55 @@
+"""How the command line begins: its imports, and what ``emulate`` says first."""
+
+from __future__ import annotations
+
+import builtins
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from callsheet._cli import main
+from cli.running import CODE
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_one_line(capfd, monkeypatch):
+    """The exit code is that of an interruption, and there is no traceback."""
+    real = builtins.__import__
+
+    def interrupted(name: str, *more):
+        if name == "callsheet._cli.app":
+            raise KeyboardInterrupt
+        return real(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    assert main(["check", "x"]) == 130
+    assert capfd.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        ((), "/api/v3"),
+        (("--speed", "60"), "/api/v3 --speed 60"),
+        (("--speed", "0.5"), "/api/v3 --speed 0.5"),
+    ],
+)
+def test_the_command_for_the_other_terminal_holds_the_speed(options, end):
+    """It can be pasted as it stands: a client has to be told a speed other than 1."""
+    command = [sys.executable, "-c", CODE, "emulate", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        origin = process.stdout.readline().split()[2].rstrip(",")
+        told = process.stdout.readline().rstrip("\n")
+        process.send_signal(signal.SIGINT)
+    assert told.endswith(f" --provider emulator --base-url {origin}{end}")
+
+
+def test_shares_of_creates_that_are_more_than_all_are_refused(capfd, monkeypatch):
+    """Each is a share of the same creates, so that together they are at most 1."""
+    monkeypatch.setattr("callsheet.emulator.serve", lambda *_, **__: None)
+    shares = ["--lost-creates", "0.6", "--lost-answers", "0.6"]
+    assert main(["emulate", "--port", "0", *shares]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "--lost-creates, --lost-answers and --late-creates" in line
+    assert line.endswith("at most 1 together, not 1.2")
