@@ -11,6 +11,9 @@ from callsheet.errors import ConfigurationError
 
 HIGHEST_PORT = 65_535
 
+ENCODED = b"xn--"
+"""How a label begins that holds other letters than ASCII."""
+
 
 def host_of(url: httpx.URL) -> str:
     """The host that a URL names, empty if it names none.
@@ -20,8 +23,11 @@ def host_of(url: httpx.URL) -> str:
             and only when they are asked to connect.
     """
     try:
-        host = url.host
-        url.raw_host.decode().encode("idna")
+        host, raw = url.host, url.raw_host
+        raw.decode().encode("idna")
+        for label in raw.lower().split(b"."):  # not every library looks into these
+            if label.startswith(ENCODED) and not label.removeprefix(ENCODED).decode("punycode"):
+                raise UnicodeError("nothing is encoded in it")  # noqa: TRY301 - as a codec says it
     except UnicodeError as error:
         raise httpx.InvalidURL(f"Invalid host: {error}") from None
     if url.port is not None and not 0 <= url.port <= HIGHEST_PORT:
