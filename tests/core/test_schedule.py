@@ -505,6 +505,25 @@ def successor_seen(*, beats: bool) -> tuple[Record, float]:
     return other, presumed
 
 
+def test_many_that_were_stopped_elsewhere_in_the_queue_are_soon_known():
+    """One that was stopped may not be the only one: the next is asked at once, not in its time."""
+    plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
+    for each in tasks:
+        plan.add(each, now=0.0)
+    find_front(plan, running=tasks[0])
+    now, left = 50.0, set(tasks[1:])
+    while left and now < 1e4:
+        now = max(now, plan.next_due())
+        for one in hand_out(plan, now=now):
+            if one is tasks[0]:
+                plan.seen(one, Status.RUNNING, now=now)
+                continue
+            end(one, Status.CANCELLED)
+            plan.settled(one, now=now)
+            left.discard(one)
+    assert now < 100.0
+
+
 def test_a_wrong_start_is_corrected_by_the_first_answer():
     """Tasks that started in another order than their creates were answered are looked at right."""
     other, _ = successor_seen(beats=False)

@@ -31,8 +31,7 @@ HEADS = 20
 MOST_MISSES_GAP = 60.0
 
 SAME = 2.0
-"""Seconds by which two times of one change may differ: the provider tells whole seconds, and what
-is known of its clock moves by as much."""
+"""Seconds by which two times of one change may differ: they are whole, and its clock is guessed."""
 
 
 @attrs.define(kw_only=True)
@@ -94,8 +93,8 @@ class Schedule:
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         if status is Status.QUEUED:
-            longest = max(0.5 * self._past.law(record).mean, self.delay)
-            lane.patience = min(2.0 * lane.patience, longest)
+            half = 0.5 * self._past.law(record).mean
+            lane.patience = min(2.0 * lane.patience, max(half, self.delay))
             front_known = lane.found_waiting(record)
             record.alive_at, record.unseen = now, False
             record.asked, record.due = False, math.inf
@@ -129,7 +128,7 @@ class Schedule:
             now: When that was learned.
             updated_at: The provider's time of the end, unix seconds.
         """
-        record.asked, record.due = False, math.inf
+        polled, record.asked, record.due = record.asked, False, math.inf
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         lane.leave(record)
@@ -141,7 +140,10 @@ class Schedule:
             # it was stopped, and may never have held a place: nobody moves up
             if record.started is not None:
                 self._past.left(record, max(record.alive_at - record.started, 0.0))
-            self._send_scout(lane, now + (lane.patience if lane.front_known else 0.0))
+            elif polled and not first:
+                lane.found_out_of_turn(now=now)  # what stopped it may have stopped others
+            waits = lane.front_known and not (polled and first)
+            self._send_scout(lane, now + (lane.patience if waits else 0.0))
             return
         ended = self._past.local(updated_at, since=_since(record), now=now)
         if not record.unseen:
@@ -273,8 +275,7 @@ class Schedule:
                     self._date(record, when)
 
     def _ages(self, like: Record) -> tuple[tuple[float, ...], float]:
-        tiers = self._tiers.values()
-        lanes = [tier.lanes[like.model] for tier in tiers if like.model in tier.lanes]
+        lanes = [t.lanes[like.model] for t in self._tiers.values() if like.model in t.lanes]
         each = max(1, sum(len(lane.running) for lane in lanes) // MOST_REPLANNED)
         kind = kind_of(like)
         running = itertools.chain.from_iterable(lane.running for lane in lanes)
@@ -302,8 +303,7 @@ class Schedule:
     def _correct(self, record: Record, started: float, changed: float) -> None:
         """Correct since when a task runs by when it *changed* last, if that can be its start.
 
-        A task that was attached runs at least since it was found. Where tasks change that are
-        known to run, the time of a change tells of no start.
+        Where tasks change that are known to run, it cannot.
         """
         if record in self._vague:
             record.started = min(changed, started)
