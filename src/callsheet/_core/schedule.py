@@ -112,7 +112,7 @@ class Schedule:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
         elif updated_at is not None and self._past.synchronous:
-            self._correct(record, record.started, self._past.when(updated_at, now=now))
+            self._correct(lane, record, record.started, self._past.when(updated_at, now=now))
         lane.confirm(record)
         record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
@@ -300,7 +300,7 @@ class Schedule:
             lane = lanes[record.model] = Lane(self.delay, SWEEP)
         return lane
 
-    def _correct(self, record: Record, started: float, changed: float) -> None:
+    def _correct(self, lane: Lane, record: Record, started: float, changed: float) -> None:
         """Correct since when a task runs by when it *changed* last, if that can be its start.
 
         Where tasks change that are known to run, it cannot.
@@ -308,7 +308,7 @@ class Schedule:
         if record in self._vague:
             record.started = min(changed, started)
             self._vague.discard(record)
-        elif not self._lane(record).presumes(record):
+        elif not lane.presumes(record):
             self._past.steady &= changed <= started + 2.0 * SAME
         elif self._past.steady and abs(changed - started) > SAME:
             record.started = changed

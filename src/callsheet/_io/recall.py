@@ -93,9 +93,8 @@ class Recall:
                 unsent.append(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-        known = (
-            records if lost else records[-MOST_KNOWN:]
-        )  # what is sought is told from all of them
+        # what is looked for is told from all of them
+        known = records if lost else records[-MOST_KNOWN:]
         for index, record in enumerate(known):
             engine.submitter.finder.remember(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
