@@ -19,7 +19,6 @@ from callsheet._io.home import Home
 from callsheet._io.preflight import check, checked
 from callsheet._io.recall import Recall
 from callsheet._io.transport import Transport, TransportChoice, check_transport
-from callsheet._io.turns import gathered
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
 from callsheet._stream import OutcomeStream
@@ -208,7 +207,7 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         good = await checked(specs, provider=self.provider)
         group = Group(total=len(good))
-        records = await gathered(engine.record(s, index=i, group=group) for i, s in enumerate(good))
+        records = await engine.records(good, group)
         await engine.submit(records, name=name, priority=priority)
         return Batch(engine, group, records, name)
 
