@@ -167,7 +167,7 @@ async def test_a_queued_spec_is_not_looked_up_in_the_catalog(route: Route, tmp_p
         route.begin()
         await provider.posted.wait()
     assert not [file for file in route.files if file.startswith("_catalog/")]
-    assert "_core/ledger.py" in route.files
+    assert any(file.endswith("/ledger.py") for file in route.files), "it was let through unseen"
 
 
 async def test_an_answer_passes_few_modules(route: Route, tmp_path: Path):
