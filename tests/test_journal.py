@@ -20,6 +20,7 @@ from callsheet import (
     JournalError,
     NotFoundError,
     NotSubmittedError,
+    SpecError,
     SpendLimit,
     SpendLimitError,
     SubmissionUncertainError,
@@ -551,6 +552,26 @@ async def test_a_sent_spec_that_nobody_can_price_any_more_goes_on(tmp_path: Path
         assert c.spend.committed.tasks == 2
         assert len((await batch.result()).urls()) == 2
     assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 2
+
+
+async def test_a_planned_spec_that_nobody_can_price_is_not_sent(tmp_path: Path, monkeypatch):
+    """What an earlier process has not sent ends as a bad spec."""
+    wire = Wire(render_seconds=60.0)
+    wire.fault = first(9999, lambda: refusal(429, "ServerOverloaded"))
+    path = tmp_path / "shoot.db"
+    async with client(wire, journal=path) as c:
+        await c.submit_many(boats(2))
+    wire.fault = None
+
+    def estimate(*_: object) -> None:
+        raise TypeError("no such model")
+
+    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    async with client(wire, journal=path) as c:
+        result = await (await c.resume()).result()
+        assert [type(outcome.error) for outcome in result] == [SpecError] * 2
+        assert c.spend.committed.tasks == 0
+    assert wire.emulator.ledger.created == 0
 
 
 async def test_a_bill_that_is_known_stays_known_when_the_task_is_gone(tmp_path: Path):

@@ -16,20 +16,24 @@ from callsheet import (
     APIError,
     AuthenticationError,
     BalanceError,
+    Client,
     ConflictError,
     ConnectFailedError,
     ContentRejectedError,
     InvalidRequestError,
     ModelNotFoundError,
+    Provider,
     QueueFullError,
     QuotaExhaustedError,
     RateLimitError,
     RetryPolicy,
+    SpecError,
     SpendLimit,
     SpendLimitError,
     SubmissionUncertainError,
     TaskFailedError,
     TaskSpec,
+    _catalog,
 )
 from callsheet.events import CreatePaused, TaskSettled
 from emulation import ARK, COMET, Wire, body_of, client, first, prompt_of, refusal
@@ -349,6 +353,69 @@ async def test_tasks_create_follows_the_same_rules():
         assert await c.tasks.create(BOAT) == wire.emulator.ledger.tasks[1].id
     assert len(wire.sent("POST")) == 4
     assert wire.emulator.ledger.created == 2
+
+
+async def one_of_a_batch(c: Client) -> object:
+    """Raise what the one spec of a batch ends with."""
+    return await (await c.submit_many([BOAT]))[0]
+
+
+async def one_of_a_stream(c: Client) -> object:
+    """Raise what the one spec of a stream ends with."""
+    (outcome,) = [outcome async for outcome in c.map([BOAT])]
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.video
+
+
+WAYS = {
+    "create": lambda c: c.tasks.create(BOAT),
+    "submit": lambda c: c.submit(BOAT),
+    "run": lambda c: c.run(BOAT),
+    "submit_many": one_of_a_batch,
+    "map": one_of_a_stream,
+}
+"""All that leads to a create."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("limit", [None, SpendLimit(tasks=5)])
+async def test_a_spec_that_nobody_can_price_is_not_sent(way, limit, monkeypatch):
+    """Whatever the way and the limit, it ends as a bad spec, and no money is set aside."""
+
+    def estimate(*_: object) -> None:
+        raise TypeError("no such size")
+
+    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    wire = Wire()
+    async with client(wire, spend=limit) as c:
+        with pytest.raises(SpecError, match="no such size"):
+            await WAYS[way](c)
+        assert c.spend.committed.tasks == 0
+    assert wire.sent("POST") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("provider", [ARK, COMET], ids=lambda each: each.name)
+async def test_a_spec_is_priced_once_however_often_it_is_sent(way, provider, monkeypatch):
+    """Neither a refused create nor one that is in doubt and sent again is priced anew."""
+    priced: list[object] = []
+    estimate = _catalog.estimate
+
+    def counted(spec: TaskSpec, provider: Provider) -> object:
+        priced.append(spec)
+        return estimate(spec, provider)
+
+    monkeypatch.setattr("callsheet._catalog.estimate", counted)
+    wire = Wire()
+    wire.fault = first(2, lambda: refusal(429, "ServerOverloaded"))
+    lost = iter([httpx.ReadError("reset")])
+    wire.lose = lambda r: next(lost, None) if r.method == "POST" else None
+    retry = RetryPolicy(resubmit="always")
+    async with client(wire, provider=provider, api_key="k", retry=retry) as c:
+        await WAYS[way](c)
+        assert c.spend.committed.tasks == wire.emulator.ledger.created
+    assert priced == [BOAT]
 
 
 @pytest.mark.parametrize("key", ["model", "content"])

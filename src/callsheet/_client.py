@@ -18,8 +18,7 @@ from callsheet._io.engine import Engine
 from callsheet._io.home import Home
 from callsheet._io.preflight import check, checked
 from callsheet._io.recall import Recall
-from callsheet._io.transport import Transport, TransportChoice
-from callsheet._io.turns import gathered
+from callsheet._io.transport import Transport, TransportChoice, check_transport
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
 from callsheet._stream import OutcomeStream
@@ -100,7 +99,7 @@ class Client(anyio.AsyncContextManagerMixin):
         self._home = Home()
         self._entered = False
         self._recall: Recall | None = None
-        self._transport()  # fails on a bad address before any I/O
+        check_transport(self.provider.base_url, transport)
 
     def __repr__(self) -> str:
         address, state = without_secrets(self.provider.base_url), self._engine and "open"
@@ -127,7 +126,14 @@ class Client(anyio.AsyncContextManagerMixin):
             if self._books.journal is not None:
                 await stack.enter_async_context(self._books.journal)
                 self._recall = Recall.of(self._books.journal)
-            transport = await stack.enter_async_context(self._transport())
+            transport = await stack.enter_async_context(
+                Transport(
+                    base_url=self.provider.base_url,
+                    api_key=self._key,
+                    connections=self._limits.connections,
+                    custom=self._custom,
+                )
+            )
             engine = Engine(
                 provider=self.provider,
                 transport=transport,
@@ -201,7 +207,7 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         good = await checked(specs, provider=self.provider)
         group = Group(total=len(good))
-        records = await gathered(engine.record(s, index=i, group=group) for i, s in enumerate(good))
+        records = await engine.records(good, group)
         await engine.submit(records, name=name, priority=priority)
         return Batch(engine, group, records, name)
 
@@ -334,14 +340,6 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         return self._open_engine().tasks
-
-    def _transport(self) -> Transport:
-        return Transport(
-            base_url=self.provider.base_url,
-            api_key=self._key,
-            connections=self._limits.connections,
-            custom=self._custom,
-        )
 
     def _open_engine(self) -> Engine:
         if self._engine is None:

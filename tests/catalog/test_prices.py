@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec, VideoRef
-from callsheet._catalog import MODELS, PROVIDERS, estimate, output_size, tokens
+from callsheet._catalog import MODELS, PROVIDERS, capability, estimate, output_size, tokens
 from callsheet._catalog.models import RATIOS
 from callsheet._catalog.prices import TABLES, price_of
 
@@ -127,7 +127,7 @@ def test_tokens_are_those_that_were_billed(model, resolution, ratio, duration, b
     found = estimate(spec, ARK)
     assert found.exact
     assert found.tokens == billed
-    assert tokens(*output_size(model, resolution, ratio), duration) == billed
+    assert tokens(*output_size(capability(model), resolution, ratio), duration) == billed
 
 
 def test_seconds_of_the_input_count_like_those_of_the_output():
@@ -191,7 +191,7 @@ def test_render_of_a_draft_may_be_anything_that_the_draft_was():
     found = estimate(TaskSpec(draft_task="cgt-1", model=PRO_1_5, resolution="480p"), ARK)
     assert found.tokens_at_least == tokens(640, 640, 4)
     assert found.tokens == max(
-        tokens(*output_size(PRO_1_5, "480p", ratio), 12) for ratio in RATIOS[:-1]
+        tokens(*output_size(capability(PRO_1_5), "480p", ratio), 12) for ratio in RATIOS[:-1]
     )
 
 
@@ -227,7 +227,7 @@ def test_options_in_the_prompt_count():
 )
 def test_prompt_that_contradicts_a_field_leaves_both_open(spec):
     """Nobody knows which wins, so the bounds take in both."""
-    size = output_size(spec.model, None, "1:1")
+    size = output_size(capability(spec.model), None, "1:1")
     found = estimate(spec, ARK)
     assert (found.tokens_at_least, found.tokens) == (tokens(*size, 4), tokens(*size, 12))
 

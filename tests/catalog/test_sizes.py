@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callsheet._catalog import MODELS, output_size
+from callsheet._catalog import MODELS, capability, output_size
 from callsheet._catalog.models import RATIOS
 
 
@@ -21,7 +21,7 @@ from callsheet._catalog.models import RATIOS
 )
 def test_size_follows_the_table(model, resolution, ratio, size):
     """Width and height are those of the reference, in any case of the name."""
-    assert output_size(model, resolution, ratio) == size
+    assert output_size(capability(model), resolution, ratio) == size
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_size_follows_the_table(model, resolution, ratio, size):
 )
 def test_size_is_unknown_outside_the_table(model, resolution, ratio):
     """Unknown models, other resolutions and ratios that follow the input have no size."""
-    assert output_size(model, resolution, ratio) is None
+    assert output_size(capability(model), resolution, ratio) is None
 
 
 def test_every_resolution_of_every_model_has_sizes_of_its_ratio():
@@ -45,6 +45,6 @@ def test_every_resolution_of_every_model_has_sizes_of_its_ratio():
     for row in MODELS:
         for resolution in row.resolutions:
             for ratio in RATIOS[:-1]:
-                width, height = output_size(row.cn, resolution, ratio)
+                width, height = output_size(row, resolution, ratio)
                 across, down = map(int, ratio.split(":"))
                 assert width / height == pytest.approx(across / down, rel=0.04)

@@ -73,7 +73,7 @@ class Watch:
             limits=Limits(connections=8),
             polling=Polling(),
             retry=RetryPolicy(),
-            books=Books(provider=ARK, ledger=Ledger()),
+            books=Books(ledger=Ledger()),
             observer=self.events.append,
             rng=random.Random(1),
         )

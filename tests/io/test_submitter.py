@@ -82,7 +82,7 @@ class Stage:
         gate = Gate(width=width, rng=random.Random(1))
         budget = Budget(limit=per_minute, period=60.0)
         calls, clock = Calls(wire, dialect_of("ark"), ARK, 60.0), Clock()
-        books = Books(provider=ARK, ledger=Ledger())
+        books = Books(ledger=Ledger())
         planner = Planner(
             schedule=Schedule(delay=5.0, prior=lambda _: (60.0, 0.3)),
             gate=gate,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from callsheet._catalog.models import RATIOS, Capability
 from callsheet._models.commands import commands_in
 from callsheet._models.media import VideoRef
-from callsheet._models.spec import in_body
+from callsheet._models.spec import all_in_body
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from callsheet._models.spec import TaskSpec
 
 
@@ -22,6 +24,16 @@ FPS: Final = 24
 _SHORTEST_DEFAULT: Final = 5
 _CHOOSE: Final = -1
 _FRAMES: Final = range(29, 290, 4)
+
+_FIELDS: Final = (
+    "draft",
+    "duration",
+    "frames",
+    "generate_audio",
+    "ratio",
+    "resolution",
+    "service_tier",
+)
 
 _T = TypeVar("_T", int, str, bool)
 
@@ -66,25 +78,26 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     replaced by the default (Ark create reference).
     """
     written = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
+    body = all_in_body(spec, _FIELDS)
     from_draft = spec.draft_task is not None
-    draft = _given(spec, "draft", bool) is True
-    ratios = _ratios(spec, written, model)
-    durations = _durations(spec, written, model)
-    frames = _frames(spec, written, model)
+    draft = _given(body, "draft", bool) is True
+    ratios = _ratios(body, written, model, picture=spec.first_frame is not None)
+    durations = _durations(body, written, model)
+    frames = _frames(body, written, model)
     free_ratio = from_draft or "adaptive" in ratios
     free_duration = not frames and (from_draft or _CHOOSE in durations)
     if free_duration:
         durations += (model.shortest, model.longest)
     counted = tuple(FPS * seconds + 1 for seconds in durations if seconds != _CHOOSE)
-    in_body = _given(spec, "duration", int) is not None and _given(spec, "frames", int) is None
-    if not frames or in_body:  # frames beat a duration, but in the prompt they may not
+    lasts = _given(body, "duration", int) is not None and _given(body, "frames", int) is None
+    if not frames or lasts:  # frames beat a duration, but in the prompt they may not
         frames += counted
     return Choices(
-        resolutions=("480p",) if draft else _resolutions(spec, written, model),
+        resolutions=("480p",) if draft else _resolutions(body, written, model),
         ratios=RATIOS[:-1] if free_ratio else ratios,
         frames=(min(frames), max(frames)),
-        sound=_sound(spec, model),
-        flex=_given(spec, "service_tier", str) == "flex",
+        sound=_sound(body, model, from_draft=from_draft),
+        flex=_given(body, "service_tier", str) == "flex",
         draft=draft,
         video=any(isinstance(medium, VideoRef) for _, medium in spec.media),
         tools=bool(spec.tools) or bool((spec.extra or {}).get("tools")),
@@ -94,9 +107,9 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     )
 
 
-def _given(spec: TaskSpec, field: str, kind: type[_T]) -> _T | None:
+def _given(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
     """What the body will hold under this name; a wrong type is refused, and so not billed."""
-    value = in_body(spec, field)
+    value = body[field]
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     return value if fits else None
 
@@ -110,8 +123,10 @@ def _open(given: _T | None, written: _T | None, default: _T, model: Capability) 
     return (written, default) if model.generation in {"2.0", "2.5"} else (written,)
 
 
-def _resolutions(spec: TaskSpec, written: dict[str, str], model: Capability) -> tuple[str, ...]:
-    given = _given(spec, "resolution", str)
+def _resolutions(
+    body: Mapping[str, Any], written: dict[str, str], model: Capability
+) -> tuple[str, ...]:
+    given = _given(body, "resolution", str)
     word = written.get("resolution", "").lower()
     return _open(
         None if given is None else given.lower(),
@@ -121,41 +136,45 @@ def _resolutions(spec: TaskSpec, written: dict[str, str], model: Capability) -> 
     )
 
 
-def _ratios(spec: TaskSpec, written: dict[str, str], model: Capability) -> tuple[str, ...]:
+def _ratios(
+    body: Mapping[str, Any], written: dict[str, str], model: Capability, *, picture: bool
+) -> tuple[str, ...]:
     """Ratios; the 1.0 models keep to 16:9 unless they start from a picture (Ark reference)."""
-    wide = model.generation == "1.0" and spec.first_frame is None
+    wide = model.generation == "1.0" and not picture
     word = written.get("ratio", "").lower()
     default = "16:9" if wide else "adaptive"
-    return _open(_given(spec, "ratio", str), word if word in RATIOS else None, default, model)
+    return _open(_given(body, "ratio", str), word if word in RATIOS else None, default, model)
 
 
-def _durations(spec: TaskSpec, written: dict[str, str], model: Capability) -> tuple[int, ...]:
+def _durations(
+    body: Mapping[str, Any], written: dict[str, str], model: Capability
+) -> tuple[int, ...]:
     """Seconds; 5 by default, and the choice of the model at 2.5 (Ark create reference)."""
     seconds = _number(written.get("duration"))
     understood = seconds is not None and (
         model.shortest <= seconds <= model.longest or (model.free_duration and seconds == _CHOOSE)
     )
     default = _CHOOSE if model.generation == "2.5" else _SHORTEST_DEFAULT
-    return _open(_given(spec, "duration", int), seconds if understood else None, default, model)
+    return _open(_given(body, "duration", int), seconds if understood else None, default, model)
 
 
-def _frames(spec: TaskSpec, written: dict[str, str], model: Capability) -> tuple[int, ...]:
+def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability) -> tuple[int, ...]:
     if not model.frames:
         return ()
     number = _number(written.get("frames"))
     word = number if number in _FRAMES else None
-    given = _given(spec, "frames", int)
+    given = _given(body, "frames", int)
     if given is None:
         return () if word is None else (word,)
     return _open(given, word, given, model)
 
 
-def _sound(spec: TaskSpec, model: Capability) -> tuple[bool, ...]:
+def _sound(body: Mapping[str, Any], model: Capability, *, from_draft: bool) -> tuple[bool, ...]:
     """Sound; whether it is on by default is disputed, and a draft's render takes over its own."""
     if not model.generate_audio:
         return (False,)
-    given = _given(spec, "generate_audio", bool)
-    if given is None or spec.draft_task is not None:
+    given = _given(body, "generate_audio", bool)
+    if given is None or from_draft:
         return (True, False)
     return (given,)
 

@@ -68,7 +68,7 @@ def _unknown(reason: str) -> Estimate:
 @lru_cache(maxsize=1024)
 def _estimate(model: Capability, video: Choices, provider: str) -> Estimate:
     sizes = [
-        output_size(model.cn, resolution, ratio)
+        output_size(model, resolution, ratio)
         for resolution in video.resolutions
         for ratio in video.ratios
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from callsheet._catalog.models import RATIOS, capability
+from callsheet._catalog.models import RATIOS, Capability
 
 
 _NEWER_720P: Final = ((1280, 720), (1112, 834), (960, 960), (834, 1112), (720, 1280), (1470, 630))
@@ -51,12 +51,12 @@ _SIZES: Final = {
 
 
 def output_size(
-    model: str | None, resolution: str | None, ratio: str | None
+    model: Capability | None, resolution: str | None, ratio: str | None
 ) -> tuple[int, int] | None:
     """Width and height in pixels of what a model makes.
 
     Args:
-        model: Id of the model.
+        model: The model, if it is known.
         resolution: Such as ``"720p"``, in any case; the model's default if ``None``.
         ratio: Such as ``"16:9"``.
 
@@ -67,10 +67,9 @@ def output_size(
     Source: Ark create references of the 1.5 pro era and of August 2026, Seedance 2.5 tutorial of
     September 2026.
     """
-    row = capability(model) if model is not None else None
-    if row is None or ratio not in RATIOS[:-1]:
+    if model is None or ratio not in RATIOS[:-1]:
         return None
-    name = (resolution or row.default_resolution).lower()
-    if name not in row.resolutions:
+    name = (resolution or model.default_resolution).lower()
+    if name not in model.resolutions:
         return None
-    return _SIZES[name, row.generation][RATIOS.index(ratio)]
+    return _SIZES[name, model.generation][RATIOS.index(ratio)]

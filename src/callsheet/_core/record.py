@@ -11,7 +11,8 @@ from callsheet._models.kept import Kept, keep, kept_snapshot
 from callsheet._models.outcome import Outcome, Video
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec, in_body
-from callsheet.errors import CallsheetError
+from callsheet._models.spend import Estimate
+from callsheet.errors import CallsheetError, SpecError
 
 
 class Listener(Protocol):
@@ -66,7 +67,9 @@ class Record(Watched):
     refused_since: float = 0.0
     known: bool = False
     row: int | None = None
-    _answer: Kept | Snapshot | None = attrs.field(default=None, init=False)
+    _answer: Kept | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
+    """One slot for two: before the first answer it holds the estimate, of which nobody asks after
+    a create has brought an id. A slot more would cost every pending task 16 bytes."""
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
     twin: Record | None = attrs.field(default=None, init=False)
 
@@ -79,11 +82,26 @@ class Record(Watched):
     @property
     def snapshot(self) -> Snapshot | None:
         """The last answer, kept from the moment it shows more than a place in a queue."""
-        return kept_snapshot(self._answer) if isinstance(self._answer, Kept) else self._answer
+        match self._answer:
+            case Kept() as kept:
+                return kept_snapshot(kept)
+            case Snapshot() as snapshot:
+                return snapshot
+            case _:
+                return None
 
     @snapshot.setter
     def snapshot(self, snapshot: Snapshot | None) -> None:
         self._answer = None if snapshot is None else keep(snapshot)
+
+    @property
+    def estimate(self) -> Estimate | SpecError | None:
+        """What its task may cost, or why nobody can say, until there is an answer about it."""
+        return self._answer if isinstance(self._answer, (Estimate, SpecError)) else None
+
+    @estimate.setter
+    def estimate(self, estimate: Estimate | SpecError) -> None:
+        self._answer = estimate
 
     def share(self, other: Record) -> None:
         """Know the same answer as a record of the same task."""
@@ -114,12 +132,16 @@ class Record(Watched):
         if self._end is None:
             msg = "the task has no outcome yet"
             raise ValueError(msg)
-        video = self._answer if self._end is True else None
+        answer = self._answer if self._end is True else None
+        if isinstance(answer, Snapshot):
+            video: Video | Kept | None = Video.from_snapshot(answer)
+        else:
+            video = answer if isinstance(answer, Kept) else None
         return Outcome(
             index=self.index,
             spec=self.spec,
             task_id=self.task_id,
-            video=Video.from_snapshot(video) if isinstance(video, Snapshot) else video,
+            video=video,
             error=self.error,
         )
 

@@ -10,12 +10,10 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from callsheet import _catalog
 from callsheet._core.ledger import Ledger
 from callsheet._core.record import Record
 from callsheet._io.journal import Journal
 from callsheet._models.policy import SpendLimit
-from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate
@@ -27,7 +25,6 @@ from callsheet.errors import (
     ModelNotFoundError,
     NotFoundError,
     NotSubmittedError,
-    Problem,
     SpecError,
     SubmissionUncertainError,
     TaskError,
@@ -39,6 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callsheet._io.entry import Entry
+    from callsheet._models.provider import Provider
+
+
+_UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked out its cost",))
+"""A record that nobody has priced counts as one of unknown cost."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -46,13 +48,11 @@ class Books:
     """Told of each step of a record's life, before it is taken where that matters.
 
     Attributes:
-        provider: Whom tasks are for.
         ledger: The money.
         journal: The file, if the client keeps one.
         files: Where videos were saved.
     """
 
-    provider: Provider
     ledger: Ledger
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(
@@ -79,7 +79,7 @@ class Books:
             journal = Journal(
                 path, provider=provider.name, base_url=provider.base_url, fingerprint=mark
             )
-        return cls(provider=provider, ledger=Ledger(limit or SpendLimit()), journal=journal)
+        return cls(ledger=Ledger(limit or SpendLimit()), journal=journal)
 
     async def plan(self, records: Sequence[Record], name: str | None) -> None:
         """Write down records that are going to be queued.
@@ -121,7 +121,7 @@ class Books:
         """
         self._abandon(record)
         if not self.ledger.renew(record):
-            self.ledger.reserve(record, self._estimate(record))
+            self.ledger.reserve(record, _estimate(record))
 
     async def sending(self, record: Record, token: str | None) -> None:
         """Write down that a create leaves now.
@@ -158,7 +158,7 @@ class Books:
         That is one task more than was let through.
         """
         self._abandon(record)
-        self.ledger.carry(record, self._carried(record))
+        self.ledger.carry(record, _carried(record))
         if self.journal is not None and record.row is not None:
             self.journal.doubted(record.row, self._abandoned.get(record, 0))
 
@@ -208,7 +208,7 @@ class Books:
             self.files[record] = entry.file
         sent = entry.sent_at is not None or entry.task_id is not None
         if entry.spec is not None and sent:
-            estimate = self._carried(record)
+            estimate = _carried(record)
             for _ in range(entry.doubts):
                 self.ledger.carry(record, estimate)
                 self.ledger.doubt(record)
@@ -248,18 +248,21 @@ class Books:
         elif record.task_id is None and not isinstance(error, SubmissionUncertainError):
             self.journal.unsent(row)
 
-    def _carried(self, record: Record) -> Estimate:
-        """What a task costs that is going on, whatever another version thought of its spec."""
-        try:
-            return self._estimate(record)
-        except SpecError as error:
-            return Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
 
-    def _estimate(self, record: Record) -> Estimate:
-        try:
-            return _catalog.estimate(record.spec or TaskSpec(), self.provider)
-        except Exception as error:
-            raise SpecError([Problem("spec", type(error).__name__, str(error))]) from error
+def _estimate(record: Record) -> Estimate:
+    """What a record's task may cost, as it was worked out when the record was made."""
+    estimate = record.estimate
+    if isinstance(estimate, SpecError):
+        raise estimate
+    return _UNPRICED if estimate is None else estimate
+
+
+def _carried(record: Record) -> Estimate:
+    """What a task costs that is going on, whatever another version thought of its spec."""
+    try:
+        return _estimate(record)
+    except SpecError as error:
+        return Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
 
 
 def _fingerprint(key: str | None) -> str:

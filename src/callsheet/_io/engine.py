@@ -20,9 +20,11 @@ from callsheet._io.clock import Clock
 from callsheet._io.door import Door
 from callsheet._io.finder import Finder
 from callsheet._io.poller import Poller
+from callsheet._io.preflight import AT_A_STRETCH, price
 from callsheet._io.quotas import quotas
 from callsheet._io.submitter import Submitter
 from callsheet._io.tasks import Tasks
+from callsheet._io.turns import gathered
 from callsheet._io.waiting import Waiting
 from callsheet._wire import LIST_BASE, URL_ROOM, dialect_of, id_cost
 from callsheet.errors import (
@@ -182,10 +184,17 @@ class Engine:
         self, spec: TaskSpec | None, *, index: int = 0, group: Group | None = None
     ) -> Record:
         """A record of a spec that is to be submitted, or of a task to be adopted."""
-        model = (
-            None if spec is None else getattr(spec, "model", None) or self.provider.default_model
-        )
-        return Record(spec, index=index, model=model, group=group)
+        if spec is None:
+            return Record(None, index=index, group=group)
+        model = getattr(spec, "model", None) or self.provider.default_model
+        record = Record(spec, index=index, model=model, group=group)
+        record.estimate = price(spec, provider=self.provider)
+        return record
+
+    async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
+        """The records of a group's specs, in order; with pauses, since each is priced."""
+        each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
+        return await gathered(each, at_a_stretch=AT_A_STRETCH)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until the client is left."""

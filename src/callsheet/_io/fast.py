@@ -56,6 +56,15 @@ class Session:
         self._proxies = _proxies()
         self._session: aiohttp.ClientSession | None = None
 
+    @staticmethod
+    def check_environment() -> None:
+        """See that aiohttp can work with the proxies that the environment names.
+
+        Raises:
+            ConfigurationError: One is of an unknown kind.
+        """
+        _proxies()
+
     async def __aenter__(self) -> Self:
         try:
             connector = aiohttp.TCPConnector(

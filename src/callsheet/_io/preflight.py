@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from callsheet._models.media import Media, MediaFacts
     from callsheet._models.provider import Provider
+    from callsheet._models.spend import Estimate
 
 
 AT_A_STRETCH = 50
@@ -61,6 +62,20 @@ async def checked(specs: Iterable[TaskSpec], *, provider: Provider) -> list[Task
     every = await gathered(specs)
     await check(every, provider=provider)
     return every
+
+
+def price(spec: TaskSpec, *, provider: Provider) -> Estimate | SpecError:
+    """What a spec may cost, or why nobody can say; it need not have been checked.
+
+    It is worked out here, once, so that nothing is left to work out between a create's turn and
+    its request, where nobody can interrupt it.
+    """
+    try:
+        return _catalog.estimate(spec, provider)
+    except Exception as error:  # noqa: BLE001 - whatever stands in a spec that nobody has checked
+        problem = SpecError([Problem("spec", type(error).__name__, str(error))])
+        problem.__cause__ = error
+        return problem
 
 
 def _unknown(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:

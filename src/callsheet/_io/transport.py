@@ -96,6 +96,19 @@ def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncC
         raise ConfigurationError(f"httpx cannot be set up: {error}") from error
 
 
+def check_transport(base_url: str, custom: TransportChoice | None) -> None:
+    """See that a `Transport` can be made of these, without making one.
+
+    Raises:
+        ConfigurationError: As for `Transport`.
+    """
+    base_of(base_url)
+    if isinstance(custom, str):
+        session = _library(custom)
+        shared_ssl_context()
+        session.check_environment()
+
+
 def chosen(name: str, *, decode: bool, buffer: int) -> Session:
     """Connections of the library that the caller chose by name.
 
@@ -105,8 +118,15 @@ def chosen(name: str, *, decode: bool, buffer: int) -> Session:
         buffer: Bytes of a body that are read ahead.
 
     Raises:
-        ConfigurationError: There is no such choice, or it is not installed.
+        ConfigurationError: There is no such choice, it is not installed, or it cannot work with the
+            certificates or proxies that the environment names.
     """
+    return _library(name)(
+        ssl_context=shared_ssl_context(), keepalive=KEEPALIVE, decode=decode, buffer=buffer
+    )
+
+
+def _library(name: str) -> type[Session]:
     if name != "aiohttp":
         raise ConfigurationError(f'transport={name!r}: neither "aiohttp" nor a transport')
     try:
@@ -114,9 +134,7 @@ def chosen(name: str, *, decode: bool, buffer: int) -> Session:
     except ImportError as error:
         reason = "transport=\"aiohttp\" needs an extra: pip install 'callsheet[fast]'"
         raise ConfigurationError(reason) from error
-    return Session(
-        ssl_context=shared_ssl_context(), keepalive=KEEPALIVE, decode=decode, buffer=buffer
-    )
+    return Session
 
 
 class Transport:

@@ -18,13 +18,18 @@ AT_A_STRETCH = 500
 """Values taken before others get a turn."""
 
 
-async def gathered(values: Iterable[T]) -> list[T]:
-    """The values as a list; with pauses, unless they stand in one already."""
+async def gathered(values: Iterable[T], *, at_a_stretch: int = AT_A_STRETCH) -> list[T]:
+    """The values as a list; with pauses, unless they stand in one already.
+
+    Args:
+        values: Any number.
+        at_a_stretch: How many are taken before others get a turn: fewer where each takes its time.
+    """
     if isinstance(values, (list, tuple)):
         return list(values)
     found: list[T] = []
     source = iter(values)
-    while some := list(itertools.islice(source, AT_A_STRETCH)):
+    while some := list(itertools.islice(source, at_a_stretch)):
         found += some
         await anyio.lowlevel.checkpoint()
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,6 +160,11 @@ def in_body(spec: TaskSpec, field: str) -> Any:
     """What a create holds under the name of a field: a raw key in `extra` beats the field."""
     extra = spec.extra or {}
     return extra[field] if field in extra else getattr(spec, field)
+
+
+def all_in_body(spec: TaskSpec, fields: Iterable[str]) -> dict[str, Any]:
+    """What a create holds under the names of fields, by name."""
+    return {field: in_body(spec, field) for field in fields}
 
 
 _KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": AudioRef}
