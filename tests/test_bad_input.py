@@ -6,6 +6,8 @@ import io
 import logging
 import os
 import pickle
+import re
+import subprocess
 import sys
 import traceback
 
@@ -34,7 +36,6 @@ from callsheet import (
     TaskSpec,
     TaskTimeoutError,
 )
-from callsheet._io.transport import shared_ssl_context
 from callsheet.downloads import Downloader
 from callsheet.events import GateShut
 from emulation import ARK, COMET, Script, Wire, client, first, prompt_of, refusal
@@ -445,16 +446,38 @@ def test_an_address_of_the_tasks_themselves_is_refused(slash):
         Client(api_key="k", base_url=address)
 
 
-@pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
-async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
-    """The variables that may name them are told, with either library."""
-    shared_ssl_context.cache_clear()
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
-    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
-        async with Client(api_key="k" * 20, **options):
-            pass
-    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-        Downloader(**options)
+ENTER = """
+import anyio, sys
+from callsheet import Client, ConfigurationError
+from callsheet.downloads import Downloader
+
+async def enter(choice):
+    for make in (lambda: Client(api_key="k" * 20, transport=choice),
+                 lambda: Downloader(transport=choice)):
+        try:
+            async with make():
+                print("entered")
+        except ConfigurationError as error:
+            print(error)
+
+anyio.run(enter, sys.argv[1] if sys.argv[2:] else None, backend=sys.argv[-1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("choice", [[], ["aiohttp"]], ids=["httpx", "aiohttp"])
+def test_certificates_that_cannot_be_read_are_named_on_entering(choice, backend):
+    """The variables that may name them are told, with either library, by client and downloader."""
+    done = subprocess.run(  # a process of its own: certificates are read once in each
+        [sys.executable, "-c", ENTER, *choice, backend],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SSL_CERT_FILE": "/nowhere/certificates.pem"},
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 2
+    assert all(re.search(r"SSL_CERT_FILE.*cannot be read", line) for line in said)
 
 
 async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):
