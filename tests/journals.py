@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +14,7 @@ from callsheet import TaskSpec
 from callsheet._io.journal import Journal
 from callsheet._wire.http import Response
 from callsheet._wire.snapshots import parse_snapshot
-from callsheet.errors import JournalError
+from emulation import Wire, client
 
 
 BASE_URL = "https://ark.test/api/v3"
@@ -52,46 +50,15 @@ def entries_of(path, backend="asyncio"):
 
 
 def hold(path):
-    """Open a journal, write into it, and never let go."""
+    """Open a journal as a client does, write into it, and never let go."""
 
     async def forever():
-        async with journal(path) as opened:
-            await opened.plan([TaskSpec("boat")], name="held")
+        async with client(Wire(), journal=path) as c:
+            await c.submit_many([TaskSpec("boat")], name="held")
             say("open")
             await anyio.sleep_forever()
 
     anyio.run(forever)
-
-
-def meet_the_limit(path):
-    """Write until the system takes no more, then raise the limit."""
-    resource = importlib.import_module("resource")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    async def work():
-        async with journal(path) as opened:
-            (first, second) = await opened.plan([TaskSpec("boat")] * 2)
-            await opened.sending(first, "t", at=1.0)
-            limit(os.path.getsize(f"{path}-wal"))  # noqa: ASYNC240, PTH202 - this process does nothing else
-            for call in (opened.plan([TaskSpec("boat")]), opened.sending(second, "t", at=1.0)):
-                try:
-                    await call
-                except JournalError:
-                    say("refused")
-            opened.created(first, "cgt-1")
-            try:
-                await opened.flush()
-            except JournalError as error:
-                say("kept" if "cgt-1 (row" in str(error) else error)
-            limit(resource.RLIM_INFINITY)
-            await opened.flush()
-            one, two = await opened.entries()
-            say("whole" if (one.task_id, two.token) == ("cgt-1", None) else (one, two))
-
-    anyio.run(work)
 
 
 async def write_on(path):
