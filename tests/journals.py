@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import anyio
 
@@ -14,7 +12,7 @@ from callsheet import TaskSpec
 from callsheet._io.journal import Journal
 from callsheet._wire.http import Response
 from callsheet._wire.snapshots import parse_snapshot
-from emulation import Wire, client
+from processes import say
 
 
 BASE_URL = "https://ark.test/api/v3"
@@ -34,11 +32,6 @@ def answer(task_id="cgt-1", status="succeeded", **fields):
     return parse_snapshot(Response(status_code=200, body=json.dumps(row).encode()))
 
 
-def files(folder):
-    """The names of all files in a folder."""
-    return sorted(path.name for path in folder.iterdir())
-
-
 def entries_of(path, backend="asyncio"):
     """Open a journal in an event loop of its own, and read it."""
 
@@ -47,18 +40,6 @@ def entries_of(path, backend="asyncio"):
             return await opened.entries()
 
     return anyio.run(read, backend=backend)
-
-
-def hold(path):
-    """Open a journal as a client does, write into it, and never let go."""
-
-    async def forever():
-        async with client(Wire(), journal=path) as c:
-            await c.submit_many([TaskSpec("boat")], name="held")
-            say("open")
-            await anyio.sleep_forever()
-
-    anyio.run(forever)
 
 
 async def write_on(path):
@@ -83,11 +64,6 @@ async def write_one_after_another(opened, lane):
         say("ended", row, name)
 
 
-def say(*words):
-    """Tell the process that started this one."""
-    os.write(1, f"{' '.join(map(str, words))}\n".encode())
-
-
 def serve():
     """Read paths from standard input, and for each write on that journal in a new process."""
     for path in sys.stdin:
@@ -98,15 +74,3 @@ def serve():
         else:
             say("pid", os.getpid())
             anyio.run(write_on, path.strip())
-
-
-def started(function, *arguments):
-    """A process that calls a function of this module."""
-    code = f"import journals; journals.{function}(*{arguments!r})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-    )

@@ -30,6 +30,7 @@ from callsheet import (
 )
 from disks import full_disk
 from emulation import ARK, COMET, Wire, client, first, refusal
+from processes import files
 
 
 BOATS = [TaskSpec(f"boat {i}") for i in range(5)]
@@ -40,11 +41,6 @@ QUICK = {"limits": Limits(creates_per_minute=100_000, connections=300)}
 def path(tmp_path):
     """Where a journal is to be."""
     return tmp_path / "shoot.db"
-
-
-def files(folder):
-    """The names of all files in a folder."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 def sealed(path):

@@ -14,7 +14,7 @@ import pytest
 from callsheet import TaskSpec
 from callsheet.errors import ConfigurationError
 from emulation import Wire, client
-from journals import files, started
+from processes import files, started
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ async def test_one_that_is_being_made_is_held_already(tmp_path):
 def test_a_killed_holder_is_followed_at_once(tmp_path, backend):
     """Another process that holds the journal is named; killed with -9, it holds nothing."""
     path = tmp_path / "shoot.db"
-    holder = started("hold", str(path))
+    holder = started("processes", "hold", str(path))
     with holder:
         assert holder.stdout.readline() == "open\n"
         assert f"process {holder.pid} on" in anyio.run(refused, path, backend=backend)

@@ -14,7 +14,8 @@ import pytest
 from callsheet import TaskSpec
 from callsheet._io import entry as notes
 from callsheet.errors import JournalError
-from journals import entries_of, files, journal, started
+from journals import entries_of, journal
+from processes import files, started
 
 
 BOATS = [TaskSpec(f"boat {i}") for i in range(5)]
@@ -111,7 +112,7 @@ async def test_a_row_with_later_news_is_not_withdrawn(path):
 def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(path, backend):
     """After each of 20 kills it opens, with every row, token and end that was said to be safe."""
     chance = random.Random(backend)
-    server = started("serve")
+    server = started("journals", "serve")
     safe = {"planned": {}, "sent": {}, "ended": {}}
     with server:
         for kill in range(20):
