@@ -13,7 +13,7 @@ import pytest
 
 from callsheet import TaskSpec
 from callsheet._io import entry as notes
-from callsheet.errors import JournalError
+from callsheet.errors import ClosedError, JournalError
 from journals import entries_of, journal
 from processes import files, started
 
@@ -85,6 +85,26 @@ async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path)
         drain(opened)
     async with journal(path) as again:
         assert len(await again.entries()) == 1
+
+
+async def test_it_is_used_inside_its_block_only(path):
+    """Before and after the block every method says that the journal is closed."""
+    opened = journal(path)
+    for _ in range(2):
+        with pytest.raises(ClosedError):
+            await opened.plan(BOATS)
+        with pytest.raises(ClosedError):
+            await opened.sending(1, "t", at=1.0)
+        with pytest.raises(ClosedError):
+            opened.created(1, "cgt-1")
+        with pytest.raises(ClosedError):
+            await opened.entries()
+        if opened._limiter is None:
+            async with opened:
+                pass
+    with pytest.raises(ClosedError):
+        async with opened:
+            pass
 
 
 async def test_a_row_that_any_note_speaks_of_is_not_given_again(path):
