@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
 import pickle
-import re
-import subprocess
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -39,6 +39,10 @@ from callsheet import (
 from callsheet.downloads import Downloader
 from callsheet.events import GateShut
 from emulation import ARK, COMET, Script, Wire, client, first, prompt_of, refusal
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_API_KEY"}
@@ -446,38 +450,25 @@ def test_an_address_of_the_tasks_themselves_is_refused(slash):
         Client(api_key="k", base_url=address)
 
 
-ENTER = """
-import anyio, sys
-from callsheet import Client, ConfigurationError
-from callsheet.downloads import Downloader
-
-async def enter(choice):
-    for make in (lambda: Client(api_key="k" * 20, transport=choice),
-                 lambda: Downloader(transport=choice)):
-        try:
-            async with make():
-                print("entered")
-        except ConfigurationError as error:
-            print(error)
-
-anyio.run(enter, sys.argv[1] if sys.argv[2:] else None, backend=sys.argv[-1])
-"""
+def anew(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The package as a process has it that has just begun, and has read no certificates yet."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "callsheet":
+            monkeypatch.delitem(sys.modules, name)
+    importlib.import_module("callsheet.downloads")
+    return sys.modules["callsheet"]
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("choice", [[], ["aiohttp"]], ids=["httpx", "aiohttp"])
-def test_certificates_that_cannot_be_read_are_named_on_entering(choice, backend):
-    """The variables that may name them are told, with either library, by client and downloader."""
-    done = subprocess.run(  # a process of its own: certificates are read once in each
-        [sys.executable, "-c", ENTER, *choice, backend],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "SSL_CERT_FILE": "/nowhere/certificates.pem"},
-    )
-    said = done.stdout.splitlines()
-    assert len(said) == 2
-    assert all(re.search(r"SSL_CERT_FILE.*cannot be read", line) for line in said)
+@pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
+async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
+    """The variables that may name them are told, with either library."""
+    callsheet = anew(monkeypatch)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    with pytest.raises(callsheet.ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
+        async with callsheet.Client(api_key="k" * 20, **options):
+            pass
+    with pytest.raises(callsheet.ConfigurationError, match="SSL_CERT_FILE"):
+        callsheet.downloads.Downloader(**options)
 
 
 async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):

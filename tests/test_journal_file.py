@@ -545,14 +545,20 @@ async def test_a_cancelled_plan_leaves_nothing(path):
 async def test_a_cancelled_plan_that_did_not_fit_leaves_nothing(path):
     """Its rows were never there, so that ids of the next process do not vanish with them."""
     wire = Wire(concurrency=10, render_seconds=1e5)
+
+    async def plan(c):
+        with contextlib.suppress(JournalError):
+            await c.submit_many([TaskSpec("never")] * 2)
+
     async with client(wire, journal=path) as c:
         await c.submit(BOATS[0])
         with full_disk(path):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(c.submit_many, [TaskSpec("never")] * 2)
-                for _ in range(3):
-                    await anyio.lowlevel.checkpoint()
-                tasks.cancel_scope.cancel()
+            for steps in range(8):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(plan, c)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
     async with client(wire, journal=path) as c:
         await (await c.submit_many(BOATS[1:])).submitted()
     async with client(wire, journal=path) as c:

@@ -13,7 +13,7 @@ import pytest
 
 from callsheet import TaskSpec
 from callsheet._io import entry as notes
-from callsheet.errors import ClosedError, JournalError
+from callsheet.errors import ClosedError, JournalError, SpecError
 from journals import entries_of, journal
 from processes import files, started
 
@@ -85,6 +85,18 @@ async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path)
         drain(opened)
     async with journal(path) as again:
         assert len(await again.entries()) == 1
+
+
+async def test_a_spec_that_cannot_be_written_down_is_refused(path):
+    """All that JSON cannot hold is named, with its spec, and nothing of the batch is planned."""
+    wrong = TaskSpec("boat", extra={"when": object()}, tools=[{"f": {1, 2}}])
+    async with journal(path) as opened:
+        with pytest.raises(SpecError) as caught:
+            await opened.plan([BOATS[0], wrong, TaskSpec("b", extra={"x": float("nan")})])
+        named = [(problem.index, problem.field) for problem in caught.value.problems]
+        assert sorted(named) == [(1, "extra"), (1, "tools"), (2, "extra")]
+        assert await opened.entries() == []
+        assert len(await opened.plan(BOATS)) == 5
 
 
 async def test_it_is_used_inside_its_block_only(path):
