@@ -22,16 +22,18 @@ ETAG = {"etag": '"one"'}
 
 
 class Body(httpx.AsyncByteStream):
-    """A body in pieces of 1000 bytes, which may break or stand still."""
+    """A body in pieces of some bytes, which may break or stand still."""
 
-    def __init__(self, data: bytes, *, cut_at: int | None = None, hang: bool = False) -> None:
-        self.data, self.cut_at, self.hang = data, cut_at, hang
+    def __init__(
+        self, data: bytes, *, cut_at: int | None = None, hang: bool = False, piece: int = 1000
+    ) -> None:
+        self.data, self.cut_at, self.hang, self.piece = data, cut_at, hang, piece
 
     async def __aiter__(self):
         """Give the pieces."""
         end = len(self.data) if self.cut_at is None else self.cut_at
-        for start in range(0, end, 1000):
-            yield self.data[start : min(start + 1000, end)]
+        for start in range(0, end, self.piece):
+            yield self.data[start : min(start + self.piece, end)]
         if self.hang:
             await anyio.sleep_forever()
         if self.cut_at is not None:
@@ -55,10 +57,17 @@ class Host(httpx.AsyncBaseTransport):
         return answer() if callable(answer) else answer
 
 
-def whole(data: bytes = FILM, *, cut_at: int | None = None, hang: bool = False, **headers: str):
+def whole(
+    data: bytes = FILM,
+    *,
+    cut_at: int | None = None,
+    hang: bool = False,
+    piece: int = 1000,
+    **headers: str,
+):
     """A 200 with the full length in its head."""
     length = {"content-length": str(len(data)), "content-type": "video/mp4"}
-    body = Body(data, cut_at=cut_at, hang=hang)
+    body = Body(data, cut_at=cut_at, hang=hang, piece=piece)
     return httpx.Response(200, headers=length | headers, stream=body)
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import anyio
 
@@ -16,7 +12,7 @@ from callsheet import TaskSpec
 from callsheet._io.journal import Journal
 from callsheet._wire.http import Response
 from callsheet._wire.snapshots import parse_snapshot
-from callsheet.errors import JournalError
+from processes import say
 
 
 BASE_URL = "https://ark.test/api/v3"
@@ -36,11 +32,6 @@ def answer(task_id="cgt-1", status="succeeded", **fields):
     return parse_snapshot(Response(status_code=200, body=json.dumps(row).encode()))
 
 
-def files(folder):
-    """The names of all files in a folder."""
-    return sorted(path.name for path in folder.iterdir())
-
-
 def entries_of(path, backend="asyncio"):
     """Open a journal in an event loop of its own, and read it."""
 
@@ -49,49 +40,6 @@ def entries_of(path, backend="asyncio"):
             return await opened.entries()
 
     return anyio.run(read, backend=backend)
-
-
-def hold(path):
-    """Open a journal, write into it, and never let go."""
-
-    async def forever():
-        async with journal(path) as opened:
-            await opened.plan([TaskSpec("boat")], name="held")
-            say("open")
-            await anyio.sleep_forever()
-
-    anyio.run(forever)
-
-
-def meet_the_limit(path):
-    """Write until the system takes no more, then raise the limit."""
-    resource = importlib.import_module("resource")
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    async def work():
-        async with journal(path) as opened:
-            (first, second) = await opened.plan([TaskSpec("boat")] * 2)
-            await opened.sending(first, "t", at=1.0)
-            limit(os.path.getsize(f"{path}-wal"))  # noqa: ASYNC240, PTH202 - this process does nothing else
-            for call in (opened.plan([TaskSpec("boat")]), opened.sending(second, "t", at=1.0)):
-                try:
-                    await call
-                except JournalError:
-                    say("refused")
-            opened.created(first, "cgt-1")
-            try:
-                await opened.flush()
-            except JournalError as error:
-                say("kept" if "cgt-1 (row" in str(error) else error)
-            limit(resource.RLIM_INFINITY)
-            await opened.flush()
-            one, two = await opened.entries()
-            say("whole" if (one.task_id, two.token) == ("cgt-1", None) else (one, two))
-
-    anyio.run(work)
 
 
 async def write_on(path):
@@ -116,11 +64,6 @@ async def write_one_after_another(opened, lane):
         say("ended", row, name)
 
 
-def say(*words):
-    """Tell the process that started this one."""
-    os.write(1, f"{' '.join(map(str, words))}\n".encode())
-
-
 def serve():
     """Read paths from standard input, and for each write on that journal in a new process."""
     for path in sys.stdin:
@@ -131,15 +74,3 @@ def serve():
         else:
             say("pid", os.getpid())
             anyio.run(write_on, path.strip())
-
-
-def started(function, *arguments):
-    """A process that calls a function of this module."""
-    code = f"import journals; journals.{function}(*{arguments!r})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-    )

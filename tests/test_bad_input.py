@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
 import pickle
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -34,10 +36,13 @@ from callsheet import (
     TaskSpec,
     TaskTimeoutError,
 )
-from callsheet._io.transport import shared_ssl_context
 from callsheet.downloads import Downloader
 from callsheet.events import GateShut
 from emulation import ARK, COMET, Script, Wire, client, first, prompt_of, refusal
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_API_KEY"}
@@ -445,16 +450,25 @@ def test_an_address_of_the_tasks_themselves_is_refused(slash):
         Client(api_key="k", base_url=address)
 
 
+def anew(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The package as a process has it that has just begun, and has read no certificates yet."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "callsheet":
+            monkeypatch.delitem(sys.modules, name)
+    importlib.import_module("callsheet.downloads")
+    return sys.modules["callsheet"]
+
+
 @pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
 async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
     """The variables that may name them are told, with either library."""
-    shared_ssl_context.cache_clear()
+    callsheet = anew(monkeypatch)
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
-    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
-        async with Client(api_key="k" * 20, **options):
+    with pytest.raises(callsheet.ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
+        async with callsheet.Client(api_key="k" * 20, **options):
             pass
-    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-        Downloader(**options)
+    with pytest.raises(callsheet.ConfigurationError, match="SSL_CERT_FILE"):
+        callsheet.downloads.Downloader(**options)
 
 
 async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from callsheet import ClosedError, Limits, Polling, RetryPolicy, TaskSpec, WebhookError
-from callsheet._io.books import Books
 from callsheet.emulator import Fault
+from disks import slow_disk
 from emulation import ARK, COMET, Wire, client, is_list, refusal
 
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from callsheet import Provider
-    from callsheet._core.record import Record
 
 
 HOOK = "http://127.0.0.1:9/hook?token={token}"
@@ -196,13 +195,7 @@ async def test_a_callback_is_in_time_until_the_create_is_sent_again(
         again = request.method == "POST" and 1 < anyio.current_time() < 400
         return refusals.get(why) if again else None
 
-    async def slowly(self: Books, record: Record, token: str | None) -> None:
-        await write(self, record, token)
-        if why == "journal" and anyio.current_time() > 1:
-            await anyio.sleep(100)
-
-    write = Books.sending
-    monkeypatch.setattr(Books, "sending", slowly)
+    slow_disk(monkeypatch, lambda: 100.0 if why == "journal" and anyio.current_time() > 1 else 0.0)
     hook.wire.fault = no_more
     kept = {"provider": provider, "api_key": "k", "journal": tmp_path / "shoot.db"}
     count, seldom = (6 if why == "line" else 1), why in {"quota", "line"}

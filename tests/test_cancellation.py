@@ -22,16 +22,14 @@ from callsheet import (
     TaskTimeoutError,
     Video,
 )
-from callsheet._io.books import Books
 from callsheet.events import TaskSettled, TaskSubmitted
+from disks import slow_disk
 from emulation import Wire, client, first, refusal
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from pathlib import Path
-
-    from callsheet._core.record import Record
 
 
 class Interrupted:
@@ -456,13 +454,7 @@ async def test_what_is_not_wanted_by_the_time_it_is_written_down_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ):
     """Nothing has left while the journal is being written, and nothing leaves after that."""
-
-    async def slowly(self: Books, record: Record, token: str | None) -> None:
-        await write(self, record, token)
-        await anyio.sleep(3)
-
-    write = Books.sending
-    monkeypatch.setattr(Books, "sending", slowly)
+    slow_disk(monkeypatch, lambda: 3.0)
     wire = Wire()
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         (handle,) = await c.submit_many([TaskSpec("boat")])

@@ -13,13 +13,15 @@ import attrs
 import httpx
 import pytest
 
-from callsheet._io import fetch
-from callsheet._io.part import Part
-from callsheet._io.storage import Storage
 from callsheet.downloads import Downloader, download
 from callsheet.errors import ClosedError, DownloadError
 from filehost import ETAG, FILM, URL, Body, Host, left_in, rest, video, whole
 from loopback import answer, listening, saying
+
+
+MIB = 1024 * 1024
+LONG = FILM * 2048
+"""Bytes of several pieces: of 4 MiB each are those that are written at once."""
 
 
 def stop_at(scope: anyio.CancelScope, size: int):
@@ -344,44 +346,43 @@ async def test_part_that_cannot_be_removed_hides_no_reason(tmp_path):
             await downloader.fetch(video(), tmp_path / "a.mp4")
 
 
-async def test_host_that_is_always_ready_leaves_turns_to_others(tmp_path, monkeypatch):
-    """A body that never waits lets others run at least once in two pieces."""
-    monkeypatch.setattr(fetch, "_PIECE", 1000)
+async def test_host_that_is_always_ready_leaves_turns_to_others(tmp_path):
+    """A body that never waits lets others run at least once in 8 MiB."""
     arrived, turns = 0, [0]
 
     class Ready(Body):
         async def __aiter__(self):
             nonlocal arrived
-            for start in range(0, len(FILM), 500):
-                arrived += 500
-                yield FILM[start : start + 500]
+            for start in range(0, len(LONG), MIB // 2):
+                arrived += MIB // 2
+                yield LONG[start : start + MIB // 2]
 
     async def others() -> None:
         while True:
             turns.append(arrived)
             await anyio.lowlevel.checkpoint()
 
-    host = Host(httpx.Response(200, headers={"content-type": "video/mp4"}, stream=Ready(FILM)))
+    host = Host(httpx.Response(200, headers={"content-type": "video/mp4"}, stream=Ready(LONG)))
     async with Downloader(transport=host) as downloader, anyio.create_task_group() as group:
         group.start_soon(others)
         await downloader.fetch(video(), tmp_path / "a.mp4")
         group.cancel_scope.cancel()
     gaps = [after - before for before, after in itertools.pairwise(turns)]
-    assert max(gaps) <= 2000
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert max(gaps) <= 8 * MIB
+    assert (tmp_path / "a.mp4").read_bytes() == LONG
 
 
-async def test_cancelled_download_goes_on_where_it_stopped(tmp_path, monkeypatch):
+async def test_cancelled_download_goes_on_where_it_stopped(tmp_path):
     """What had arrived before a cancellation is not fetched again."""
-    monkeypatch.setattr(fetch, "_PIECE", 1000)
-    host = Host(whole(cut_at=3000, hang=True, **ETAG), rest(3000))
+    there = 8 * MIB
+    host = Host(whole(LONG, cut_at=there, hang=True, piece=MIB, **ETAG), rest(there, LONG))
     async with Downloader(transport=host) as downloader:
         with anyio.CancelScope() as scope:
-            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, 3000))
+            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, there))
         assert left_in(tmp_path) == [".a.mp4.part", ".a.mp4.part.etag"]
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert host.seen[1].headers["range"] == "bytes=3000-"
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert host.seen[1].headers["range"] == f"bytes={there}-"
+    assert (tmp_path / "a.mp4").read_bytes() == LONG
     assert left_in(tmp_path) == ["a.mp4"]
 
 
@@ -406,9 +407,8 @@ async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == FILM
 
 
-async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path, monkeypatch):
+async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path):
     """However slow the disk is, bytes are neither lost nor exchanged, and few are held at once."""
-    monkeypatch.setattr(fetch, "_PIECE", 1000)
     arrived = 0
 
     class Counted(Body):
@@ -419,21 +419,21 @@ async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path, monk
                 yield piece
                 await anyio.lowlevel.checkpoint()
 
-    length = {"content-length": str(len(FILM)), "content-type": "video/mp4"}
-    host = Host(httpx.Response(200, headers=length, stream=Counted(FILM)))
+    length = {"content-length": str(len(LONG)), "content-type": "video/mp4"}
+    host = Host(httpx.Response(200, headers=length, stream=Counted(LONG, piece=MIB)))
     ahead: list[int] = []
     written = 0
 
     def on_bytes(count: int) -> None:
         nonlocal written
+        ahead.append(arrived - written)  # all that was held until this was written
         written += count
-        ahead.append(arrived - written)
 
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=on_bytes)
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
-    assert written == len(FILM)
-    assert max(ahead) <= 3000
+    assert (tmp_path / "a.mp4").read_bytes() == LONG
+    assert written == len(LONG)
+    assert max(ahead) <= 12 * MIB
 
 
 async def test_listener_that_raises_ends_the_download(tmp_path):
@@ -447,16 +447,13 @@ async def test_listener_that_raises_ends_the_download(tmp_path):
             await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=on_bytes)
 
 
-async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path, monkeypatch):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path):
     """What the disk says is said at once, whatever the host does."""
-    monkeypatch.setattr(fetch, "_PIECE", 1000)
-
-    def full(_self, _data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Part, "write", full)
+    (tmp_path / ".a.mp4.part").symlink_to("/dev/full")
     before = anyio.current_time()
-    async with Downloader(transport=Host(whole(cut_at=3000, hang=True))) as downloader:
+    host = Host(whole(LONG, cut_at=8 * MIB, hang=True, piece=MIB))
+    async with Downloader(transport=host) as downloader:
         with pytest.raises(DownloadError, match="No space left"):
             await downloader.fetch(video(), tmp_path / "a.mp4")
     assert anyio.current_time() - before < 1
@@ -527,19 +524,24 @@ async def test_downloader_is_used_inside_its_block(tmp_path):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_large_file_comes_in_large_reads():
+async def test_large_file_comes_in_large_reads(tmp_path, monkeypatch):
     """Over a real connection, also one that is used again, a file comes in few pieces, in order."""
     film = FILM * 400
     sizes: list[int] = []
-    async with listening(saying(answer(film))) as heard, Storage() as storage:
+    read = httpx.Response.aiter_raw
+
+    async def noting(response: httpx.Response):
+        async for piece in read(response):
+            sizes.append(len(piece))
+            yield piece
+
+    monkeypatch.setattr(httpx.Response, "aiter_raw", noting)
+    async with listening(saying(answer(film))) as heard, Downloader() as downloader:
         for _ in range(2):
-            body = bytearray()
-            async with storage.open(f"{heard.origin}/a", headers={}, stall=5) as found:
-                async for chunk in found.chunks():
-                    body += chunk
-                    sizes.append(len(chunk))
-            assert bytes(body) == film
+            path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
+            assert path.read_bytes() == film
     assert heard.connections == 1
+    assert sum(sizes) == 2 * len(film)
     assert max(sizes) > 128 * 1024
 
 

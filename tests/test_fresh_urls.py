@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._io import fetch
 from callsheet.downloads import Downloader
 from callsheet.errors import DownloadError, NotFoundError
 from emulation import Wire, body_of, client
@@ -64,19 +63,6 @@ async def test_requests_are_counted_by_url_and_not_by_download(tmp_path):
         await downloader.fetch(video(URL + "2"), tmp_path / "more.mp4")
     assert len(host.seen) == 101
     assert len(left_in(tmp_path)) == 101
-
-
-def test_count_of_urls_stays_small():
-    """The URLs that were asked for last are known, however many there were before."""
-    allowance = fetch.Allowance()
-    for _ in range(fetch.MOST_REQUESTS):
-        assert allowance.take("late")
-    for number in range(fetch._KNOWN_URLS - 1):
-        assert allowance.take(str(number))
-    assert not allowance.take("late")
-    for number in range(fetch._KNOWN_URLS):
-        assert allowance.take(f"other {number}")
-    assert len(allowance._asked) == fetch._KNOWN_URLS
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,11 +28,11 @@ from callsheet import (
     TaskSpec,
     Video,
 )
+from disks import full_disk
 from emulation import ARK, COMET, Wire, body_of, client, first, refusal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from callsheet import Provider
@@ -187,19 +187,6 @@ async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
         await lose_the_journal()
     assert "notes are not on disk" in str(caught.value)
     assert len(wire.sent("POST")) == 1
-
-
-@contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """No file grows beyond what the journal has on disk."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = path.with_name(f"{path.name}-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_nothing_is_sent_while_the_disk_is_full(tmp_path: Path):

@@ -9,7 +9,6 @@ import pytest
 
 from callsheet import Client, Provider
 from callsheet._cli import main
-from callsheet._io.identity import Identity
 from callsheet._models.provider import without_secrets
 from callsheet.errors import ConfigurationError
 from cli.running import Service, Shoot, serving
@@ -87,4 +86,3 @@ def test_what_is_shown_of_an_address_holds_no_secret(address, shown):
     assert without_secrets(address) == without_secrets(shown) == shown
     provider = Provider(name="x", base_url=address, default_model="m")
     assert f"base_url={shown!r}" in repr(provider)
-    assert Identity(provider="x", base_url=address, fingerprint="f").base_url == shown

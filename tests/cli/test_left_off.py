@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 import attrs
 import httpx
 import pytest
@@ -23,8 +22,7 @@ from callsheet._cli.crew import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import display_for
 from callsheet._cli.results import Ending, Results, Row
-from callsheet._io import recall
-from callsheet._io.journal import Journal
+from disks import quick_disk
 from emulation import ARK, COMET, Wire, client, is_list, prompt_of, refusal
 
 
@@ -214,7 +212,6 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
 
 async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
     """Who resumes a long one can withdraw what is in doubt before it leaves."""
-    monkeypatch.setattr(recall, "AT_A_STRETCH", 1)
     wire = losing("ship", made=False)
     options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}
     async with client(wire, **options) as c:
@@ -223,11 +220,7 @@ async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp
         await c.submit_many([TaskSpec("boat")] * 300)
     heal(wire)
     wire.seen.clear()
-
-    async def write_at_once(*_: object, **__: object) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    monkeypatch.setattr(Journal, "sending", write_at_once)
+    quick_disk(monkeypatch)
     async with client(wire, retry=RetryPolicy(resubmit="always"), **options) as c:
         for handle in await c.resume():
             handle.withdraw()

@@ -1,42 +1,53 @@
-"""The transport over aiohttp, against a real server on loopback and therefore in real time.
+"""Client and downloader over aiohttp, against a real server on loopback and so in real time.
 
-What holds for every transport is held for this one too in ``test_transport.py``.
+What holds for every transport is held for this one too in ``test_sockets.py``.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import struct
 import sys
+from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute
 
-from callsheet import Client, Limits, TaskSpec
-from callsheet._io import transport as transport_module
-from callsheet._io.storage import Storage
-from callsheet._io.transport import Transport
-from callsheet._wire import Request
-from callsheet.downloads import Downloader
-from callsheet.errors import (
+from callsheet import (
+    APIError,
+    Client,
     ClosedError,
     ConfigurationError,
     ConnectFailedError,
-    DownloadError,
+    Limits,
     ProtocolError,
+    RetryPolicy,
+    ServerError,
+    SubmissionUncertainError,
+    TaskSpec,
     TransportError,
 )
+from callsheet.downloads import Downloader
+from callsheet.errors import DownloadError
+from emulation import ARK
 from loopback import Heard, answer, listening, saying
 
 
-pytest.importorskip("aiohttp")
+if TYPE_CHECKING:
+    from anyio.abc import SocketStream
 
-GET = Request(method="GET", target="/tasks/a%2Fb?x=1&filter.ids=a%2Cb&y=%7E")
-POST = Request(method="POST", target="/tasks", body=b'{"a": "\xc3\xa9"}')
-DELETE = Request(method="DELETE", target="/tasks/a")
+
+aiohttp = pytest.importorskip("aiohttp")
+
+BOAT = TaskSpec("boat é")
 KEY = "0f9e8d7c-6b5a-4321-8765-43210fedcba9"
+TASKS = "/v3/contents/generations/tasks"
+RUNNING = answer(b'{"status": "running", "model": "m"}')
+PROVIDER = attrs.evolve(ARK, lists=False, limits=Limits(gets_per_second=100_000.0))
 
 on_asyncio = pytest.mark.parametrize(
     "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
@@ -59,22 +70,53 @@ def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def fast(origin: str, *, connections: int = 4, key: str | None = "k") -> Transport:
-    """A transport to a server."""
-    return Transport(
-        base_url=f"{origin}/v3", api_key=key, connections=connections, custom="aiohttp"
+def fast(
+    origin: str, *, connections: int = 4, key: str | None = "k", seconds: float = 5.0
+) -> Client:
+    """A client that makes one attempt of everything."""
+    return Client(
+        provider=attrs.evolve(PROVIDER, base_url=f"{origin}/v3"),
+        api_key=key,
+        transport="aiohttp",
+        limits=Limits(connections=connections),
+        retry=RetryPolicy(attempts=1, timeout=seconds),
     )
+
+
+VERBS = {
+    "POST": lambda c: c.tasks.create(BOAT),
+    "GET": lambda c: c.tasks.get("a"),
+    "DELETE": lambda c: c.tasks.cancel("a"),
+}
+
+
+async def loses(c: Client, verb: str) -> None:
+    """A request of that verb ends without an answer, and may have arrived."""
+    with pytest.raises(TransportError) as caught:
+        await VERBS[verb](c)
+    lost = caught.value
+    assert isinstance(lost, SubmissionUncertainError) == (verb == "POST")
+    cause = lost.__cause__ if verb == "POST" else lost
+    assert isinstance(cause, TransportError)
+    assert not isinstance(cause, ConnectFailedError)
 
 
 @on_asyncio
 async def test_a_request_goes_out_as_it_was_written():
     """Verb, escaped target, headers and body leave unchanged, and nothing is added to them."""
-    async with listening(saying(answer())) as heard, fast(heard.origin) as t:
-        await t.send(GET, timeout=5)
-        await t.send(POST, timeout=5)
-    get, post = heard.requests
-    assert get.startswith(f"GET /v3{GET.target} HTTP/1.1\r\n".encode())
-    assert post.endswith(b"\r\n\r\n" + POST.body)
+    talk = saying(RUNNING, answer(b'{"items": []}'), answer(b'{"id": "cgt-1"}'))
+    async with listening(talk) as heard, fast(heard.origin) as c:
+        await c.tasks.get("a/b?x~")
+        await c.tasks.list(task_ids=["a,b", "~"])
+        assert await c.tasks.create(BOAT) == "cgt-1"
+    get, page, post = heard.requests
+    assert get.startswith(f"GET {TASKS}/a%2Fb%3Fx~ HTTP/1.1\r\n".encode())
+    assert page.startswith(f"GET {TASKS}?".encode())
+    line = page.partition(b"\r\n")[0]
+    assert b"filter.task_ids=a%2Cb&" in line
+    assert b"filter.task_ids=~" in line
+    body = json.loads(post.partition(b"\r\n\r\n")[2])
+    assert body["content"][0]["text"] == BOAT.prompt
     assert {**heard.headers(0), "user-agent": "", "host": ""} == {
         "host": "",
         "accept": "application/json",
@@ -82,31 +124,35 @@ async def test_a_request_goes_out_as_it_was_written():
         "authorization": "Bearer k",
     }
     assert heard.headers(0)["user-agent"].startswith("callsheet (aiohttp 3.")
-    assert heard.headers(1).keys() - heard.headers(0).keys() == {"content-type", "content-length"}
-    assert heard.headers(1)["content-type"] == "application/json"
+    assert heard.headers(2).keys() - heard.headers(0).keys() == {"content-type", "content-length"}
+    assert heard.headers(2)["content-type"] == "application/json"
 
 
 @on_asyncio
 async def test_a_large_body_goes_out_whole_and_with_its_length():
-    """A picture of some megabytes is neither chunked nor cut."""
-    body = bytes(range(256)) * 4 * 4096 + b"end"
-    request = Request(method="POST", target="/tasks", body=body)
-    async with listening(saying(answer())) as heard, fast(heard.origin) as t:
-        await t.send(request, timeout=5)
-    assert heard.requests[0].partition(b"\r\n\r\n")[2] == body
+    """A create of some megabytes is neither chunked nor cut."""
+    prompt = "0123456789abcdef" * 64 * 4096 + "end"
+    talk = saying(answer(b'{"id": "cgt-1"}'))
+    async with listening(talk) as heard, fast(heard.origin) as c:
+        await c.tasks.create(TaskSpec(prompt))
+    body = heard.requests[0].partition(b"\r\n\r\n")[2]
+    assert json.loads(body)["content"][0]["text"] == prompt
+    assert heard.headers()["content-length"] == str(len(body))
     assert "transfer-encoding" not in heard.headers()
 
 
 @on_asyncio
-async def test_an_answer_comes_whole_whatever_its_status():
-    """Status, lower-case header names and the decoded body are handed on."""
-    headers = "X-Request-Id: r1\r\nX-Two: a\r\nX-Two: b\r\nContent-Encoding: gzip\r\n"
-    said = answer(gzip.compress(b"hello"), status="503 Away", headers=headers)
-    async with listening(saying(said)) as heard, fast(heard.origin) as t:
-        response = await t.send(GET, timeout=5)
-    assert (response.status_code, response.body) == (503, b"hello")
-    assert response.headers["x-request-id"] == "r1"
-    assert response.headers["x-two"] == "a, b"
+async def test_an_answer_is_read_whole_whatever_its_status():
+    """Headers in any case, also repeated ones, and a packed body are understood."""
+    body = gzip.compress(b'{"error": {"code": "Away", "message": "later"}}')
+    headers = "X-Request-Id: r1\r\nX-Request-Id: r2\r\nContent-Encoding: gzip\r\n"
+    said = answer(body, status="503 Away", headers=headers)
+    async with listening(saying(said)) as heard, fast(heard.origin) as c:
+        with pytest.raises(ServerError) as caught:
+            await c.tasks.get("a")
+    error = caught.value
+    assert (error.status_code, error.code, error.message) == (503, "Away", "later")
+    assert error.request_id == "r1, r2"
 
 
 async def reset(stream: SocketStream, _heard: Heard) -> bool:
@@ -126,39 +172,35 @@ BREAKS = {
 
 
 @on_asyncio
-@pytest.mark.parametrize("request_", [POST, GET, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", BREAKS)
-async def test_what_was_received_is_lost_and_sent_once(how, request_):
+async def test_what_was_received_is_lost_and_sent_once(how, verb):
     """A request that the server has read is never called unsent, and never sent again from here."""
 
     async def talk(stream: SocketStream, heard: Heard) -> bool:
         return bool(await BREAKS[how](stream, heard)) or True
 
-    async with listening(talk) as heard, fast(heard.origin) as t:
-        with pytest.raises(TransportError) as caught:
-            await t.send(request_, timeout=5)
-        assert not isinstance(caught.value, ConnectFailedError)
+    async with listening(talk) as heard, fast(heard.origin) as c:
+        await loses(c, verb)
         await anyio.sleep(0.02)
     assert len(heard.requests) == 1
 
 
 @on_asyncio
-@pytest.mark.parametrize("request_", [POST, GET, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", ["closed", "reset"])
-async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, request_):
+async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, verb):
     """A kept connection that the server leaves after the next request costs that request, once."""
 
     async def talk(stream: SocketStream, heard: Heard) -> bool:
         if len(heard.requests) == 1:
-            await stream.send(answer())
+            await stream.send(RUNNING)
             return False
         return bool(await BREAKS[how](stream, heard))
 
-    async with listening(talk) as heard, fast(heard.origin) as t:
-        await t.send(GET, timeout=5)
-        with pytest.raises(TransportError) as caught:
-            await t.send(request_, timeout=5)
-        assert not isinstance(caught.value, ConnectFailedError)
+    async with listening(talk) as heard, fast(heard.origin) as c:
+        await c.tasks.get("a")
+        await loses(c, verb)
         await anyio.sleep(0.02)
     assert (len(heard.requests), heard.connections) == (2, 1)
 
@@ -168,15 +210,25 @@ async def test_where_nothing_listens_nothing_is_sent():
     """A refused connection is a `ConnectFailedError`."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        async with fast(f"http://127.0.0.1:{taken.getsockname()[1]}") as t:
+        async with fast(f"http://127.0.0.1:{taken.getsockname()[1]}") as c:
             with pytest.raises(ConnectFailedError):
-                await t.send(POST, timeout=5)
+                await c.tasks.create(BOAT)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Connections have no more than some seconds to come up."""
+    timeout = aiohttp.ClientTimeout
+
+    def shorter(*, connect: float, **others: object) -> object:
+        return timeout(connect=min(connect, seconds), **others)
+
+    monkeypatch.setattr(aiohttp, "ClientTimeout", shorter)
 
 
 @on_asyncio
 async def test_without_a_handshake_nothing_is_sent(monkeypatch):
     """A server that speaks no TLS, or does not answer, has had no request."""
-    monkeypatch.setattr(transport_module, "CONNECT_TIMEOUT", 0.05)
+    impatient(monkeypatch, 0.05)
     sent: list[bytes] = []
 
     async def handle(stream: SocketStream) -> None:
@@ -189,25 +241,32 @@ async def test_without_a_handshake_nothing_is_sent(monkeypatch):
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
-        async with anyio.create_task_group() as group, fast(f"https://127.0.0.1:{port}") as t:
+        async with anyio.create_task_group() as group, fast(f"https://127.0.0.1:{port}") as c:
             group.start_soon(listener.serve, handle)
             for _ in range(2):
                 with pytest.raises(ConnectFailedError):
-                    await t.send(POST, timeout=5)
+                    await c.tasks.create(BOAT)
             group.cancel_scope.cancel()
-    assert all(POST.body not in hello for hello in sent)
+    assert len(sent) == 2
+    assert all(b"boat" not in hello for hello in sent)
 
 
 @on_asyncio
 async def test_nothing_is_kept_and_nothing_followed():
     """Cookies are not sent back, a redirect is an answer, and a repeated key is taken out."""
-    headers = f"Location: /elsewhere\r\nSet-Cookie: a=b\r\nX-Why: {KEY}\r\n"
-    said = answer(f"wrong key {KEY}".encode(), status="302 Found", headers=headers)
-    async with listening(saying(said)) as heard, fast(heard.origin, key=KEY) as t:
-        await t.send(GET, timeout=5)
-        response = await t.send(GET, timeout=5)
-    assert (response.status_code, response.body) == (302, b"wrong key ***")
-    assert response.headers["x-why"] == "***"
+    headers = f"Set-Cookie: a=b\r\nX-Request-Id: {KEY}\r\n"
+    body = json.dumps({"error": {"code": "Wrong", "message": f"wrong key {KEY}"}}).encode()
+    moved = answer(status="302 Found", headers=f"Location: /elsewhere\r\n{headers}")
+    said = answer(body, status="401 No", headers=headers)
+    errors = []
+    async with listening(saying(moved, said)) as heard, fast(heard.origin, key=KEY) as c:
+        for _ in range(2):
+            with pytest.raises(APIError) as caught:
+                await c.tasks.get("a")
+            errors.append(caught.value)
+    assert [error.status_code for error in errors] == [302, 401]
+    assert (errors[1].message, errors[1].request_id) == ("wrong key ***", "***")
+    assert errors[0].request_id == "***"
     assert len(heard.requests) == 2
     assert "cookie" not in heard.headers()
 
@@ -215,11 +274,11 @@ async def test_nothing_is_kept_and_nothing_followed():
 @on_asyncio
 async def test_an_answer_beyond_any_real_size_is_given_up():
     """Reading stops at the limit, and the next request goes over a fresh connection."""
-    talk = saying(answer(b" " * 9_000_000), answer())
-    async with listening(talk) as heard, fast(heard.origin, connections=1) as t:
+    talk = saying(answer(b" " * 9_000_000), RUNNING)
+    async with listening(talk) as heard, fast(heard.origin, connections=1) as c:
         with pytest.raises(ProtocolError, match="larger"):
-            await t.send(GET, timeout=5)
-        assert (await t.send(GET, timeout=5)).body == b"ok"
+            await c.tasks.get("a")
+        assert (await c.tasks.get("a")).task_id == "a"
     assert heard.connections == 2
 
 
@@ -235,21 +294,32 @@ async def test_an_attempt_ends_with_its_timeout():
             await anyio.sleep(0.005)
         await anyio.sleep_forever()
 
-    async with listening(drip) as heard, fast(heard.origin) as t:
-        for _ in range(2):
-            with pytest.raises(TransportError) as caught, anyio.fail_after(2):
-                await t.send(POST, timeout=0.05)
-            assert not isinstance(caught.value, ConnectFailedError)
+    async with listening(drip) as heard, fast(heard.origin, seconds=0.05) as c:
+        for verb in ("GET", "POST"):
+            with anyio.fail_after(2):
+                await loses(c, verb)
 
 
 @on_asyncio
-async def test_connections_are_few_and_used_again():
+async def test_connections_are_few_and_used_again(monkeypatch):
     """A hundred requests at once share a few connections, which are kept for below a minute."""
-    async with listening(saying(answer())) as heard, fast(heard.origin, connections=3) as t:
-        async with anyio.create_task_group() as group:
-            for _ in range(100):
-                group.start_soon(lambda: t.send(GET, timeout=5))
-        assert t._fast._session.connector._keepalive_timeout < 60
+    kept: list[float] = []
+    connector = aiohttp.TCPConnector
+
+    def noting(*, keepalive_timeout: float, **others: object) -> object:
+        kept.append(keepalive_timeout)
+        return connector(keepalive_timeout=keepalive_timeout, **others)
+
+    monkeypatch.setattr(aiohttp, "TCPConnector", noting)
+    async with (
+        listening(saying(RUNNING)) as heard,
+        fast(heard.origin, connections=3) as c,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(100):
+            group.start_soon(c.tasks.get, "a")
+    assert kept
+    assert max(kept) < 60
     assert len(heard.requests) == 100
     assert 1 <= heard.connections <= 3
 
@@ -263,31 +333,32 @@ async def test_a_cancelled_request_gives_up_its_connection():
         if len(heard.requests) == 1:
             arrived.set()
             return
-        await stream.send(answer())
+        await stream.send(RUNNING)
 
-    async with listening(talk) as heard, fast(heard.origin, connections=1) as t:
+    async with listening(talk) as heard, fast(heard.origin, connections=1) as c:
+        tasks = c.tasks
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: t.send(POST, timeout=5))
+            group.start_soon(tasks.cancel, "a")
             await arrived.wait()
             group.cancel_scope.cancel()
-        assert (await t.send(GET, timeout=5)).body == b"ok"
+        assert (await tasks.get("a")).task_id == "a"
         assert (heard.connections, heard.hung_up) == (2, 1)
     with pytest.raises(ClosedError):
-        await t.send(GET, timeout=5)
+        await tasks.get("a")
 
 
 @on_asyncio
 async def test_a_proxy_of_the_environment_is_used(monkeypatch):
     """Requests go by way of the proxy that the environment names, except to what it excepts."""
-    async with listening(saying(answer())) as proxy:
+    async with listening(saying(RUNNING)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin.replace("http://", "http://me:pw@"))
-        async with fast("http://api.test") as t:
-            await t.send(GET, timeout=5)
-        assert proxy.requests[0].startswith(b"GET http://api.test/v3/tasks/a%2Fb?x=1&")
+        async with fast("http://api.test") as c:
+            await c.tasks.get("a/b")
+        assert proxy.requests[0].startswith(f"GET http://api.test{TASKS}/a%2Fb ".encode())
         assert proxy.headers()["proxy-authorization"] == "Basic bWU6cHc="
-        async with listening(saying(answer())) as heard, fast(heard.origin) as t:
+        async with listening(saying(RUNNING)) as heard, fast(heard.origin) as c:
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-            await t.send(GET, timeout=5)
+            await c.tasks.get("a")
         assert (len(proxy.requests), len(heard.requests)) == (1, 1)
 
 
@@ -296,9 +367,9 @@ async def test_what_a_proxy_refuses_was_not_sent(monkeypatch):
     """A tunnel that does not come up is a `ConnectFailedError`; the key stays here."""
     async with listening(saying(answer(status="403 Forbidden"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
-        async with fast("https://api.test", key=KEY) as t:
+        async with fast("https://api.test", key=KEY) as c:
             with pytest.raises(ConnectFailedError, match="403"):
-                await t.send(POST, timeout=5)
+                await c.tasks.create(BOAT)
     assert proxy.requests[0].startswith(b"CONNECT api.test:443 ")
     assert KEY.encode() not in b"".join(proxy.requests)
 
@@ -325,8 +396,10 @@ def test_a_choice_that_cannot_be_had_is_refused(make, monkeypatch):
     """An unknown name is refused, and a missing extra is named with the way to get it."""
     with pytest.raises(ConfigurationError, match="'curl'"):
         make("curl")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("callsheet.") and getattr(module, "aiohttp", None) is aiohttp:
+            monkeypatch.delitem(sys.modules, name)  # as in a process that never had it
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "callsheet._io.fast", raising=False)
     with pytest.raises(ConfigurationError, match=r"pip install 'callsheet\[fast\]'"):
         make("aiohttp")
 
@@ -344,9 +417,9 @@ async def test_a_client_over_aiohttp_makes_videos(tmp_path):
 @on_asyncio
 async def test_an_address_that_aiohttp_alone_refuses_is_an_error_of_ours():
     """A host that is nearly a number: nothing was sent."""
-    async with fast("http://1.2.3.4.5.6") as t:
+    async with fast("http://1.2.3.4.5.6") as c:
         with pytest.raises(ConnectFailedError):
-            await t.send(POST, timeout=5)
+            await c.tasks.create(BOAT)
 
 
 # Storage hosts
@@ -404,29 +477,29 @@ async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
 @pytest.mark.parametrize(
     "url", ["one.mp4", "http://", "http://[::1", "http://h:99999/", "x://h/", "//h/x", "https:///x"]
 )
-async def test_a_word_that_is_no_url_is_refused(url):
+async def test_a_word_that_is_no_url_is_refused(url, tmp_path):
     """What cannot be asked at all is an error of ours."""
-    async with Storage(transport="aiohttp") as storage:
+    async with Downloader(transport="aiohttp") as downloader:
         with pytest.raises(DownloadError, match="not a URL"):
-            async with storage.open(url, headers={}, stall=1):
-                pass
+            await downloader.fetch(url, tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 @on_asyncio
-async def test_a_place_with_odd_characters_is_asked_for_in_one_line():
+async def test_a_place_with_odd_characters_is_asked_for_in_one_line(tmp_path):
     """Spaces and letters beyond ASCII in a redirect are escaped."""
     moved = answer(status="302 Found", headers="Location: /b c/é\r\n")
     async with (
-        listening(saying(moved, answer())) as heard,
-        Storage(transport="aiohttp") as storage,
-        storage.open(f"{heard.origin}/a", headers={}, stall=1) as reply,
+        listening(saying(moved, answer(FILM))) as heard,
+        Downloader(transport="aiohttp") as downloader,
     ):
-        assert reply.status_code == 200
+        path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
+    assert path.read_bytes() == FILM
     assert heard.requests[1].startswith(b"GET /b%20c/%C3%A9 HTTP/1.1\r\n")
 
 
 @on_asyncio
-async def test_an_error_of_the_network_shows_no_signature():
+async def test_an_error_of_the_network_shows_no_signature(tmp_path):
     """A connection that does not come up is told without the URL's query."""
 
     async def hang(stream: SocketStream) -> None:
@@ -435,12 +508,10 @@ async def test_an_error_of_the_network_shows_no_signature():
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
-        async with anyio.create_task_group() as group, Storage(transport="aiohttp") as storage:
+        downloader = Downloader(transport="aiohttp", attempts=1, timeout=0.05)
+        async with anyio.create_task_group() as group, downloader:
             group.start_soon(listener.serve, hang)
-            with pytest.raises(ConnectFailedError) as caught:
-                async with storage.open(
-                    f"https://127.0.0.1:{port}/a?sig=sesame", headers={}, stall=0.05
-                ):
-                    pass
+            with pytest.raises(DownloadError, match="Connection") as caught:
+                await downloader.fetch(f"https://127.0.0.1:{port}/a?sig=sesame", tmp_path / "a.mp4")
             group.cancel_scope.cancel()
     assert "sesame" not in str(caught.value)

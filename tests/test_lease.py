@@ -13,13 +13,24 @@ import pytest
 
 from callsheet import TaskSpec
 from callsheet.errors import ConfigurationError
-from journals import files, journal, started
+from emulation import Wire, client
+from processes import files, started
 
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch):
     """Nobody waits for a holder that is about to close."""
-    monkeypatch.setattr("callsheet._io.journal_file.PATIENCE", 0.01)
+    connect = sqlite3.connect
+
+    def at_once(*args, **options):
+        return connect(*args, **{**options, "timeout": 0.01})
+
+    monkeypatch.setattr(sqlite3, "connect", at_once)
+
+
+def journal(path, **options):
+    """A client that keeps a journal, and of which nothing is ever answered."""
+    return client(Wire(latency=1e6), journal=path, **options)
 
 
 async def refused(path, **changes):
@@ -38,9 +49,9 @@ async def test_a_second_client_is_refused_and_told_who_has_it(tmp_path):
         for word in (str(path), str(os.getpid()), socket.gethostname(), "since 2", "UTC"):
             assert word in text
         assert "another client of this process" in text
-        await first.plan([TaskSpec("boat")])
+        await first.submit_many([TaskSpec("boat")])
     async with journal(path) as again:
-        assert len(await again.entries()) == 1
+        assert len(await again.resume()) == 1
 
 
 async def test_the_lease_is_of_the_file_not_of_its_name(tmp_path, monkeypatch):
@@ -59,15 +70,15 @@ async def test_who_is_refused_does_not_end_the_lease(tmp_path):
     async with journal(path) as first:
         for _ in range(3):
             assert "is in use" in await refused(path)
-            assert "is in use" in await refused(path, fingerprint="other")
-            await first.plan([TaskSpec("boat")])
+            assert "is in use" in await refused(path, api_key="other")
+            await first.submit_many([TaskSpec("boat")])
 
 
 async def test_nothing_but_the_journal_is_left_behind(tmp_path):
     """A journal that was closed is one file; while it is open, its helpers stand beside it."""
     path = tmp_path / "shoot.db"
     async with journal(path) as opened:
-        await opened.plan([TaskSpec("boat")])
+        await opened.submit_many([TaskSpec("boat")])
         assert files(tmp_path) == ["shoot.db", "shoot.db-lease", "shoot.db-wal"]
     assert files(tmp_path) == ["shoot.db"]
 
@@ -106,7 +117,7 @@ async def test_one_that_is_being_made_is_held_already(tmp_path):
 def test_a_killed_holder_is_followed_at_once(tmp_path, backend):
     """Another process that holds the journal is named; killed with -9, it holds nothing."""
     path = tmp_path / "shoot.db"
-    holder = started("hold", str(path))
+    holder = started("processes", "hold", str(path))
     with holder:
         assert holder.stdout.readline() == "open\n"
         assert f"process {holder.pid} on" in anyio.run(refused, path, backend=backend)
@@ -115,7 +126,7 @@ def test_a_killed_holder_is_followed_at_once(tmp_path, backend):
 
         async def follow():
             async with journal(path) as opened:
-                assert [entry.name for entry in await opened.entries()] == ["held"]
+                assert (await opened.resume()).name == "held"
 
         anyio.run(follow, backend=backend)
     assert files(tmp_path) == ["shoot.db"]

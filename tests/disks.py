@@ -1,0 +1,51 @@
+"""Disks that are slow, quick or full, made where the package meets them: at its worker threads."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import pytest
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def slow_disk(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], float]) -> None:
+    """Whatever a worker thread does takes some more *seconds*, asked for as it has begun."""
+    work = anyio.to_thread.run_sync
+
+    async def slowly(*args: object, **options: object) -> object:
+        more = seconds()
+        done = await work(*args, **options)
+        await anyio.sleep(more)
+        return done
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", slowly)
+
+
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a worker thread does is done at once, in one turn of the event loop."""
+
+    async def at_once(work: Callable[..., object], *args: object, **_: object) -> object:
+        await anyio.lowlevel.checkpoint()
+        return work(*args)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", at_once)
+
+
+@contextmanager
+def full_disk(path: Path, *, room: int = 0) -> Iterator[None]:
+    """No file grows beyond what the journal at *path* has on disk, and some *room*."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = path.with_name(f"{path.name}-wal").stat().st_size + room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

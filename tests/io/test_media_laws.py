@@ -1,0 +1,26 @@
+"""What is read of a picture, whatever it holds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet import Image
+from callsheet._io.media import inspect
+from callsheet._models.media import MediaFacts
+from pictures import boxes, picture
+
+
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", None]), st.data())
+def test_broken_pictures_never_raise(name, data):
+    """Whatever a file holds, there are facts or words."""
+    content = bytearray(picture(name, size=(9, 7)) if name else boxes(b"heic"))
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    found = inspect(Image(content[: data.draw(st.integers(0, len(content)))]))
+    assert isinstance(found, (MediaFacts, str))
+
+
+def test_of_a_url_nothing_can_be_seen():
+    """The reason is told in words; a client does not ask for it."""
+    assert "a file or bytes" in inspect(Image("https://cdn.test/a.png"))

@@ -1,0 +1,47 @@
+"""Other processes that keep a journal, and what they leave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+
+from callsheet import TaskSpec
+from emulation import Wire, client
+
+
+def files(folder):
+    """The names of all files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def hold(path):
+    """Open a journal as a client does, write into it, and never let go."""
+
+    async def forever():
+        async with client(Wire(), journal=path) as c:
+            await c.submit_many([TaskSpec("boat")], name="held")
+            say("open")
+            await anyio.sleep_forever()
+
+    anyio.run(forever)
+
+
+def say(*words):
+    """Tell the process that started this one."""
+    os.write(1, f"{' '.join(map(str, words))}\n".encode())
+
+
+def started(module, function, *arguments):
+    """A process that calls a function of a module of this folder."""
+    code = f"import {module}; {module}.{function}(*{arguments!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )

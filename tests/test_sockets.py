@@ -1,0 +1,155 @@
+"""A client over real sockets on loopback, and therefore in real time, with either library."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+import pytest
+
+from callsheet import (
+    Client,
+    ConnectFailedError,
+    Limits,
+    RetryPolicy,
+    SubmissionUncertainError,
+    TaskSpec,
+    TransportError,
+)
+from emulation import ARK
+from loopback import Heard, Talk, answer, listening, saying
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import SocketStream
+
+
+BOAT = TaskSpec("boat")
+KEY = "0f9e8d7c-6b5a-4321-8765-43210fedcba9"
+RUNNING = answer(b'{"status": "running", "model": "m"}')
+PROVIDER = attrs.evolve(ARK, lists=False, limits=Limits(gets_per_second=100_000.0))
+
+REAL = pytest.mark.parametrize(
+    ("anyio_backend", "choice"),
+    [("asyncio", None), ("trio", None), ("asyncio", "aiohttp")],
+    ids=["asyncio", "trio", "aiohttp"],
+)
+
+
+def real(
+    origin: str,
+    choice: str | None,
+    *,
+    connections: int = 4,
+    key: str | None = None,
+    seconds: float = 5.0,
+) -> Client:
+    """A client over sockets that makes one attempt of everything."""
+    if choice:
+        pytest.importorskip(choice)
+    return Client(
+        provider=attrs.evolve(PROVIDER, base_url=f"{origin}/v3"),
+        api_key=key,
+        transport=choice,
+        limits=Limits(connections=connections),
+        retry=RetryPolicy(attempts=1, timeout=seconds),
+    )
+
+
+async def served(
+    talk: Talk, use: Callable[[Client], Awaitable[None]], choice: str | None, **options: object
+) -> Heard:
+    """Serve with *talk* while *use* sends."""
+    async with listening(talk) as heard, real(heard.origin, choice, **options) as c:
+        await use(c)
+    return heard
+
+
+@REAL
+async def test_where_nothing_listens_nothing_is_sent(choice):
+    """A refused connection is a `ConnectFailedError`."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with real(f"http://127.0.0.1:{taken.getsockname()[1]}", choice) as c:
+            with pytest.raises(ConnectFailedError):
+                await c.tasks.create(BOAT)
+
+
+@REAL
+async def test_connections_are_few_and_used_again(choice):
+    """A hundred requests at once share the given number of connections."""
+
+    async def use(c: Client) -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(c.tasks.get, "a")
+
+    heard = await served(saying(RUNNING), use, choice, connections=3)
+    assert len(heard.requests) == 100
+    assert 1 <= heard.connections <= 3
+
+
+BROKEN = {
+    "hangs up": b"",
+    "half an answer": b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id": "cgt-',
+    "no http": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+}
+
+
+def breaking(said: bytes) -> Talk:
+    """Say something and hang up."""
+
+    async def talk(stream: SocketStream, _heard: Heard) -> bool:
+        await stream.send(said)
+        return True
+
+    return talk
+
+
+@REAL
+@pytest.mark.parametrize("how", BROKEN)
+async def test_a_broken_answer_is_lost_and_not_a_failed_connection(how, choice):
+    """A server that hangs up, stops halfway or speaks no HTTP has had the request."""
+
+    async def use(c: Client) -> None:
+        with pytest.raises(SubmissionUncertainError) as caught:
+            await c.tasks.create(BOAT)
+        cause = caught.value.__cause__
+        assert isinstance(cause, TransportError)
+        assert not isinstance(cause, ConnectFailedError)
+
+    heard = await served(breaking(BROKEN[how]), use, choice)
+    assert (heard.connections, len(heard.requests)) == (1, 1)
+
+
+@REAL
+@pytest.mark.parametrize(
+    "head", [b"%b", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b"]
+)
+async def test_a_broken_answer_that_repeats_the_key_shows_it_to_nobody(choice, head):
+    """What breaks HTTP may be quoted in the error, but never the key in it."""
+
+    async def use(c: Client) -> None:
+        with pytest.raises(TransportError) as caught:
+            await c.tasks.get("a")
+        assert KEY not in str(caught.value)
+
+    await served(breaking(head % (b"Bearer " + KEY.encode() + b"\r\n\r\n")), use, choice, key=KEY)
+
+
+@REAL
+async def test_a_silent_server_is_given_up_in_time(choice):
+    """A server that never answers costs the attempt's timeout."""
+
+    async def silent(_stream: SocketStream, _heard: Heard) -> None:
+        await anyio.sleep_forever()
+
+    async def use(c: Client) -> None:
+        with pytest.raises(TransportError), anyio.fail_after(4):
+            await c.tasks.get("a")
+
+    await served(silent, use, choice, seconds=0.05)
