@@ -66,7 +66,7 @@ class Downloader:
             msg = f"'parallel' must be >= 1: {parallel}"
             raise ValueError(msg)
         self._client = client
-        self._turns = anyio.Semaphore(parallel)
+        self._slots = anyio.Semaphore(parallel)
         self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_PAUSE, timeout=timeout)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._storage = Storage(parallel, transport=transport)
@@ -120,13 +120,15 @@ class Downloader:
         target = Path(path)
         task_id = None if isinstance(video, str) else video.task_id
         try:
-            await self._bring(video, target, last_frame=last_frame, on_bytes=on_bytes or _ignore)
+            await self._download(
+                video, target, last_frame=last_frame, on_bytes=on_bytes or _ignore_bytes
+            )
         except DownloadError as exc:
             reason = f"its last frame: {exc.reason}" if last_frame else exc.reason
             raise DownloadError(reason, task_id) from exc.__cause__
         return target
 
-    async def _bring(
+    async def _download(
         self, video: Video | str, target: Path, *, last_frame: bool, on_bytes: Callable[[int], None]
     ) -> None:
         fresh = None
@@ -135,15 +137,15 @@ class Downloader:
         else:
             url = video.last_frame_url if last_frame else video.url
             if self._client is not None:
-                fresh = partial(_fresh, self._client, video.task_id, last_frame=last_frame)
+                fresh = partial(_current_url, self._client, video.task_id, last_frame=last_frame)
         if url is None:
             raise DownloadError("there is none: return_last_frame was not set, or this is a URL")
-        place = _place_of(target)
+        place = _absolute(target)
         if place in self._active:
             raise DownloadError(f"{target} is being downloaded already")
         self._active.add(place)
         try:
-            async with self._turns:
+            async with self._slots:
                 fetch = Fetch(
                     storage=self._storage,
                     part=Part(target),
@@ -174,7 +176,7 @@ async def download(
         return await downloader.fetch(video, path, last_frame=last_frame)
 
 
-async def _fresh(client: Client, task_id: str, *, last_frame: bool) -> str:
+async def _current_url(client: Client, task_id: str, *, last_frame: bool) -> str:
     """The URL that the provider gives for a task's file now.
 
     Raises:
@@ -193,10 +195,10 @@ async def _fresh(client: Client, task_id: str, *, last_frame: bool) -> str:
     return url
 
 
-def _place_of(path: Path) -> Path:
+def _absolute(path: Path) -> Path:
     """The same for every spelling of one path; asks no disk."""
     return path.absolute()
 
 
-def _ignore(_count: int) -> None:
+def _ignore_bytes(_count: int) -> None:
     """Nobody wants to know."""

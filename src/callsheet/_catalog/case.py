@@ -16,7 +16,7 @@ from callsheet.errors import Problem
 
 
 @attrs.frozen(kw_only=True)
-class Case:
+class CheckContext:
     """One spec on its way to one provider.
 
     Attributes:
@@ -32,7 +32,7 @@ class Case:
     facts: Mapping[Media, MediaFacts | str]
 
 
-Rule = Callable[[Case], Iterator[Problem]]
+Rule = Callable[[CheckContext], Iterator[Problem]]
 """Names whatever it finds wrong, and never raises."""
 
 BODY_FIELDS: Final = (

@@ -39,7 +39,7 @@ _T = TypeVar("_T", int, str, bool)
 
 
 @attrs.frozen(kw_only=True)
-class Choices:
+class PossibleOutputs:
     """What is known of one video before it is made; several values where it is open.
 
     Attributes:
@@ -49,7 +49,7 @@ class Choices:
         sound: Whether it has sound.
         flex: Whether it is of the flex tier.
         draft: Whether it is a preview.
-        video: Whether there are videos among its references.
+        reference_videos: Whether there are videos among its references.
         tools: Whether it may use tools.
         free_ratio: Whether the model or the input decides on the ratio.
         free_duration: Whether the model decides on the duration.
@@ -62,14 +62,14 @@ class Choices:
     sound: tuple[bool, ...]
     flex: bool
     draft: bool
-    video: bool
+    reference_videos: bool
     tools: bool
     free_ratio: bool
     free_duration: bool
     from_draft: bool
 
 
-def choices(spec: TaskSpec, model: Capability) -> Choices:
+def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     """Everything that the spec may come out as at this model.
 
     A raw key in `extra` beats its field. Where a field and a text command of the prompt say
@@ -80,7 +80,7 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     written = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
     body = all_in_body(spec, _FIELDS)
     from_draft = spec.draft_task is not None
-    draft = _given(body, "draft", bool) is True
+    draft = _body_value(body, "draft", bool) is True
     ratios = _ratios(body, written, model, picture=spec.first_frame is not None)
     durations = _durations(body, written, model)
     frames = _frames(body, written, model)
@@ -88,18 +88,20 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     free_duration = not frames and (from_draft or _CHOOSE in durations)
     if free_duration:
         durations += (model.shortest, model.longest)
-    counted = tuple(FPS * seconds + 1 for seconds in durations if seconds != _CHOOSE)
-    lasts = _given(body, "duration", int) is not None and _given(body, "frames", int) is None
-    if not frames or lasts:  # frames beat a duration, but in the prompt they may not
-        frames += counted
-    return Choices(
+    from_durations = tuple(FPS * seconds + 1 for seconds in durations if seconds != _CHOOSE)
+    duration_given = (
+        _body_value(body, "duration", int) is not None and _body_value(body, "frames", int) is None
+    )
+    if not frames or duration_given:  # frames beat a duration, but in the prompt they may not
+        frames += from_durations
+    return PossibleOutputs(
         resolutions=("480p",) if draft else _resolutions(body, written, model),
         ratios=RATIOS[:-1] if free_ratio else ratios,
         frames=(min(frames), max(frames)),
         sound=_sound(body, model, from_draft=from_draft),
-        flex=_given(body, "service_tier", str) == "flex",
+        flex=_body_value(body, "service_tier", str) == "flex",
         draft=draft,
-        video=any(isinstance(medium, VideoRef) for _, medium in spec.media),
+        reference_videos=any(isinstance(medium, VideoRef) for _, medium in spec.media),
         tools=bool(spec.tools) or bool((spec.extra or {}).get("tools")),
         free_ratio=free_ratio,
         free_duration=free_duration,
@@ -107,14 +109,16 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     )
 
 
-def _given(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
+def _body_value(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
     """What the body will hold under this name; a wrong type is refused, and so not billed."""
     value = body[field]
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     return value if fits else None
 
 
-def _open(given: _T | None, written: _T | None, default: _T, model: Capability) -> tuple[_T, ...]:
+def _candidates(
+    given: _T | None, written: _T | None, default: _T, model: Capability
+) -> tuple[_T, ...]:
     """The values that may hold: of a field, of a text command, and the model's default."""
     if given is not None:
         return (given,) if written is None or written == given else (given, written)
@@ -126,9 +130,9 @@ def _open(given: _T | None, written: _T | None, default: _T, model: Capability) 
 def _resolutions(
     body: Mapping[str, Any], written: dict[str, str], model: Capability
 ) -> tuple[str, ...]:
-    given = _given(body, "resolution", str)
+    given = _body_value(body, "resolution", str)
     word = written.get("resolution", "").lower()
-    return _open(
+    return _candidates(
         None if given is None else given.lower(),
         word if word in model.resolutions else None,
         model.default_resolution,
@@ -143,7 +147,9 @@ def _ratios(
     wide = model.generation == "1.0" and not picture
     word = written.get("ratio", "").lower()
     default = "16:9" if wide else "adaptive"
-    return _open(_given(body, "ratio", str), word if word in RATIOS else None, default, model)
+    return _candidates(
+        _body_value(body, "ratio", str), word if word in RATIOS else None, default, model
+    )
 
 
 def _durations(
@@ -155,7 +161,9 @@ def _durations(
         model.shortest <= seconds <= model.longest or (model.free_duration and seconds == _CHOOSE)
     )
     default = _CHOOSE if model.generation == "2.5" else _SHORTEST_DEFAULT
-    return _open(_given(body, "duration", int), seconds if understood else None, default, model)
+    return _candidates(
+        _body_value(body, "duration", int), seconds if understood else None, default, model
+    )
 
 
 def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability) -> tuple[int, ...]:
@@ -163,17 +171,17 @@ def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability)
         return ()
     number = _number(written.get("frames"))
     word = number if number in _FRAMES else None
-    given = _given(body, "frames", int)
+    given = _body_value(body, "frames", int)
     if given is None:
         return () if word is None else (word,)
-    return _open(given, word, given, model)
+    return _candidates(given, word, given, model)
 
 
 def _sound(body: Mapping[str, Any], model: Capability, *, from_draft: bool) -> tuple[bool, ...]:
     """Sound; whether it is on by default is disputed, and a draft's render takes over its own."""
     if not model.generate_audio:
         return (False,)
-    given = _given(body, "generate_audio", bool)
+    given = _body_value(body, "generate_audio", bool)
     if given is None or from_draft:
         return (True, False)
     return (given,)

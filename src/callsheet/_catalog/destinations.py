@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.case import CheckContext, is_set, problem
 from callsheet._catalog.providers import CLOUDS
 from callsheet._models.commands import COMMANDS, command_text, commands_in
 
@@ -15,25 +15,29 @@ if TYPE_CHECKING:
     from callsheet.errors import Problem
 
 
-def cloud_problems(case: Case) -> Iterator[Problem]:
+def cloud_problems(context: CheckContext) -> Iterator[Problem]:
     """A model is called by the id it has in the provider's cloud, and web search is in China only.
 
     Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026, whose
     ``tools`` are absent from the BytePlus SDK.
     """
-    provider, model = case.provider, case.model
+    provider, model = context.provider, context.model
     cloud = CLOUDS.get(provider.name)
     if cloud is None:
         return
-    if model is not None and case.spec.model is not None:
+    if model is not None and context.spec.model is not None:
         right = model.cn if cloud == "cn" else model.byteplus
         if right is None:
-            yield problem("model", case.spec.model, f"a model of {provider.name}: it has no such")
-        elif case.spec.model != right:
-            yield problem("model", case.spec.model, f"{right}: so it is called at {provider.name}")
-    if cloud == "byteplus" and is_set(case.spec, "tools"):
+            yield problem(
+                "model", context.spec.model, f"a model of {provider.name}: it has no such"
+            )
+        elif context.spec.model != right:
+            yield problem(
+                "model", context.spec.model, f"{right}: so it is called at {provider.name}"
+            )
+    if cloud == "byteplus" and is_set(context.spec, "tools"):
         yield problem(
-            "tools", case.spec.tools, "leave it out: only Volcengine Ark in China has tools"
+            "tools", context.spec.tools, "leave it out: only Volcengine Ark in China has tools"
         )
 
 
@@ -53,15 +57,15 @@ _UNDOCUMENTED: Final = (
 _SHORT: Final = 20
 
 
-def comet_problems(case: Case) -> Iterator[Problem]:
+def comet_problems(context: CheckContext) -> Iterator[Problem]:
     """At CometAPI options travel as text commands in the prompt, and others do not travel.
 
     A prompt that already holds commands is sent as it is, so an option must stand there, too.
 
     Source: CometAPI's create reference (2026): ``model``, ``content`` and ``callback_url``.
     """
-    spec = case.spec
-    if case.provider.dialect != "comet":
+    spec = context.spec
+    if context.provider.dialect != "comet":
         return
     for field in _UNDOCUMENTED:
         if is_set(spec, field):

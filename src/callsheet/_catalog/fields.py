@@ -40,7 +40,7 @@ _TYPES: Final[dict[str, tuple[type, str]]] = {
 }
 
 
-def _fits(value: object, kind: type) -> bool:
+def _has_type(value: object, kind: type) -> bool:
     """Whether the value has the type; a bool is not a number here, though Python says so."""
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
@@ -57,7 +57,7 @@ def is_json_object(value: Mapping[Any, Any]) -> bool:
         return False
 
 
-def well_typed(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
+def drop_mistyped_fields(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
     """Take out the fields of a wrong type.
 
     Returns:
@@ -68,7 +68,7 @@ def well_typed(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
         value = getattr(spec, field)
         if value is None and kind is not tuple:
             continue
-        if not _fits(value, kind):
+        if not _has_type(value, kind):
             problems.append(problem(field, value, allowed))
     if isinstance(spec.extra, Mapping) and not is_json_object(spec.extra):
         allowed = "a mapping of names as text to values that JSON can hold"

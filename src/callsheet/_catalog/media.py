@@ -6,7 +6,7 @@ import binascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, problem, shortened
+from callsheet._catalog.case import CheckContext, problem, shortened
 from callsheet._catalog.urls import is_http_url, is_id
 from callsheet._models.media import AudioRef, Image, Media, MediaFacts, VideoRef
 from callsheet.errors import Problem
@@ -38,19 +38,19 @@ _ALIASES: Final = {"jpg": "jpeg", "tif": "tiff", "mpeg": "mp3", "x-wav": "wav", 
 """Other names that callers write into data URLs; no source says that they are refused."""
 
 
-def media_problems(case: Case) -> Iterator[Problem]:
+def media_problems(context: CheckContext) -> Iterator[Problem]:
     """Each medium is of a kind, form, format and size that the provider takes."""
-    for i, item in enumerate(case.spec.references):
+    for i, item in enumerate(context.spec.references):
         if not isinstance(item, _KINDS):
             yield problem(f"references[{i}]", item, "an Image, a VideoRef or an AudioRef")
-    for field, medium in case.spec.media:
+    for field, medium in context.spec.media:
         if not isinstance(medium, _KINDS):
             continue
         match medium.source:
             case str(url):
-                yield from _url_problems(field, medium, url, case.model)
+                yield from _url_problems(field, medium, url, context.model)
             case bytes() | Path():
-                yield from local_problems(field, medium, case.facts.get(medium), case.model)
+                yield from local_problems(field, medium, context.facts.get(medium), context.model)
             case _:
                 yield problem(field, medium.source, "a URL, an asset:// id, a file's path or bytes")
 
@@ -90,12 +90,12 @@ def local_problems(
     width, height = facts.width, facts.height
     least, most = _SIDES
     if not (least <= width <= most and least <= height <= most):
-        yield _bad(field, medium, f"{width}x{height}", f"sides of {least} to {most} pixels")
+        yield _mismatch(field, medium, f"{width}x{height}", f"sides of {least} to {most} pixels")
     if not (2 * height <= 5 * width and 2 * width <= 5 * height):
-        yield _bad(field, medium, f"{width}x{height}", "width / height from 0.4 to 2.5")
+        yield _mismatch(field, medium, f"{width}x{height}", "width / height from 0.4 to 2.5")
 
 
-def _bad(field: str, medium: Media, found: str, allowed: str) -> Problem:
+def _mismatch(field: str, medium: Media, found: str, allowed: str) -> Problem:
     return problem(field, medium.source, f"{allowed}; this {medium.kind} has {found}")
 
 
@@ -114,7 +114,7 @@ def _format_problems(
 def _size_problems(field: str, medium: Media, size: int) -> Iterator[Problem]:
     most = MOST_BYTES[medium.kind]
     if size > most:
-        yield _bad(field, medium, f"{_megabytes(size)} MB", f"at most {_megabytes(most)} MB")
+        yield _mismatch(field, medium, f"{_megabytes(size)} MB", f"at most {_megabytes(most)} MB")
 
 
 def _megabytes(size: int) -> str:
@@ -164,21 +164,21 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def body_problems(case: Case) -> Iterator[Problem]:
+def body_problems(context: CheckContext) -> Iterator[Problem]:
     """All media that travel inside the request fit into one body."""
-    weights = [(_weight(medium, case.facts), field) for field, medium in case.spec.media]
-    total = sum(weight for weight, _ in weights)
+    sizes = [(_encoded_size(medium, context.facts), field) for field, medium in context.spec.media]
+    total = sum(size for size, _ in sizes)
     if total > MOST_BODY:
-        _, heaviest = max(weights)
+        _, largest = max(sizes)
         yield Problem(
-            heaviest,
+            largest,
             shortened(f"{_megabytes(total)} MB in all"),
             f"at most {_megabytes(MOST_BODY)} MB for all media inside one request, where base64 "
             "adds a third; give URLs for the large ones",
         )
 
 
-def _weight(medium: Media, facts: Mapping[Media, MediaFacts | str]) -> int:
+def _encoded_size(medium: Media, facts: Mapping[Media, MediaFacts | str]) -> int:
     """Bytes of the medium inside the request."""
     match medium.source:
         case str(url):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.case import CheckContext, is_set, problem
 from callsheet._catalog.fields import is_json_object
 from callsheet._catalog.models import RATIOS
 from callsheet._catalog.urls import is_http_url, is_id
@@ -41,36 +41,36 @@ _RESOLUTION: Final = re.compile(r"[0-9]{1,4}[pk]", re.IGNORECASE)
 _RATIO: Final = re.compile(r"[0-9]{1,3}:[0-9]{1,3}|adaptive")
 
 
-def unsupported_problems(case: Case) -> Iterator[Problem]:
+def unsupported_problems(context: CheckContext) -> Iterator[Problem]:
     """The model takes each option that is set, whatever its value: body fields are strict."""
-    if case.model is None:
+    if context.model is None:
         return
     for field in _NOT_EVERYWHERE:
-        if is_set(case.spec, field) and not getattr(case.model, field):
+        if is_set(context.spec, field) and not getattr(context.model, field):
             yield problem(
                 field,
-                getattr(case.spec, field),
-                f"leave it out: {case.model.name} does not take it",
+                getattr(context.spec, field),
+                f"leave it out: {context.model.name} does not take it",
             )
 
 
-def range_problems(case: Case) -> Iterator[Problem]:
+def range_problems(context: CheckContext) -> Iterator[Problem]:
     """Numbers lie in the range that holds for every model."""
     for field, (least, most) in _RANGES.items():
-        value = getattr(case.spec, field)
+        value = getattr(context.spec, field)
         if value is not None and not least <= value <= most:
             yield problem(field, value, f"{least} to {most}")
-    value = case.spec.execution_expires_after
-    earliest = 1 if case.model is None else case.model.earliest_expiry
+    value = context.spec.execution_expires_after
+    earliest = 1 if context.model is None else context.model.earliest_expiry
     if value is not None and not earliest <= value <= _LATEST_EXPIRY:
-        at = "" if case.model is None else f" at {case.model.name}"
+        at = "" if context.model is None else f" at {context.model.name}"
         allowed = f"{earliest} to {_LATEST_EXPIRY} seconds{at}"
         yield problem("execution_expires_after", value, allowed)
 
 
-def length_problems(case: Case) -> Iterator[Problem]:
+def duration_problems(context: CheckContext) -> Iterator[Problem]:
     """The duration, or the number of frames, is one that the model makes."""
-    model, duration, frames = case.model, case.spec.duration, case.spec.frames
+    model, duration, frames = context.model, context.spec.duration, context.spec.frames
     least, most = (1, _LONGEST) if model is None else (model.shortest, model.longest)
     free = model is None or model.free_duration
     if duration is not None and not (least <= duration <= most or (free and duration == -1)):
@@ -81,12 +81,12 @@ def length_problems(case: Case) -> Iterator[Problem]:
         yield problem("frames", frames, "25 + 4k from 29 to 289: 29, 33, 37, … 289")
 
 
-def size_problems(case: Case) -> Iterator[Problem]:
+def output_size_problems(context: CheckContext) -> Iterator[Problem]:
     """Resolution and ratio are ones that the model makes.
 
     For a model that is not known they only have to look like a resolution and a ratio.
     """
-    spec, model = case.spec, case.model
+    spec, model = context.spec, context.model
     if model is None:
         if spec.resolution is not None and not _RESOLUTION.fullmatch(spec.resolution):
             yield problem("resolution", spec.resolution, "such as '480p', '720p', '1080p', '4k'")
@@ -103,9 +103,9 @@ def size_problems(case: Case) -> Iterator[Problem]:
         yield problem("ratio", spec.ratio, f"{', '.join(ratios)} at {model.name}{beside}")
 
 
-def word_problems(case: Case) -> Iterator[Problem]:
+def syntax_problems(context: CheckContext) -> Iterator[Problem]:
     """Ids, the tier and the callback's address have the right shape."""
-    spec = case.spec
+    spec = context.spec
     for field in ("model", "draft_task"):
         value = getattr(spec, field)
         if value is not None and not is_id(value):
@@ -116,13 +116,13 @@ def word_problems(case: Case) -> Iterator[Problem]:
         yield problem("callback_url", spec.callback_url, "an http(s) URL with a host")
 
 
-def tool_problems(case: Case) -> Iterator[Problem]:
+def tool_problems(context: CheckContext) -> Iterator[Problem]:
     """Tools have a name, and one that the model knows (Seedance 2.5 tutorial, September 2026)."""
-    for tool in case.spec.tools:
+    for tool in context.spec.tools:
         name = _tool_name(tool)
         if name is None:
             yield problem("tools", tool, "a tool's name, or a mapping with its name as type")
-        elif case.model is not None and name != "web_search":
+        elif context.model is not None and name != "web_search":
             yield problem("tools", tool, "'web_search', the only tool of a video model")
 
 

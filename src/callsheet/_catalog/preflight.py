@@ -5,19 +5,19 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, Rule, problem
+from callsheet._catalog.case import CheckContext, Rule, problem
 from callsheet._catalog.combinations import draft_problems, extra_problems, tier_problems
 from callsheet._catalog.destinations import cloud_problems, comet_problems
-from callsheet._catalog.fields import well_typed
+from callsheet._catalog.fields import drop_mistyped_fields
 from callsheet._catalog.media import body_problems, media_problems
 from callsheet._catalog.models import capability
 from callsheet._catalog.options import (
-    length_problems,
+    duration_problems,
+    output_size_problems,
     range_problems,
-    size_problems,
+    syntax_problems,
     tool_problems,
     unsupported_problems,
-    word_problems,
 )
 from callsheet._catalog.prompt import prompt_problems
 from callsheet._catalog.scenario import frame_problems, reference_problems, scenario_problems
@@ -42,9 +42,9 @@ _RULES: Final[tuple[Rule, ...]] = (
     body_problems,
     unsupported_problems,
     range_problems,
-    length_problems,
-    size_problems,
-    word_problems,
+    duration_problems,
+    output_size_problems,
+    syntax_problems,
     tool_problems,
     draft_problems,
     tier_problems,
@@ -77,12 +77,12 @@ def check(
     """
     if not isinstance(spec, TaskSpec):
         return [problem("spec", spec, "a TaskSpec")]
-    clean, problems = well_typed(spec)
-    case = Case(
+    clean, problems = drop_mistyped_fields(spec)
+    context = CheckContext(
         spec=clean,
         provider=provider,
         model=capability(clean.model if clean.model is not None else provider.default_model),
         facts=facts,
     )
     named = {row.field for row in problems}
-    return problems + [row for rule in _RULES for row in rule(case) if row.field not in named]
+    return problems + [row for rule in _RULES for row in rule(context) if row.field not in named]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, problem
+from callsheet._catalog.case import CheckContext, problem
 
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 
 
-def prompt_problems(case: Case) -> Iterator[Problem]:
+def prompt_problems(context: CheckContext) -> Iterator[Problem]:
     """The prompt is there where it is needed, is text, and is no novel."""
-    spec = case.spec
+    spec = context.spec
     if spec.prompt is None:
         if not (spec.media or spec.references or spec.draft_task is not None):
             yield problem("prompt", None, "a prompt, unless media or a draft_task are given")

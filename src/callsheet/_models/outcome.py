@@ -73,12 +73,12 @@ class Video:
             ratio=snapshot.ratio,
             duration=duration,
             usage=snapshot.usage,
-            expires_at=_expiry(snapshot.updated_at),
+            expires_at=_expires_at(snapshot.updated_at),
             snapshot=snapshot,
         )
 
 
-def _expiry(updated_at: float | None) -> datetime | None:
+def _expires_at(updated_at: float | None) -> datetime | None:
     if updated_at is None:
         return None
     try:
@@ -87,7 +87,7 @@ def _expiry(updated_at: float | None) -> datetime | None:
         return None
 
 
-def _seen(video: Video | Kept | None) -> Video | None:
+def _to_video(video: Video | Kept | None) -> Video | None:
     return Video.from_snapshot(kept_snapshot(video)) if isinstance(video, Kept) else video
 
 
@@ -108,7 +108,7 @@ class Outcome:
     index: int
     spec: TaskSpec | None
     task_id: str | None
-    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_seen)
+    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_to_video)
     error: CallsheetError | None = None
 
     def __repr__(self) -> str:
@@ -124,8 +124,8 @@ class Outcome:
     def video(self) -> Video | None:
         """The video, if there is one; made at the first look."""
         if isinstance(self._video, Kept):
-            object.__setattr__(self, "_video", _seen(self._video))
-        return _seen(self._video)
+            object.__setattr__(self, "_video", _to_video(self._video))
+        return _to_video(self._video)
 
     @property
     def ok(self) -> bool:
@@ -144,7 +144,7 @@ class Outcome:
                 return kept_url(kept)
 
 
-def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+def _to_tuple(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
@@ -152,7 +152,7 @@ def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
 class BatchResult(Sequence[Outcome]):
     """The outcomes of a whole batch, in input order."""
 
-    outcomes: tuple[Outcome, ...] = attrs.field(converter=_frozen)
+    outcomes: tuple[Outcome, ...] = attrs.field(converter=_to_tuple)
 
     @overload
     def __getitem__(self, index: int) -> Outcome: ...
@@ -179,7 +179,7 @@ class BatchResult(Sequence[Outcome]):
             BatchError: With one member per spec without a video, in input order; each carries a
                 note that names its spec.
         """
-        errors = [_noted(outcome) for outcome in self.failures]
+        errors = [_with_note(outcome) for outcome in self.failures]
         if errors:
             total = len(self.outcomes)
             msg = f"{len(errors)} of {total} specs ended without a video"
@@ -204,7 +204,7 @@ class BatchResult(Sequence[Outcome]):
         return [outcome.url for outcome in self.outcomes if outcome.url is not None]
 
 
-def _noted(outcome: Outcome) -> CallsheetError:
+def _with_note(outcome: Outcome) -> CallsheetError:
     """The outcome's error with one note that names its spec, however often it is asked for."""
     error = outcome.error or CallsheetError("no outcome")
     prompt = "" if outcome.spec is None or not outcome.spec.prompt else f" {outcome.spec.prompt!r}"

@@ -81,7 +81,7 @@ class RetryPolicy:
     )
 
 
-def _money(value: Decimal | float | None) -> Decimal | None:
+def _to_decimal(value: Decimal | float | None) -> Decimal | None:
     """The amount as it is written: 0.1 is a tenth, not the binary fraction next to it."""
     if value is None or isinstance(value, Decimal):
         return value
@@ -90,12 +90,12 @@ def _money(value: Decimal | float | None) -> Decimal | None:
     return Decimal(str(value))
 
 
-def _finite(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_amount(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     if not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
         raise ValueError(f"{field.name} must be a finite amount >= 0, not {value}")
 
 
-def _whole(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_count(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{field.name} is a whole number, not {value!r}")
     if value < 0:
@@ -122,7 +122,11 @@ class SpendLimit:
         ValueError: A cap is below 0, or not finite.
     """
 
-    tokens: int | None = attrs.field(default=None, validator=optional(_whole))
-    tasks: int | None = attrs.field(default=None, validator=optional(_whole))
-    usd: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))
-    cny: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))
+    tokens: int | None = attrs.field(default=None, validator=optional(_check_count))
+    tasks: int | None = attrs.field(default=None, validator=optional(_check_count))
+    usd: Decimal | None = attrs.field(
+        default=None, converter=_to_decimal, validator=optional(_check_amount)
+    )
+    cny: Decimal | None = attrs.field(
+        default=None, converter=_to_decimal, validator=optional(_check_amount)
+    )

@@ -135,7 +135,7 @@ class TaskSpec:
         """
         known = sorted(field.name for field in attrs.fields(cls))
         problems = [
-            Problem(str(name), _short(value), f"no such field; known are {', '.join(known)}")
+            Problem(str(name), _shortened(value), f"no such field; known are {', '.join(known)}")
             for name, value in row.items()
             if name not in known
         ]
@@ -171,7 +171,7 @@ _KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": Au
 _SUFFIXES = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one terminal line
 
@@ -191,7 +191,7 @@ def _read_media(
         if len(named) == 1:
             ((kind, value),) = named.items()
     if not isinstance(value, str) or (kind is not None and kind not in _KINDS):
-        found = _short(cast("object", value))
+        found = _shortened(cast("object", value))
         problems.append(Problem(field, found, "a URL, an asset:// id or a file's path"))
         return None
     path = value.split("?", 1)[0] if "://" in value else value

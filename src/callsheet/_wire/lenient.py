@@ -33,7 +33,7 @@ _NESTING = frozenset((dict, list))
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def load(body: bytes) -> object:
+def load_json(body: bytes) -> object:
     """The JSON value that a body holds; undecodable bytes inside strings become U+FFFD.
 
     What is nested as deep as `DEEPEST` is left out: no real answer says anything there, and a video
@@ -43,36 +43,36 @@ def load(body: bytes) -> object:
         ProtocolError: It holds none, or one nested too deeply to read.
     """
     try:
-        return _decoded(body.decode("utf-8-sig", "replace"))
+        return _decode(body.decode("utf-8-sig", "replace"))
     except ValueError as exc:  # not JSON, or an integer of thousands of digits
         raise ProtocolError("the answer is not JSON", excerpt(body)) from exc
     except RecursionError as exc:
         raise ProtocolError("the answer is nested too deeply", excerpt(body)) from exc
 
 
-def nested(value: object) -> object:
+def unwrap_json(value: object) -> object:
     """The value itself or, if it is JSON text that holds an object, that object."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            return _decoded(value.strip())
+            return _decode(value.strip())
         except (ValueError, RecursionError):
             return value
     return value
 
 
-def _decoded(words: str) -> object:
+def _decode(words: str) -> object:
     value: Any = _DECODER.decode(words)
     if words.count("{") + words.count("[") < DEEPEST:
         return value
     level: list[Any] = [[value]]
     for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _held(outer) if type(inner) in _NESTING]
+        level = [inner for outer in level for inner in _children(outer) if type(inner) in _NESTING]
     for innermost in level:
         innermost.clear()
     return value
 
 
-def _held(value: Any) -> Iterable[Any]:
+def _children(value: Any) -> Iterable[Any]:
     row = mapping(value)
     return value if row is None else row.values()
 
@@ -82,7 +82,7 @@ def is_html(body: bytes) -> bool:
     return body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
-def tidy(words: str, limit: int = EXCERPT) -> str:
+def sanitize(words: str, limit: int = EXCERPT) -> str:
     """Text fit for a report: printable as UTF-8, without keys, at most *limit* characters."""
     clean = _SECRET.sub(r"\1***", words.encode("utf-8", "replace").decode("utf-8").strip())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
@@ -90,7 +90,7 @@ def tidy(words: str, limit: int = EXCERPT) -> str:
 
 def excerpt(body: bytes) -> str:
     """The beginning of a body, fit for a report."""
-    return tidy(body[: 4 * EXCERPT].decode("utf-8-sig", "replace"))
+    return sanitize(body[: 4 * EXCERPT].decode("utf-8-sig", "replace"))
 
 
 def mapping(value: Any) -> dict[str, Any] | None:
@@ -139,7 +139,7 @@ def flag(value: object) -> bool | None:
     return None if word is None else _FLAGS.get(word.strip().lower())
 
 
-def moment(value: object) -> float | None:
+def timestamp(value: object) -> float | None:
     """Unix seconds, also out of milliseconds; 0 and less mean that there is no time."""
     found = number(value)
     if found is None or found <= 0:

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from callsheet._wire.lenient import excerpt, integer, is_html, load, number, tidy
-from callsheet._wire.words import Words, error_in, words_in
+from callsheet._wire.lenient import excerpt, integer, is_html, load_json, number, sanitize
+from callsheet._wire.words import Words, read_error, reported_error
 from callsheet.errors import (
     APIError,
     AuthenticationError,
@@ -122,35 +122,37 @@ def error_of(response: Response) -> APIError | ProtocolError:
     status = response.status_code
     match status // 100:
         case 2:
-            words = _error_in(response)
+            words = _error_in_success(response)
         case 3:
-            return wrong_address(response)
+            return wrong_address_error(response)
         case 4 | 5:
-            words = _words_of(response)
+            words = _error_in_refusal(response)
         case _:
             words = None
     if words is None:
         reason = f"HTTP {status}, but no answer of the task API"
         return ProtocolError(reason, excerpt(response.body))
-    return _class_of(status, words)(
+    return _error_class(status, words)(
         words.message or words.code or "no message",
         status,
         words.code,
-        words.request_id or _id_header(response.headers),
+        words.request_id or _request_id(response.headers),
         words.param,
         parse_retry_after(response.headers),
     )
 
 
-def wrong_address(response: Response) -> InvalidRequestError:
+def wrong_address_error(response: Response) -> InvalidRequestError:
     """The error of an answer that does not come from the task API.
 
     CometAPI answers a wrong path with a 301 or an HTML page (its error-code guide).
     """
     where = response.headers.get("location", "")
-    what = f"it redirects to {where}" if where else _said(response) or "the answer is empty"
-    message = tidy(f"{WRONG_ADDRESS}: {what}")
-    return InvalidRequestError(message, response.status_code, None, _id_header(response.headers))
+    what = (
+        f"it redirects to {where}" if where else _plain_excerpt(response) or "the answer is empty"
+    )
+    message = sanitize(f"{WRONG_ADDRESS}: {what}")
+    return InvalidRequestError(message, response.status_code, None, _request_id(response.headers))
 
 
 def create_error_of(response: Response) -> APIError | ProtocolError:
@@ -163,7 +165,7 @@ def create_error_of(response: Response) -> APIError | ProtocolError:
             lost = error.code is None
         case _:
             lost = error.status_code in _NO_SUCH_VERB
-    return wrong_address(response) if lost else error
+    return wrong_address_error(response) if lost else error
 
 
 def dooms_batch(error: Exception) -> bool:
@@ -206,32 +208,32 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(wait, timedelta()).total_seconds()
 
 
-def _error_in(response: Response) -> Words | None:
+def _error_in_success(response: Response) -> Words | None:
     """The error that a 2xx reports, if it does."""
     try:
-        return error_in(load(response.body))
+        return reported_error(load_json(response.body))
     except ProtocolError:
         return None
 
 
-def _words_of(response: Response) -> Words:
+def _error_in_refusal(response: Response) -> Words:
     """What a refusal says, in any form."""
     try:
-        words = words_in(load(response.body))
+        words = read_error(load_json(response.body))
     except ProtocolError:
         words = None
-    return words or Words(message=_said(response))
+    return words or Words(message=_plain_excerpt(response))
 
 
-def _said(response: Response) -> str:
+def _plain_excerpt(response: Response) -> str:
     """What an answer without an error object says, in short."""
     if not is_html(response.body):
         return excerpt(response.body)
     title = _TITLE.search(response.body[:4096].decode("utf-8", "replace"))
-    return tidy(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
+    return sanitize(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
 
 
-def _class_of(status: int, words: Words) -> type[APIError]:
+def _error_class(status: int, words: Words) -> type[APIError]:
     code = (words.code or "").lower()
     if "task_not_exist" in words.message:
         return NotFoundError
@@ -252,6 +254,6 @@ def _class_of(status: int, words: Words) -> type[APIError]:
     )
 
 
-def _id_header(headers: Mapping[str, str]) -> str | None:
+def _request_id(headers: Mapping[str, str]) -> str | None:
     found = headers.get("x-request-id") or headers.get("x-tt-logid")
-    return tidy(found) if found else None
+    return sanitize(found) if found else None

@@ -16,15 +16,15 @@ from callsheet._wire.lenient import (
     flag,
     integer,
     is_html,
-    load,
+    load_json,
     mapping,
-    moment,
-    nested,
     number,
     text,
+    timestamp,
+    unwrap_json,
 )
 from callsheet._wire.refusals import create_error_of, error_of
-from callsheet._wire.words import error_in, words_in
+from callsheet._wire.words import read_error, reported_error
 from callsheet.errors import CallsheetError, ProtocolError, WebhookError
 
 
@@ -58,8 +58,8 @@ on, so it is unknown, which ends nothing.
 
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "model": ("model", text),
-    "created_at": ("created_at", moment),
-    "updated_at": ("updated_at", moment),
+    "created_at": ("created_at", timestamp),
+    "updated_at": ("updated_at", timestamp),
     "seed": ("seed", integer),
     "resolution": ("resolution", text),
     "ratio": ("ratio", text),
@@ -93,12 +93,12 @@ def parse_create(response: Response) -> str:
         APIError: The create was refused.
         ProtocolError: A success without an id, so a task may exist.
     """
-    if _accepted(response):
+    if _is_success(response):
         try:
-            root = mapping(nested(load(response.body))) or {}
+            root = mapping(unwrap_json(load_json(response.body))) or {}
         except ProtocolError:
             root = {}
-        found = _id_of(root) or _id_of(mapping(nested(root.get("data"))) or {})
+        found = _task_id_of(root) or _task_id_of(mapping(unwrap_json(root.get("data"))) or {})
         if found is not None:
             return found
     raise create_error_of(response)
@@ -115,8 +115,8 @@ def parse_snapshot(response: Response, *, task_id: str | None = None) -> Snapsho
         APIError: The request was refused, be it with a 2xx.
         ProtocolError: A success without a task, or with another task than the one asked for.
     """
-    if _accepted(response):
-        snapshot = _task_in(load(response.body), task_id)
+    if _is_success(response):
+        snapshot = _find_task(load_json(response.body), task_id)
         if snapshot is not None:
             return snapshot
     raise error_of(response)
@@ -129,12 +129,12 @@ def parse_page(response: Response) -> Page:
         APIError: The request was refused, be it with a 2xx.
         ProtocolError: A success without ``items``, which is how a provider without lists answers.
     """
-    if not _accepted(response):
+    if not _is_success(response):
         raise error_of(response)
-    root = mapping(nested(load(response.body))) or {}
+    root = mapping(unwrap_json(load_json(response.body))) or {}
     rows = root.get("items")
     if not isinstance(rows, list):
-        root = mapping(nested(root.get("data"))) or {}
+        root = mapping(unwrap_json(root.get("data"))) or {}
         rows = root.get("items")
         if not isinstance(rows, list):
             raise error_of(response)
@@ -157,13 +157,13 @@ def parse_cancel(response: Response) -> None:
         APIError: The request was refused otherwise, be it with a 2xx.
         ProtocolError: An HTML page.
     """
-    if not _accepted(response) or is_html(response.body):
+    if not _is_success(response) or is_html(response.body):
         raise error_of(response)
     try:
-        value = load(response.body)
+        value = load_json(response.body)
     except ProtocolError:
         return
-    if error_in(value) is not None and _task_in(value, None) is None:
+    if reported_error(value) is not None and _find_task(value, None) is None:
         raise error_of(response)
 
 
@@ -180,14 +180,14 @@ def parse_callback(body: bytes) -> Snapshot:
         raise WebhookError(msg) from exc
 
 
-def _accepted(response: Response) -> bool:
+def _is_success(response: Response) -> bool:
     return response.status_code // 100 == _SUCCESS
 
 
-def _task_in(value: object, task_id: str | None) -> Snapshot | None:
+def _find_task(value: object, task_id: str | None) -> Snapshot | None:
     """The task of an answer: plain, or under one ``data``, which may be JSON text."""
-    root = mapping(nested(value)) or {}
-    data = mapping(nested(root.get("data"))) or {}
+    root = mapping(unwrap_json(value)) or {}
+    data = mapping(unwrap_json(root.get("data"))) or {}
     named = [_snapshot(row, None) for row in (root, data)]
     for snapshot in named:
         if snapshot is not None and task_id in {None, snapshot.task_id}:
@@ -195,7 +195,7 @@ def _task_in(value: object, task_id: str | None) -> Snapshot | None:
     return None if any(named) else _snapshot(data, task_id) or _snapshot(root, task_id)
 
 
-def _id_of(row: dict[str, Any]) -> str | None:
+def _task_id_of(row: dict[str, Any]) -> str | None:
     return text(row.get("id")) or text(row.get("task_id"))
 
 
@@ -204,7 +204,7 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     word = row.get("status")
     if not isinstance(word, str):
         return None
-    found = _id_of(row)
+    found = _task_id_of(row)
     if found is None:
         if task_id is None or not any(key in row for key in _MARKS):
             return None
@@ -257,7 +257,7 @@ def _plain_url(value: object) -> str | None:
 
 
 def _error(value: object) -> ErrorDetail | None:
-    words = words_in(value) if value else None
+    words = read_error(value) if value else None
     return None if words is None else ErrorDetail(words.code, words.message)
 
 

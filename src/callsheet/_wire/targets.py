@@ -42,7 +42,7 @@ def build_get(task_id: str) -> Request:
     Raises:
         SpecError: No id of a task, or one that has no room in an address.
     """
-    return Request(method="GET", target=f"{TASKS}/{_segment(task_id)}")
+    return Request(method="GET", target=f"{TASKS}/{_path_segment(task_id)}")
 
 
 def build_cancel(task_id: str) -> Request:
@@ -51,7 +51,7 @@ def build_cancel(task_id: str) -> Request:
     Raises:
         SpecError: No id of a task, or one that has no room in an address.
     """
-    return Request(method="DELETE", target=f"{TASKS}/{_segment(task_id)}")
+    return Request(method="DELETE", target=f"{TASKS}/{_path_segment(task_id)}")
 
 
 def build_list(
@@ -83,7 +83,7 @@ def build_list(
         f"&filter.{name}={_encoded(value)}" for name, value in filters if value is not None
     )
     ids = "".join(
-        f"{_ID}{_fitting(task_id, f'task_ids[{number}]')}"
+        f"{_ID}{_encoded_id(task_id, f'task_ids[{number}]')}"
         for number, task_id in enumerate(task_ids)
     )
     return Request(
@@ -100,15 +100,15 @@ def _encoded(value: str) -> str:
     return quote(value, safe="", errors="surrogatepass")
 
 
-def _segment(task_id: str) -> str:
+def _path_segment(task_id: str) -> str:
     """An id as one segment of a path, which must not be empty or mean another folder."""
     if task_id.strip() in {"", ".", ".."}:
         shown = reprlib.repr(task_id)
         raise SpecError([Problem("task_id", shown, "an id that the provider gave")])
-    return _fitting(task_id, "task_id")
+    return _encoded_id(task_id, "task_id")
 
 
-def _fitting(task_id: str, field: str) -> str:
+def _encoded_id(task_id: str, field: str) -> str:
     """An id as it stands in an address, if there is room for it."""
     encoded = _encoded(task_id)
     if len(encoded) > LONGEST_ID:

@@ -12,7 +12,7 @@ import re
 
 import attrs
 
-from callsheet._wire.lenient import mapping, nested, text, tidy
+from callsheet._wire.lenient import mapping, sanitize, text, unwrap_json
 
 
 MESSAGE = 1000
@@ -41,30 +41,30 @@ class Words:
     request_id: str | None = None
 
 
-def words_in(value: object) -> Words | None:
+def read_error(value: object) -> Words | None:
     """What an error value says, be it whole, wrapped or plain text; ``None`` if it says nothing."""
     words = _read(value, _DEPTH)
     return None if words == Words() else words
 
 
-def error_in(value: object) -> Words | None:
+def reported_error(value: object) -> Words | None:
     """The error that a whole answer reports.
 
     It does if it has a filled ``error``, be it under ``data``, or a ``code`` that does not mean
     success; a ``message`` alone is none.
     """
-    root = mapping(nested(value)) or {}
-    data = mapping(nested(root.get("data"))) or {}
+    root = mapping(unwrap_json(value)) or {}
+    data = mapping(unwrap_json(root.get("data"))) or {}
     reported = root.get("error") or data.get("error") or _code(root.get("code"))
-    return words_in(root) if reported else None
+    return read_error(root) if reported else None
 
 
 def _read(value: object, depth: int) -> Words:
-    value = nested(value)
+    value = unwrap_json(value)
     row = mapping(value)
     if row is None:
         message = text(value) or ""
-        return Words(message=tidy(message, MESSAGE), request_id=_id_in(message))
+        return Words(message=sanitize(message, MESSAGE), request_id=_request_id_in(message))
     words = Words(
         code=_code(row.get("code")),
         param=_short(row.get("param")),
@@ -72,11 +72,11 @@ def _read(value: object, depth: int) -> Words:
     )
     for key in _INNER if depth else ():
         if row.get(key):
-            words = _over(_read(row[key], depth - 1), words)
+            words = _merged(_read(row[key], depth - 1), words)
     return words
 
 
-def _over(inner: Words, outer: Words) -> Words:
+def _merged(inner: Words, outer: Words) -> Words:
     """The inner words, and the outer ones where the inner are silent."""
     return Words(
         code=inner.code or outer.code,
@@ -93,9 +93,9 @@ def _code(value: object) -> str | None:
 
 def _short(value: object) -> str | None:
     found = text(value)
-    return None if found is None else tidy(found)
+    return None if found is None else sanitize(found)
 
 
-def _id_in(message: str) -> str | None:
+def _request_id_in(message: str) -> str | None:
     found = _REQUEST_ID.search(message)
-    return None if found is None else tidy(found[1])
+    return None if found is None else sanitize(found[1])
