@@ -1,4 +1,4 @@
-"""What a spec may come out as: everything that its fields, prompt and raw keys leave open."""
+"""Which outputs a spec can lead to, when its fields, prompt and raw keys leave something open."""
 
 from __future__ import annotations
 
@@ -40,20 +40,22 @@ _T = TypeVar("_T", int, str, bool)
 
 @attrs.frozen(kw_only=True)
 class PossibleOutputs:
-    """What is known of one video before it is made; several values where it is open.
+    """What is known about one video before it is made.
+
+    A field with several values means that each of them is possible.
 
     Attributes:
-        resolutions: In lower case.
-        ratios: Without ``adaptive``, which stands for all that it may become.
-        frames: Fewest and most frames of the output; one number if it is known.
-        sound: Whether it has sound.
-        flex: Whether it is of the flex tier.
-        draft: Whether it is a preview.
+        resolutions: Names in lower case.
+        ratios: Such as ``16:9``. ``adaptive`` is replaced by all ratios that it can lead to.
+        frames: Fewest and most frames of the output. Both are equal if the number is known.
+        sound: ``True`` for with sound, ``False`` for without.
+        flex: Whether it is rendered in the flex tier.
+        draft: Whether it is a draft.
         reference_videos: Whether there are videos among its references.
         tools: Whether it may use tools.
-        free_ratio: Whether the model or the input decides on the ratio.
-        free_duration: Whether the model decides on the duration.
-        from_draft: Whether it is rendered from a draft, which decides on most of it.
+        free_ratio: Whether the model or the input decides the ratio.
+        free_duration: Whether the model decides the duration.
+        from_draft: Whether it is rendered from a draft, which decides most of these values.
     """
 
     resolutions: tuple[str, ...]
@@ -70,12 +72,13 @@ class PossibleOutputs:
 
 
 def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
-    """Everything that the spec may come out as at this model.
+    """All outputs that the spec can lead to with this model.
 
-    A raw key in `extra` beats its field. Where a field and a text command of the prompt say
-    different things nobody knows which wins, and for the 2.x models nobody knows whether a text
-    command counts at all: then both are open. A command that the model does not understand is
-    replaced by the default (Ark create reference).
+    A raw key in `extra` overrides its field. If a field and a text command in the prompt differ,
+    it is not known which one wins, so both values are possible. For the 2.x models it is not known
+    whether a text command counts at all, so the command's value and the default are possible. The
+    provider replaces a command that the model does not understand by the default (Ark create
+    reference).
     """
     written = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
     body = all_in_body(spec, _FIELDS)
@@ -92,7 +95,9 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     duration_given = (
         _body_value(body, "duration", int) is not None and _body_value(body, "frames", int) is None
     )
-    if not frames or duration_given:  # frames beat a duration, but in the prompt they may not
+    if (
+        not frames or duration_given
+    ):  # frames as a field override a duration; in the prompt they may not
         frames += from_durations
     return PossibleOutputs(
         resolutions=("480p",) if draft else _resolutions(body, written, model),
@@ -110,7 +115,10 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
 
 
 def _body_value(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
-    """What the body will hold under this name; a wrong type is refused, and so not billed."""
+    """The value that the body will hold under this name; ``None`` if it has another type.
+
+    The provider refuses a value of a wrong type and does not bill it, so it can be ignored here.
+    """
     value = body[field]
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     return value if fits else None
@@ -119,7 +127,7 @@ def _body_value(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | Non
 def _candidates(
     given: _T | None, written: _T | None, default: _T, model: Capability
 ) -> tuple[_T, ...]:
-    """The values that may hold: of a field, of a text command, and the model's default."""
+    """The values that may count, out of a field, a text command and the model's default."""
     if given is not None:
         return (given,) if written is None or written == given else (given, written)
     if written is None or written == default:
@@ -143,7 +151,10 @@ def _resolutions(
 def _ratios(
     body: Mapping[str, Any], written: dict[str, str], model: Capability, *, picture: bool
 ) -> tuple[str, ...]:
-    """Ratios; the 1.0 models keep to 16:9 unless they start from a picture (Ark reference)."""
+    """The possible ratios.
+
+    The 1.0 models use 16:9 by default, unless they start from a picture (Ark reference).
+    """
     wide = model.generation == "1.0" and not picture
     word = written.get("ratio", "").lower()
     default = "16:9" if wide else "adaptive"
@@ -155,7 +166,10 @@ def _ratios(
 def _durations(
     body: Mapping[str, Any], written: dict[str, str], model: Capability
 ) -> tuple[int, ...]:
-    """Seconds; 5 by default, and the choice of the model at 2.5 (Ark create reference)."""
+    """The possible durations in seconds; -1 means that the model chooses.
+
+    The default is 5, and -1 for the 2.5 model (Ark create reference).
+    """
     seconds = _number(written.get("duration"))
     understood = seconds is not None and (
         model.shortest <= seconds <= model.longest or (model.free_duration and seconds == _CHOOSE)
@@ -178,7 +192,11 @@ def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability)
 
 
 def _sound(body: Mapping[str, Any], model: Capability, *, from_draft: bool) -> tuple[bool, ...]:
-    """Sound; whether it is on by default is disputed, and a draft's render takes over its own."""
+    """Whether the output can have sound, and can be silent.
+
+    The sources disagree about the default. A render from a draft copies the draft's setting, which
+    is not known here. In both cases both values are possible.
+    """
     if not model.generate_audio:
         return (False,)
     given = _body_value(body, "generate_audio", bool)

@@ -25,11 +25,11 @@ _FROM_DRAFT: Final = (
     "camera_fixed",
     "draft",
 )
-"""What a render in full takes over from its draft (Ark create reference, August 2026)."""
+"""Fields that a full render copies from its draft (Ark create reference, August 2026)."""
 
 
 def draft_problems(context: CheckContext) -> Iterator[Problem]:
-    """A draft is a plain 480p preview, and its render in full adds nothing to it.
+    """A draft is always a 480p preview, and a full render copies the options of its draft.
 
     Source: Ark create reference, August 2026.
     """
@@ -58,17 +58,18 @@ def draft_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def tier_problems(context: CheckContext) -> Iterator[Problem]:
-    """Priority orders the default queue only (Ark create reference, August 2026)."""
+    """``priority`` works in the default tier only (Ark create reference, August 2026)."""
     spec = context.spec
     if spec.service_tier == "flex" and spec.priority is not None:
         yield problem("priority", spec.priority, "leave it out: flex tasks take none")
 
 
 def extra_problems(context: CheckContext) -> Iterator[Problem]:
-    """Raw keys give nothing a second time, and fit the fields that are set.
+    """A raw key does not repeat a field that is set, and does not contradict one.
 
-    An edit or an extension by 2.5 keeps the ratio of its source, and an edit its length
-    (Seedance 2.5 tutorial, September 2026). Otherwise raw keys are the caller's own business.
+    When the 2.5 model edits or extends a video, it keeps the ratio of the source. An edit also
+    keeps its duration (Seedance 2.5 tutorial, September 2026). Other raw keys are not checked: they
+    exist for what this catalog does not know.
     """
     spec = context.spec
     extra = spec.extra or {}

@@ -1,4 +1,4 @@
-"""Rules about where a spec goes: model ids per cloud, and what CometAPI documents."""
+"""Rules that depend on the provider: the model ids of each cloud, and what CometAPI documents."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def cloud_problems(context: CheckContext) -> Iterator[Problem]:
-    """A model is called by the id it has in the provider's cloud, and web search is in China only.
+    """The model id belongs to the provider's cloud, and tools are used in China only.
 
-    Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026, whose
-    ``tools`` are absent from the BytePlus SDK.
+    Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026. The
+    BytePlus SDK has no ``tools``.
     """
     provider, model = context.provider, context.model
     cloud = CLOUDS.get(provider.name)
@@ -51,18 +51,20 @@ _UNDOCUMENTED: Final = (
     "priority",
     "tools",
 )
-"""Fields that CometAPI's reference does not hold, and that have no text command either."""
+"""Fields that are not in CometAPI's reference and have no text command."""
 
 
 _SHORT: Final = 20
 
 
 def comet_problems(context: CheckContext) -> Iterator[Problem]:
-    """At CometAPI options travel as text commands in the prompt, and others do not travel.
+    """CometAPI receives options as text commands, so a field without a command cannot be sent.
 
-    A prompt that already holds commands is sent as it is, so an option must stand there, too.
+    A prompt that already holds commands is sent as it is, so each field that is set must also be in
+    the prompt, with the same value.
 
-    Source: CometAPI's create reference (2026): ``model``, ``content`` and ``callback_url``.
+    Source: CometAPI's create reference (2026) documents only ``model``, ``content`` and
+    ``callback_url``.
     """
     spec = context.spec
     if context.provider.dialect != "comet":

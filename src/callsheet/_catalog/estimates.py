@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _PIXELS_PER_TOKEN: Final = 1024
 
 _BUILT: Final = ("model", "content")
-"""Keys of the body that are made from fields. Beside those in `extra` the fields say too little."""
+"""Keys of the body that are made from fields. If `extra` sets one, the fields say too little."""
 
 _DRAFT_SHARE: Final = {"1.5": (3, 5)}
-"""Generation to the least share of its tokens that a preview is billed: 0.6 with sound, 0.7
-without (three third-party readings of the price pages, July to October 2026)."""
+"""Generation to the least share of its tokens for which a draft is billed, as a fraction.
+
+The share is 0.6 with sound and 0.7 without (three third-party readings of the price pages, July to
+October 2026).
+"""
 
 
 def tokens(width: int, height: int, duration: float) -> int:
@@ -33,10 +36,10 @@ def tokens(width: int, height: int, duration: float) -> int:
     Args:
         width: Pixels.
         height: Pixels.
-        duration: Seconds; those of videos among the references are added.
+        duration: Seconds. Add the seconds of the reference videos, which are billed, too.
 
-    Source: Ark price page (September 2026); the one more frame stands in no document, but in
-    seven published answers of the service.
+    Source: Ark price page (September 2026). No document mentions the extra frame (``+ 1``), but
+    seven published answers of the service show it.
     """
     return _tokens(width * height, FPS * duration + 1)
 
@@ -46,9 +49,9 @@ def _tokens(pixels: int, frames: float) -> int:
 
 
 def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
-    """What a spec may cost at a provider; it is meant to have passed the preflight.
+    """What a spec may cost at a provider; the spec should have passed the preflight.
 
-    Equal estimates are one object, so that a million tasks hold a handful of them.
+    Equal estimates are one cached object, so that a million tasks share a few of them.
     """
     raw = " and ".join(key for key in _BUILT if key in (spec.extra or {}))
     if raw:
@@ -92,7 +95,7 @@ def _estimate(model: Capability, outputs: PossibleOutputs, provider: str) -> Est
 
 
 def _prices(model: Capability, outputs: PossibleOutputs, provider: str) -> list[Price] | None:
-    """Every price that may apply; ``None`` if one of them is unknown."""
+    """All prices that may apply; ``None`` if one of them is unknown."""
     if outputs.tools and provider != "emulator":
         return None
     found = [
@@ -119,7 +122,7 @@ def _notes(
     size_known: bool,
     prices: list[Price] | None,
 ) -> tuple[str, ...]:
-    """Why a figure is unknown or only a bound."""
+    """The reasons why a number is unknown or only a bound."""
     at = " with flex" * outputs.flex + " and reference videos" * outputs.reference_videos
     chosen = outputs.free_duration and not outputs.from_draft
     disputed = not outputs.from_draft and (

@@ -1,4 +1,4 @@
-"""Rules about each picture, video and clip by itself, and about the size of all together."""
+"""Rules about each picture, video and audio clip, and about the size of all media together."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 MEGABYTE: Final = 1024 * 1024  # the references write MB; the larger reading refuses less
 
 MOST_BYTES: Final = {"image": 30 * MEGABYTE - 1, "audio": 15 * MEGABYTE}
-"""Largest picture (under 30 MB) and clip (Ark create reference, August 2026)."""
+"""Kind to the most bytes of one medium: a picture has less than 30 MB, an audio clip at most 15 MB
+(Ark create reference, August 2026)."""
 
 MOST_BODY: Final = 64 * MEGABYTE
-"""Largest request body, base64 included (Ark create reference, August 2026)."""
+"""Most bytes of a request body, base64 included (Ark create reference, August 2026)."""
 
 _KINDS: Final = (Image, VideoRef, AudioRef)
 _SIDES: Final = (300, 6000)
@@ -35,11 +36,11 @@ _FORMATS: Final = {
 }
 _HEIC: Final = ("heic", "heif")
 _ALIASES: Final = {"jpg": "jpeg", "tif": "tiff", "mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
-"""Other names that callers write into data URLs; no source says that they are refused."""
+"""Other names of formats that callers write into data URLs. No source says they are refused."""
 
 
 def media_problems(context: CheckContext) -> Iterator[Problem]:
-    """Each medium is of a kind, form, format and size that the provider takes."""
+    """Each medium has a kind, a source, a format and a size that the provider accepts."""
     for i, item in enumerate(context.spec.references):
         if not isinstance(item, _KINDS):
             yield problem(f"references[{i}]", item, "an Image, a VideoRef or an AudioRef")
@@ -64,16 +65,16 @@ _NO_INLINE_VIDEO: Final = (
 def local_problems(
     field: str, medium: Media, facts: MediaFacts | str | None, model: Capability | None
 ) -> Iterator[Problem]:
-    """What is wrong with a medium given as a path or as bytes.
+    """What is wrong with a medium that is given as a path or as bytes.
 
     Args:
-        field: Where it stands in the spec.
+        field: The field of the spec that holds it.
         medium: The medium.
-        facts: What its header says, or why it cannot be read; ``None`` if nobody looked.
-        model: What the model takes; ``None`` if that is not known.
+        facts: What its header says, or why it cannot be read; ``None`` if it was not read.
+        model: What the model accepts; ``None`` if that is not known.
 
-    Source: Ark create reference, August 2026. An older one excludes the ends 0.4 and 2.5 of the
-    aspect ratio, this one includes them.
+    Source: Ark create reference, August 2026. It allows aspect ratios of exactly 0.4 and 2.5, which
+    an older reference excludes.
     """
     if isinstance(medium, VideoRef):
         yield problem(field, medium.source, _NO_INLINE_VIDEO)
@@ -165,7 +166,7 @@ def _is_base64(text: str) -> bool:
 
 
 def body_problems(context: CheckContext) -> Iterator[Problem]:
-    """All media that travel inside the request fit into one body."""
+    """All media that are sent inside the request fit into one body."""
     sizes = [(_encoded_size(medium, context.facts), field) for field, medium in context.spec.media]
     total = sum(size for size, _ in sizes)
     if total > MOST_BODY:
@@ -179,7 +180,7 @@ def body_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def _encoded_size(medium: Media, facts: Mapping[Media, MediaFacts | str]) -> int:
-    """Bytes of the medium inside the request."""
+    """Number of bytes that the medium takes inside the request."""
     match medium.source:
         case str(url):
             return len(url)

@@ -1,4 +1,4 @@
-"""Rules about each option by itself: does the model take it, and is it in range."""
+"""Rules about single options: whether the model accepts them, and which values are in range."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NOT_EVERYWHERE: Final = (
     "priority",
     "tools",
 )
-"""Fields that some models refuse; `Capability` has a flag of the same name for each."""
+"""Fields that some models refuse. `Capability` has a flag with the same name for each."""
 
 _RANGES: Final = {
     "seed": (-1, 2**32 - 1),
     "priority": (0, 9),
 }
-"""Field to least and most, for every model (Ark create reference, August 2026; it names
-2**31 - 1 as the largest seed elsewhere, so the larger number stands)."""
+"""Field to its least and largest value, for all models (Ark create reference, August 2026). In
+another place the reference says that the largest seed is 2**31 - 1; the larger number is used."""
 
 _LATEST_EXPIRY: Final = 259_200
 _LONGEST: Final = 3600
@@ -42,7 +42,10 @@ _RATIO: Final = re.compile(r"[0-9]{1,3}:[0-9]{1,3}|adaptive")
 
 
 def unsupported_problems(context: CheckContext) -> Iterator[Problem]:
-    """The model takes each option that is set, whatever its value: body fields are strict."""
+    """The model accepts each option that is set.
+
+    The value does not matter: the service refuses a body field that the model does not accept.
+    """
     if context.model is None:
         return
     for field in _NOT_EVERYWHERE:
@@ -55,7 +58,7 @@ def unsupported_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def range_problems(context: CheckContext) -> Iterator[Problem]:
-    """Numbers lie in the range that holds for every model."""
+    """Numbers are in their range; the least ``execution_expires_after`` depends on the model."""
     for field, (least, most) in _RANGES.items():
         value = getattr(context.spec, field)
         if value is not None and not least <= value <= most:
@@ -69,7 +72,7 @@ def range_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def duration_problems(context: CheckContext) -> Iterator[Problem]:
-    """The duration, or the number of frames, is one that the model makes."""
+    """The model can make a video of this duration, or of this number of frames."""
     model, duration, frames = context.model, context.spec.duration, context.spec.frames
     least, most = (1, _LONGEST) if model is None else (model.shortest, model.longest)
     free = model is None or model.free_duration
@@ -82,9 +85,9 @@ def duration_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def output_size_problems(context: CheckContext) -> Iterator[Problem]:
-    """Resolution and ratio are ones that the model makes.
+    """The model can make this resolution and ratio.
 
-    For a model that is not known they only have to look like a resolution and a ratio.
+    If the model is not known, they only have to look like a resolution and a ratio.
     """
     spec, model = context.spec, context.model
     if model is None:
@@ -104,7 +107,7 @@ def output_size_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def syntax_problems(context: CheckContext) -> Iterator[Problem]:
-    """Ids, the tier and the callback's address have the right shape."""
+    """Ids and the callback URL are well formed, and the tier is a known one."""
     spec = context.spec
     for field in ("model", "draft_task"):
         value = getattr(spec, field)
@@ -117,7 +120,7 @@ def syntax_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def tool_problems(context: CheckContext) -> Iterator[Problem]:
-    """Tools have a name, and one that the model knows (Seedance 2.5 tutorial, September 2026)."""
+    """Each tool has a name that the model knows (Seedance 2.5 tutorial, September 2026)."""
     for tool in context.spec.tools:
         name = _tool_name(tool)
         if name is None:

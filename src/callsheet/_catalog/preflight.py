@@ -1,4 +1,4 @@
-"""The preflight: everything that is wrong with a spec, before anything is sent."""
+"""The preflight: it finds all mistakes in a spec before anything is sent."""
 
 from __future__ import annotations
 
@@ -61,19 +61,21 @@ def check(
     provider: Provider,
     facts: Mapping[Media, MediaFacts | str] = _NO_FACTS,
 ) -> list[Problem]:
-    """Name everything that is wrong with a spec.
+    """Report everything that is wrong with a spec.
 
-    Only what is known to be refused is named: where sources disagree, or a model is not known, a
-    spec passes and the provider decides. It never raises, whatever the fields hold.
+    A problem is reported only if the provider is known to refuse it. If sources disagree, or if the
+    model is not known, the spec passes and the provider decides. This function never raises,
+    whatever the fields hold.
 
     Args:
-        spec: A `TaskSpec`; anything else is a problem itself.
-        provider: Where it is to go; its default model counts if the spec names none.
-        facts: For local media what their headers say, or why they cannot be read, in words.
-            Local media that are left out are not looked at.
+        spec: A `TaskSpec`; any other object is reported as a problem.
+        provider: The provider that the spec is for. Its default model is used if the spec names
+            no model.
+        facts: What the header of each local medium says, or, as text, why it cannot be read. A
+            local medium that is not in the mapping is not checked.
 
     Returns:
-        All problems, in the order of the rules; empty if the spec is fine.
+        All problems, in the order of the rules; empty if there are none.
     """
     if not isinstance(spec, TaskSpec):
         return [problem("spec", spec, "a TaskSpec")]

@@ -1,4 +1,4 @@
-"""What the clouds ask for a million tokens; every table has its source and date."""
+"""The list prices of the clouds for a million tokens. Every table has its source and date."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from callsheet._models.spend import Currency, Price
 
 @attrs.frozen(kw_only=True)
 class _Rates:
-    """Money per million tokens of one model, or of one resolution of it.
+    """Prices per million tokens of one model, or of one resolution of it.
+
+    Amounts are decimal text in the currency of the table, > 0.
 
     Attributes:
-        plain: With sound, where that makes a difference.
-        silent: Without sound.
-        video: With videos among the references; ``None`` if unknown.
-        flex: Whether the flex tier is known to cost half.
+        plain: Price of a video with sound, and of a silent one if `silent` is ``None``.
+        silent: Price of a video without sound; ``None`` if it costs the same.
+        video: Price if there are videos among the references; ``None`` if unknown.
+        flex: Whether it is known that the flex tier costs half.
     """
 
     plain: str
@@ -33,10 +35,11 @@ class _Table:
     """The list prices of one cloud.
 
     Attributes:
-        currency: What it is paid in.
-        source: Where they were read.
-        dated: When.
-        rates: Family, and the resolution or ``None`` for all others, to rates.
+        currency: Currency of all its prices.
+        source: Where the prices were read.
+        dated: When they were read.
+        rates: Family and resolution to prices. The resolution ``None`` means all resolutions that
+            have no entry of their own.
     """
 
     currency: Currency
@@ -88,8 +91,8 @@ _BYTEPLUS: Final = _Table(
 TABLES: Final[Mapping[str, _Table]] = {"ark": _ARK, "byteplus": _BYTEPLUS}
 """Provider name to its list prices; CometAPI's are not known.
 
-They are third parties' copies of the two price pages, without temporary discounts. The figures of
-the 1.0 models at Ark and of the lite models at BytePlus stand in one copy each.
+The prices come from third-party copies of the two price pages, without temporary discounts. The
+prices of the 1.0 models at Ark and of the lite models at BytePlus are in one copy only.
 """
 
 _FREE: Final = Price(
@@ -105,13 +108,13 @@ def price_of(
     Args:
         provider: Name of the provider; the one called ``emulator`` costs nothing.
         family: The model's family, as in its `Capability`.
-        resolution: In lower case, one that the model makes.
-        sound: Whether it has sound.
+        resolution: Lower-case name of a resolution that the model can make.
+        sound: Whether the video has sound.
         video: Whether there are videos among its references.
-        flex: Whether it is of the flex tier.
+        flex: Whether it is rendered in the flex tier.
 
     Returns:
-        The price, or ``None`` if none is known.
+        The price; ``None`` if it is not known.
     """
     if provider == "emulator":
         return _FREE

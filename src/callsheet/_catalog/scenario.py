@@ -1,4 +1,4 @@
-"""Rules about media together: frames or references, which kinds, how many."""
+"""Rules about the combination of media: frames or references, which kinds, and how many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def scenario_problems(context: CheckContext) -> Iterator[Problem]:
-    """A first frame, a first and a last frame, or references: one of the three.
+    """A spec has a first frame, a first and a last frame, or references, but no other mix.
 
     Source: Ark create reference, August 2026.
     """
@@ -37,7 +37,7 @@ def scenario_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def frame_problems(context: CheckContext) -> Iterator[Problem]:
-    """The model takes the frames given, or makes a video from text where there are none."""
+    """The model accepts the given frames, and can do without media if there are none."""
     spec, model = context.spec, context.model
     if model is None:
         return
@@ -56,10 +56,11 @@ _KINDS: Final = (
 
 
 def reference_problems(context: CheckContext) -> Iterator[Problem]:
-    """The model takes references of these kinds, and as many.
+    """The model accepts references of these kinds, and this number of each.
 
-    Source: Ark create reference, August 2026, and Seedance 2.5 tutorial, September 2026; models
-    that take none answer "task_type r2v does not support model" (seen at Ark and CometAPI).
+    Source: Ark create reference, August 2026, and Seedance 2.5 tutorial, September 2026. Models
+    that accept no references answer "task_type r2v does not support model" (seen at Ark and
+    CometAPI).
     """
     spec, model = context.spec, context.model
     if model is None:
