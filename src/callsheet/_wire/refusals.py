@@ -1,4 +1,4 @@
-"""Answers that are no success, as errors.
+"""Turns an answer that is not a success into an error.
 
 Sources: Ark error-code page, official command line's error table, TanStack/ai probes of BytePlus
 (July 2026), CometAPI error-code and retry guides.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 WRONG_ADDRESS = "nothing at this address speaks the task API"
-"""How the message of an error begins that comes from a wrong base URL."""
+"""The beginning of the message of an error that a wrong base URL causes."""
 
 _NO_SUCH_VERB = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 
@@ -59,7 +59,7 @@ _BY_CODE: tuple[tuple[str, type[APIError]], ...] = (
     ("planquotaexceeded", QuotaExhaustedError),
     ("ratelimitexceeded", RateLimitError),
 )
-"""Parts of codes, in lower case, that decide whatever the HTTP status is."""
+"""Part of an error code, in lower case, to the error class. It counts with any HTTP status."""
 
 _BY_CODE_ALONE: tuple[tuple[str, type[APIError]], ...] = (
     ("invalid_request", InvalidRequestError),  # HTTP 500 at CometAPI is still the caller's error
@@ -69,7 +69,8 @@ _BY_CODE_ALONE: tuple[tuple[str, type[APIError]], ...] = (
     ("operationdenied", BalanceError),
     ("notfound", NotFoundError),
 )
-"""Parts of codes that decide where the HTTP status does not: 2xx and 5xx."""
+"""Part of an error code to the error class. It counts only with a 2xx or a 5xx, because a 4xx
+status already says what is wrong."""
 
 _BY_STATUS: dict[int, type[APIError]] = {
     401: AuthenticationError,
@@ -105,19 +106,25 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 
 
 def error_of(response: Response) -> APIError | ProtocolError:
-    """The error that an answer stands for.
+    """The error that an answer means.
 
-    The code decides first, then the HTTP status; an unknown code falls back on the status. A 2xx
-    that reports an error is classified the same way, its numeric code standing in for a status,
-    and is a `ServerError` if neither says anything. So is ``ContentSecurityDetectionError``, where
-    the provider's check broke: the same request may pass later. Of all server errors it alone has
-    the status 400, which tells that nothing was made.
+    The error code is used first. If it is unknown, the HTTP status decides. A 2xx answer that
+    reports an error is classified in the same way, except that a numeric code is used as the
+    status. If nothing is known about it, it is a `ServerError`.
 
-    A 429 ``QuotaExceeded`` is a full queue unless its words say that a quota is exhausted or when
-    it is reset: taking a spent quota for a full queue costs waiting, the reverse costs the batch.
+    ``ContentSecurityDetectionError`` is a `ServerError`, too: the provider's check failed, so the
+    same request may pass later. It is the only server error with status 400, and this status means
+    that no task was created.
+
+    A 429 ``QuotaExceeded`` means a full queue, unless its message says that a quota is exhausted or
+    when it is reset. If an exhausted quota is taken for a full queue, the client only waits. If a
+    full queue were taken for an exhausted quota, the batch would be lost.
 
     Args:
-        response: Anything that is not the success that was asked for.
+        response: Any answer that is not the wanted success.
+
+    Returns:
+        An `APIError`, or a `ProtocolError` if the answer is not one of the task API.
     """
     status = response.status_code
     match status // 100:
@@ -143,7 +150,7 @@ def error_of(response: Response) -> APIError | ProtocolError:
 
 
 def wrong_address_error(response: Response) -> InvalidRequestError:
-    """The error of an answer that does not come from the task API.
+    """The error for an answer that does not come from the task API.
 
     CometAPI answers a wrong path with a 301 or an HTML page (its error-code guide).
     """
@@ -156,7 +163,10 @@ def wrong_address_error(response: Response) -> InvalidRequestError:
 
 
 def create_error_of(response: Response) -> APIError | ProtocolError:
-    """`error_of` for a create, where a page, a bare 404 or a 405 can only mean a wrong address."""
+    """`error_of` for the answer to a create.
+
+    For a create, an HTML page, a 404 without a code, a 405 or a 501 can only mean a wrong base URL.
+    """
     error = error_of(response)
     match error:
         case ProtocolError():
@@ -169,11 +179,12 @@ def create_error_of(response: Response) -> APIError | ProtocolError:
 
 
 def dooms_batch(error: Exception) -> bool:
-    """Whether an error of one create would meet every other spec of a batch, too.
+    """Whether every other create of the batch would fail with the same error.
 
-    These are a refused key, balance, model or quota, a wrong address, and a server that cannot
-    parse JSON: CometAPI's page reports that its wrapper answered so to the standard sample
-    (March 2026). A complaint about the JSON of an upstream answer dooms nothing.
+    This is so if the key, the balance, the model or the quota was refused, if the base URL is
+    wrong, and if the server cannot parse the JSON of the request. CometAPI's page reports the last
+    one: its wrapper answered so to the standard sample (March 2026). A message about the JSON of an
+    upstream answer does not count: it is not about the request.
     """
     if isinstance(error, _DOOMING):
         return True
@@ -186,13 +197,14 @@ def dooms_batch(error: Exception) -> bool:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer asks to wait, >= 0 and not capped; ``None`` if it does not say.
+    """Seconds that an answer asks the client to wait, >= 0; ``None`` if it does not say.
 
-    Ark documents no such header; its newest official SDK honours ``retry-after-ms`` and
-    ``retry-after``. A date is measured against the ``date`` of the same answer.
+    The number has no upper limit here. Ark documents no such header, but its newest official SDK
+    reads ``retry-after-ms`` and ``retry-after``. A date is compared with the ``date`` header of the
+    same answer, so a wrong local clock does not matter.
 
     Args:
-        headers: With lower-case names.
+        headers: Header names in lower case, to values.
     """
     milliseconds = number(headers.get("retry-after-ms"))
     if milliseconds is not None and milliseconds >= 0:
@@ -209,7 +221,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _error_in_success(response: Response) -> Words | None:
-    """The error that a 2xx reports, if it does."""
+    """The error that a 2xx answer reports; ``None`` if it reports none."""
     try:
         return reported_error(load_json(response.body))
     except ProtocolError:
@@ -217,7 +229,7 @@ def _error_in_success(response: Response) -> Words | None:
 
 
 def _error_in_refusal(response: Response) -> Words:
-    """What a refusal says, in any form."""
+    """The error that a 4xx or 5xx answer reports, in any form."""
     try:
         words = read_error(load_json(response.body))
     except ProtocolError:
@@ -226,7 +238,7 @@ def _error_in_refusal(response: Response) -> Words:
 
 
 def _plain_excerpt(response: Response) -> str:
-    """What an answer without an error object says, in short."""
+    """A short text about an answer that has no error object."""
     if not is_html(response.body):
         return excerpt(response.body)
     title = _TITLE.search(response.body[:4096].decode("utf-8", "replace"))

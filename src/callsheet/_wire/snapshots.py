@@ -1,8 +1,9 @@
-"""Status answers, as snapshots.
+"""Turns status answers into snapshots.
 
 Sources: Ark retrieve, list and delete references (July 2026), official SDK types, CometAPI retrieve
-page. What those leave out and gateways do anyway is read leniently: numbers as strings, missing
-times, ``failure_reason`` for ``error``, ``content`` as a list, one wrapping ``data``.
+page. Gateways also send forms that no page documents, and these are accepted: numbers as strings,
+missing times, ``failure_reason`` for ``error``, ``content`` as a list, everything inside one
+``data``.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ STATUS_WORDS = {
     "rejected": Status.FAILED,
     "canceled": Status.CANCELLED,
 }
-"""Status words in lower case: Ark's own six, then those of gateways on the same wire.
+"""Status words in lower case: the six of Ark, then those of gateways with the same API.
 
-``timeout`` is left out on purpose: a gateway may say so of its own patience while the provider goes
-on, so it is unknown, which ends nothing.
+``timeout`` is left out on purpose. A gateway may send it when only its own waiting ended and the
+task still runs at the provider. So the status is unknown, and the task stays watched.
 """
 
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
@@ -66,7 +67,7 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "duration": ("duration", number),
     "frames": ("frames", integer),
     "framespersecond": ("frames_per_second", number),
-    "framepersecond": ("frames_per_second", number),  # so spelt in the list page's table
+    "framepersecond": ("frames_per_second", number),  # the spelling in the table of the list page
     "service_tier": ("service_tier", text),
     "execution_expires_after": ("execution_expires_after", number),
     "generate_audio": ("generate_audio", flag),
@@ -76,22 +77,24 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "safety_identifier": ("safety_identifier", text),
     "output_format": ("output_format", text),
 }
-"""Key of the answer to field of `Snapshot` and reader."""
+"""Key of the answer to the field of `Snapshot` and the reader of its value."""
 
 _SUCCESS = 2  # hundred
 
 _MARKS = ("model", "content", "created_at")
-"""Keys that tell a task without an id from an envelope that has a ``status`` of its own."""
+"""Keys of a task. An object with a ``status`` but without an id is a task only if it has one of
+them; otherwise it is an envelope around the task."""
 
 
 def parse_create(response: Response) -> str:
-    """The id of a new task, opaque: leading zeros stay, a number becomes its digits.
+    """The id of a new task, unchanged; a number becomes its digits.
 
-    An id counts even beside an error: a task that may be billed is not let go.
+    An id is used even if the answer also reports an error: the task may exist and be billed, so it
+    must be watched.
 
     Raises:
         APIError: The create was refused.
-        ProtocolError: A success without an id, so a task may exist.
+        ProtocolError: The answer is a success without an id, so a task may exist.
     """
     if _is_success(response):
         try:
@@ -109,11 +112,11 @@ def parse_snapshot(response: Response, *, task_id: str | None = None) -> Snapsho
 
     Args:
         response: The answer.
-        task_id: The id that was asked for; stands in if the answer holds none.
+        task_id: The id that was asked for; it is used if the answer holds no id.
 
     Raises:
-        APIError: The request was refused, be it with a 2xx.
-        ProtocolError: A success without a task, or with another task than the one asked for.
+        APIError: The request was refused, perhaps in a 2xx answer.
+        ProtocolError: The answer is a success without a task, or with another task.
     """
     if _is_success(response):
         snapshot = _find_task(load_json(response.body), task_id)
@@ -123,11 +126,12 @@ def parse_snapshot(response: Response, *, task_id: str | None = None) -> Snapsho
 
 
 def parse_page(response: Response) -> Page:
-    """What a "list tasks" answer says; repeated ids are kept as they come.
+    """What a "list tasks" answer says. Repeated ids are not removed.
 
     Raises:
-        APIError: The request was refused, be it with a 2xx.
-        ProtocolError: A success without ``items``, which is how a provider without lists answers.
+        APIError: The request was refused, perhaps in a 2xx answer.
+        ProtocolError: The answer is a success without ``items``; a provider that cannot list tasks
+            answers like this.
     """
     if not _is_success(response):
         raise error_of(response)
@@ -148,14 +152,14 @@ def parse_page(response: Response) -> Page:
 
 
 def parse_cancel(response: Response) -> None:
-    """Return if a "delete task" answer is a success; what became of the task, a poll tells.
+    """Return if a "delete task" answer is a success. Only a poll shows how the task ended.
 
-    Ark answers ``{}``; an empty body and a whole task, as gateways send, are taken as well.
+    Ark answers ``{}``. Gateways send an empty body or a whole task, which is accepted, too.
 
     Raises:
-        ConflictError: The task runs already, and goes on.
-        APIError: The request was refused otherwise, be it with a 2xx.
-        ProtocolError: An HTML page.
+        ConflictError: The task already runs, and continues.
+        APIError: The request was refused for another reason, perhaps in a 2xx answer.
+        ProtocolError: The answer is an HTML page.
     """
     if not _is_success(response) or is_html(response.body):
         raise error_of(response)
@@ -168,10 +172,10 @@ def parse_cancel(response: Response) -> None:
 
 
 def parse_callback(body: bytes) -> Snapshot:
-    """What the body of a callback says: the same as a "retrieve task" answer, unsigned.
+    """What the body of a callback says. It has the form of a "retrieve task" answer, unsigned.
 
     Raises:
-        WebhookError: It holds no task.
+        WebhookError: The body holds no task.
     """
     try:
         return parse_snapshot(Response(status_code=200, body=body))
@@ -185,7 +189,7 @@ def _is_success(response: Response) -> bool:
 
 
 def _find_task(value: object, task_id: str | None) -> Snapshot | None:
-    """The task of an answer: plain, or under one ``data``, which may be JSON text."""
+    """The task in an answer: the answer itself or its ``data``, which may be JSON text."""
     root = mapping(unwrap_json(value)) or {}
     data = mapping(unwrap_json(root.get("data"))) or {}
     named = [_snapshot(row, None) for row in (root, data)]
@@ -200,7 +204,7 @@ def _task_id_of(row: dict[str, Any]) -> str | None:
 
 
 def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
-    """A snapshot of one task object; ``None`` if it is none."""
+    """A snapshot of one task object; ``None`` if the object is not a task."""
     word = row.get("status")
     if not isinstance(word, str):
         return None
@@ -233,9 +237,9 @@ def _status(word: str) -> Status:
 
 
 def _url(name: str, row: dict[str, Any]) -> str | None:
-    """An output URL: in ``content``, in an item of it, or beside it.
+    """An output URL, from ``content``, from an item of ``content``, or from the task itself.
 
-    Items with a ``role`` are echoes of the input and never taken.
+    Items with a ``role`` repeat the input, so they are ignored.
     """
     content = row.get("content")
     if isinstance(content, list):
@@ -250,7 +254,7 @@ def _url(name: str, row: dict[str, Any]) -> str | None:
 
 
 def _plain_url(value: object) -> str | None:
-    """A URL given as text or as ``{"url": …}``."""
+    """A URL that is written as text or as ``{"url": …}``."""
     row = mapping(value)
     url = value if row is None else row.get("url")
     return text(url) if isinstance(url, str) else None

@@ -1,9 +1,9 @@
-"""What an error object says, in all the shapes in which gateways write it.
+"""Reads an error object in all forms in which gateways write it.
 
-The documented shape is ``{"error": {"code", "message", "param", "type"}}`` (Ark error-code page).
-Seen in collected public answers as well: the same keys at the root, ``error`` as plain text, JSON
-text inside ``message`` (new-api style gateways), a numeric or empty ``code``, all of it under one
-``data``. ``type`` is never read: live answers disagree on its spelling.
+The documented form is ``{"error": {"code", "message", "param", "type"}}`` (Ark error-code page).
+Public answers have other forms, too: the same keys at the root, ``error`` as plain text, JSON text
+inside ``message`` (new-api style gateways), a numeric or empty ``code``, everything inside one
+``data``. ``type`` is never read, because real answers do not agree on its spelling.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MESSAGE = 1000
 """Most characters of a message that are kept."""
 
 _NO_CODE = frozenset({"0", "200", "ok", "success"})
-_INNER = ("detail", "msg", "message", "data", "error")  # the later one says more
+_INNER = ("detail", "msg", "message", "data", "error")  # a later key says more than an earlier one
 _DEPTH = 4  # data, error, message, and the JSON text in it
 _REQUEST_ID = re.compile(r"request[ _-]?id[\s:=]{1,4}([\w-]{6,})", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
 class Words:
-    """The parts of an error object.
+    """The fields of an error object; ``None`` or empty text where the provider gave nothing.
 
     Attributes:
-        code: The provider's code; ``None`` for none, and for codes that mean success.
-        message: The provider's words, without keys, at most `MESSAGE` characters.
-        param: The parameter it complains about.
+        code: The provider's code; ``None`` also for codes that mean success.
+        message: The provider's message, without API keys, at most `MESSAGE` characters.
+        param: The parameter that the error is about.
         request_id: The provider's id of the request.
     """
 
@@ -42,16 +42,16 @@ class Words:
 
 
 def read_error(value: object) -> Words | None:
-    """What an error value says, be it whole, wrapped or plain text; ``None`` if it says nothing."""
+    """The fields of an error value in any form; ``None`` if all of them are empty."""
     words = _read(value, _DEPTH)
     return None if words == Words() else words
 
 
 def reported_error(value: object) -> Words | None:
-    """The error that a whole answer reports.
+    """The error that an answer reports; ``None`` if it reports none.
 
-    It does if it has a filled ``error``, be it under ``data``, or a ``code`` that does not mean
-    success; a ``message`` alone is none.
+    An answer reports an error if it, or its ``data``, has an ``error`` that is not empty, or if it
+    has a ``code`` that does not mean success. A ``message`` alone is not an error.
     """
     root = mapping(unwrap_json(value)) or {}
     data = mapping(unwrap_json(root.get("data"))) or {}
@@ -77,7 +77,10 @@ def _read(value: object, depth: int) -> Words:
 
 
 def _merged(inner: Words, outer: Words) -> Words:
-    """The inner words, and the outer ones where the inner are silent."""
+    """The fields of the inner object, and those of the outer one where the inner has none.
+
+    The request id is the exception: the outer one is used first.
+    """
     return Words(
         code=inner.code or outer.code,
         message=inner.message or outer.message,
