@@ -1,7 +1,7 @@
-"""Bring finished videos to disk before their URLs die.
+"""Downloads finished videos before their URLs expire. Works on asyncio and trio.
 
-A file is written beside its place, brought safely to disk and renamed at the end, so one under its
-final name is always whole. The storage host is never sent a key. Works on asyncio and trio.
+A file is first written under another name in the same folder, flushed to disk, and then renamed. So
+a file with its final name is always complete. The API key is never sent to the storage host.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ _LONGEST_PAUSE = 30.0
 
 
 class Downloader:
-    """Fetches videos side by side, used as ``async with Downloader(client) as downloader``.
+    """Downloads several videos at once, used as ``async with Downloader(client) as downloader``.
 
     Args:
-        client: Asked for a task once more when the URL of its video is refused, as it is after
-            24 h; it must be open by then. Without one, a refused URL ends the download.
-        parallel: Most downloads at once, >= 1; further ones wait for their turn.
-        attempts: Most requests in a row that bring nothing, >= 1; after one that brought a piece
-            the count starts again.
-        timeout: Seconds without a single byte after which a request is given up, > 0.
-        transport: ``"aiohttp"`` fetches over that library instead of `httpx`, with less CPU time
-            and on asyncio alone (``pip install 'callsheet[fast]'``); or an `httpx` transport, which
-            answers instead of the network and is left open.
+        client: Used to get a fresh URL when the URL of a video is refused, as it is after 24 h. The
+            client must be open at that time. Without a client, a refused URL ends the download.
+        parallel: Most downloads at once, >= 1; further ones wait.
+        attempts: Most requests in a row that bring no data, >= 1. A request that brings data resets
+            the count.
+        timeout: Seconds without any data after which a request is stopped, > 0.
+        transport: ``"aiohttp"`` uses that library instead of `httpx`. It needs less CPU time, works
+            on asyncio only, and is installed with ``pip install 'callsheet[fast]'``. An `httpx`
+            transport answers the requests instead of the network, and is not closed here.
 
     Raises:
-        ConfigurationError: The transport cannot be had; on entering, if it does not work with trio.
+        ConfigurationError: The transport is not available; on entering, if it does not work with
+            trio.
         ValueError: A number is out of its range.
     """
 
@@ -91,28 +92,28 @@ class Downloader:
         last_frame: bool = False,
         on_bytes: Callable[[int], None] | None = None,
     ) -> Path:
-        """Fetch one video, or anything else by its URL, to *path*; a file there is replaced.
+        """Download one video, or any other URL, to *path*. A file at *path* is replaced.
 
-        A cut connection is resumed where it broke. If this call is cancelled, what has arrived
-        stays beside *path* as ``.<name>.part`` and the next call for the same path goes on there.
+        If the connection breaks, the download continues after the last byte. If this call is
+        cancelled, the data so far stays in the same folder as ``.<name>.part``. The next call for
+        the same path continues from it.
 
-        A URL that is refused is replaced, once, by the one that the provider gives for the task
-        now; it keeps its record for 7 days (Ark "retrieve task" reference). One downloader asks for
-        one URL at most 100 times, which is what Seedance 2.5 allows (Ark 2.5 guide); after that it
-        counts as refused, and a fresh one is counted anew.
+        If the URL is refused, the provider is asked for the current URL of the task, once. It keeps
+        the record of a task for 7 days (Ark "retrieve task" reference). One downloader requests one
+        URL at most 100 times, because Seedance 2.5 allows no more (Ark 2.5 guide). After that, the
+        URL counts as refused. A fresh URL has a count of its own.
 
         Args:
-            video: The video, or a URL, which cannot be replaced when it is refused.
-            path: Where it goes; the folder must exist.
-            last_frame: Fetch the picture of the video's last frame and not the video.
-            on_bytes: Told the number of bytes of each piece that has reached the disk.
+            video: The video, or a URL. A plain URL cannot be replaced when it is refused.
+            path: The file to write; its folder must exist.
+            last_frame: Download the picture of the video's last frame instead of the video.
+            on_bytes: Called with the number of bytes each time data was written to disk.
 
         Returns:
-            *path*.
+            *path* as a `Path`.
 
         Raises:
-            DownloadError: It could not be brought, or not be written; nothing stands at *path*
-                that was not there before.
+            DownloadError: The file could not be downloaded or not be written. *path* is unchanged.
             ClosedError: The downloader is used outside its ``async with``.
         """
         if not self._entered:
@@ -171,16 +172,29 @@ async def download(
     client: Client | None = None,
     last_frame: bool = False,
 ) -> Path:
-    """Fetch one video to *path*; see `Downloader` and `Downloader.fetch`."""
+    """Download one video to *path* with a `Downloader` of its own; see `Downloader.fetch`.
+
+    Args:
+        video: The video, or a URL. A plain URL cannot be replaced when it is refused.
+        path: The file to write; its folder must exist.
+        client: Used to get a fresh URL when the URL of the video is refused.
+        last_frame: Download the picture of the video's last frame instead of the video.
+
+    Returns:
+        *path* as a `Path`.
+
+    Raises:
+        DownloadError: The file could not be downloaded or not be written. *path* is unchanged.
+    """
     async with Downloader(client, parallel=1) as downloader:
         return await downloader.fetch(video, path, last_frame=last_frame)
 
 
 async def _current_url(client: Client, task_id: str, *, last_frame: bool) -> str:
-    """The URL that the provider gives for a task's file now.
+    """The current URL of a task's video or last frame, from the provider.
 
     Raises:
-        CallsheetError: It gives none.
+        CallsheetError: The provider gives none, or the request failed.
     """
     try:
         snapshot = await client.tasks.get(task_id)
@@ -196,9 +210,9 @@ async def _current_url(client: Client, task_id: str, *, last_frame: bool) -> str
 
 
 def _absolute(path: Path) -> Path:
-    """The same for every spelling of one path; asks no disk."""
+    """The absolute path, so that a relative and an absolute one can be compared. No disk access."""
     return path.absolute()
 
 
 def _ignore_bytes(_count: int) -> None:
-    """Nobody wants to know."""
+    """Do nothing; used if the caller gave no ``on_bytes``."""

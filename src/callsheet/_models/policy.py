@@ -71,7 +71,7 @@ class RetryPolicy:
         timeout: Most seconds that one attempt may take, > 0.
         patience: Seconds for which a create is repeated if it is refused because of load (HTTP
             429), or if it cannot be sent to a provider that was reached before, >= 0. There is no
-            limit while the queue is full of the client's own tasks.
+            limit while the queue is full and the client has unfinished tasks.
         lookup: Seconds for which the client looks in the provider's list for a create whose answer
             was lost, > 0. A task may appear there minutes after its create.
         resubmit: What happens to a create whose answer was lost. ``"if-absent"``: it is sent again

@@ -31,7 +31,8 @@ class TaskSpec:
     """The description of one video. Fields that are not set are not sent.
 
     A spec is only a value. The preflight checks it when it is submitted, and reports all its
-    problems at once. Some ranges depend on the model; the ones given here are the widest.
+    problems at once. Some ranges depend on the model; those given here are the widest of the known
+    models.
 
     Attributes:
         prompt: The text that describes the video; may be left out when media are given.
@@ -58,8 +59,8 @@ class TaskSpec:
         priority: 0 to 9; the order of the account's tasks in the provider's queue.
         tools: Tool names, such as ``"web_search"``, or tool objects as the provider documents them.
         callback_url: URL to which the provider posts status changes.
-        extra: Raw keys for the request body, for fields that are newer than this package. A key
-            here overrides the field with the same name.
+        extra: Raw keys for the request body, for fields that are newer than this package.
+            ``model``, ``content`` and the names of fields that are set are not allowed here.
     """
 
     prompt: str | None = None

@@ -140,8 +140,8 @@ class Spend:
     Attributes:
         limit: The caps of the client; all are ``None`` if it has no limit.
         reserved: Tasks that have not ended, each with the most that it can cost.
-        uncertain: Submissions whose answer was lost, and tasks that the client no longer watches.
-            They may be billed.
+        uncertain: Submissions whose answer was lost, and tasks that the client stopped watching
+            before they ended. Both may be billed.
         spent: Tasks that succeeded, with the provider's number of tokens if it gave one.
     """
 
