@@ -98,9 +98,7 @@ class OutcomeStream:
         self._window = window
         self._priority = priority
         self._ready: deque[Record] = deque()
-        self._pulled: deque[Any] = (
-            deque()
-        )  # taken from the source, but its submission was cancelled
+        self._pulled: deque[Any] = deque()  # from the source, but the submission was cancelled
         self._delivered = 0
         self._failure: Exception | None = None
         self._exhausted = False

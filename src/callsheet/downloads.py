@@ -141,10 +141,10 @@ class Downloader:
                 fresh = partial(_current_url, self._client, video.task_id, last_frame=last_frame)
         if url is None:
             raise DownloadError("there is none: return_last_frame was not set, or this is a URL")
-        place = _absolute(target)
-        if place in self._active:
+        absolute = _absolute(target)
+        if absolute in self._active:
             raise DownloadError(f"{target} is being downloaded already")
-        self._active.add(place)
+        self._active.add(absolute)
         try:
             async with self._slots:
                 fetch = Fetch(
@@ -162,7 +162,7 @@ class Downloader:
             reason = exc.strerror or type(exc).__name__
             raise DownloadError(f"cannot write {target}: {reason}") from exc
         finally:
-            self._active.discard(place)
+            self._active.discard(absolute)
 
 
 async def download(

@@ -80,13 +80,13 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     provider replaces a command that the model does not understand by the default (Ark create
     reference).
     """
-    written = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
+    commands = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
     body = all_in_body(spec, _FIELDS)
     from_draft = spec.draft_task is not None
     draft = _body_value(body, "draft", bool) is True
-    ratios = _ratios(body, written, model, picture=spec.first_frame is not None)
-    durations = _durations(body, written, model)
-    frames = _frames(body, written, model)
+    ratios = _ratios(body, commands, model, picture=spec.first_frame is not None)
+    durations = _durations(body, commands, model)
+    frames = _frames(body, commands, model)
     free_ratio = from_draft or "adaptive" in ratios
     free_duration = not frames and (from_draft or _CHOOSE in durations)
     if free_duration:
@@ -95,12 +95,11 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     duration_given = (
         _body_value(body, "duration", int) is not None and _body_value(body, "frames", int) is None
     )
-    if (
-        not frames or duration_given
-    ):  # frames as a field override a duration; in the prompt they may not
+    # Frames as a field override a duration. Frames in the prompt may not, so both are possible.
+    if not frames or duration_given:
         frames += from_durations
     return PossibleOutputs(
-        resolutions=("480p",) if draft else _resolutions(body, written, model),
+        resolutions=("480p",) if draft else _resolutions(body, commands, model),
         ratios=RATIOS[:-1] if free_ratio else ratios,
         frames=(min(frames), max(frames)),
         sound=_sound(body, model, from_draft=from_draft),
@@ -125,21 +124,21 @@ def _body_value(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | Non
 
 
 def _candidates(
-    given: _T | None, written: _T | None, default: _T, model: Capability
+    given: _T | None, command: _T | None, default: _T, model: Capability
 ) -> tuple[_T, ...]:
     """The values that may count, out of a field, a text command and the model's default."""
     if given is not None:
-        return (given,) if written is None or written == given else (given, written)
-    if written is None or written == default:
+        return (given,) if command is None or command == given else (given, command)
+    if command is None or command == default:
         return (default,)
-    return (written, default) if model.generation in {"2.0", "2.5"} else (written,)
+    return (command, default) if model.generation in {"2.0", "2.5"} else (command,)
 
 
 def _resolutions(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
 ) -> tuple[str, ...]:
     given = _body_value(body, "resolution", str)
-    word = written.get("resolution", "").lower()
+    word = commands.get("resolution", "").lower()
     return _candidates(
         None if given is None else given.lower(),
         word if word in model.resolutions else None,
@@ -149,28 +148,28 @@ def _resolutions(
 
 
 def _ratios(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability, *, picture: bool
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability, *, picture: bool
 ) -> tuple[str, ...]:
     """The possible ratios.
 
     The 1.0 models use 16:9 by default, unless they start from a picture (Ark reference).
     """
-    wide = model.generation == "1.0" and not picture
-    word = written.get("ratio", "").lower()
-    default = "16:9" if wide else "adaptive"
+    wide_by_default = model.generation == "1.0" and not picture
+    word = commands.get("ratio", "").lower()
+    default = "16:9" if wide_by_default else "adaptive"
     return _candidates(
         _body_value(body, "ratio", str), word if word in RATIOS else None, default, model
     )
 
 
 def _durations(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
 ) -> tuple[int, ...]:
     """The possible durations in seconds; -1 means that the model chooses.
 
     The default is 5, and -1 for the 2.5 model (Ark create reference).
     """
-    seconds = _number(written.get("duration"))
+    seconds = _number(commands.get("duration"))
     understood = seconds is not None and (
         model.shortest <= seconds <= model.longest or (model.free_duration and seconds == _CHOOSE)
     )
@@ -180,10 +179,12 @@ def _durations(
     )
 
 
-def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability) -> tuple[int, ...]:
+def _frames(
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
+) -> tuple[int, ...]:
     if not model.frames:
         return ()
-    number = _number(written.get("frames"))
+    number = _number(commands.get("frames"))
     word = number if number in _FRAMES else None
     given = _body_value(body, "frames", int)
     if given is None:

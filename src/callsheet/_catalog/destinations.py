@@ -77,15 +77,15 @@ def comet_problems(context: CheckContext) -> Iterator[Problem]:
                 "leave it out: not documented at CometAPI; "
                 "put the raw key into extra to send it anyway",
             )
-    written = commands_in(spec.prompt or "")
-    if not written:
+    commands = commands_in(spec.prompt or "")
+    if not commands:
         return
     for field, (name, *_) in COMMANDS.items():
         value = getattr(spec, field, None)
         if value is None:
             continue
         text = command_text(value)
-        if written.get(field, "").lower() != text.lower():
+        if commands.get(field, "").lower() != text.lower():
             shown = text if text.isprintable() and len(text) <= _SHORT else "…"
             yield problem(
                 field,

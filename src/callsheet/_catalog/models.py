@@ -179,7 +179,8 @@ _V2 = Capability(
     generate_audio=True,
     tools=True,
     earliest_expiry=1,  # the service did not enforce the documented hour (seen in August 2026)
-    creates_per_minute=180,  # personal account; enterprise 600 and 10; at 4k 15 and 1
+    # Of a personal account. An enterprise account has 600 and 10, and only 15 and 1 at 4k.
+    creates_per_minute=180,
     concurrent=3,
 )
 _V2_R2V = attrs.evolve(
@@ -219,7 +220,8 @@ _V2_5 = Capability(
     generate_audio=True,
     draft=True,  # the August 2026 reference lists it, the September tutorial does not
     tools=True,
-    creates_per_minute=180,  # personal account; enterprise 600 and 10
+    # Of a personal account. An enterprise account has 600 and 10.
+    creates_per_minute=180,
     concurrent=3,
 )
 

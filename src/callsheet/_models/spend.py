@@ -158,11 +158,11 @@ class Spend:
     @property
     def left(self) -> SpendLimit:
         """What may still be reserved for each cap, >= 0; ``None`` where there is no cap."""
-        gone = self.committed
+        committed = self.committed
         limit = self.limit
         return SpendLimit(
-            tokens=None if limit.tokens is None else max(0, limit.tokens - gone.tokens),
-            tasks=None if limit.tasks is None else max(0, limit.tasks - gone.tasks),
-            usd=None if limit.usd is None else max(_NOTHING, limit.usd - gone.usd),
-            cny=None if limit.cny is None else max(_NOTHING, limit.cny - gone.cny),
+            tokens=None if limit.tokens is None else max(0, limit.tokens - committed.tokens),
+            tasks=None if limit.tasks is None else max(0, limit.tasks - committed.tasks),
+            usd=None if limit.usd is None else max(_NOTHING, limit.usd - committed.usd),
+            cny=None if limit.cny is None else max(_NOTHING, limit.cny - committed.cny),
         )

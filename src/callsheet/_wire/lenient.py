@@ -61,9 +61,9 @@ def unwrap_json(value: object) -> object:
     return value
 
 
-def _decode(words: str) -> object:
-    value: Any = _DECODER.decode(words)
-    if words.count("{") + words.count("[") < DEEPEST:
+def _decode(json_text: str) -> object:
+    value: Any = _DECODER.decode(json_text)
+    if json_text.count("{") + json_text.count("[") < DEEPEST:
         return value
     level: list[Any] = [[value]]
     for _ in range(DEEPEST):
@@ -83,12 +83,12 @@ def is_html(body: bytes) -> bool:
     return body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
-def sanitize(words: str, limit: int = EXCERPT) -> str:
+def sanitize(value: str, limit: int = EXCERPT) -> str:
     """The text in a form that can be logged.
 
     It is valid UTF-8, holds no API keys, and has at most *limit* characters.
     """
-    clean = _SECRET.sub(r"\1***", words.encode("utf-8", "replace").decode("utf-8").strip())
+    clean = _SECRET.sub(r"\1***", value.encode("utf-8", "replace").decode("utf-8").strip())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
@@ -99,7 +99,7 @@ def excerpt(body: bytes) -> str:
 
 def mapping(value: Any) -> dict[str, Any] | None:
     """The value if it is a JSON object, otherwise ``None``."""
-    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - a cast costs
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - a cast would cost time
 
 
 def text(value: object) -> str | None:

@@ -84,7 +84,7 @@ _BY_STATUS: dict[int, type[APIError]] = {
     429: RateLimitError,
 }
 
-_CALLERS_FAULT = 4  # hundred
+_CALLERS_FAULT = 4  # the first digit of the HTTP status
 
 _EXHAUSTED = re.compile(r"exhausted|\bresets? (?:at|on|in)\b|reset time", re.IGNORECASE)
 
@@ -129,22 +129,22 @@ def error_of(response: Response) -> APIError | ProtocolError:
     status = response.status_code
     match status // 100:
         case 2:
-            words = _error_in_success(response)
+            fields = _error_in_success(response)
         case 3:
             return wrong_address_error(response)
         case 4 | 5:
-            words = _error_in_refusal(response)
+            fields = _error_in_refusal(response)
         case _:
-            words = None
-    if words is None:
+            fields = None
+    if fields is None:
         reason = f"HTTP {status}, but no answer of the task API"
         return ProtocolError(reason, excerpt(response.body))
-    return _error_class(status, words)(
-        words.message or words.code or "no message",
+    return _error_class(status, fields)(
+        fields.message or fields.code or "no message",
         status,
-        words.code,
-        words.request_id or _request_id(response.headers),
-        words.param,
+        fields.code,
+        fields.request_id or _request_id(response.headers),
+        fields.param,
         parse_retry_after(response.headers),
     )
 
@@ -170,12 +170,12 @@ def create_error_of(response: Response) -> APIError | ProtocolError:
     error = error_of(response)
     match error:
         case ProtocolError():
-            lost = is_html(response.body)
+            wrong_url = is_html(response.body)
         case NotFoundError():
-            lost = error.code is None
+            wrong_url = error.code is None
         case _:
-            lost = error.status_code in _NO_SUCH_VERB
-    return wrong_address_error(response) if lost else error
+            wrong_url = error.status_code in _NO_SUCH_VERB
+    return wrong_address_error(response) if wrong_url else error
 
 
 def dooms_batch(error: Exception) -> bool:
@@ -231,10 +231,10 @@ def _error_in_success(response: Response) -> Words | None:
 def _error_in_refusal(response: Response) -> Words:
     """The error that a 4xx or 5xx answer reports, in any form."""
     try:
-        words = read_error(load_json(response.body))
+        fields = read_error(load_json(response.body))
     except ProtocolError:
-        words = None
-    return words or Words(message=_plain_excerpt(response))
+        fields = None
+    return fields or Words(message=_plain_excerpt(response))
 
 
 def _plain_excerpt(response: Response) -> str:
@@ -245,16 +245,16 @@ def _plain_excerpt(response: Response) -> str:
     return sanitize(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
 
 
-def _error_class(status: int, words: Words) -> type[APIError]:
-    code = (words.code or "").lower()
-    if "task_not_exist" in words.message:
+def _error_class(status: int, fields: Words) -> type[APIError]:
+    code = (fields.code or "").lower()
+    if "task_not_exist" in fields.message:
         return NotFoundError
     for part, kind in _BY_CODE:
         if part in code:
             return kind
-    about_quota = status == HTTPStatus.TOO_MANY_REQUESTS and "quota" in words.message.lower()
+    about_quota = status == HTTPStatus.TOO_MANY_REQUESTS and "quota" in fields.message.lower()
     if "quotaexceeded" in code or (about_quota and not code):
-        return QuotaExhaustedError if _EXHAUSTED.search(words.message) else QueueFullError
+        return QuotaExhaustedError if _EXHAUSTED.search(fields.message) else QueueFullError
     if status // 100 == _CALLERS_FAULT:
         return _BY_STATUS.get(status, InvalidRequestError)
     for part, kind in _BY_CODE_ALONE:

@@ -79,7 +79,7 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
 }
 """Key of the answer to the field of `Snapshot` and the reader of its value."""
 
-_SUCCESS = 2  # hundred
+_SUCCESS = 2  # the first digit of the HTTP status
 
 _MARKS = ("model", "content", "created_at")
 """Keys of a task. An object with a ``status`` but without an id is a task only if it has one of
@@ -192,11 +192,11 @@ def _find_task(value: object, task_id: str | None) -> Snapshot | None:
     """The task in an answer: the answer itself or its ``data``, which may be JSON text."""
     root = mapping(unwrap_json(value)) or {}
     data = mapping(unwrap_json(root.get("data"))) or {}
-    named = [_snapshot(row, None) for row in (root, data)]
-    for snapshot in named:
+    snapshots = [_snapshot(row, None) for row in (root, data)]
+    for snapshot in snapshots:
         if snapshot is not None and task_id in {None, snapshot.task_id}:
             return snapshot
-    return None if any(named) else _snapshot(data, task_id) or _snapshot(root, task_id)
+    return None if any(snapshots) else _snapshot(data, task_id) or _snapshot(root, task_id)
 
 
 def _task_id_of(row: dict[str, Any]) -> str | None:
@@ -205,8 +205,8 @@ def _task_id_of(row: dict[str, Any]) -> str | None:
 
 def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     """A snapshot of one task object; ``None`` if the object is not a task."""
-    word = row.get("status")
-    if not isinstance(word, str):
+    raw_status = row.get("status")
+    if not isinstance(raw_status, str):
         return None
     found = _task_id_of(row)
     if found is None:
@@ -220,8 +220,8 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
             fields[name] = read(value)
     return Snapshot(
         task_id=found,
-        status=STATUS_WORDS.get(word) or _status(word),
-        raw_status=word,
+        status=STATUS_WORDS.get(raw_status) or _status(raw_status),
+        raw_status=raw_status,
         video_url=_url("video_url", row),
         last_frame_url=_url("last_frame_url", row),
         error=_error(row.get("error")) or _error(row.get("failure_reason")),
@@ -231,9 +231,9 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     )
 
 
-def _status(word: str) -> Status:
-    plain = word.strip().lower().replace(" ", "_").replace("-", "_")
-    return STATUS_WORDS.get(plain, Status.UNKNOWN)
+def _status(raw_status: str) -> Status:
+    normalized = raw_status.strip().lower().replace(" ", "_").replace("-", "_")
+    return STATUS_WORDS.get(normalized, Status.UNKNOWN)
 
 
 def _url(name: str, row: dict[str, Any]) -> str | None:
@@ -261,8 +261,8 @@ def _plain_url(value: object) -> str | None:
 
 
 def _error(value: object) -> ErrorDetail | None:
-    words = read_error(value) if value else None
-    return None if words is None else ErrorDetail(words.code, words.message)
+    fields = read_error(value) if value else None
+    return None if fields is None else ErrorDetail(fields.code, fields.message)
 
 
 def _usage(value: object) -> Usage | None:

@@ -43,8 +43,8 @@ class Words:
 
 def read_error(value: object) -> Words | None:
     """The fields of an error value in any form; ``None`` if all of them are empty."""
-    words = _read(value, _DEPTH)
-    return None if words == Words() else words
+    fields = _read(value, _DEPTH)
+    return None if fields == Words() else fields
 
 
 def reported_error(value: object) -> Words | None:
@@ -65,15 +65,15 @@ def _read(value: object, depth: int) -> Words:
     if row is None:
         message = text(value) or ""
         return Words(message=sanitize(message, MESSAGE), request_id=_request_id_in(message))
-    words = Words(
+    fields = Words(
         code=_code(row.get("code")),
         param=_short(row.get("param")),
         request_id=_short(row.get("request_id")),
     )
     for key in _INNER if depth else ():
         if row.get(key):
-            words = _merged(_read(row[key], depth - 1), words)
-    return words
+            fields = _merged(_read(row[key], depth - 1), fields)
+    return fields
 
 
 def _merged(inner: Words, outer: Words) -> Words:
