@@ -1,4 +1,4 @@
-"""Many tasks in the caller's hand."""
+"""`Batch`: the specs of one call, as a sequence of handles."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 AT_A_STRETCH = 100
-"""Outcomes that are there already handed out before others get a turn."""
+"""Ready outcomes that are returned in a row before the event loop runs other tasks."""
 
 NAMED = 20
-"""Most places that a note names."""
+"""Most positions that a note lists."""
 
 
 class Batch(Sequence[TaskHandle]):
-    """Specs that were handed in together: a sequence of their handles in input order.
+    """The specs, or the task ids, of one call: a sequence of their handles in input order.
 
     Attributes:
-        name: What the caller called it.
+        name: The name that the caller gave; ``None`` for none.
     """
 
     def __init__(
@@ -63,13 +63,14 @@ class Batch(Sequence[TaskHandle]):
 
     @property
     def progress(self) -> Progress:
-        """How far the batch is, now."""
+        """The progress of the batch at this moment."""
         return self._group.progress
 
     async def submitted(self) -> tuple[str | None, ...]:
-        """Wait until every spec has an id or is known to get none; return the ids in input order.
+        """Wait until each spec has an id or an outcome; return the ids in input order.
 
-        ``None`` stands for a spec whose submission failed; its outcome says why.
+        The id is ``None`` if the submission failed; the outcome of the spec says why. Cancelling
+        this call only ends the waiting.
 
         Raises:
             ClosedError: The client was closed first.
@@ -78,10 +79,10 @@ class Batch(Sequence[TaskHandle]):
         return tuple(await gathered(record.task_id for record in self._records))
 
     def as_completed(self) -> AsyncIterator[Outcome]:
-        """Iterate over the outcomes in the order in which they come, from the first one on.
+        """Iterate over the outcomes in the order in which the specs end.
 
-        No outcome raises. Leaving the loop changes nothing: all tasks stay watched, and another
-        iteration starts from the first outcome again.
+        A failed task does not raise; its outcome holds the error. If you leave the loop, all tasks
+        stay watched. Each call iterates from the first outcome on.
 
         Raises:
             ClosedError: While iterating: the client was closed first.
@@ -91,8 +92,8 @@ class Batch(Sequence[TaskHandle]):
     async def result(self) -> BatchResult:
         """Wait for all outcomes and return them in input order.
 
-        Nothing is raised for tasks that failed: ``urls()``, ``videos()`` and
-        ``raise_for_failures()`` of the result do that.
+        A failed task does not raise here. ``urls()``, ``videos()`` and ``raise_for_failures()`` of
+        the result raise for it. Cancelling this call only ends the waiting.
 
         Raises:
             ClosedError: The client was closed first.
@@ -101,15 +102,16 @@ class Batch(Sequence[TaskHandle]):
         return BatchResult(await gathered(record.outcome for record in self._records))
 
     async def cancel(self) -> int:
-        """Cancel what has not started yet; return how many tasks were stopped in time.
+        """Cancel all tasks that have not started yet; return how many were stopped in time.
 
-        Specs that were not sent yet are never sent. The others go on and are billed. All are tried,
-        whatever becomes of some; called again, it tries again what could not be stopped.
+        Specs that were not sent yet are never sent. Tasks that already run continue and are billed.
+        An error of one task does not keep the others from being cancelled. You can call this again
+        to try again.
 
         Raises:
-            CallsheetError: The provider could not be asked about at least one of them, or refuses.
-                It is the first such error in input order, with a note that tells how many were
-                stopped in time and which were not asked.
+            CallsheetError: For at least one task, the provider could not be asked or refused. It is
+                the first such error in input order. Its note says how many tasks were stopped in
+                time, and which could not be.
         """
         stopped, failures = await self._engine.canceller.cancel_many(self._records)
         if failures:
@@ -118,7 +120,7 @@ class Batch(Sequence[TaskHandle]):
 
 
 class _Completed:
-    """An iteration over a group's outcomes; it holds a place in a list and needs no closing."""
+    """Iterates over a group's outcomes. It is only a position in a list, so it needs no close."""
 
     def __init__(self, engine: Engine, group: Group) -> None:
         self._engine = engine
@@ -140,7 +142,7 @@ class _Completed:
 
 
 def _first(failures: dict[int, CallsheetError], stopped: int) -> CallsheetError:
-    """The first failure in input order, which tells of the others."""
+    """The first failure in input order, with a note about the others."""
     places = sorted(failures)
     named = ", ".join(map(str, places[:NAMED])) + (", …" if len(places) > NAMED else "")
     failure = failures[places[0]]

@@ -1,4 +1,4 @@
-"""The front of the house."""
+"""`Client`: submits specs, watches their tasks, and holds everything that this needs."""
 
 from __future__ import annotations
 
@@ -38,37 +38,37 @@ if TYPE_CHECKING:
 
 
 class Client(anyio.AsyncContextManagerMixin):
-    """Submits specs and watches their tasks, all in one poller. Works on asyncio and trio.
+    """Submits specs, and watches all their tasks with one poller. Works on asyncio and trio.
 
-    Used as ``async with Client() as client``; nothing runs outside of it, and a client serves one
-    event loop once. Leaving it stops watching and never cancels a task at the provider, unless
-    *cancel_on_exit* says so; creates on their way get a few seconds to bring their id.
+    Use it as ``async with Client() as client``, once, in one event loop. On exit it stops watching.
+    It does not cancel tasks at the provider, unless *cancel_on_exit* is set. Creates that were
+    already sent get a few seconds to receive their id.
 
     Args:
         api_key: The key; by default from the provider's environment variable (``COMETAPI_KEY``,
             ``ARK_API_KEY``, ``BYTEPLUS_API_KEY``).
-        provider: ``"cometapi"``, ``"ark"``, ``"byteplus"``, ``"emulator"`` (one is started on a
-            free loopback port, faster than life, and stopped again) or a `Provider`.
-        base_url: Another address than the provider's own; by default ``CALLSHEET_BASE_URL``.
-        limits: How much of the quota may be used.
-        polling: How soon an end should be noticed.
+        provider: A `Provider`, or ``"cometapi"``, ``"ark"``, ``"byteplus"`` or ``"emulator"``. The
+            emulator runs on a free loopback port, faster than real time, while the client is open.
+        base_url: URL to use instead of the provider's own; by default ``CALLSHEET_BASE_URL``.
+        limits: How much of the provider's quota the client may use.
+        polling: How soon the end of a task should be noticed.
         retry: How often requests are repeated.
-        journal: A file (SQLite) in which every submission is written down before it is sent, and
-            each step after; `resume` takes up from there what another process has left. One client
-            has it open at a time. No key is written.
-        spend: What may be spent in all; a create that would pass it is not sent, and its spec ends
-            with `SpendLimitError`.
-        observer: Called with every event of `callsheet.events`.
-        transport: ``"aiohttp"`` sends over that library instead of `httpx` for a fraction of the
-            CPU time, on asyncio alone (``pip install 'callsheet[fast]'``); or an `httpx` transport,
-            which answers requests instead of the network.
-        cancel_on_exit: Cancel what has not started when the client is left.
+        journal: An SQLite file. Each submission is written to it before it is sent, and each later
+            step, too. `resume` continues from it after another process has stopped. Only one client
+            can have it open at a time. It never holds the key.
+        spend: The most that may be spent in total. A create that would exceed it is not sent, and
+            its spec ends with `SpendLimitError`.
+        observer: Function that is called with every event of `callsheet.events`.
+        transport: ``"aiohttp"`` uses that library instead of `httpx`: less CPU time, on asyncio
+            only (``pip install 'callsheet[fast]'``). An `httpx` transport answers the requests
+            instead of the network.
+        cancel_on_exit: On exit, cancel all tasks that have not started.
 
     Raises:
-        ConfigurationError: The key is missing or unusable, the provider or address is unknown, or
-            the transport cannot be had; on entering, if trio or a proxy does not fit it, or if the
-            journal is of another provider, address or key, in use, or no journal.
-        JournalError: On leaving: something could not be written into the journal; it names the ids.
+        ConfigurationError: An argument is wrong, such as a missing key or an unknown provider. On
+            entering: the transport does not work with trio or the proxy; or the journal is in use,
+            is not a journal, or belongs to another provider, URL or key.
+        JournalError: On exit: something could not be written to the journal; it names the ids.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class Client(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        """Run the submitter and the poller for as long as the block lasts.
+        """Run the submitter and the poller while the block runs.
 
-        The block's own exception leaves bare, not in an ``ExceptionGroup``.
+        An exception of the block is raised as it is, not inside an ``ExceptionGroup``.
         """
         if self._entered:
             raise ClosedError("a client can be entered once; make another one")
@@ -152,7 +152,7 @@ class Client(anyio.AsyncContextManagerMixin):
                         yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
-                except BaseException as error:  # noqa: BLE001 - leaves bare, below
+                except BaseException as error:  # noqa: BLE001 - raised again below
                     failure = error
                 finally:
                     if self._cancel_on_exit:
@@ -164,19 +164,19 @@ class Client(anyio.AsyncContextManagerMixin):
                 raise failure
 
     async def submit(self, spec: TaskSpec, *, priority: int = 0) -> TaskHandle:
-        """Check a spec, send it, and return as soon as the provider has given an id.
+        """Check a spec, send it, and return when the provider has given an id.
 
-        Cancelling this before the spec's turn sends nothing; later the task is created and
-        watched all the same, and only this waiting ends.
+        If this call is cancelled before the create is sent, nothing is sent. Later, only the
+        waiting ends: the task is created and watched.
 
         Args:
-            spec: What to make.
-            priority: See `submit_many`; all single specs of one priority share a turn.
+            spec: The video to make.
+            priority: See `submit_many`. All single specs of one priority count as one batch.
 
         Raises:
             SpecError: The provider would refuse it; nothing was sent.
-            SubmissionUncertainError: The answer is lost; the task may exist and be billed.
-            CallsheetError: No task came to be.
+            SubmissionUncertainError: The answer was lost; the task may exist and be billed.
+            CallsheetError: No task was created.
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
@@ -189,19 +189,20 @@ class Client(anyio.AsyncContextManagerMixin):
     async def submit_many(
         self, specs: Iterable[TaskSpec], *, name: str | None = None, priority: int = 0
     ) -> Batch:
-        """Check all specs, then send them in order in the background; return at once.
+        """Check all specs and return. They are sent in their order in the background.
 
-        Batches of one priority take turns, one create each, so that a small one is not stuck
-        behind a large one.
+        Batches of the same priority take turns, one create at a time, so that a small batch does
+        not wait for a large one.
 
         Args:
-            specs: Any number; they are held in memory. For an endless source use `map`.
-            name: What to call the batch.
-            priority: While anything of a higher priority waits to be sent, nothing of a lower one
-                is. This is the order of sending; the provider's own is `TaskSpec.priority`.
+            specs: Any number of specs; all are held in memory. For an endless source use `map`.
+            name: Name of the batch.
+            priority: A spec is sent only when no spec with a higher priority waits to be sent. This
+                is the order in the client; `TaskSpec.priority` is the order at the provider.
 
         Raises:
-            SpecError: With every problem of every spec; nothing was sent.
+            SpecError: It names all problems of all specs; nothing was sent.
+            JournalError: The journal cannot be written; nothing was sent.
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
@@ -218,13 +219,13 @@ class Client(anyio.AsyncContextManagerMixin):
         window: int = 100,
         priority: int = 0,
     ) -> OutcomeStream:
-        """Iterate over the outcomes of specs that are pulled from *source* as places become free.
+        """Iterate over the outcomes of the specs in *source*, which are taken as others end.
 
-        A spec that fails its check is an outcome with a `SpecError`; nothing was sent for it.
+        A spec that fails its check has an outcome with a `SpecError`; nothing is sent for it.
 
         Args:
-            source: Sync or async, also endless.
-            window: Most specs that are under way or undelivered at once, >= 1.
+            source: A sync or async iterable, which may be endless.
+            window: Most specs that are unfinished or undelivered at once, >= 1.
             priority: See `submit_many`.
 
         Raises:
@@ -239,21 +240,22 @@ class Client(anyio.AsyncContextManagerMixin):
         self,
         spec: TaskSpec,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - patience
+        timeout: float | None = None,  # noqa: ASYNC109 - a part of the public API
         cancel_on_timeout: bool = False,
         priority: int = 0,
     ) -> Video:
-        """Submit a spec and wait for its video, at most *timeout* seconds.
+        """Submit a spec and wait for its video, at most *timeout* seconds (>= 0).
 
-        The timeout and a cancellation are patience only and never cancel the provider's task,
-        unless *cancel_on_timeout* asks for that: then a task that still waits there when time is up
-        is stopped, and one that runs goes on; `TaskTimeoutError.cancelled` tells which.
+        The timeout, or cancelling this call, only ends the waiting: a task at the provider
+        continues. A spec that was not sent yet is never sent. With *cancel_on_timeout*, a task that
+        is still queued after the timeout is stopped; `TaskTimeoutError.cancelled` says whether that
+        was in time.
 
         Raises:
             SpecError: The provider would refuse it; nothing was sent.
-            TaskTimeoutError: Time is up; with the id, if there is one.
+            TaskTimeoutError: The timeout has passed; it holds the id, if there is one.
             TaskError: The task ended without a video.
-            CallsheetError: No task came to be.
+            CallsheetError: No task was created; or the cancel failed or was refused.
             ClosedError: The client is not open in this event loop, or was closed first.
         """
         engine = self._open_engine()
@@ -266,7 +268,7 @@ class Client(anyio.AsyncContextManagerMixin):
         raise await engine.canceller.out_of_time(record, timeout, cancel=cancel_on_timeout)
 
     def attach(self, task_id: str) -> TaskHandle:
-        """Watch a task that was created earlier, here or elsewhere.
+        """Watch a task that was created earlier, by any program.
 
         Raises:
             ConfigurationError: The id is blank.
@@ -286,14 +288,14 @@ class Client(anyio.AsyncContextManagerMixin):
         return Batch(engine, group, engine.attacher.attach(list(task_ids), group, name), name)
 
     async def resume(self) -> Batch:
-        """Take up everything that the journal held when the client was entered, in its order.
+        """Continue everything that the journal held when the client was entered, in its order.
 
-        Specs that have ended have their outcomes at once; tasks that have ids are watched; creates
-        that left and whose answer is not known are looked for as `RetryPolicy` says; what neither
-        left nor was cancelled is sent. Call it once, also after others; failed or cancelled, again.
+        Ended specs have their outcomes at once. Tasks with an id are watched. Creates without a
+        known answer are looked for as `RetryPolicy` says. Specs that were neither sent nor
+        cancelled are sent. Call this once; if it fails or is cancelled, you can call it again.
 
         Raises:
-            ConfigurationError: The client has no journal, or has resumed already.
+            ConfigurationError: The client has no journal, or has already resumed it.
             JournalError: The journal cannot be read.
             ClosedError: The client is not open in this event loop.
         """
@@ -304,18 +306,18 @@ class Client(anyio.AsyncContextManagerMixin):
         return Batch(engine, group, records, name)
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
-        """Take what the provider has posted to a spec's ``callback_url``.
+        """Use a callback, which the provider has posted to a spec's ``callback_url``.
 
-        Callbacks are not signed, may come twice, late and out of order: this one is only a hint,
-        upon which the task is asked about at once.
+        Callbacks are not signed, and may come twice, late or out of order. So a callback is only a
+        hint: the client asks the provider about the task at once.
 
         Args:
             body: The body of the request.
-            token: What stood in the place of ``{token}`` in the spec's ``callback_url``. A
-                submission whose answer was lost gets its id by it.
+            token: The text in the place of ``{token}`` in the spec's ``callback_url``. With it, a
+                submission whose answer was lost gets its id.
 
         Returns:
-            Whether it is about a pending task of this client.
+            Whether the callback is about a pending task of this client.
 
         Raises:
             WebhookError: The body holds no task.
@@ -325,16 +327,16 @@ class Client(anyio.AsyncContextManagerMixin):
 
     @property
     def spend(self) -> Spend:
-        """What was spent, is under way, or may have to be paid, and the limit, at this moment.
+        """What was spent, what may still have to be paid, and the limit, at this moment.
 
-        Creates of ``tasks.create`` stay reserved until they were attached and have ended; other
+        A task of ``tasks.create`` stays reserved until it was attached and has ended. Other
         attached tasks do not count.
         """
         return self._books.ledger.spend
 
     @property
     def tasks(self) -> Tasks:
-        """The task API itself: create, get, list, iter, cancel; nothing there is watched.
+        """The task API: create, get, list, iter, cancel. The client does not watch these tasks.
 
         Raises:
             ClosedError: The client is not open in this event loop.

@@ -1,4 +1,4 @@
-"""One task in the caller's hand."""
+"""`TaskHandle`: one task of a client, to wait for and to cancel."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class TaskHandle:
-    """A task that is watched by its client. Any number of waiters may await it, at any time.
+    """One task that its client watches. You can await it at any time, and several times at once.
 
-    Handles come from a client and need no closing; two handles of one task of one batch are equal.
+    A client makes the handles. They need no close. Two handles are equal if they are for the same
+    task of the same batch.
     """
 
     __slots__ = ("_engine", "_record")
@@ -48,27 +49,27 @@ class TaskHandle:
 
     @property
     def spec(self) -> TaskSpec | None:
-        """What the task is made from; ``None`` if it was attached by id."""
+        """The spec of the task; ``None`` if the task was attached by id."""
         return self._record.spec
 
     @property
     def status(self) -> Status | None:
-        """The last known status; ``None`` without an id. Its end is final, all else may be old."""
+        """The last known status; ``None`` without an id. Unless it is terminal, it may be old."""
         return self._record.status
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The last status answer; ``None`` until the task is seen to have left the queue."""
+        """The last status answer; ``None`` until one shows that the task has left the queue."""
         return self._record.snapshot
 
     @property
     def file(self) -> Path | None:
-        """Where its video was saved, as far as `saved` was told, here or before a `resume`."""
+        """The path given to `saved`, also before a `Client.resume`; ``None`` if there was none."""
         file = self._engine.books.files.get(self._record)
         return None if file is None else Path(file)
 
     def saved(self, path: str | os.PathLike[str]) -> None:
-        """Note where its video is on disk, also in the journal if the client keeps one."""
+        """Record the path of the task's video on disk, also in the journal if there is one."""
         self._engine.books.saved(self._record, str(Path(path).absolute()))
 
     @property
@@ -77,11 +78,12 @@ class TaskHandle:
         return self._record.settled
 
     def __await__(self) -> Generator[Any, Any, Video]:
-        """Wait for the video. Cancelling cancels the waiting only.
+        """Wait for the video. Cancelling this only ends the waiting.
 
         Raises:
             TaskError: The task ended without a video.
-            CallsheetError: There is no task, or waiting ended (`TaskTimeoutError`).
+            TaskTimeoutError: The task did not end before its deadline.
+            CallsheetError: There is no task, or it is not known.
             ClosedError: The client was closed first.
         """
         return self.wait().__await__()
@@ -89,19 +91,22 @@ class TaskHandle:
     async def wait(
         self,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - patience of one waiter
+        timeout: float | None = None,  # noqa: ASYNC109 - a part of the public API
         cancel_on_timeout: bool = False,
     ) -> Video:
-        """Wait for the video, at most *timeout* seconds; ``None`` waits until the task's deadline.
+        """Wait for the video.
 
-        The timeout and a cancellation end this waiting and nothing else: the task goes on, unless
-        *cancel_on_timeout* asks to `cancel` it when time is up; `TaskTimeoutError.cancelled` tells
-        whether that came in time.
+        The timeout, and a cancellation of this call, only end the waiting. The task continues.
+
+        Args:
+            timeout: Most seconds to wait, >= 0; ``None`` waits until the task's deadline.
+            cancel_on_timeout: Also `cancel` the task when the timeout has passed, which takes at
+                most 30 s more. `TaskTimeoutError.cancelled` says whether it was in time.
 
         Raises:
-            TaskTimeoutError: Time is up.
+            TaskTimeoutError: The timeout or the deadline has passed.
             TaskError: The task ended without a video.
-            CallsheetError: There is no task.
+            CallsheetError: There is no task; or the cancel failed or was refused.
             ClosedError: The client was closed first.
         """
         try:
@@ -117,7 +122,9 @@ class TaskHandle:
         raise outcome.error or ClosedError("no outcome")
 
     async def outcome(self) -> Outcome:
-        """Wait for the outcome, whatever it is; raises nothing for a task that failed.
+        """Wait for the outcome. A failed task does not raise; the outcome holds its error.
+
+        Cancelling this call only ends the waiting.
 
         Raises:
             ClosedError: The client was closed first.
@@ -126,24 +133,25 @@ class TaskHandle:
         return self._record.outcome
 
     def withdraw(self) -> None:
-        """Send nothing more for it, and leave alone what was sent; no request is made for this.
+        """Send no more creates for this task. A task that exists continues; no request is made.
 
-        A spec that was not sent yet is never sent. A create whose answer was lost is looked for all
-        the same: what provably made nothing ends with `NotSubmittedError`, what nobody can decide
-        with `SubmissionUncertainError`, and a task that is found is watched. Until then a later
-        `Client.resume` may send it again.
+        A spec that was not sent yet is never sent. The client still looks for a create whose answer
+        was lost. If it is certain that it made no task, it ends with `NotSubmittedError`. If this
+        cannot be known, it ends with `SubmissionUncertainError`. If its task is found, the task is
+        watched. Until one of these happens, a later `Client.resume` may send it again.
         """
         self._engine.canceller.leave_off(self._record)
 
     async def cancel(self) -> bool:
-        """Ask the provider not to make it; tell whether that came in time.
+        """Stop the task if it does not run yet; return whether it was stopped in time.
 
-        ``False``: it already runs or has ended, the provider goes on and bills it (a queued task
-        often starts within seconds). A spec that was not sent yet is never sent. Cancelling this
-        call leaves open whether the provider's task was cancelled; the next poll tells.
+        ``False`` means that the task already runs or has ended. The provider then continues and
+        bills it. A queued task often starts within seconds. A spec that was not sent yet is never
+        sent. If this call itself is cancelled, the task may or may not be cancelled at the
+        provider; the next poll shows which.
 
         Raises:
-            CallsheetError: The provider could not be asked, or refuses.
+            CallsheetError: The provider could not be asked, or refused.
             ClosedError: The client was closed.
         """
         return await self._engine.canceller.cancel(self._record)

@@ -1,4 +1,4 @@
-"""Specs without end, outcomes as they come."""
+"""`OutcomeStream`: the outcomes of any number of specs, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class _AsyncSource(Watched):
-    """Takes one item at a time from an async iterable, and only when it is asked to.
+    """Takes one item at a time from an async iterable, and only on request.
 
-    It lives in the client's background, so that outcomes are delivered while an item is awaited.
+    It runs as a background task of the client, so that outcomes can be delivered while the next
+    item is awaited.
     """
 
     items: AsyncIterator[TaskSpec]
@@ -38,11 +39,13 @@ class _AsyncSource(Watched):
     _stopped: bool = False
 
     def ask(self) -> TaskSpec | None:
-        """The next item if it is there; else it is fetched, and waiters are told when it is.
+        """Return the next item if it is ready. Otherwise request it and return ``None``.
+
+        Waiters are woken when the item is ready.
 
         Raises:
-            StopIteration: There are no more.
-            Exception: What the iterable raised.
+            StopIteration: There are no more items.
+            Exception: The error that the iterable raised.
         """
         if self._hand is not None:
             item, self._hand = self._hand, None
@@ -53,12 +56,12 @@ class _AsyncSource(Watched):
         return None
 
     def stop(self) -> None:
-        """Fetch nothing more."""
+        """Take no more items."""
         self._stopped = True
         self._asked.set()
 
     async def run(self) -> None:
-        """Fetch until there is nothing more to fetch, or nobody who wants it."""
+        """Take an item for each request, until there are no more items or `stop` is called."""
         while self._ended is None:
             await self._asked.wait()
             self._asked = anyio.Event()
@@ -68,17 +71,18 @@ class _AsyncSource(Watched):
                 self._hand = await anext(self.items)
             except StopAsyncIteration:
                 self._ended = StopIteration()
-            except Exception as error:  # noqa: BLE001 - it is the consumer's to see
+            except Exception as error:  # noqa: BLE001 - raised again for the consumer
                 self._ended = error
             self.wake()
 
 
 class OutcomeStream:
-    """What `Client.map` gives: an async iterator of outcomes, in the order in which they come.
+    """The result of `Client.map`: an async iterator of outcomes, in the order in which specs end.
 
-    Specs are taken from the source only while somebody waits for the next outcome and fewer than
-    the window are unfinished or undelivered, so memory is bounded and leaving the loop stops
-    pulling. Tasks under way stay watched; iterating further goes on where it stopped.
+    A spec is taken from the source only while the caller waits for the next outcome, and only while
+    fewer specs than the window are unfinished or undelivered. So memory is bounded, and no more
+    specs are taken after you leave the loop. Submitted tasks stay watched, and you can continue to
+    iterate later.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class OutcomeStream:
         self._window = window
         self._priority = priority
         self._ready: deque[Record] = deque()
-        self._pulled: deque[Any] = deque()  # taken from the source, but its check was cancelled
+        self._pulled: deque[Any] = deque()  # from the source, but the submission was cancelled
         self._delivered = 0
         self._failure: Exception | None = None
         self._exhausted = False
@@ -111,12 +115,13 @@ class OutcomeStream:
         return self
 
     async def __anext__(self) -> Outcome:
-        """Wait for the next outcome.
+        """Wait for the next outcome. Cancelling this call only ends the waiting.
 
         Raises:
-            StopAsyncIteration: The source is used up and everything is delivered.
-            Exception: What the source raised, once all outcomes before it are delivered. So with
-                an error that would meet every further spec, too (key, balance).
+            StopAsyncIteration: The source has no more specs, and all outcomes are delivered.
+            Exception: The error that the source raised, after all earlier outcomes are delivered.
+                An error that every further spec would also get, such as a refused key, is raised in
+                the same way.
             ClosedError: The client was closed first.
         """
         while True:
@@ -146,7 +151,7 @@ class OutcomeStream:
             except StopIteration:
                 self._end(None)
                 return
-            except Exception as error:  # noqa: BLE001 - raised when all before it is delivered
+            except Exception as error:  # noqa: BLE001 - raised after all earlier outcomes
                 self._end(error)
                 return
             if spec is None and self._fetch is not None:

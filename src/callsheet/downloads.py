@@ -1,7 +1,7 @@
-"""Bring finished videos to disk before their URLs die.
+"""Downloads finished videos before their URLs expire. Works on asyncio and trio.
 
-A file is written beside its place, brought safely to disk and renamed at the end, so one under its
-final name is always whole. The storage host is never sent a key. Works on asyncio and trio.
+A file is first written under another name in the same folder, flushed to disk, and then renamed. So
+a file with its final name is always complete. The API key is never sent to the storage host.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ _LONGEST_PAUSE = 30.0
 
 
 class Downloader:
-    """Fetches videos side by side, used as ``async with Downloader(client) as downloader``.
+    """Downloads several videos at once, used as ``async with Downloader(client) as downloader``.
 
     Args:
-        client: Asked for a task once more when the URL of its video is refused, as it is after
-            24 h; it must be open by then. Without one, a refused URL ends the download.
-        parallel: Most downloads at once, >= 1; further ones wait for their turn.
-        attempts: Most requests in a row that bring nothing, >= 1; after one that brought a piece
-            the count starts again.
-        timeout: Seconds without a single byte after which a request is given up, > 0.
-        transport: ``"aiohttp"`` fetches over that library instead of `httpx`, with less CPU time
-            and on asyncio alone (``pip install 'callsheet[fast]'``); or an `httpx` transport, which
-            answers instead of the network and is left open.
+        client: Used to get a fresh URL when the URL of a video is refused, as it is after 24 h. The
+            client must be open at that time. Without a client, a refused URL ends the download.
+        parallel: Most downloads at once, >= 1; further ones wait.
+        attempts: Most requests in a row that bring no data, >= 1. A request that brings data resets
+            the count.
+        timeout: Seconds without any data after which a request is stopped, > 0.
+        transport: ``"aiohttp"`` uses that library instead of `httpx`. It needs less CPU time, works
+            on asyncio only, and is installed with ``pip install 'callsheet[fast]'``. An `httpx`
+            transport answers the requests instead of the network, and is not closed here.
 
     Raises:
-        ConfigurationError: The transport cannot be had; on entering, if it does not work with trio.
+        ConfigurationError: The transport is not available; on entering, if it does not work with
+            trio.
         ValueError: A number is out of its range.
     """
 
@@ -66,7 +67,7 @@ class Downloader:
             msg = f"'parallel' must be >= 1: {parallel}"
             raise ValueError(msg)
         self._client = client
-        self._turns = anyio.Semaphore(parallel)
+        self._slots = anyio.Semaphore(parallel)
         self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_PAUSE, timeout=timeout)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._storage = Storage(parallel, transport=transport)
@@ -91,28 +92,28 @@ class Downloader:
         last_frame: bool = False,
         on_bytes: Callable[[int], None] | None = None,
     ) -> Path:
-        """Fetch one video, or anything else by its URL, to *path*; a file there is replaced.
+        """Download one video, or any other URL, to *path*. A file at *path* is replaced.
 
-        A cut connection is resumed where it broke. If this call is cancelled, what has arrived
-        stays beside *path* as ``.<name>.part`` and the next call for the same path goes on there.
+        If the connection breaks, the download continues after the last byte. If this call is
+        cancelled, the data so far stays in the same folder as ``.<name>.part``. The next call for
+        the same path continues from it.
 
-        A URL that is refused is replaced, once, by the one that the provider gives for the task
-        now; it keeps its record for 7 days (Ark "retrieve task" reference). One downloader asks for
-        one URL at most 100 times, which is what Seedance 2.5 allows (Ark 2.5 guide); after that it
-        counts as refused, and a fresh one is counted anew.
+        If the URL is refused, the provider is asked for the current URL of the task, once. It keeps
+        the record of a task for 7 days (Ark "retrieve task" reference). One downloader requests one
+        URL at most 100 times, because Seedance 2.5 allows no more (Ark 2.5 guide). After that, the
+        URL counts as refused. A fresh URL has a count of its own.
 
         Args:
-            video: The video, or a URL, which cannot be replaced when it is refused.
-            path: Where it goes; the folder must exist.
-            last_frame: Fetch the picture of the video's last frame and not the video.
-            on_bytes: Told the number of bytes of each piece that has reached the disk.
+            video: The video, or a URL. A plain URL cannot be replaced when it is refused.
+            path: The file to write; its folder must exist.
+            last_frame: Download the picture of the video's last frame instead of the video.
+            on_bytes: Called with the number of bytes each time data was written to disk.
 
         Returns:
-            *path*.
+            *path* as a `Path`.
 
         Raises:
-            DownloadError: It could not be brought, or not be written; nothing stands at *path*
-                that was not there before.
+            DownloadError: The file could not be downloaded or not be written. *path* is unchanged.
             ClosedError: The downloader is used outside its ``async with``.
         """
         if not self._entered:
@@ -120,13 +121,15 @@ class Downloader:
         target = Path(path)
         task_id = None if isinstance(video, str) else video.task_id
         try:
-            await self._bring(video, target, last_frame=last_frame, on_bytes=on_bytes or _ignore)
+            await self._download(
+                video, target, last_frame=last_frame, on_bytes=on_bytes or _ignore_bytes
+            )
         except DownloadError as exc:
             reason = f"its last frame: {exc.reason}" if last_frame else exc.reason
             raise DownloadError(reason, task_id) from exc.__cause__
         return target
 
-    async def _bring(
+    async def _download(
         self, video: Video | str, target: Path, *, last_frame: bool, on_bytes: Callable[[int], None]
     ) -> None:
         fresh = None
@@ -135,15 +138,15 @@ class Downloader:
         else:
             url = video.last_frame_url if last_frame else video.url
             if self._client is not None:
-                fresh = partial(_fresh, self._client, video.task_id, last_frame=last_frame)
+                fresh = partial(_current_url, self._client, video.task_id, last_frame=last_frame)
         if url is None:
             raise DownloadError("there is none: return_last_frame was not set, or this is a URL")
-        place = _place_of(target)
-        if place in self._active:
+        absolute = _absolute(target)
+        if absolute in self._active:
             raise DownloadError(f"{target} is being downloaded already")
-        self._active.add(place)
+        self._active.add(absolute)
         try:
-            async with self._turns:
+            async with self._slots:
                 fetch = Fetch(
                     storage=self._storage,
                     part=Part(target),
@@ -159,7 +162,7 @@ class Downloader:
             reason = exc.strerror or type(exc).__name__
             raise DownloadError(f"cannot write {target}: {reason}") from exc
         finally:
-            self._active.discard(place)
+            self._active.discard(absolute)
 
 
 async def download(
@@ -169,16 +172,29 @@ async def download(
     client: Client | None = None,
     last_frame: bool = False,
 ) -> Path:
-    """Fetch one video to *path*; see `Downloader` and `Downloader.fetch`."""
+    """Download one video to *path* with a `Downloader` of its own; see `Downloader.fetch`.
+
+    Args:
+        video: The video, or a URL. A plain URL cannot be replaced when it is refused.
+        path: The file to write; its folder must exist.
+        client: Used to get a fresh URL when the URL of the video is refused.
+        last_frame: Download the picture of the video's last frame instead of the video.
+
+    Returns:
+        *path* as a `Path`.
+
+    Raises:
+        DownloadError: The file could not be downloaded or not be written. *path* is unchanged.
+    """
     async with Downloader(client, parallel=1) as downloader:
         return await downloader.fetch(video, path, last_frame=last_frame)
 
 
-async def _fresh(client: Client, task_id: str, *, last_frame: bool) -> str:
-    """The URL that the provider gives for a task's file now.
+async def _current_url(client: Client, task_id: str, *, last_frame: bool) -> str:
+    """The current URL of a task's video or last frame, from the provider.
 
     Raises:
-        CallsheetError: It gives none.
+        CallsheetError: The provider gives none, or the request failed.
     """
     try:
         snapshot = await client.tasks.get(task_id)
@@ -193,10 +209,10 @@ async def _fresh(client: Client, task_id: str, *, last_frame: bool) -> str:
     return url
 
 
-def _place_of(path: Path) -> Path:
-    """The same for every spelling of one path; asks no disk."""
+def _absolute(path: Path) -> Path:
+    """The absolute path, so that a relative and an absolute one can be compared. No disk access."""
     return path.absolute()
 
 
-def _ignore(_count: int) -> None:
-    """Nobody wants to know."""
+def _ignore_bytes(_count: int) -> None:
+    """Do nothing; used if the caller gave no ``on_bytes``."""

@@ -1,7 +1,7 @@
-"""Facts that an observer is told: ``Client(observer=…)`` is called with each, as it happens.
+"""The events of a client: ``Client(observer=…)`` is called with each of them when it happens.
 
-An observer is a plain function; it must return quickly, because everything waits for it. What it
-raises is logged and otherwise ignored.
+An observer is a plain function. It must return quickly, because the event loop waits for it. An
+exception that it raises is logged and then ignored.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from callsheet.errors import CallsheetError
 
 @attrs.frozen(kw_only=True)
 class TaskSubmitted:
-    """The provider gave a task its id.
+    """The provider has given an id to a task.
 
     Attributes:
         task_id: The id.
-        index: Position of its spec in its batch or stream.
+        index: Position of its spec in its batch or stream, from 0.
     """
 
     task_id: str
@@ -28,12 +28,12 @@ class TaskSubmitted:
 
 @attrs.frozen(kw_only=True)
 class StatusChanged:
-    """A task moved on without ending.
+    """The status of a task has changed, and the task has not ended.
 
     Attributes:
-        task_id: The provider's id.
-        before: The status until now.
-        after: The status from now on.
+        task_id: The provider's id of the task.
+        before: The old status; ``None`` if none was known.
+        after: The new status.
     """
 
     task_id: str
@@ -54,11 +54,11 @@ class TaskSettled:
 
 @attrs.frozen(kw_only=True)
 class SubmissionLost:
-    """The answer to a create was lost; its task is looked for in the provider's list.
+    """The answer to a create was lost. The client looks for its task in the provider's list.
 
     Attributes:
-        index: Position of its spec in its batch or stream.
-        error: What became of the answer.
+        index: Position of its spec in its batch or stream, from 0.
+        error: Why there is no answer.
     """
 
     index: int
@@ -67,11 +67,11 @@ class SubmissionLost:
 
 @attrs.frozen(kw_only=True)
 class CreatePaused:
-    """A create never arrived or was refused, and is sent again after a pause.
+    """A create never arrived or was refused. It is sent again after a pause.
 
     Attributes:
-        error: Why.
-        seconds: Length of the pause.
+        error: Why it did not succeed.
+        seconds: Length of the pause, >= 0.
     """
 
     error: CallsheetError
@@ -80,11 +80,11 @@ class CreatePaused:
 
 @attrs.frozen(kw_only=True)
 class PollFailed:
-    """A status request brought no status. No task is settled by it.
+    """A status request failed. It ends no task; the client asks again.
 
     Attributes:
-        task_ids: The tasks that were asked about.
-        error: Why.
+        task_ids: The tasks that the request asked about.
+        error: Why it failed.
     """
 
     task_ids: tuple[str, ...]
@@ -93,10 +93,10 @@ class PollFailed:
 
 @attrs.frozen(kw_only=True)
 class GateShut:
-    """The service does not serve: from now on one request at a time tries whether it is back.
+    """The service is down. Until it answers again, only one request at a time is sent to it.
 
     Attributes:
-        error: What it said last.
+        error: The last error.
     """
 
     error: CallsheetError
@@ -104,7 +104,7 @@ class GateShut:
 
 @attrs.frozen(kw_only=True)
 class GateOpened:
-    """The service serves again."""
+    """The service answers again."""
 
 
 Event = (

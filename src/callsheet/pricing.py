@@ -1,10 +1,12 @@
-"""What specs cost, before they are submitted; nothing here needs a client or a key.
+"""What specs cost, before they are submitted. Nothing here needs a client or a key.
 
-The provider counts tokens by the size and length of a video, and bills a task only if it succeeds
-(Ark price page, September 2026). An `Estimate` says the most and the least that this can be, and
-``None`` where nobody can know: an unknown model, reference videos whose length is not known here,
-a provider whose prices are not public. Prices are list prices that were copied once, with their
-source and date; the provider's own page is what counts.
+The provider counts tokens by the size and duration of a video, and bills a task only if it succeeds
+(Ark price page, September 2026). An `Estimate` holds the most and the least that a task can cost.
+It holds ``None`` where this cannot be known: for an unknown model, for reference videos, whose
+duration is not known here, and for a provider whose prices are not public.
+
+Prices are list prices that were copied once, with their source and date. Only the provider's own
+page is binding.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ __all__ = ["Amount", "Currency", "Estimate", "Price", "estimate", "tokens", "tot
 def estimate(spec: TaskSpec, *, provider: str | Provider = "cometapi") -> Estimate:
     """What a spec may cost if its task succeeds.
 
-    The spec is not checked: one that the preflight refuses costs nothing, since it is never sent.
+    The spec is not checked. A spec that the preflight refuses is never sent and costs nothing.
 
     Args:
-        spec: What is to be made.
-        provider: Where it is to go, as the client takes it. Prices go by its name; those of
-            ``"cometapi"`` are not known, and ``"emulator"`` costs nothing.
+        spec: The video to make.
+        provider: The provider that the spec is for: a name or a `Provider`, as in `Client`. The
+            prices depend on its name. Those of ``"cometapi"`` are not known, and ``"emulator"``
+            costs nothing.
 
     Raises:
         ConfigurationError: No provider has this name.
@@ -51,8 +54,8 @@ def estimate(spec: TaskSpec, *, provider: str | Provider = "cometapi") -> Estima
 def total(estimates: Iterable[Estimate]) -> Amount:
     """The most that several specs can cost together, as far as it is known.
 
-    Specs whose tokens or money are not known are counted in `Amount.unmeasured` and
-    `Amount.unpriced`, and left out of the sums.
+    The sums leave out specs whose tokens or money are not known. `Amount.unmeasured` and
+    `Amount.unpriced` count them.
     """
     found = Amount()
     for each in estimates:

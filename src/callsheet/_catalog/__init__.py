@@ -1,4 +1,4 @@
-"""What providers and models are known to take; every fact carries its source."""
+"""What providers and models accept, as far as it is known. Every fact names its source."""
 
 from __future__ import annotations
 

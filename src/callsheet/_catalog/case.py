@@ -1,4 +1,4 @@
-"""What one rule of the preflight looks at, and how it says what is wrong."""
+"""The input of a preflight rule, and how a rule reports a problem."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from callsheet.errors import Problem
 
 
 @attrs.frozen(kw_only=True)
-class Case:
-    """One spec on its way to one provider.
+class CheckContext:
+    """One spec and what is needed to check it for one provider.
 
     Attributes:
-        spec: The spec; fields of a wrong type are taken out and were named before.
-        provider: Where it goes.
-        model: What its model takes; ``None`` if the model is not known.
-        facts: What is known of local media.
+        spec: The spec, without fields of a wrong type. Those are already reported.
+        provider: The provider that the spec is for.
+        model: What its model accepts; ``None`` if the model is not known.
+        facts: What is known about local media: what the header of each says, or, as text, why it
+            cannot be read.
     """
 
     spec: TaskSpec
@@ -32,8 +33,8 @@ class Case:
     facts: Mapping[Media, MediaFacts | str]
 
 
-Rule = Callable[[Case], Iterator[Problem]]
-"""Names whatever it finds wrong, and never raises."""
+Rule = Callable[[CheckContext], Iterator[Problem]]
+"""Yields one problem for each mistake it finds. It never raises."""
 
 BODY_FIELDS: Final = (
     "resolution",
@@ -52,13 +53,13 @@ BODY_FIELDS: Final = (
     "tools",
     "callback_url",
 )
-"""Fields that travel under their own name in the request body, or as a text command."""
+"""Fields that are sent under their own name in the request body, or as a text command."""
 
 _WIDTH: Final = 80
 
 
 def shortened(value: object) -> str:
-    """The representation of any value whatever, at most 80 characters of it."""
+    """The ``repr`` of any value, cut to at most 80 characters."""
     if isinstance(value, (str, bytes, bytearray)):
         value = value[: _WIDTH + 1]
     elif isinstance(value, PurePath):
@@ -76,5 +77,5 @@ def problem(field: str, value: object, allowed: str) -> Problem:
 
 
 def is_set(spec: TaskSpec, field: str) -> bool:
-    """Whether the caller gave the field a value, be it ``False`` or 0."""
+    """Whether the caller gave the field a value; ``False`` and 0 are values, too."""
     return getattr(spec, field) not in (None, ())

@@ -1,4 +1,4 @@
-"""What a spec may come out as: everything that its fields, prompt and raw keys leave open."""
+"""Which outputs a spec can lead to, when its fields, prompt and raw keys leave something open."""
 
 from __future__ import annotations
 
@@ -39,21 +39,23 @@ _T = TypeVar("_T", int, str, bool)
 
 
 @attrs.frozen(kw_only=True)
-class Choices:
-    """What is known of one video before it is made; several values where it is open.
+class PossibleOutputs:
+    """What is known about one video before it is made.
+
+    A field with several values means that each of them is possible.
 
     Attributes:
-        resolutions: In lower case.
-        ratios: Without ``adaptive``, which stands for all that it may become.
-        frames: Fewest and most frames of the output; one number if it is known.
-        sound: Whether it has sound.
-        flex: Whether it is of the flex tier.
-        draft: Whether it is a preview.
-        video: Whether there are videos among its references.
+        resolutions: Names in lower case.
+        ratios: Such as ``16:9``. ``adaptive`` is replaced by all ratios that it can lead to.
+        frames: Fewest and most frames of the output. Both are equal if the number is known.
+        sound: ``True`` for with sound, ``False`` for without.
+        flex: Whether it is rendered in the flex tier.
+        draft: Whether it is a draft.
+        reference_videos: Whether there are videos among its references.
         tools: Whether it may use tools.
-        free_ratio: Whether the model or the input decides on the ratio.
-        free_duration: Whether the model decides on the duration.
-        from_draft: Whether it is rendered from a draft, which decides on most of it.
+        free_ratio: Whether the model or the input decides the ratio.
+        free_duration: Whether the model decides the duration.
+        from_draft: Whether it is rendered from a draft, which decides most of these values.
     """
 
     resolutions: tuple[str, ...]
@@ -62,44 +64,48 @@ class Choices:
     sound: tuple[bool, ...]
     flex: bool
     draft: bool
-    video: bool
+    reference_videos: bool
     tools: bool
     free_ratio: bool
     free_duration: bool
     from_draft: bool
 
 
-def choices(spec: TaskSpec, model: Capability) -> Choices:
-    """Everything that the spec may come out as at this model.
+def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
+    """All outputs that the spec can lead to with this model.
 
-    A raw key in `extra` beats its field. Where a field and a text command of the prompt say
-    different things nobody knows which wins, and for the 2.x models nobody knows whether a text
-    command counts at all: then both are open. A command that the model does not understand is
-    replaced by the default (Ark create reference).
+    A raw key in `extra` overrides its field. If a field and a text command in the prompt differ,
+    it is not known which one wins, so both values are possible. For the 2.x models it is not known
+    whether a text command counts at all, so the command's value and the default are possible. The
+    provider replaces a command that the model does not understand by the default (Ark create
+    reference).
     """
-    written = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
+    commands = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
     body = all_in_body(spec, _FIELDS)
     from_draft = spec.draft_task is not None
-    draft = _given(body, "draft", bool) is True
-    ratios = _ratios(body, written, model, picture=spec.first_frame is not None)
-    durations = _durations(body, written, model)
-    frames = _frames(body, written, model)
+    draft = _body_value(body, "draft", bool) is True
+    ratios = _ratios(body, commands, model, picture=spec.first_frame is not None)
+    durations = _durations(body, commands, model)
+    frames = _frames(body, commands, model)
     free_ratio = from_draft or "adaptive" in ratios
     free_duration = not frames and (from_draft or _CHOOSE in durations)
     if free_duration:
         durations += (model.shortest, model.longest)
-    counted = tuple(FPS * seconds + 1 for seconds in durations if seconds != _CHOOSE)
-    lasts = _given(body, "duration", int) is not None and _given(body, "frames", int) is None
-    if not frames or lasts:  # frames beat a duration, but in the prompt they may not
-        frames += counted
-    return Choices(
-        resolutions=("480p",) if draft else _resolutions(body, written, model),
+    from_durations = tuple(FPS * seconds + 1 for seconds in durations if seconds != _CHOOSE)
+    duration_given = (
+        _body_value(body, "duration", int) is not None and _body_value(body, "frames", int) is None
+    )
+    # Frames as a field override a duration. Frames in the prompt may not, so both are possible.
+    if not frames or duration_given:
+        frames += from_durations
+    return PossibleOutputs(
+        resolutions=("480p",) if draft else _resolutions(body, commands, model),
         ratios=RATIOS[:-1] if free_ratio else ratios,
         frames=(min(frames), max(frames)),
         sound=_sound(body, model, from_draft=from_draft),
-        flex=_given(body, "service_tier", str) == "flex",
+        flex=_body_value(body, "service_tier", str) == "flex",
         draft=draft,
-        video=any(isinstance(medium, VideoRef) for _, medium in spec.media),
+        reference_videos=any(isinstance(medium, VideoRef) for _, medium in spec.media),
         tools=bool(spec.tools) or bool((spec.extra or {}).get("tools")),
         free_ratio=free_ratio,
         free_duration=free_duration,
@@ -107,28 +113,33 @@ def choices(spec: TaskSpec, model: Capability) -> Choices:
     )
 
 
-def _given(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
-    """What the body will hold under this name; a wrong type is refused, and so not billed."""
+def _body_value(body: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
+    """The value that the body will hold under this name; ``None`` if it has another type.
+
+    The provider refuses a value of a wrong type and does not bill it, so it can be ignored here.
+    """
     value = body[field]
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     return value if fits else None
 
 
-def _open(given: _T | None, written: _T | None, default: _T, model: Capability) -> tuple[_T, ...]:
-    """The values that may hold: of a field, of a text command, and the model's default."""
+def _candidates(
+    given: _T | None, command: _T | None, default: _T, model: Capability
+) -> tuple[_T, ...]:
+    """The values that may count, out of a field, a text command and the model's default."""
     if given is not None:
-        return (given,) if written is None or written == given else (given, written)
-    if written is None or written == default:
+        return (given,) if command is None or command == given else (given, command)
+    if command is None or command == default:
         return (default,)
-    return (written, default) if model.generation in {"2.0", "2.5"} else (written,)
+    return (command, default) if model.generation in {"2.0", "2.5"} else (command,)
 
 
 def _resolutions(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
 ) -> tuple[str, ...]:
-    given = _given(body, "resolution", str)
-    word = written.get("resolution", "").lower()
-    return _open(
+    given = _body_value(body, "resolution", str)
+    word = commands.get("resolution", "").lower()
+    return _candidates(
         None if given is None else given.lower(),
         word if word in model.resolutions else None,
         model.default_resolution,
@@ -137,43 +148,59 @@ def _resolutions(
 
 
 def _ratios(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability, *, picture: bool
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability, *, picture: bool
 ) -> tuple[str, ...]:
-    """Ratios; the 1.0 models keep to 16:9 unless they start from a picture (Ark reference)."""
-    wide = model.generation == "1.0" and not picture
-    word = written.get("ratio", "").lower()
-    default = "16:9" if wide else "adaptive"
-    return _open(_given(body, "ratio", str), word if word in RATIOS else None, default, model)
+    """The possible ratios.
+
+    The 1.0 models use 16:9 by default, unless they start from a picture (Ark reference).
+    """
+    wide_by_default = model.generation == "1.0" and not picture
+    word = commands.get("ratio", "").lower()
+    default = "16:9" if wide_by_default else "adaptive"
+    return _candidates(
+        _body_value(body, "ratio", str), word if word in RATIOS else None, default, model
+    )
 
 
 def _durations(
-    body: Mapping[str, Any], written: dict[str, str], model: Capability
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
 ) -> tuple[int, ...]:
-    """Seconds; 5 by default, and the choice of the model at 2.5 (Ark create reference)."""
-    seconds = _number(written.get("duration"))
+    """The possible durations in seconds; -1 means that the model chooses.
+
+    The default is 5, and -1 for the 2.5 model (Ark create reference).
+    """
+    seconds = _number(commands.get("duration"))
     understood = seconds is not None and (
         model.shortest <= seconds <= model.longest or (model.free_duration and seconds == _CHOOSE)
     )
     default = _CHOOSE if model.generation == "2.5" else _SHORTEST_DEFAULT
-    return _open(_given(body, "duration", int), seconds if understood else None, default, model)
+    return _candidates(
+        _body_value(body, "duration", int), seconds if understood else None, default, model
+    )
 
 
-def _frames(body: Mapping[str, Any], written: dict[str, str], model: Capability) -> tuple[int, ...]:
+def _frames(
+    body: Mapping[str, Any], commands: dict[str, str], model: Capability
+) -> tuple[int, ...]:
     if not model.frames:
         return ()
-    number = _number(written.get("frames"))
+    number = _number(commands.get("frames"))
     word = number if number in _FRAMES else None
-    given = _given(body, "frames", int)
+    given = _body_value(body, "frames", int)
     if given is None:
         return () if word is None else (word,)
-    return _open(given, word, given, model)
+    return _candidates(given, word, given, model)
 
 
 def _sound(body: Mapping[str, Any], model: Capability, *, from_draft: bool) -> tuple[bool, ...]:
-    """Sound; whether it is on by default is disputed, and a draft's render takes over its own."""
+    """Whether the output can have sound, and can be silent.
+
+    The sources disagree about the default. A render from a draft copies the draft's setting, which
+    is not known here. In both cases both values are possible.
+    """
     if not model.generate_audio:
         return (False,)
-    given = _given(body, "generate_audio", bool)
+    given = _body_value(body, "generate_audio", bool)
     if given is None or from_draft:
         return (True, False)
     return (given,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import BODY_FIELDS, Case, is_set, problem
+from callsheet._catalog.case import BODY_FIELDS, CheckContext, is_set, problem
 
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ _FROM_DRAFT: Final = (
     "camera_fixed",
     "draft",
 )
-"""What a render in full takes over from its draft (Ark create reference, August 2026)."""
+"""Fields that a full render copies from its draft (Ark create reference, August 2026)."""
 
 
-def draft_problems(case: Case) -> Iterator[Problem]:
-    """A draft is a plain 480p preview, and its render in full adds nothing to it.
+def draft_problems(context: CheckContext) -> Iterator[Problem]:
+    """A draft is always a 480p preview, and a full render copies the options of its draft.
 
     Source: Ark create reference, August 2026.
     """
-    spec = case.spec
+    spec = context.spec
     if spec.draft:
         if spec.resolution is not None and spec.resolution.lower() != "480p":
             yield problem(
@@ -48,29 +48,30 @@ def draft_problems(case: Case) -> Iterator[Problem]:
             )
     if spec.draft_task is None:
         return
-    if case.model is not None and not case.model.draft:
+    if context.model is not None and not context.model.draft:
         yield problem(
-            "draft_task", spec.draft_task, f"leave it out: {case.model.name} has no drafts"
+            "draft_task", spec.draft_task, f"leave it out: {context.model.name} has no drafts"
         )
     for field in _FROM_DRAFT:
         if is_set(spec, field):
             yield problem(field, getattr(spec, field), "leave it out: it comes from the draft_task")
 
 
-def tier_problems(case: Case) -> Iterator[Problem]:
-    """Priority orders the default queue only (Ark create reference, August 2026)."""
-    spec = case.spec
+def tier_problems(context: CheckContext) -> Iterator[Problem]:
+    """``priority`` works in the default tier only (Ark create reference, August 2026)."""
+    spec = context.spec
     if spec.service_tier == "flex" and spec.priority is not None:
         yield problem("priority", spec.priority, "leave it out: flex tasks take none")
 
 
-def extra_problems(case: Case) -> Iterator[Problem]:
-    """Raw keys give nothing a second time, and fit the fields that are set.
+def extra_problems(context: CheckContext) -> Iterator[Problem]:
+    """A raw key does not repeat a field that is set, and does not contradict one.
 
-    An edit or an extension by 2.5 keeps the ratio of its source, and an edit its length
-    (Seedance 2.5 tutorial, September 2026). Otherwise raw keys are the caller's own business.
+    When the 2.5 model edits or extends a video, it keeps the ratio of the source. An edit also
+    keeps its duration (Seedance 2.5 tutorial, September 2026). Other raw keys are not checked: they
+    exist for what this catalog does not know.
     """
-    spec = case.spec
+    spec = context.spec
     extra = spec.extra or {}
     for name in extra:
         if name in {"model", "content"}:
@@ -78,7 +79,7 @@ def extra_problems(case: Case) -> Iterator[Problem]:
         elif name in BODY_FIELDS and is_set(spec, name):
             yield problem("extra", name, f"given once: {name} is set as a field, too")
     task = extra.get("omni_reference_task_type")
-    if case.model is None or case.model.generation != "2.5" or task not in ("edit", "extend"):
+    if context.model is None or context.model.generation != "2.5" or task not in ("edit", "extend"):
         return
     if spec.ratio not in (None, "adaptive"):
         yield problem("ratio", spec.ratio, f"adaptive: the task type {task} keeps the source's")

@@ -1,10 +1,10 @@
-"""Rules about where a spec goes: model ids per cloud, and what CometAPI documents."""
+"""Rules that depend on the provider: the model ids of each cloud, and what CometAPI documents."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.case import CheckContext, is_set, problem
 from callsheet._catalog.providers import CLOUDS
 from callsheet._models.commands import COMMANDS, command_text, commands_in
 
@@ -15,25 +15,29 @@ if TYPE_CHECKING:
     from callsheet.errors import Problem
 
 
-def cloud_problems(case: Case) -> Iterator[Problem]:
-    """A model is called by the id it has in the provider's cloud, and web search is in China only.
+def cloud_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model id belongs to the provider's cloud, and tools are used in China only.
 
-    Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026, whose
-    ``tools`` are absent from the BytePlus SDK.
+    Source: TanStack/ai probes of BytePlus, July 2026; Ark create reference, August 2026. The
+    BytePlus SDK has no ``tools``.
     """
-    provider, model = case.provider, case.model
+    provider, model = context.provider, context.model
     cloud = CLOUDS.get(provider.name)
     if cloud is None:
         return
-    if model is not None and case.spec.model is not None:
+    if model is not None and context.spec.model is not None:
         right = model.cn if cloud == "cn" else model.byteplus
         if right is None:
-            yield problem("model", case.spec.model, f"a model of {provider.name}: it has no such")
-        elif case.spec.model != right:
-            yield problem("model", case.spec.model, f"{right}: so it is called at {provider.name}")
-    if cloud == "byteplus" and is_set(case.spec, "tools"):
+            yield problem(
+                "model", context.spec.model, f"a model of {provider.name}: it has no such"
+            )
+        elif context.spec.model != right:
+            yield problem(
+                "model", context.spec.model, f"{right}: so it is called at {provider.name}"
+            )
+    if cloud == "byteplus" and is_set(context.spec, "tools"):
         yield problem(
-            "tools", case.spec.tools, "leave it out: only Volcengine Ark in China has tools"
+            "tools", context.spec.tools, "leave it out: only Volcengine Ark in China has tools"
         )
 
 
@@ -47,21 +51,23 @@ _UNDOCUMENTED: Final = (
     "priority",
     "tools",
 )
-"""Fields that CometAPI's reference does not hold, and that have no text command either."""
+"""Fields that are not in CometAPI's reference and have no text command."""
 
 
 _SHORT: Final = 20
 
 
-def comet_problems(case: Case) -> Iterator[Problem]:
-    """At CometAPI options travel as text commands in the prompt, and others do not travel.
+def comet_problems(context: CheckContext) -> Iterator[Problem]:
+    """CometAPI receives options as text commands, so a field without a command cannot be sent.
 
-    A prompt that already holds commands is sent as it is, so an option must stand there, too.
+    A prompt that already holds commands is sent as it is, so each field that is set must also be in
+    the prompt, with the same value.
 
-    Source: CometAPI's create reference (2026): ``model``, ``content`` and ``callback_url``.
+    Source: CometAPI's create reference (2026) documents only ``model``, ``content`` and
+    ``callback_url``.
     """
-    spec = case.spec
-    if case.provider.dialect != "comet":
+    spec = context.spec
+    if context.provider.dialect != "comet":
         return
     for field in _UNDOCUMENTED:
         if is_set(spec, field):
@@ -71,15 +77,15 @@ def comet_problems(case: Case) -> Iterator[Problem]:
                 "leave it out: not documented at CometAPI; "
                 "put the raw key into extra to send it anyway",
             )
-    written = commands_in(spec.prompt or "")
-    if not written:
+    commands = commands_in(spec.prompt or "")
+    if not commands:
         return
     for field, (name, *_) in COMMANDS.items():
         value = getattr(spec, field, None)
         if value is None:
             continue
         text = command_text(value)
-        if written.get(field, "").lower() != text.lower():
+        if commands.get(field, "").lower() != text.lower():
             shown = text if text.isprintable() and len(text) <= _SHORT else "…"
             yield problem(
                 field,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.choices import FPS, Choices, choices
+from callsheet._catalog.choices import FPS, PossibleOutputs, possible_outputs
 from callsheet._catalog.models import Capability, capability
 from callsheet._catalog.prices import price_of
 from callsheet._catalog.sizes import output_size
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _PIXELS_PER_TOKEN: Final = 1024
 
 _BUILT: Final = ("model", "content")
-"""Keys of the body that are made from fields. Beside those in `extra` the fields say too little."""
+"""Keys of the body that are made from fields. If `extra` sets one, the fields say too little."""
 
 _DRAFT_SHARE: Final = {"1.5": (3, 5)}
-"""Generation to the least share of its tokens that a preview is billed: 0.6 with sound, 0.7
-without (three third-party readings of the price pages, July to October 2026)."""
+"""Generation to the least share of its tokens for which a draft is billed, as a fraction.
+
+The share is 0.6 with sound and 0.7 without (three third-party readings of the price pages, July to
+October 2026).
+"""
 
 
 def tokens(width: int, height: int, duration: float) -> int:
@@ -33,10 +36,10 @@ def tokens(width: int, height: int, duration: float) -> int:
     Args:
         width: Pixels.
         height: Pixels.
-        duration: Seconds; those of videos among the references are added.
+        duration: Seconds. Add the seconds of the reference videos, which are billed, too.
 
-    Source: Ark price page (September 2026); the one more frame stands in no document, but in
-    seven published answers of the service.
+    Source: Ark price page (September 2026). No document mentions the extra frame (``+ 1``), but
+    seven published answers of the service show it.
     """
     return _tokens(width * height, FPS * duration + 1)
 
@@ -46,54 +49,54 @@ def _tokens(pixels: int, frames: float) -> int:
 
 
 def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
-    """What a spec may cost at a provider; it is meant to have passed the preflight.
+    """What a spec may cost at a provider; the spec should have passed the preflight.
 
-    Equal estimates are one object, so that a million tasks hold a handful of them.
+    Equal estimates are one cached object, so that a million tasks share a few of them.
     """
     raw = " and ".join(key for key in _BUILT if key in (spec.extra or {}))
     if raw:
-        return _unknown(f"extra says {raw}, which may make it cost anything")
+        return _unknown_estimate(f"extra says {raw}, which may make it cost anything")
     name = spec.model if isinstance(spec.model, str) else provider.default_model
     model = capability(name)
     if model is None:
-        return _unknown(f"tokens and price of the model {name} are not known")
-    return _estimate(model, choices(spec, model), provider.name)
+        return _unknown_estimate(f"tokens and price of the model {name} are not known")
+    return _estimate(model, possible_outputs(spec, model), provider.name)
 
 
 @lru_cache(maxsize=1024)
-def _unknown(reason: str) -> Estimate:
+def _unknown_estimate(reason: str) -> Estimate:
     return Estimate(tokens=None, tokens_at_least=0, notes=(reason,))
 
 
 @lru_cache(maxsize=1024)
-def _estimate(model: Capability, video: Choices, provider: str) -> Estimate:
+def _estimate(model: Capability, outputs: PossibleOutputs, provider: str) -> Estimate:
     sizes = [
         output_size(model, resolution, ratio)
-        for resolution in video.resolutions
-        for ratio in video.ratios
+        for resolution in outputs.resolutions
+        for ratio in outputs.ratios
     ]
     known = [width * height for size in sizes if size is not None for width, height in [size]]
-    sure = len(known) == len(sizes) and video.frames[0] > FPS
-    least = _tokens(min(known), video.frames[0]) if sure else 0
-    most = _tokens(max(known), video.frames[1]) if sure else None
-    if video.draft:
+    size_known = len(known) == len(sizes) and outputs.frames[0] > FPS
+    least = _tokens(min(known), outputs.frames[0]) if size_known else 0
+    most = _tokens(max(known), outputs.frames[1]) if size_known else None
+    if outputs.draft:
         share, whole = _DRAFT_SHARE.get(model.generation, (0, 1))
         least = least * share // whole
-    prices = _prices(model, video, provider) if sure else None
-    dearest = None if prices is None else max(prices, key=lambda price: price.per_million)
-    cheapest = None if prices is None else min(prices, key=lambda price: price.per_million)
+    prices = _prices(model, outputs, provider) if size_known else None
+    highest = None if prices is None else max(prices, key=lambda price: price.per_million)
+    lowest = None if prices is None else min(prices, key=lambda price: price.per_million)
     return Estimate(
-        tokens=None if video.video else most,
+        tokens=None if outputs.reference_videos else most,
         tokens_at_least=least,
-        price=dearest,
-        money_at_least=None if cheapest is None else cheapest.of(least),
-        notes=_notes(model, video, provider, sized=sure, prices=prices),
+        price=highest,
+        money_at_least=None if lowest is None else lowest.of(least),
+        notes=_notes(model, outputs, provider, size_known=size_known, prices=prices),
     )
 
 
-def _prices(model: Capability, video: Choices, provider: str) -> list[Price] | None:
-    """Every price that may apply; ``None`` if one of them is unknown."""
-    if video.tools and provider != "emulator":
+def _prices(model: Capability, outputs: PossibleOutputs, provider: str) -> list[Price] | None:
+    """All prices that may apply; ``None`` if one of them is unknown."""
+    if outputs.tools and provider != "emulator":
         return None
     found = [
         price_of(
@@ -101,41 +104,46 @@ def _prices(model: Capability, video: Choices, provider: str) -> list[Price] | N
             model.family,
             resolution,
             sound=sound,
-            video=video.video,
-            flex=video.flex,
+            video=outputs.reference_videos,
+            flex=outputs.flex,
         )
-        for resolution in video.resolutions
-        for sound in video.sound
+        for resolution in outputs.resolutions
+        for sound in outputs.sound
     ]
     known = [price for price in found if price is not None]
     return known if len(known) == len(found) else None
 
 
 def _notes(
-    model: Capability, video: Choices, provider: str, *, sized: bool, prices: list[Price] | None
+    model: Capability,
+    outputs: PossibleOutputs,
+    provider: str,
+    *,
+    size_known: bool,
+    prices: list[Price] | None,
 ) -> tuple[str, ...]:
-    """Why a figure is unknown or only a bound."""
-    at = " with flex" * video.flex + " and reference videos" * video.video
-    chosen = video.free_duration and not video.from_draft
-    disputed = not video.from_draft and (
-        len(video.resolutions) > 1
-        or (len(video.ratios) > 1 and not video.free_ratio)
-        or (video.frames[0] != video.frames[1] and not chosen)
+    """The reasons why a number is unknown or only a bound."""
+    at = " with flex" * outputs.flex + " and reference videos" * outputs.reference_videos
+    chosen = outputs.free_duration and not outputs.from_draft
+    disputed = not outputs.from_draft and (
+        len(outputs.resolutions) > 1
+        or (len(outputs.ratios) > 1 and not outputs.free_ratio)
+        or (outputs.frames[0] != outputs.frames[1] and not chosen)
     )
-    unpriced = sized and prices is None
+    unpriced = size_known and prices is None
     dearer = len({price.per_million for price in prices or ()}) > 1
     reasons = {
-        "its size or length is none that the model makes": not sized,
-        "the draft decides on ratio, duration and sound": video.from_draft,
-        "the ratio follows the input or the model": video.free_ratio and not video.from_draft,
+        "its size or length is none that the model makes": not size_known,
+        "the draft decides on ratio, duration and sound": outputs.from_draft,
+        "the ratio follows the input or the model": outputs.free_ratio and not outputs.from_draft,
         f"the model chooses {model.shortest} to {model.longest} seconds": chosen,
         "whether the text commands of its prompt count is not documented": disputed,
-        "a draft costs less than another video of its size": video.draft,
-        "seconds of reference videos are billed, too, and not known here": video.video,
-        "what a tool costs is not known": unpriced and video.tools,
-        f"no price of {model.name}{at} at {provider} is known": unpriced and not video.tools,
+        "a draft costs less than another video of its size": outputs.draft,
+        "seconds of reference videos are billed, too, and not known here": outputs.reference_videos,
+        "what a tool costs is not known": unpriced and outputs.tools,
+        f"no price of {model.name}{at} at {provider} is known": unpriced and not outputs.tools,
         "silent is cheaper, and what is made by default is disputed": (
-            dearer and len(video.sound) > 1 and not video.from_draft
+            dearer and len(outputs.sound) > 1 and not outputs.from_draft
         ),
     }
     return tuple(reason for reason, holds in reasons.items() if holds)

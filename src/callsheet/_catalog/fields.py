@@ -1,4 +1,4 @@
-"""Values that no model could take: wrong types, and what cannot be written as JSON."""
+"""Values that no model accepts: wrong types, and values that JSON cannot hold."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _TYPES: Final[dict[str, tuple[type, str]]] = {
 }
 
 
-def _fits(value: object, kind: type) -> bool:
-    """Whether the value has the type; a bool is not a number here, though Python says so."""
+def _has_type(value: object, kind: type) -> bool:
+    """Whether the value has the type. Here a bool is not a number, although it is in Python."""
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def is_json_object(value: Mapping[Any, Any]) -> bool:
-    """Whether the mapping can travel as a JSON object in UTF-8.
+    """Whether the mapping can be written as a JSON object in UTF-8.
 
-    Its names are text, and it holds no NaN, no half characters, and nothing that JSON lacks.
+    Its names must be text. It must hold no NaN, no lone surrogates, and no type that JSON lacks.
     """
     try:
         json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
@@ -57,18 +57,20 @@ def is_json_object(value: Mapping[Any, Any]) -> bool:
         return False
 
 
-def well_typed(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
-    """Take out the fields of a wrong type.
+def drop_mistyped_fields(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
+    """Reset the fields that have a wrong type.
+
+    The other rules can then rely on the types.
 
     Returns:
-        The spec without them, and one problem for each.
+        The spec without these fields, and one problem for each of them.
     """
     problems: list[Problem] = []
     for field, (kind, allowed) in _TYPES.items():
         value = getattr(spec, field)
         if value is None and kind is not tuple:
             continue
-        if not _fits(value, kind):
+        if not _has_type(value, kind):
             problems.append(problem(field, value, allowed))
     if isinstance(spec.extra, Mapping) and not is_json_object(spec.extra):
         allowed = "a mapping of names as text to values that JSON can hold"

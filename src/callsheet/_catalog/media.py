@@ -1,4 +1,4 @@
-"""Rules about each picture, video and clip by itself, and about the size of all together."""
+"""Rules about each picture, video and audio clip, and about the size of all media together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import binascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, problem, shortened
+from callsheet._catalog.case import CheckContext, problem, shortened
 from callsheet._catalog.urls import is_http_url, is_id
 from callsheet._models.media import AudioRef, Image, Media, MediaFacts, VideoRef
 from callsheet.errors import Problem
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 MEGABYTE: Final = 1024 * 1024  # the references write MB; the larger reading refuses less
 
 MOST_BYTES: Final = {"image": 30 * MEGABYTE - 1, "audio": 15 * MEGABYTE}
-"""Largest picture (under 30 MB) and clip (Ark create reference, August 2026)."""
+"""Kind to the most bytes of one medium: a picture has less than 30 MB, an audio clip at most 15 MB
+(Ark create reference, August 2026)."""
 
 MOST_BODY: Final = 64 * MEGABYTE
-"""Largest request body, base64 included (Ark create reference, August 2026)."""
+"""Most bytes of a request body, base64 included (Ark create reference, August 2026)."""
 
 _KINDS: Final = (Image, VideoRef, AudioRef)
 _SIDES: Final = (300, 6000)
@@ -35,22 +36,22 @@ _FORMATS: Final = {
 }
 _HEIC: Final = ("heic", "heif")
 _ALIASES: Final = {"jpg": "jpeg", "tif": "tiff", "mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
-"""Other names that callers write into data URLs; no source says that they are refused."""
+"""Other names of formats that callers write into data URLs. No source says they are refused."""
 
 
-def media_problems(case: Case) -> Iterator[Problem]:
-    """Each medium is of a kind, form, format and size that the provider takes."""
-    for i, item in enumerate(case.spec.references):
+def media_problems(context: CheckContext) -> Iterator[Problem]:
+    """Each medium has a kind, a source, a format and a size that the provider accepts."""
+    for i, item in enumerate(context.spec.references):
         if not isinstance(item, _KINDS):
             yield problem(f"references[{i}]", item, "an Image, a VideoRef or an AudioRef")
-    for field, medium in case.spec.media:
+    for field, medium in context.spec.media:
         if not isinstance(medium, _KINDS):
             continue
         match medium.source:
             case str(url):
-                yield from _url_problems(field, medium, url, case.model)
+                yield from _url_problems(field, medium, url, context.model)
             case bytes() | Path():
-                yield from local_problems(field, medium, case.facts.get(medium), case.model)
+                yield from local_problems(field, medium, context.facts.get(medium), context.model)
             case _:
                 yield problem(field, medium.source, "a URL, an asset:// id, a file's path or bytes")
 
@@ -64,16 +65,16 @@ _NO_INLINE_VIDEO: Final = (
 def local_problems(
     field: str, medium: Media, facts: MediaFacts | str | None, model: Capability | None
 ) -> Iterator[Problem]:
-    """What is wrong with a medium given as a path or as bytes.
+    """What is wrong with a medium that is given as a path or as bytes.
 
     Args:
-        field: Where it stands in the spec.
+        field: The field of the spec that holds it.
         medium: The medium.
-        facts: What its header says, or why it cannot be read; ``None`` if nobody looked.
-        model: What the model takes; ``None`` if that is not known.
+        facts: What its header says, or why it cannot be read; ``None`` if it was not read.
+        model: What the model accepts; ``None`` if that is not known.
 
-    Source: Ark create reference, August 2026. An older one excludes the ends 0.4 and 2.5 of the
-    aspect ratio, this one includes them.
+    Source: Ark create reference, August 2026. It allows aspect ratios of exactly 0.4 and 2.5, which
+    an older reference excludes.
     """
     if isinstance(medium, VideoRef):
         yield problem(field, medium.source, _NO_INLINE_VIDEO)
@@ -90,12 +91,12 @@ def local_problems(
     width, height = facts.width, facts.height
     least, most = _SIDES
     if not (least <= width <= most and least <= height <= most):
-        yield _bad(field, medium, f"{width}x{height}", f"sides of {least} to {most} pixels")
+        yield _mismatch(field, medium, f"{width}x{height}", f"sides of {least} to {most} pixels")
     if not (2 * height <= 5 * width and 2 * width <= 5 * height):
-        yield _bad(field, medium, f"{width}x{height}", "width / height from 0.4 to 2.5")
+        yield _mismatch(field, medium, f"{width}x{height}", "width / height from 0.4 to 2.5")
 
 
-def _bad(field: str, medium: Media, found: str, allowed: str) -> Problem:
+def _mismatch(field: str, medium: Media, found: str, allowed: str) -> Problem:
     return problem(field, medium.source, f"{allowed}; this {medium.kind} has {found}")
 
 
@@ -114,7 +115,7 @@ def _format_problems(
 def _size_problems(field: str, medium: Media, size: int) -> Iterator[Problem]:
     most = MOST_BYTES[medium.kind]
     if size > most:
-        yield _bad(field, medium, f"{_megabytes(size)} MB", f"at most {_megabytes(most)} MB")
+        yield _mismatch(field, medium, f"{_megabytes(size)} MB", f"at most {_megabytes(most)} MB")
 
 
 def _megabytes(size: int) -> str:
@@ -164,22 +165,22 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def body_problems(case: Case) -> Iterator[Problem]:
-    """All media that travel inside the request fit into one body."""
-    weights = [(_weight(medium, case.facts), field) for field, medium in case.spec.media]
-    total = sum(weight for weight, _ in weights)
+def body_problems(context: CheckContext) -> Iterator[Problem]:
+    """All media that are sent inside the request fit into one body."""
+    sizes = [(_encoded_size(medium, context.facts), field) for field, medium in context.spec.media]
+    total = sum(size for size, _ in sizes)
     if total > MOST_BODY:
-        _, heaviest = max(weights)
+        _, largest = max(sizes)
         yield Problem(
-            heaviest,
+            largest,
             shortened(f"{_megabytes(total)} MB in all"),
             f"at most {_megabytes(MOST_BODY)} MB for all media inside one request, where base64 "
             "adds a third; give URLs for the large ones",
         )
 
 
-def _weight(medium: Media, facts: Mapping[Media, MediaFacts | str]) -> int:
-    """Bytes of the medium inside the request."""
+def _encoded_size(medium: Media, facts: Mapping[Media, MediaFacts | str]) -> int:
+    """Number of bytes that the medium takes inside the request."""
     match medium.source:
         case str(url):
             return len(url)

@@ -1,4 +1,4 @@
-"""What each model takes and what an account may ask of it: one row per model."""
+"""What each model accepts, and the quota of an account for it: one row per model."""
 
 from __future__ import annotations
 
@@ -12,49 +12,50 @@ if TYPE_CHECKING:
 
 
 RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
-"""Every aspect ratio that some model knows (Ark create reference, August 2026)."""
+"""All aspect ratios that at least one model knows (Ark create reference, August 2026)."""
 
 
 @attrs.frozen(kw_only=True)
 class Capability:
-    """What one model takes.
+    """What one model accepts.
 
-    The flags that carry the name of a `TaskSpec` field say whether the model takes that field at
-    all: the service answers 400 to a body field that the model does not take, even to ``false``
-    (Ark create reference, August 2026; TanStack/ai probes of BytePlus, July 2026). Where sources
-    disagree the row holds the wider reading, so that nothing is refused that may work.
+    A flag with the name of a `TaskSpec` field says whether the model accepts that field at all. The
+    service answers 400 to a body field that the model does not accept, even if its value is
+    ``false`` (Ark create reference, August 2026; TanStack/ai probes of BytePlus, July 2026). Where
+    sources disagree, the row holds the wider value, so that the preflight refuses nothing that may
+    work.
 
     Attributes:
         family: Name without vendor and date, such as ``1.5 pro``.
-        generation: Which column of the table of output sizes applies.
+        generation: Selects the output sizes in the table of sizes.
         cn: Id at Volcengine Ark and at CometAPI.
         byteplus: Id at BytePlus ModelArk; ``None`` if no such id is known.
-        retired: The provider is taking it away, or has done so in places.
+        retired: The provider is removing the model, or has already removed it in some clouds.
         text: Makes a video from a prompt alone.
-        first_frame: Takes a first frame.
-        last_frame: Takes a last frame beside the first.
-        reference_images: Most pictures among the references.
-        reference_videos: Most videos among the references.
-        reference_audios: Most clips among the references.
-        audio_alone: Takes clips without any picture or video beside them.
-        heic: Takes heic and heif pictures.
+        first_frame: Accepts a first frame.
+        last_frame: Accepts a last frame together with a first frame.
+        reference_images: Most pictures among the references, >= 0.
+        reference_videos: Most videos among the references, >= 0.
+        reference_audios: Most audio clips among the references, >= 0.
+        audio_alone: Accepts audio clips without a picture or a video.
+        heic: Accepts heic and heif pictures.
         resolutions: Lower-case names, smallest first.
         reference_resolutions: The same for a spec with references.
-        default_resolution: What the provider takes if none is given.
-        frame_ratios: Ratios of a spec with a first frame.
-        shortest: Fewest seconds.
-        longest: Most seconds.
-        free_duration: Takes a duration of -1: the model chooses.
-        frames: Takes a number of frames.
-        camera_fixed: Takes the field.
-        generate_audio: Takes the field.
-        draft: Takes the field, and renders drafts in full.
-        service_tier: Takes the field, with ``flex``.
-        priority: Takes the field.
-        tools: Takes the field, with ``web_search``.
-        earliest_expiry: Least ``execution_expires_after``, seconds.
-        creates_per_minute: New tasks per minute that an account may ask for.
-        concurrent: Tasks of one account that run at once; the others wait.
+        default_resolution: The resolution that the provider uses if none is given.
+        frame_ratios: Ratios that a spec with a first frame may ask for.
+        shortest: Least duration in seconds.
+        longest: Largest duration in seconds.
+        free_duration: Accepts a duration of -1: the model chooses.
+        frames: Accepts a number of frames.
+        camera_fixed: Accepts the field.
+        generate_audio: Accepts the field.
+        draft: Accepts the field, and makes full renders from drafts.
+        service_tier: Accepts the field, with ``flex``.
+        priority: Accepts the field.
+        tools: Accepts the field, with ``web_search``.
+        earliest_expiry: Least ``execution_expires_after`` in seconds.
+        creates_per_minute: New tasks per minute that an account may create.
+        concurrent: Tasks of one account that run at once; the others wait in the queue.
     """
 
     family: str
@@ -150,7 +151,7 @@ _PRO_1_5 = Capability(
     cn="doubao-seedance-1-5-pro-251215",
     byteplus="seedance-1-5-pro-251215",
     heic=True,
-    # resolutions: 1080p stands in no reference, but was accepted live, so it is not refused.
+    # resolutions: no reference names 1080p, but the service accepted it, so it is not refused.
     shortest=4,
     longest=12,
     free_duration=True,
@@ -177,15 +178,16 @@ _V2 = Capability(
     free_duration=True,
     generate_audio=True,
     tools=True,
-    earliest_expiry=1,  # the documented floor of an hour was not enforced (live, August 2026)
-    creates_per_minute=180,  # personal account; enterprise 600 and 10; at 4k 15 and 1
+    earliest_expiry=1,  # the service did not enforce the documented hour (seen in August 2026)
+    # Of a personal account. An enterprise account has 600 and 10, and only 15 and 1 at 4k.
+    creates_per_minute=180,
     concurrent=3,
 )
 _V2_R2V = attrs.evolve(
     _V2,
     family="2.0 r2v",
-    cn="doubao-seedance-2-0-r2v-260128",  # one example of Ark's own command line, no table:
-    byteplus=None,  # the row of 2.0 stands in, the widest of its family
+    cn="doubao-seedance-2-0-r2v-260128",  # seen in one example of Ark's command line, in no table,
+    byteplus=None,  # so the row of 2.0 is used, the widest of its family
 )
 _V2_FAST = attrs.evolve(
     _V2,
@@ -206,7 +208,7 @@ _V2_5 = Capability(
     generation="2.5",
     cn="doubao-seedance-2-5-260628",
     byteplus="dreamina-seedance-2-5-260628",
-    reference_images=64,  # the tutorial says 30, 64 were accepted live in August 2026
+    reference_images=64,  # the tutorial says 30, the service accepted 64 in August 2026
     reference_videos=10,
     reference_audios=10,
     audio_alone=True,
@@ -218,7 +220,8 @@ _V2_5 = Capability(
     generate_audio=True,
     draft=True,  # the August 2026 reference lists it, the September tutorial does not
     tools=True,
-    creates_per_minute=180,  # personal account; enterprise 600 and 10
+    # Of a personal account. An enterprise account has 600 and 10.
+    creates_per_minute=180,
     concurrent=3,
 )
 
@@ -234,7 +237,7 @@ MODELS: Final[tuple[Capability, ...]] = (
     _V2_R2V,
     _V2_5,
 )
-"""Every model that is known, oldest first.
+"""All known models, oldest first.
 
 Sources: Ark create references of June and August 2026 and of the 1.5 pro era, the Seedance 2.5
 tutorial of September 2026, the create rate and concurrency tables of both tutorials, and
@@ -247,12 +250,13 @@ _BY_ID: Final[Mapping[str, Capability]] = {
 
 
 def capability(model: str) -> Capability | None:
-    """What the model with this id takes.
+    """What the model with this id accepts.
 
     Args:
         model: Id at any provider, with its date.
 
     Returns:
-        Its row, or ``None``: an endpoint id (``ep-…``), a family name without date, a newer model.
+        The row of the model. ``None`` if the id is not in the catalog, as for an endpoint id
+        (``ep-…``), a family name without a date, or a newer model.
     """
     return _BY_ID.get(model)

@@ -1,4 +1,4 @@
-"""Rules about each option by itself: does the model take it, and is it in range."""
+"""Rules about single options: whether the model accepts them, and which values are in range."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.case import CheckContext, is_set, problem
 from callsheet._catalog.fields import is_json_object
 from callsheet._catalog.models import RATIOS
 from callsheet._catalog.urls import is_http_url, is_id
@@ -25,14 +25,14 @@ _NOT_EVERYWHERE: Final = (
     "priority",
     "tools",
 )
-"""Fields that some models refuse; `Capability` has a flag of the same name for each."""
+"""Fields that some models refuse. `Capability` has a flag with the same name for each."""
 
 _RANGES: Final = {
     "seed": (-1, 2**32 - 1),
     "priority": (0, 9),
 }
-"""Field to least and most, for every model (Ark create reference, August 2026; it names
-2**31 - 1 as the largest seed elsewhere, so the larger number stands)."""
+"""Field to its least and largest value, for all models (Ark create reference, August 2026). In
+another place the reference says that the largest seed is 2**31 - 1; the larger number is used."""
 
 _LATEST_EXPIRY: Final = 259_200
 _LONGEST: Final = 3600
@@ -41,36 +41,39 @@ _RESOLUTION: Final = re.compile(r"[0-9]{1,4}[pk]", re.IGNORECASE)
 _RATIO: Final = re.compile(r"[0-9]{1,3}:[0-9]{1,3}|adaptive")
 
 
-def unsupported_problems(case: Case) -> Iterator[Problem]:
-    """The model takes each option that is set, whatever its value: body fields are strict."""
-    if case.model is None:
+def unsupported_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model accepts each option that is set.
+
+    The value does not matter: the service refuses a body field that the model does not accept.
+    """
+    if context.model is None:
         return
     for field in _NOT_EVERYWHERE:
-        if is_set(case.spec, field) and not getattr(case.model, field):
+        if is_set(context.spec, field) and not getattr(context.model, field):
             yield problem(
                 field,
-                getattr(case.spec, field),
-                f"leave it out: {case.model.name} does not take it",
+                getattr(context.spec, field),
+                f"leave it out: {context.model.name} does not take it",
             )
 
 
-def range_problems(case: Case) -> Iterator[Problem]:
-    """Numbers lie in the range that holds for every model."""
+def range_problems(context: CheckContext) -> Iterator[Problem]:
+    """Numbers are in their range; the least ``execution_expires_after`` depends on the model."""
     for field, (least, most) in _RANGES.items():
-        value = getattr(case.spec, field)
+        value = getattr(context.spec, field)
         if value is not None and not least <= value <= most:
             yield problem(field, value, f"{least} to {most}")
-    value = case.spec.execution_expires_after
-    earliest = 1 if case.model is None else case.model.earliest_expiry
+    value = context.spec.execution_expires_after
+    earliest = 1 if context.model is None else context.model.earliest_expiry
     if value is not None and not earliest <= value <= _LATEST_EXPIRY:
-        at = "" if case.model is None else f" at {case.model.name}"
+        at = "" if context.model is None else f" at {context.model.name}"
         allowed = f"{earliest} to {_LATEST_EXPIRY} seconds{at}"
         yield problem("execution_expires_after", value, allowed)
 
 
-def length_problems(case: Case) -> Iterator[Problem]:
-    """The duration, or the number of frames, is one that the model makes."""
-    model, duration, frames = case.model, case.spec.duration, case.spec.frames
+def duration_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model can make a video of this duration, or of this number of frames."""
+    model, duration, frames = context.model, context.spec.duration, context.spec.frames
     least, most = (1, _LONGEST) if model is None else (model.shortest, model.longest)
     free = model is None or model.free_duration
     if duration is not None and not (least <= duration <= most or (free and duration == -1)):
@@ -81,12 +84,12 @@ def length_problems(case: Case) -> Iterator[Problem]:
         yield problem("frames", frames, "25 + 4k from 29 to 289: 29, 33, 37, … 289")
 
 
-def size_problems(case: Case) -> Iterator[Problem]:
-    """Resolution and ratio are ones that the model makes.
+def output_size_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model can make this resolution and ratio.
 
-    For a model that is not known they only have to look like a resolution and a ratio.
+    If the model is not known, they only have to look like a resolution and a ratio.
     """
-    spec, model = case.spec, case.model
+    spec, model = context.spec, context.model
     if model is None:
         if spec.resolution is not None and not _RESOLUTION.fullmatch(spec.resolution):
             yield problem("resolution", spec.resolution, "such as '480p', '720p', '1080p', '4k'")
@@ -103,9 +106,9 @@ def size_problems(case: Case) -> Iterator[Problem]:
         yield problem("ratio", spec.ratio, f"{', '.join(ratios)} at {model.name}{beside}")
 
 
-def word_problems(case: Case) -> Iterator[Problem]:
-    """Ids, the tier and the callback's address have the right shape."""
-    spec = case.spec
+def syntax_problems(context: CheckContext) -> Iterator[Problem]:
+    """Ids and the callback URL are well formed, and the tier is a known one."""
+    spec = context.spec
     for field in ("model", "draft_task"):
         value = getattr(spec, field)
         if value is not None and not is_id(value):
@@ -116,13 +119,13 @@ def word_problems(case: Case) -> Iterator[Problem]:
         yield problem("callback_url", spec.callback_url, "an http(s) URL with a host")
 
 
-def tool_problems(case: Case) -> Iterator[Problem]:
-    """Tools have a name, and one that the model knows (Seedance 2.5 tutorial, September 2026)."""
-    for tool in case.spec.tools:
+def tool_problems(context: CheckContext) -> Iterator[Problem]:
+    """Each tool has a name that the model knows (Seedance 2.5 tutorial, September 2026)."""
+    for tool in context.spec.tools:
         name = _tool_name(tool)
         if name is None:
             yield problem("tools", tool, "a tool's name, or a mapping with its name as type")
-        elif case.model is not None and name != "web_search":
+        elif context.model is not None and name != "web_search":
             yield problem("tools", tool, "'web_search', the only tool of a video model")
 
 

@@ -1,23 +1,23 @@
-"""The preflight: everything that is wrong with a spec, before anything is sent."""
+"""The preflight: it finds all mistakes in a spec before anything is sent."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, Rule, problem
+from callsheet._catalog.case import CheckContext, Rule, problem
 from callsheet._catalog.combinations import draft_problems, extra_problems, tier_problems
 from callsheet._catalog.destinations import cloud_problems, comet_problems
-from callsheet._catalog.fields import well_typed
+from callsheet._catalog.fields import drop_mistyped_fields
 from callsheet._catalog.media import body_problems, media_problems
 from callsheet._catalog.models import capability
 from callsheet._catalog.options import (
-    length_problems,
+    duration_problems,
+    output_size_problems,
     range_problems,
-    size_problems,
+    syntax_problems,
     tool_problems,
     unsupported_problems,
-    word_problems,
 )
 from callsheet._catalog.prompt import prompt_problems
 from callsheet._catalog.scenario import frame_problems, reference_problems, scenario_problems
@@ -42,9 +42,9 @@ _RULES: Final[tuple[Rule, ...]] = (
     body_problems,
     unsupported_problems,
     range_problems,
-    length_problems,
-    size_problems,
-    word_problems,
+    duration_problems,
+    output_size_problems,
+    syntax_problems,
     tool_problems,
     draft_problems,
     tier_problems,
@@ -61,28 +61,30 @@ def check(
     provider: Provider,
     facts: Mapping[Media, MediaFacts | str] = _NO_FACTS,
 ) -> list[Problem]:
-    """Name everything that is wrong with a spec.
+    """Report everything that is wrong with a spec.
 
-    Only what is known to be refused is named: where sources disagree, or a model is not known, a
-    spec passes and the provider decides. It never raises, whatever the fields hold.
+    A problem is reported only if the provider is known to refuse it. If sources disagree, or if the
+    model is not known, the spec passes and the provider decides. This function never raises,
+    whatever the fields hold.
 
     Args:
-        spec: A `TaskSpec`; anything else is a problem itself.
-        provider: Where it is to go; its default model counts if the spec names none.
-        facts: For local media what their headers say, or why they cannot be read, in words.
-            Local media that are left out are not looked at.
+        spec: A `TaskSpec`; any other object is reported as a problem.
+        provider: The provider that the spec is for. Its default model is used if the spec names
+            no model.
+        facts: What the header of each local medium says, or, as text, why it cannot be read. A
+            local medium that is not in the mapping is not checked.
 
     Returns:
-        All problems, in the order of the rules; empty if the spec is fine.
+        All problems, in the order of the rules; empty if there are none.
     """
     if not isinstance(spec, TaskSpec):
         return [problem("spec", spec, "a TaskSpec")]
-    clean, problems = well_typed(spec)
-    case = Case(
+    clean, problems = drop_mistyped_fields(spec)
+    context = CheckContext(
         spec=clean,
         provider=provider,
         model=capability(clean.model if clean.model is not None else provider.default_model),
         facts=facts,
     )
     named = {row.field for row in problems}
-    return problems + [row for rule in _RULES for row in rule(case) if row.field not in named]
+    return problems + [row for rule in _RULES for row in rule(context) if row.field not in named]

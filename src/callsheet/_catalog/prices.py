@@ -1,4 +1,4 @@
-"""What the clouds ask for a million tokens; every table has its source and date."""
+"""The list prices of the clouds for a million tokens. Every table has its source and date."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from callsheet._models.spend import Currency, Price
 
 @attrs.frozen(kw_only=True)
 class _Rates:
-    """Money per million tokens of one model, or of one resolution of it.
+    """Prices per million tokens of one model, or of one resolution of it.
+
+    Amounts are decimal text in the currency of the table, > 0.
 
     Attributes:
-        plain: With sound, where that makes a difference.
-        silent: Without sound.
-        video: With videos among the references; ``None`` if unknown.
-        flex: Whether the flex tier is known to cost half.
+        standard: Price of a video with sound, and of a silent one if `silent` is ``None``.
+        silent: Price of a video without sound; ``None`` if it costs the same.
+        video: Price if there are videos among the references; ``None`` if unknown.
+        flex: Whether it is known that the flex tier costs half.
     """
 
-    plain: str
+    standard: str
     silent: str | None = None
     video: str | None = None
     flex: bool = False
@@ -33,10 +35,11 @@ class _Table:
     """The list prices of one cloud.
 
     Attributes:
-        currency: What it is paid in.
-        source: Where they were read.
-        dated: When.
-        rates: Family, and the resolution or ``None`` for all others, to rates.
+        currency: Currency of all its prices.
+        source: Where the prices were read.
+        dated: When they were read.
+        rates: Family and resolution to prices. The resolution ``None`` means all resolutions that
+            have no entry of their own.
     """
 
     currency: Currency
@@ -50,18 +53,18 @@ _ARK: Final = _Table(
     source="Volcengine Ark price list, as copied by ArcReel, LiteLLM and others",
     dated="April to October 2026",
     rates={
-        ("1.0 lite t2v", None): _Rates(plain="10", flex=True),
-        ("1.0 lite i2v", None): _Rates(plain="10", flex=True),
-        ("1.0 pro", None): _Rates(plain="15", flex=True),
-        ("1.0 pro fast", None): _Rates(plain="4.2", flex=True),
-        ("1.5 pro", None): _Rates(plain="16", silent="8", flex=True),
-        ("2.0", None): _Rates(plain="46", video="28"),
-        ("2.0", "1080p"): _Rates(plain="51", video="31"),
-        ("2.0", "4k"): _Rates(plain="26", video="16"),
-        ("2.0 fast", None): _Rates(plain="37", video="22"),
-        ("2.0 mini", None): _Rates(plain="23", video="14"),
-        ("2.5", None): _Rates(plain="70", video="42"),
-        ("2.5", "1080p"): _Rates(plain="77", video="46"),
+        ("1.0 lite t2v", None): _Rates(standard="10", flex=True),
+        ("1.0 lite i2v", None): _Rates(standard="10", flex=True),
+        ("1.0 pro", None): _Rates(standard="15", flex=True),
+        ("1.0 pro fast", None): _Rates(standard="4.2", flex=True),
+        ("1.5 pro", None): _Rates(standard="16", silent="8", flex=True),
+        ("2.0", None): _Rates(standard="46", video="28"),
+        ("2.0", "1080p"): _Rates(standard="51", video="31"),
+        ("2.0", "4k"): _Rates(standard="26", video="16"),
+        ("2.0 fast", None): _Rates(standard="37", video="22"),
+        ("2.0 mini", None): _Rates(standard="23", video="14"),
+        ("2.5", None): _Rates(standard="70", video="42"),
+        ("2.5", "1080p"): _Rates(standard="77", video="46"),
     },
 )
 
@@ -70,26 +73,26 @@ _BYTEPLUS: Final = _Table(
     source="BytePlus ModelArk price list, in three copies that agree",
     dated="July to October 2026",
     rates={
-        ("1.0 lite t2v", None): _Rates(plain="1.8"),
-        ("1.0 lite i2v", None): _Rates(plain="1.8"),
-        ("1.0 pro", None): _Rates(plain="2.5"),  # takes flex, but no price of it is published
-        ("1.0 pro fast", None): _Rates(plain="1"),
-        ("1.5 pro", None): _Rates(plain="2.4", silent="1.2", flex=True),
-        ("2.0", None): _Rates(plain="7", video="4.3"),
-        ("2.0", "1080p"): _Rates(plain="7.7", video="4.7"),
-        ("2.0", "4k"): _Rates(plain="4", video="2.4"),
-        ("2.0 fast", None): _Rates(plain="5.6", video="3.3"),
-        ("2.0 mini", None): _Rates(plain="3.5", video="2.1"),
-        ("2.5", None): _Rates(plain="10.7"),
-        ("2.5", "1080p"): _Rates(plain="11.7"),
+        ("1.0 lite t2v", None): _Rates(standard="1.8"),
+        ("1.0 lite i2v", None): _Rates(standard="1.8"),
+        ("1.0 pro", None): _Rates(standard="2.5"),  # accepts flex, but its price is not published
+        ("1.0 pro fast", None): _Rates(standard="1"),
+        ("1.5 pro", None): _Rates(standard="2.4", silent="1.2", flex=True),
+        ("2.0", None): _Rates(standard="7", video="4.3"),
+        ("2.0", "1080p"): _Rates(standard="7.7", video="4.7"),
+        ("2.0", "4k"): _Rates(standard="4", video="2.4"),
+        ("2.0 fast", None): _Rates(standard="5.6", video="3.3"),
+        ("2.0 mini", None): _Rates(standard="3.5", video="2.1"),
+        ("2.5", None): _Rates(standard="10.7"),
+        ("2.5", "1080p"): _Rates(standard="11.7"),
     },
 )
 
 TABLES: Final[Mapping[str, _Table]] = {"ark": _ARK, "byteplus": _BYTEPLUS}
 """Provider name to its list prices; CometAPI's are not known.
 
-They are third parties' copies of the two price pages, without temporary discounts. The figures of
-the 1.0 models at Ark and of the lite models at BytePlus stand in one copy each.
+The prices come from third-party copies of the two price pages, without temporary discounts. The
+prices of the 1.0 models at Ark and of the lite models at BytePlus are in one copy only.
 """
 
 _FREE: Final = Price(
@@ -105,13 +108,13 @@ def price_of(
     Args:
         provider: Name of the provider; the one called ``emulator`` costs nothing.
         family: The model's family, as in its `Capability`.
-        resolution: In lower case, one that the model makes.
-        sound: Whether it has sound.
+        resolution: Lower-case name of a resolution that the model can make.
+        sound: Whether the video has sound.
         video: Whether there are videos among its references.
-        flex: Whether it is of the flex tier.
+        flex: Whether it is rendered in the flex tier.
 
     Returns:
-        The price, or ``None`` if none is known.
+        The price; ``None`` if it is not known.
     """
     if provider == "emulator":
         return _FREE
@@ -121,8 +124,8 @@ def price_of(
     rates = table.rates.get((family, resolution)) or table.rates.get((family, None))
     if rates is None or (flex and not rates.flex):
         return None
-    made = rates.plain if sound else rates.silent or rates.plain
-    rate = rates.video if video else made
+    output_rate = rates.standard if sound else rates.silent or rates.standard
+    rate = rates.video if video else output_rate
     if rate is None:
         return None
     return Price(

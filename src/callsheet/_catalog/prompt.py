@@ -1,11 +1,11 @@
-"""Rules about the words of a spec."""
+"""Rules about the prompt of a spec."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, problem
+from callsheet._catalog.case import CheckContext, problem
 
 
 if TYPE_CHECKING:
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 MOST_WORDS: Final = 4_000
 MOST_CHARACTERS: Final = 32_000
-"""Our bounds. The provider only advises (up to 1000 English words or 500 Chinese characters, Ark
-create reference, August 2026) and answers no error: what is too long is cut or not followed. Four
-times the advice passes; beyond that a file has been taken for a prompt."""
+"""The limits of this package. The provider only recommends at most 1000 English words or 500
+Chinese characters (Ark create reference, August 2026) and answers no error: it cuts a prompt that
+is too long, or does not follow it. Four times the recommended words are allowed here; a longer text
+is probably a whole file given by mistake."""
 
 _CONTROL: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 
 
-def prompt_problems(case: Case) -> Iterator[Problem]:
-    """The prompt is there where it is needed, is text, and is no novel."""
-    spec = case.spec
+def prompt_problems(context: CheckContext) -> Iterator[Problem]:
+    """The prompt is present if it is needed, is readable text, and is not too long."""
+    spec = context.spec
     if spec.prompt is None:
         if not (spec.media or spec.references or spec.draft_task is not None):
             yield problem("prompt", None, "a prompt, unless media or a draft_task are given")

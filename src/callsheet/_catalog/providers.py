@@ -1,4 +1,4 @@
-"""The addresses that are known to speak the task API."""
+"""The known providers of the task API."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _CN_DEFAULT: Final = "doubao-seedance-1-5-pro-251215"
 _ARK_LIMITS: Final = Limits(
     creates_per_minute=600, gets_per_second=20, lists_per_second=1, cancels_per_second=20
 )
-"""Create rate of the 1.5 pro row, and the other rates per account and call
-(Seedance 2.5 tutorial, September 2026). BytePlus publishes none for get and list: the same."""
+"""The create rate of 1.5 pro, and the other rates per account and API call (Seedance 2.5 tutorial,
+September 2026). BytePlus publishes no rates for get and list, so the same ones are used."""
 
 _PROVIDERS: Final = (
     Provider(
@@ -28,12 +28,12 @@ _PROVIDERS: Final = (
         dialect="comet",
         key_variable="COMETAPI_KEY",
         default_model=_CN_DEFAULT,
-        # CometAPI has limits and publishes no number; these are ours, with room to spare.
+        # CometAPI has limits but does not publish them; these are cautious values of our own.
         limits=Limits(
             creates_per_minute=300, gets_per_second=20, lists_per_second=1, cancels_per_second=20
         ),
-        lists=None,  # not documented there: tried once
-        token=False,  # whether safety_identifier passes is unknown
+        lists=None,  # lists are not documented there, so the client tries once
+        token=False,  # it is not known whether CometAPI passes safety_identifier on
     ),
     Provider(
         name="ark",
@@ -68,8 +68,8 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType({row.name: row for r
 """Name to provider.
 
 Sources: CometAPI's create and query references (2026), Ark create reference (August 2026), base
-addresses of the official SDKs for both clouds. ``emulator`` is callsheet's own; when it is
-embedded in the process it runs sixty times faster than life.
+URLs of the official SDKs for both clouds. ``emulator`` is callsheet's own; inside the process it
+runs sixty times faster than real time.
 """
 
 CLOUDS: Final[Mapping[str, Literal["cn", "byteplus"]]] = {
@@ -77,5 +77,5 @@ CLOUDS: Final[Mapping[str, Literal["cn", "byteplus"]]] = {
     "ark": "cn",
     "byteplus": "byteplus",
 }
-"""Provider name to the cloud whose model ids it knows; keys and ids hold in one cloud only
-(TanStack/ai probes of BytePlus, July 2026). A provider that is not listed may know both."""
+"""Provider name to the cloud whose model ids it accepts. Keys and ids are valid in one cloud only
+(TanStack/ai probes of BytePlus, July 2026). A provider that is not listed may accept both."""

@@ -1,10 +1,10 @@
-"""Rules about media together: frames or references, which kinds, how many."""
+"""Rules about the combination of media: frames or references, which kinds, and how many."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import Case, is_set, problem
+from callsheet._catalog.case import CheckContext, is_set, problem
 from callsheet._models.media import AudioRef, Image, VideoRef
 
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from callsheet.errors import Problem
 
 
-def scenario_problems(case: Case) -> Iterator[Problem]:
-    """A first frame, a first and a last frame, or references: one of the three.
+def scenario_problems(context: CheckContext) -> Iterator[Problem]:
+    """A spec has a first frame, a first and a last frame, or references, but no other mix.
 
     Source: Ark create reference, August 2026.
     """
-    spec = case.spec
+    spec = context.spec
     if spec.references and (spec.first_frame is not None or spec.last_frame is not None):
         yield problem(
             "references",
@@ -36,9 +36,9 @@ def scenario_problems(case: Case) -> Iterator[Problem]:
         yield problem("camera_fixed", spec.camera_fixed, "leave it out beside references")
 
 
-def frame_problems(case: Case) -> Iterator[Problem]:
-    """The model takes the frames given, or makes a video from text where there are none."""
-    spec, model = case.spec, case.model
+def frame_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model accepts the given frames, and can do without media if there are none."""
+    spec, model = context.spec, context.model
     if model is None:
         return
     for field in ("first_frame", "last_frame"):
@@ -55,13 +55,14 @@ _KINDS: Final = (
 )
 
 
-def reference_problems(case: Case) -> Iterator[Problem]:
-    """The model takes references of these kinds, and as many.
+def reference_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model accepts references of these kinds, and this number of each.
 
-    Source: Ark create reference, August 2026, and Seedance 2.5 tutorial, September 2026; models
-    that take none answer "task_type r2v does not support model" (seen at Ark and CometAPI).
+    Source: Ark create reference, August 2026, and Seedance 2.5 tutorial, September 2026. Models
+    that accept no references answer "task_type r2v does not support model" (seen at Ark and
+    CometAPI).
     """
-    spec, model = case.spec, case.model
+    spec, model = context.spec, context.model
     if model is None:
         return
     for kind, limit, words in _KINDS:

@@ -1,4 +1,4 @@
-"""How large a finished video is."""
+"""The size of a finished video in pixels."""
 
 from __future__ import annotations
 
@@ -47,22 +47,25 @@ _SIZES: Final = {
         (4398, 1886),
     ),
 }
-"""Resolution and generation to sizes in the order of `RATIOS`, which ends with ``adaptive``."""
+"""Resolution and generation to (width, height) in pixels, in the order of `RATIOS`.
+
+``adaptive``, the last of `RATIOS`, has no size of its own.
+"""
 
 
 def output_size(
     model: Capability | None, resolution: str | None, ratio: str | None
 ) -> tuple[int, int] | None:
-    """Width and height in pixels of what a model makes.
+    """Width and height of a model's output, in pixels.
 
     Args:
-        model: The model, if it is known.
-        resolution: Such as ``"720p"``, in any case; the model's default if ``None``.
+        model: The model; ``None`` if it is not known.
+        resolution: Such as ``"720p"``, in upper or lower case; the model's default if ``None``.
         ratio: Such as ``"16:9"``.
 
     Returns:
-        The size, or ``None`` where the table has none: an unknown model, a resolution the model
-        does not make, or a ratio that depends on the input (``"adaptive"`` and ``None``).
+        The size. ``None`` if the model is not known, if it cannot make the resolution, or if the
+        ratio depends on the input (``"adaptive"`` and ``None``).
 
     Source: Ark create references of the 1.5 pro era and of August 2026, Seedance 2.5 tutorial of
     September 2026.

@@ -1,4 +1,4 @@
-"""How long a video takes, before anything has been learned from this account's own tasks."""
+"""Estimated render times, used until the client has seen tasks of its own account end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from callsheet._catalog.models import capability
 
 @attrs.frozen
 class RenderTime:
-    """A log-normal guess at the seconds from a task's start to its end.
+    """The estimated seconds from a task's start to its end, as a log-normal distribution.
 
     Attributes:
         median: Seconds, > 0.
-        sigma: Standard deviation of the logarithm, > 0; 0.7 means that two thirds of the tasks
+        sigma: Standard deviation of the natural logarithm, > 0. With 0.7, two thirds of the tasks
             take between half and twice the median.
     """
 
@@ -38,30 +38,33 @@ _FAMILIES: Final = {
     "2.0 r2v": (130.0, 0.5, 0.7),
     "2.5": (240.0, 0.5, 0.7),
 }
-"""Family to: median at 720p and 5 s, power of the duration by which it grows, sigma.
+"""Family to three numbers: the median in seconds at 720p and 5 s; the exponent with which the
+median grows with the duration; sigma.
 
-Fitted by eye to a few dozen live timings: test_miyabi (October 2025), ComfyUI's progress estimates,
-measurements of BytePlus (September 2026), apiyi and official samples. No time was seen for 1.0 pro
-fast and 2.0 r2v, which are placed beside their kin with a wider spread.
+The numbers were fitted by eye to a few dozen real timings: test_miyabi (October 2025), ComfyUI's
+progress estimates, measurements of BytePlus (September 2026), apiyi and official samples. There are
+no timings of 1.0 pro fast and 2.0 r2v; they have values near those of similar models, and a larger
+sigma.
 """
 
 _RESOLUTIONS: Final = {"480p": 0.8, "720p": 1.0, "1080p": 1.4, "4k": 3.0}
-"""Factor on the median: ComfyUI's estimates for the 1.0 models; for 4k a guess."""
+"""Factor on the median, from ComfyUI's estimates for the 1.0 models; the one for 4k is a guess."""
 
 _UNSURE: Final = 0.3
-"""Added to sigma where the model chooses the duration or the resolution is unknown."""
+"""Added to sigma once if the duration is unknown, as when the model chooses it, and once if the
+resolution is unknown."""
 
 
 def render_time(model: str | None, resolution: str | None, duration: float | None) -> RenderTime:
-    """How long a video of this kind usually takes to render, without waiting in a queue.
+    """How long a video of this kind usually takes to render, without the time in the queue.
 
     Args:
-        model: Id of the model; an unknown one gets a cautious, wide guess.
-        resolution: Such as ``"720p"``, in any case; the model's default if ``None``.
-        duration: Seconds; ``None`` for the provider's default, -1 if the model chooses.
+        model: Id of the model; an unknown one gets a cautious estimate with a large sigma.
+        resolution: Such as ``"720p"``, in upper or lower case; the model's default if ``None``.
+        duration: Seconds; ``None`` for the provider's default of 5, -1 if the model chooses.
 
     Returns:
-        A guess to start from; it is meant to be replaced by what is seen.
+        A first estimate, to be replaced by measured times.
     """
     row = capability(model) if model is not None else None
     median, power, sigma = _FAMILIES[row.family] if row else _UNKNOWN

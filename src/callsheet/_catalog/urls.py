@@ -1,4 +1,4 @@
-"""Addresses and ids as text: what has the right shape."""
+"""Whether a text is a valid URL or a valid id."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _ID: Final = re.compile(r"[!-~]+")
 
 
 def is_http_url(text: str) -> bool:
-    """Whether the text is an http(s) URL with a host, and without spaces or control characters."""
+    """Whether the text is an http(s) URL with a host and without spaces or control characters."""
     if _BROKEN.search(text):
         return False
     try:
         parts = urlsplit(text)
         _ = parts.port
-    except ValueError:  # a broken IPv6 address, or a port that is no number
+    except ValueError:  # a broken IPv6 address, or a port that is not a number
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def is_id(text: str) -> bool:
-    """Whether the text can be an id: printable ASCII, no spaces, not empty."""
+    """Whether the text can be an id: printable ASCII without spaces, and not empty."""
     return _ID.fullmatch(text) is not None

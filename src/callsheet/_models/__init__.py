@@ -1,1 +1,1 @@
-"""The values that travel through every floor: specs, snapshots, outcomes, policies."""
+"""The values that all layers share: specs, snapshots, outcomes, policies."""

@@ -15,17 +15,18 @@ COMMANDS = {
     "seed": ("seed",),
     "camera_fixed": ("camerafixed", "cf"),
 }
-"""Field to command names, the long one first (Ark create reference, 1.0 and 1.5 era)."""
+"""Field to the names of its command, the long name first (Ark create reference of the 1.0 and 1.5
+models)."""
 
 _FIELDS = {name: field for field, names in COMMANDS.items() for name in names}
 _COMMAND = re.compile(rf"(?:^|\s)--({'|'.join(_FIELDS)})(?:\s+|=)(\S+)", re.IGNORECASE)
 
 
 def commands_in(prompt: str) -> dict[str, str]:
-    """The options that a prompt holds as text commands: field name to the text of its value."""
+    """The options that a prompt holds as text commands: field name to its value as text."""
     return {_FIELDS[name.lower()]: value for name, value in _COMMAND.findall(prompt)}
 
 
 def command_text(value: object) -> str:
-    """How an option's value is written in a text command: ``true``/``false`` or plain."""
+    """The value as it is written in a text command; a bool becomes ``true`` or ``false``."""
     return str(value).lower() if isinstance(value, bool) else str(value)

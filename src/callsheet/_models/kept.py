@@ -1,7 +1,8 @@
-"""Status answers while nobody looks at them.
+"""Stores snapshots compactly, as bytes, until a caller reads them.
 
-What is kept of ten thousand tasks that end together would be so many objects that the garbage
-collector stops everything to look at them. Plain bytes it passes over, those of a subclass not.
+The snapshots of ten thousand tasks that end together are very many objects, and the garbage
+collector would stop the program to visit them all. It does not visit plain ``bytes``. It does visit
+a subclass of ``bytes``, so none is used here.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from callsheet._models.snapshot import ErrorDetail, Snapshot, Status, Usage
 
 
 Kept = bytes
-"""A snapshot within this process: its video's URL, and everything else."""
+"""A snapshot as bytes, for this process only: first the URL of its video, then all fields."""
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
 _STATUS, _ERROR, _USAGE = (_FIELDS.index(name) for name in ("status", "error", "usage"))
 
 
 def keep(snapshot: Snapshot) -> Kept | Snapshot:
-    """Keep a snapshot; one whose ``raw`` does not hold JSON's own values stays as it is."""
+    """Turn a snapshot into bytes.
+
+    A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
+    """
     values = [getattr(snapshot, name) for name in _FIELDS]
     error, usage = snapshot.error, snapshot.usage
     values[_STATUS] = snapshot.status.value
@@ -37,14 +41,14 @@ def keep(snapshot: Snapshot) -> Kept | Snapshot:
 
 
 def kept_url(kept: Kept) -> str | None:
-    """The video's URL alone, in a fraction of the time."""
-    url: str | None = marshal.loads(kept)[0]  # noqa: S302 - made here
+    """The URL of the video. This is much faster than `kept_snapshot`."""
+    url: str | None = marshal.loads(kept)[0]  # noqa: S302 - written by `keep`
     return url
 
 
 def kept_snapshot(kept: Kept) -> Snapshot:
-    """A snapshot that equals the one that was kept."""
-    values = marshal.loads(marshal.loads(kept)[1])  # noqa: S302 - made here
+    """A snapshot that equals the one that was given to `keep`."""
+    values = marshal.loads(marshal.loads(kept)[1])  # noqa: S302 - written by `keep`
     values[_STATUS] = Status(values[_STATUS])
     if values[_ERROR] is not None:
         values[_ERROR] = ErrorDetail(*values[_ERROR])

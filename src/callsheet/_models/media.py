@@ -12,7 +12,7 @@ REMOTE_SCHEMES = ("http://", "https://", "asset://", "data:")
 
 
 def _source(value: str | bytes | bytearray | Path) -> str | bytes | Path:
-    """Tell a URL from a path: a string without one of the known schemes names a file."""
+    """Keep a URL as text, and make a path from any other text."""
     if isinstance(value, str):
         return value if value.lower().startswith(REMOTE_SCHEMES) else Path(value)
     return bytes(value) if isinstance(value, bytearray) else value
@@ -20,12 +20,11 @@ def _source(value: str | bytes | bytearray | Path) -> str | bytes | Path:
 
 @attrs.frozen
 class Media:
-    """One medium by reference or by content.
+    """One medium: a URL, a local file, or its content.
 
     Attributes:
-        source: An ``http(s)://``, ``asset://`` or ``data:`` URL as ``str``; a local file as `Path`;
-            or the content itself as ``bytes``. A ``str`` without one of these schemes is taken as
-            a path.
+        source: An ``http(s)://``, ``asset://`` or ``data:`` URL as ``str``, a local file as `Path`,
+            or the content as ``bytes``. A ``str`` without one of these schemes is taken as a path.
     """
 
     kind: ClassVar[str] = "media"
@@ -37,31 +36,31 @@ class Media:
 
     @property
     def url(self) -> str | None:
-        """The URL to send as it is; ``None`` for a file or bytes, which must be encoded first."""
+        """The URL, which is sent unchanged; ``None`` for a file or bytes, which are encoded."""
         return self.source if isinstance(self.source, str) else None
 
 
 class Image(Media):
-    """A picture: jpeg, png, webp, bmp, tiff, gif, or heic/heif where the model takes it.
+    """A picture: jpeg, png, webp, bmp, tiff, gif, or heic/heif if the model accepts it.
 
-    Limits (Ark create reference, August 2026): under 30 MB, sides 300 to 6000 px, width/height
-    0.4 to 2.5. A local file or bytes travel as a data URL inside the request.
+    Limits (Ark create reference, August 2026): less than 30 MB, each side 300 to 6000 pixels,
+    width / height from 0.4 to 2.5. A local file or bytes are sent as a data URL inside the request.
     """
 
     kind: ClassVar[str] = "image"
 
 
 class VideoRef(Media):
-    """A reference video by URL or ``asset://`` id, mp4 or mov, up to 200 MB (2.x models).
+    """A reference video by URL or ``asset://`` id: mp4 or mov, at most 200 MB (2.x models).
 
-    The provider takes no inline form of a video, so a file or bytes are refused by the preflight.
+    The provider accepts no video inside the request, so the preflight refuses a file or bytes.
     """
 
     kind: ClassVar[str] = "video"
 
 
 class AudioRef(Media):
-    """A reference audio clip, wav or mp3, up to 15 MB (2.x models)."""
+    """A reference audio clip: wav or mp3, at most 15 MB (2.x models)."""
 
     kind: ClassVar[str] = "audio"
 
@@ -72,9 +71,9 @@ class MediaFacts:
 
     Attributes:
         format: Lower-case name, such as ``jpeg``.
-        size: Bytes.
-        width: Pixels; ``None`` for sound.
-        height: Pixels; ``None`` for sound.
+        size: Size of the file in bytes.
+        width: Pixels; ``None`` for audio.
+        height: Pixels; ``None`` for audio.
     """
 
     format: str

@@ -1,4 +1,4 @@
-"""How specs ended."""
+"""The results: videos, outcomes, the result of a batch, and its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from callsheet.errors import BatchError, CallsheetError
 
 
 URL_LIFETIME = timedelta(hours=24)
-"""Video URLs live this long from `Snapshot.updated_at` (``X-Tos-Expires=86400``)."""
+"""Time for which a video URL is valid, from `Snapshot.updated_at` (``X-Tos-Expires=86400``)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -24,18 +24,19 @@ class Video:
     """A finished video.
 
     Attributes:
-        url: Where to fetch it with a plain GET, without any key, until `expires_at`.
-        last_frame_url: The same for its last frame, if the spec asked for it.
-        task_id: The provider's id.
+        url: URL of the video. A plain GET without a key fetches it until `expires_at`.
+        last_frame_url: The same for the picture of its last frame; ``None`` if the spec did not ask
+            for it.
+        task_id: The provider's id of the task.
         model: The model that made it.
-        seed: The seed really used.
+        seed: The seed that was used.
         resolution: Such as ``"720p"``.
         ratio: Such as ``"16:9"``.
-        duration: Seconds.
-        usage: What it cost.
-        expires_at: When the URLs die: 24 h after the provider's last update, in UTC;
-            ``None`` if the answer held no time.
-        snapshot: The answer that all this comes from.
+        duration: Seconds; if the answer gives frames only, computed from them.
+        usage: The tokens that it cost.
+        expires_at: When the URLs expire, in UTC: 24 h after the provider's last update. ``None`` if
+            the answer held no time.
+        snapshot: The status answer that all this comes from.
     """
 
     url: str
@@ -52,7 +53,7 @@ class Video:
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
-        """The video of a succeeded snapshot.
+        """Make a video from the snapshot of a task that succeeded.
 
         Raises:
             ValueError: The snapshot holds no video URL.
@@ -73,21 +74,21 @@ class Video:
             ratio=snapshot.ratio,
             duration=duration,
             usage=snapshot.usage,
-            expires_at=_expiry(snapshot.updated_at),
+            expires_at=_expires_at(snapshot.updated_at),
             snapshot=snapshot,
         )
 
 
-def _expiry(updated_at: float | None) -> datetime | None:
+def _expires_at(updated_at: float | None) -> datetime | None:
     if updated_at is None:
         return None
     try:
         return datetime.fromtimestamp(updated_at, UTC) + URL_LIFETIME
-    except (OverflowError, ValueError, OSError):  # a time beyond the calendar is no time
+    except (OverflowError, ValueError, OSError):  # outside the calendar: not a real time
         return None
 
 
-def _seen(video: Video | Kept | None) -> Video | None:
+def _to_video(video: Video | Kept | None) -> Video | None:
     return Video.from_snapshot(kept_snapshot(video)) if isinstance(video, Kept) else video
 
 
@@ -96,19 +97,19 @@ _OUTCOME = ("index", "spec", "task_id", "video", "error")
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """How one spec ended: with a video or with an error, never both, never neither.
+    """How one spec ended: with either a video or an error.
 
     Attributes:
         index: Position of the spec in its batch or stream, from 0.
         spec: The spec; ``None`` for a task that was attached by id.
-        task_id: The provider's id; ``None`` if no task came to be.
-        error: Why there is no video.
+        task_id: The provider's id of the task; ``None`` if no task is known.
+        error: Why there is no video; ``None`` if there is one.
     """
 
     index: int
     spec: TaskSpec | None
     task_id: str | None
-    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_seen)
+    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_to_video)
     error: CallsheetError | None = None
 
     def __repr__(self) -> str:
@@ -116,16 +117,16 @@ class Outcome:
         return f"Outcome({', '.join(values)})"
 
     def __reduce__(self) -> tuple[partial[Outcome], tuple[()]]:
-        """Pickled with its video made: what is kept within a process is no format of files."""
+        """Pickle the `Video`, not the bytes that stand for it: they are for this process only."""
         values = {name: getattr(self, name) for name in _OUTCOME}
         return partial(Outcome, **values), ()
 
     @property
     def video(self) -> Video | None:
-        """The video, if there is one; made at the first look."""
+        """The video; ``None`` if there is none. It is built when this is first read."""
         if isinstance(self._video, Kept):
-            object.__setattr__(self, "_video", _seen(self._video))
-        return _seen(self._video)
+            object.__setattr__(self, "_video", _to_video(self._video))
+        return _to_video(self._video)
 
     @property
     def ok(self) -> bool:
@@ -134,7 +135,7 @@ class Outcome:
 
     @property
     def url(self) -> str | None:
-        """The video's URL, if there is one."""
+        """The URL of the video; ``None`` if there is no video."""
         match self._video:
             case None:
                 return None
@@ -144,7 +145,7 @@ class Outcome:
                 return kept_url(kept)
 
 
-def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+def _to_tuple(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
@@ -152,7 +153,7 @@ def _frozen(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
 class BatchResult(Sequence[Outcome]):
     """The outcomes of a whole batch, in input order."""
 
-    outcomes: tuple[Outcome, ...] = attrs.field(converter=_frozen)
+    outcomes: tuple[Outcome, ...] = attrs.field(converter=_to_tuple)
 
     @overload
     def __getitem__(self, index: int) -> Outcome: ...
@@ -173,13 +174,13 @@ class BatchResult(Sequence[Outcome]):
         return tuple(outcome for outcome in self.outcomes if not outcome.ok)
 
     def raise_for_failures(self) -> None:
-        """Do nothing if every spec has a video.
+        """Raise one error if any spec has no video; otherwise do nothing.
 
         Raises:
-            BatchError: With one member per spec without a video, in input order; each carries a
-                note that names its spec.
+            BatchError: It has one member for each spec without a video, in input order. Each member
+                has a note that names its spec.
         """
-        errors = [_noted(outcome) for outcome in self.failures]
+        errors = [_with_note(outcome) for outcome in self.failures]
         if errors:
             total = len(self.outcomes)
             msg = f"{len(errors)} of {total} specs ended without a video"
@@ -189,7 +190,7 @@ class BatchResult(Sequence[Outcome]):
         """The videos, in input order.
 
         Raises:
-            BatchError: Not every spec has one.
+            BatchError: At least one spec has no video.
         """
         self.raise_for_failures()
         return [outcome.video for outcome in self.outcomes if outcome.video is not None]
@@ -198,14 +199,14 @@ class BatchResult(Sequence[Outcome]):
         """The video URLs, in input order.
 
         Raises:
-            BatchError: Not every spec has one.
+            BatchError: At least one spec has no video.
         """
         self.raise_for_failures()
         return [outcome.url for outcome in self.outcomes if outcome.url is not None]
 
 
-def _noted(outcome: Outcome) -> CallsheetError:
-    """The outcome's error with one note that names its spec, however often it is asked for."""
+def _with_note(outcome: Outcome) -> CallsheetError:
+    """The error of the outcome, with a note that names its spec. The note is added only once."""
     error = outcome.error or CallsheetError("no outcome")
     prompt = "" if outcome.spec is None or not outcome.spec.prompt else f" {outcome.spec.prompt!r}"
     note = f"spec {outcome.index}{prompt[:80]}"
@@ -216,15 +217,17 @@ def _noted(outcome: Outcome) -> CallsheetError:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far a batch is; the last five add up to at most `total`.
+    """The progress of a batch, as numbers of specs.
+
+    `queued`, `running`, `succeeded` and `failed` together are at most `total`.
 
     Attributes:
-        total: Number of specs.
+        total: All specs of the batch.
         submitted: Specs for which the provider has given an id.
-        queued: Submitted, and not seen running yet.
-        running: Seen running.
-        succeeded: Ended with a video.
-        failed: Ended without one, for whatever reason, also if nothing was sent.
+        queued: Specs that are submitted and were not seen running yet.
+        running: Specs that were seen running.
+        succeeded: Specs that ended with a video.
+        failed: Specs that ended without a video for any reason, even if nothing was sent.
     """
 
     total: int

@@ -1,4 +1,4 @@
-"""How the client behaves: frozen values with their defaults in sight."""
+"""The settings of a client, as frozen values with defaults."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ Resubmit = Literal["if-absent", "never", "always"]
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How much of the provider's quota the client may use; ``None`` means all that is published.
+    """How much of the provider's quota the client may use.
+
+    A rate of ``None`` means the rate that the provider publishes.
 
     Attributes:
         creates_per_minute: New tasks per minute, > 0.
-        gets_per_second: Status requests for one task per second, > 0.
-        lists_per_second: Status requests for many tasks per second, > 0.
+        gets_per_second: Requests for the status of one task, per second, > 0.
+        lists_per_second: Requests for the status of many tasks, per second, > 0.
         cancels_per_second: Cancel requests per second, > 0.
-        unfinished: Most tasks at the provider that have not ended, >= 1. By default the room of its
-            queue, which is not published, is found out: once a create is refused for it, one is
-            sent when another has ended.
+        unfinished: Most tasks at the provider that have not ended, >= 1. The provider does not
+            publish the size of its queue. With ``None``, the client sends until a create is refused
+            because the queue is full; after that it sends one create for each task that ends.
         connections: Most requests in flight at once, >= 1.
+
+    Raises:
+        ValueError: A number is out of its range.
     """
 
     creates_per_minute: float | None = attrs.field(default=None, validator=optional(gt(0)))
@@ -38,11 +43,14 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class Polling:
-    """How soon an end should be noticed.
+    """How soon the client should notice that a task has ended.
 
     Attributes:
-        delay: Seconds between the end of a task and the client's knowing it to aim for, > 0.
-            Smaller costs more requests; the provider's quota is never passed for it.
+        delay: Wanted seconds between the end of a task and the moment when the client knows it,
+            > 0 and finite. A smaller delay needs more requests, but never more than the quota.
+
+    Raises:
+        ValueError: The delay is out of its range.
     """
 
     delay: float = attrs.field(default=5.0, validator=(gt(0), lt(math.inf)))
@@ -50,24 +58,28 @@ class Polling:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often, and after which pauses, a request that may be repeated is repeated.
+    """How often a request is repeated, and how long the pauses are.
 
-    A create is repeated only if it provably never arrived or was refused. A failed poll is not
-    counted here at all: it never decides anything, and the task is asked about again.
+    A create is repeated only if it is certain that it never arrived or that it was refused. Polls
+    are not limited by this policy: a failed poll ends no task, and the client asks again.
 
     Attributes:
         attempts: Most attempts of one request, >= 1.
-        initial: Seconds before the second attempt, > 0; doubled for each further one, with jitter.
-        ceiling: Longest pause, seconds; a ``Retry-After`` is honoured up to this, too.
-        timeout: Seconds that one attempt may take in all, > 0.
-        patience: Seconds for which a create is offered again that is refused for load (HTTP 429),
-            or cannot be sent to a provider that has been reached before. While the queue is full
-            of the client's own tasks there is no end to it.
-        lookup: Seconds for which a create whose answer was lost is looked for in the provider's
-            list, > 0; a task may surface there minutes after its create.
-        resubmit: What happens to a create whose answer was lost. ``"if-absent"``: sent again once
-            the list has shown that it made nothing. ``"never"``: not sent again. ``"always"``: sent
-            again, too, where nobody can say, which may be billed twice.
+        initial: Seconds before the second attempt, > 0. The pause doubles for each further attempt,
+            with jitter.
+        ceiling: Longest pause in seconds, > 0. A longer ``Retry-After`` is cut to it.
+        timeout: Most seconds that one attempt may take, > 0.
+        patience: Seconds for which a create is repeated if it is refused because of load (HTTP
+            429), or if it cannot be sent to a provider that was reached before, >= 0. There is no
+            limit while the queue is full and the client has unfinished tasks.
+        lookup: Seconds for which the client looks in the provider's list for a create whose answer
+            was lost, > 0. A task may appear there minutes after its create.
+        resubmit: What happens to a create whose answer was lost. ``"if-absent"``: it is sent again
+            only after the list has shown that no task was made. ``"never"``: it is not sent again.
+            ``"always"``: it is sent again even if nobody can know, and may then be billed twice.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     attempts: int = attrs.field(default=6, validator=ge(1))
@@ -81,8 +93,12 @@ class RetryPolicy:
     )
 
 
-def _money(value: Decimal | float | None) -> Decimal | None:
-    """The amount as it is written: 0.1 is a tenth, not the binary fraction next to it."""
+def _to_decimal(value: Decimal | float | None) -> Decimal | None:
+    """The amount as a decimal: 0.1 becomes exactly a tenth, not the nearest binary fraction.
+
+    Raises:
+        TypeError: The value is not a number.
+    """
     if value is None or isinstance(value, Decimal):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not checked
@@ -90,12 +106,12 @@ def _money(value: Decimal | float | None) -> Decimal | None:
     return Decimal(str(value))
 
 
-def _finite(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_amount(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     if not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
         raise ValueError(f"{field.name} must be a finite amount >= 0, not {value}")
 
 
-def _whole(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_count(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{field.name} is a whole number, not {value!r}")
     if value < 0:
@@ -104,25 +120,30 @@ def _whole(_instance: object, field: attrs.Attribute[Any], value: object) -> Non
 
 @attrs.frozen(kw_only=True)
 class SpendLimit:
-    """Most that may be spent, together; ``None`` is no cap, and 0 lets nothing pass.
+    """The most that a client may spend in total. ``None`` means no cap; 0 allows nothing.
 
-    A submission is refused with a `SpendLimitError`, and nothing is sent, if what was spent, what
-    is under way and what is uncertain would pass a cap together with it. It counts with the most
-    that it can cost. A spec whose figure is not known is refused, too, since the cap could not be
-    kept. A provider is paid in one currency, so at least one cap on money has to be in that one.
+    A spec counts with the most that it can cost. If it would pass a cap together with what was
+    spent, is reserved and is uncertain (see `Spend`), it ends with a `SpendLimitError` and nothing
+    is sent. A spec whose cost is not known also ends with this error, because the cap could not be
+    kept. A provider is paid in one currency. If there are caps on money, at least one of them must
+    be in that currency.
 
     Attributes:
         tokens: Tokens, a whole number >= 0.
         tasks: Tasks that succeed, a whole number >= 0.
-        usd: US dollars, >= 0; a `Decimal` or a number.
-        cny: Yuan, >= 0; a `Decimal` or a number.
+        usd: US dollars, a finite `Decimal` or number >= 0.
+        cny: Yuan, a finite `Decimal` or number >= 0.
 
     Raises:
-        TypeError: A cap is no number of its kind.
+        TypeError: A cap is not a number of its kind.
         ValueError: A cap is below 0, or not finite.
     """
 
-    tokens: int | None = attrs.field(default=None, validator=optional(_whole))
-    tasks: int | None = attrs.field(default=None, validator=optional(_whole))
-    usd: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))
-    cny: Decimal | None = attrs.field(default=None, converter=_money, validator=optional(_finite))
+    tokens: int | None = attrs.field(default=None, validator=optional(_check_count))
+    tasks: int | None = attrs.field(default=None, validator=optional(_check_count))
+    usd: Decimal | None = attrs.field(
+        default=None, converter=_to_decimal, validator=optional(_check_amount)
+    )
+    cny: Decimal | None = attrs.field(
+        default=None, converter=_to_decimal, validator=optional(_check_amount)
+    )

@@ -1,4 +1,4 @@
-"""Where tasks go."""
+"""The provider that tasks are sent to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from callsheet._models.policy import Limits
 
 
 def without_secrets(url: str) -> str:
-    """An address as it may be shown and kept: without user, password, query and fragment.
+    """The URL without user, password, query and fragment, so that it can be shown and stored.
 
-    Of what is no address, everything up to its last ``@`` may be a password.
+    In a text that is not a URL, everything up to the last ``@`` may be a password, so it is
+    removed, too.
     """
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port  # a port that is none is told by reading it
+        host, _ = parts.hostname, parts.port  # reading a wrong port raises
     except ValueError:
         host, parts = None, urlsplit("")
     if host is None:
@@ -31,21 +32,24 @@ def _without_slash(url: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class Provider:
-    """An address that speaks the task API, and what is known of it.
+    """A service with the task API, and what is known about it.
 
     Attributes:
-        name: Short name, used in messages.
-        base_url: Address before ``/contents/generations/tasks``, without a slash at its end.
+        name: Short name, used in messages, and to find prices and model ids.
+        base_url: URL before ``/contents/generations/tasks``; a slash at its end is removed.
         dialect: ``"ark"`` (options are body fields) or ``"comet"`` (options are text commands in
             the prompt).
         key_variable: Environment variable that holds the key; ``None`` if no key is needed.
         default_model: Model of a spec that names none.
-        limits: Published quota; a rate that is not set is that of Volcengine Ark.
-        lists: Whether tasks can be listed by id; ``None`` if unknown: it is then tried once.
-        token: Whether a submission carries a token in ``safety_identifier``, which the provider
-            documents and echoes.
-        speed: Seconds that pass at the provider in one second here; 1 except for an emulator
-            that runs faster than life.
+        limits: The published quota; a rate of ``None`` means the rate of Volcengine Ark.
+        lists: Whether tasks can be listed by id. ``None`` means unknown: the client tries once.
+        token: Whether the provider documents ``safety_identifier`` and returns it. Submissions then
+            carry a token there.
+        speed: Seconds that pass at the provider in one real second, > 0. It is 1, except for an
+            emulator that runs faster than real time.
+
+    Raises:
+        ValueError: The speed is out of its range.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What one status answer says."""
+"""The content of a status answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 
 
 class Status(enum.StrEnum):
-    """Where a task stands (Ark "retrieve task" reference, July 2026).
+    """The status of a task (Ark "retrieve task" reference, July 2026).
 
-    `UNKNOWN` stands for every word that the reference does not hold; it is not terminal, and
-    `Snapshot.raw_status` keeps the word.
+    `UNKNOWN` means a status word that callsheet does not know. It does not end the task, and
+    `Snapshot.raw_status` holds the word.
     """
 
     QUEUED = "queued"
@@ -35,7 +35,12 @@ _TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status
 
 @attrs.frozen
 class ErrorDetail:
-    """Why a task ended without a video, in the provider's words."""
+    """Why a task ended without a video.
+
+    Attributes:
+        code: The provider's error code; ``None`` if it gave none.
+        message: The provider's message; empty if it gave none.
+    """
 
     code: str | None = None
     message: str = ""
@@ -46,10 +51,10 @@ class Usage:
     """What a task cost.
 
     Attributes:
-        completion_tokens: Tokens of the video.
-        total_tokens: Tokens billed; input is not counted, so both are equal
-            (Ark "retrieve task" reference).
-        tool_usage: Number of uses by tool name.
+        completion_tokens: Tokens of the video; ``None`` if the answer does not say.
+        total_tokens: Tokens that are billed; ``None`` if the answer does not say. Input is not
+            counted, so both numbers are equal (Ark "retrieve task" reference).
+        tool_usage: Name of each tool to the number of its uses.
     """
 
     completion_tokens: int | None = None
@@ -59,34 +64,34 @@ class Usage:
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """Everything that one status answer holds; what the provider left out is ``None``.
+    """Everything that one status answer holds. A field that the answer lacks is ``None``.
 
     Attributes:
-        task_id: The provider's id, opaque.
-        status: Where the task stands.
-        raw_status: The provider's word for it.
-        model: Name and version, also for a task that was created through an endpoint id.
-        video_url: Signed for GET, alive for 24 h from `updated_at`.
-        last_frame_url: The same for the last frame, if it was asked for.
-        error: Why it ended without a video.
-        usage: What it cost.
-        created_at: Unix seconds.
-        updated_at: Unix seconds; may stand still for many minutes while a task runs.
-        seed: The seed really used.
-        resolution: The resolution really used.
-        ratio: The ratio really used.
+        task_id: The provider's id; its form has no meaning.
+        status: The status of the task.
+        raw_status: The provider's word for the status.
+        model: Name and version, also for a task that was created with an endpoint id.
+        video_url: Signed for GET; valid for 24 h from `updated_at`.
+        last_frame_url: The same for the picture of the last frame, if the spec asked for it.
+        error: Why the task ended without a video.
+        usage: The tokens that it cost.
+        created_at: Unix time in seconds.
+        updated_at: Unix time in seconds. It may stay the same for many minutes while a task runs.
+        seed: The seed that was used.
+        resolution: The resolution that was used.
+        ratio: The ratio that was used.
         duration: Seconds; may be fractional for edited videos.
         frames: Number of frames; a task has this or `duration`.
-        frames_per_second: 24 wherever it was seen.
+        frames_per_second: 24 in all answers seen so far.
         service_tier: ``default`` or ``flex``.
         execution_expires_after: Seconds from `created_at`.
-        generate_audio: Whether it has sound.
-        draft: Whether it is a preview.
-        draft_task_id: The draft that it was rendered from.
+        generate_audio: Whether the video has sound.
+        draft: Whether it is a draft, a cheap 480p preview.
+        draft_task_id: Id of the draft task that it was rendered from.
         priority: 0 to 9.
-        safety_identifier: The caller's identifier, echoed.
+        safety_identifier: The identifier that the create sent, returned unchanged.
         output_format: ``mp4`` or ``mov``.
-        raw: The parsed JSON of this task, untouched but for what is nested 100 levels deep.
+        raw: The parsed JSON of this task. Only values nested 100 levels deep are removed.
     """
 
     task_id: str
@@ -121,9 +126,9 @@ class Page:
     """One page of a list answer.
 
     Attributes:
-        items: Snapshots in the order of the answer.
-        total: Number of matches over all pages; ``None`` if the answer does not say.
-        unreadable: Number of items that could not be read and are left out of `items`.
+        items: The snapshots, in the order of the answer.
+        total: Number of matching tasks on all pages; ``None`` if the answer does not say.
+        unreadable: Number of items that could not be read; they are not in `items`.
     """
 
     items: Sequence[Snapshot]

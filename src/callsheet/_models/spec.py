@@ -1,4 +1,4 @@
-"""What a caller wants made."""
+"""The description of a video that a caller wants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _image(value: Image | MediaSource | None) -> Image | None:
 
 
 def _sequence(value: Any) -> Any:
-    """A tuple of any sequence; other values stay as they are, for the preflight to name."""
+    """A tuple from any sequence. Other values stay unchanged: the preflight reports them."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         return value
     return tuple(cast("Sequence[object]", value))
@@ -28,35 +28,39 @@ def _sequence(value: Any) -> Any:
 
 @attrs.frozen
 class TaskSpec:
-    """One video to be made. Fields that are not set are not sent.
+    """The description of one video. Fields that are not set are not sent.
 
-    A spec is only a value: it is checked by the preflight, when it is submitted, where all its
-    problems are named at once. Ranges depend on the model; see the catalog.
+    A spec is only a value. The preflight checks it when it is submitted, and reports all its
+    problems at once. Some ranges depend on the model; those given here are the widest of the known
+    models.
 
     Attributes:
-        prompt: What is to be seen; may be left out when media are given.
+        prompt: The text that describes the video; may be left out when media are given.
         model: Model id or endpoint id (``ep-…``); the provider's default if not set.
-        first_frame: Picture the video starts from.
-        last_frame: Picture the video ends with; needs `first_frame`.
-        references: Pictures, videos and clips to take material from, in the order in which the
-            prompt names them. Not together with first or last frame.
+        first_frame: Picture that the video starts with.
+        last_frame: Picture that the video ends with; needs `first_frame`.
+        references: Pictures, videos and audio clips that the model uses, in the order in which the
+            prompt names them. Not allowed together with a first or last frame.
         resolution: ``"480p"``, ``"720p"``, ``"1080p"`` or ``"4k"``.
         ratio: ``"16:9"``, ``"4:3"``, ``"1:1"``, ``"3:4"``, ``"9:16"``, ``"21:9"``, ``"adaptive"``.
-        duration: Seconds; -1 lets the model choose where it can.
-        frames: Number of frames, 25 + 4k from 29 to 289; where supported it beats `duration`.
+        duration: Seconds, 2 to 30; -1 lets the model choose, if the model supports it.
+        frames: Number of frames, 25 + 4k from 29 to 289. If the model supports it, it is used
+            instead of `duration`.
         seed: -1 (random) to 2**32 - 1.
         camera_fixed: Keep the camera still.
-        watermark: Draw the provider's mark into the video.
+        watermark: Draw the provider's watermark into the video.
         generate_audio: Make sound.
-        draft: Make a cheap 480p preview.
-        draft_task: Id of a draft task to render in full.
-        return_last_frame: Also give the URL of the last frame.
+        draft: Make a draft, a cheap 480p preview.
+        draft_task: Id of a draft task; the video is a full render of it.
+        return_last_frame: Also return the URL of the last frame.
         service_tier: ``"default"`` or ``"flex"`` (cheaper, slower).
-        execution_expires_after: Seconds after which the provider gives up, 3600 to 259200.
-        priority: 0 to 9, order among the account's waiting tasks.
+        execution_expires_after: Seconds after which the provider ends the task as expired, 3600 to
+            259200; some models accept less than 3600.
+        priority: 0 to 9; the order of the account's tasks in the provider's queue.
         tools: Tool names, such as ``"web_search"``, or tool objects as the provider documents them.
-        callback_url: Where the provider posts status changes.
-        extra: Raw keys merged into the request body, for what is newer than this package.
+        callback_url: URL to which the provider posts status changes.
+        extra: Raw keys for the request body, for fields that are newer than this package.
+            ``model``, ``content`` and the names of fields that are set are not allowed here.
     """
 
     prompt: str | None = None
@@ -86,7 +90,7 @@ class TaskSpec:
 
     @property
     def media(self) -> tuple[tuple[str, Media], ...]:
-        """Every medium with the field it stands in, in the order in which they are sent."""
+        """Each medium with the name of its field, in the order in which they are sent."""
         named: list[tuple[str, Media]] = []
         if isinstance(self.first_frame, Media):
             named.append(("first_frame", self.first_frame))
@@ -101,10 +105,10 @@ class TaskSpec:
         return tuple(named)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that were set, as JSON values; `from_dict` reads them back.
+        """The fields that are set, as JSON values. `from_dict` reads them back.
 
         Raises:
-            ValueError: A medium is given as bytes, which have no short form in JSON.
+            ValueError: A medium is given as bytes, which JSON cannot hold.
         """
         row: dict[str, Any] = {}
         for field in attrs.fields(type(self)):
@@ -125,17 +129,17 @@ class TaskSpec:
         """Read a spec from JSON values.
 
         Args:
-            row: Field names and values; ``None`` counts as not set. `references` is a list of
-                ``{"image": …}``, ``{"video": …}`` or ``{"audio": …}``, or of plain URLs and paths,
-                whose kind is then told from the suffix.
+            row: Field names and values; ``None`` means not set. `references` is a list of
+                ``{"image": …}``, ``{"video": …}`` or ``{"audio": …}``, or of plain URLs and paths.
+                The suffix of a plain one decides its kind.
             base: Folder that relative paths start from; the working directory if ``None``.
 
         Raises:
-            SpecError: A name that is no field, or a medium that is no URL or path.
+            SpecError: A name is not a field, or a medium is not a URL or a path.
         """
         known = sorted(field.name for field in attrs.fields(cls))
         problems = [
-            Problem(str(name), _short(value), f"no such field; known are {', '.join(known)}")
+            Problem(str(name), _shortened(value), f"no such field; known are {', '.join(known)}")
             for name, value in row.items()
             if name not in known
         ]
@@ -157,13 +161,13 @@ class TaskSpec:
 
 
 def in_body(spec: TaskSpec, field: str) -> Any:
-    """What a create holds under the name of a field: a raw key in `extra` beats the field."""
+    """The value of a field in the body of a create: a raw key in `extra` overrides the field."""
     extra = spec.extra or {}
     return extra[field] if field in extra else getattr(spec, field)
 
 
 def all_in_body(spec: TaskSpec, fields: Iterable[str]) -> dict[str, Any]:
-    """What a create holds under the names of fields, by name."""
+    """The values of several fields in the body of a create, by name; see `in_body`."""
     return {field: in_body(spec, field) for field in fields}
 
 
@@ -171,7 +175,7 @@ _KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": Au
 _SUFFIXES = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one terminal line
 
@@ -191,7 +195,7 @@ def _read_media(
         if len(named) == 1:
             ((kind, value),) = named.items()
     if not isinstance(value, str) or (kind is not None and kind not in _KINDS):
-        found = _short(cast("object", value))
+        found = _shortened(cast("object", value))
         problems.append(Problem(field, found, "a URL, an asset:// id or a file's path"))
         return None
     path = value.split("?", 1)[0] if "://" in value else value

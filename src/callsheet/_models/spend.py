@@ -1,4 +1,4 @@
-"""What tasks cost: prices, estimates before a submission, and the sums of a client."""
+"""What tasks cost: prices, estimates before a submission, and the totals of a client."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NOTHING = Decimal(0)
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """What a provider asks for a million tokens: its list price, without discounts.
+    """The list price of a provider for a million tokens, without discounts.
 
     Attributes:
         per_million: Money for a million tokens, >= 0.
-        currency: In which money.
-        source: Where it was read.
-        dated: When that was, such as ``"July 2026"``.
+        currency: ``"CNY"`` or ``"USD"``.
+        source: Where the price was read.
+        dated: When it was read, such as ``"July 2026"``.
     """
 
     per_million: Decimal = attrs.field(converter=Decimal)
@@ -34,22 +34,23 @@ class Price:
     dated: str
 
     def of(self, tokens: int) -> Decimal:
-        """The money for so many tokens, not rounded."""
+        """The money for this number of tokens, not rounded."""
         return (self.per_million * tokens).scaleb(-_MILLION_AS_POWER)
 
 
 @attrs.frozen(kw_only=True)
 class Estimate:
-    """What one task may cost if it succeeds; a task that does not is not billed.
+    """What one task may cost if it succeeds. A task that does not succeed is not billed.
 
-    A figure that cannot be known is ``None``, never a guess.
+    A number that cannot be known is ``None``, never a guess.
 
     Attributes:
-        tokens: Most tokens that it can be billed; ``None`` if nobody can say.
-        tokens_at_least: Fewest tokens; the same as `tokens` if the number is known exactly.
-        price: The price of its tokens, the dearest that may apply; ``None`` if none is known.
+        tokens: Most tokens that can be billed; ``None`` if this cannot be known.
+        tokens_at_least: Fewest tokens that can be billed; equal to `tokens` if the number is known
+            exactly.
+        price: The highest price that may apply; ``None`` if it is not known.
         money_at_least: Least money, in the currency of the price; ``None`` without a price.
-        notes: Why a figure is unknown or only a bound, one sentence each.
+        notes: Why a number is unknown or only a bound, one sentence for each reason.
     """
 
     tokens: int | None
@@ -60,12 +61,15 @@ class Estimate:
 
     @property
     def exact(self) -> bool:
-        """Whether the tokens are known to the token; otherwise they are bounds."""
+        """Whether the number of tokens is known exactly; otherwise there are only bounds."""
         return self.tokens == self.tokens_at_least
 
     @property
     def money(self) -> Decimal | None:
-        """Most money that it can cost, not rounded; ``None`` if tokens or price are unknown."""
+        """Most money that the task can cost, not rounded; ``None`` if tokens or price are unknown.
+
+        It is in `currency`.
+        """
         return None if self.tokens is None or self.price is None else self.price.of(self.tokens)
 
     @property
@@ -76,15 +80,15 @@ class Estimate:
 
 @attrs.frozen(kw_only=True)
 class Amount:
-    """Tasks and what they cost together. Where a figure is unknown it is counted, not guessed.
+    """A number of tasks and what they cost together. Tasks of unknown cost are counted separately.
 
     Attributes:
         tasks: Number of tasks.
-        tokens: Tokens of those whose tokens are known.
-        usd: US dollars for those that are paid in dollars.
-        cny: Yuan for those that are paid in yuan.
-        unmeasured: How many of the tasks are left out of `tokens`: theirs are not known.
-        unpriced: How many of the tasks are left out of `usd` and `cny`: theirs is not known.
+        tokens: Tokens of the tasks whose tokens are known.
+        usd: US dollars for the tasks that are paid in dollars.
+        cny: Yuan for the tasks that are paid in yuan.
+        unmeasured: Number of tasks that are not in `tokens`, because their tokens are not known.
+        unpriced: Number of tasks that are not in `usd` or `cny`, because their cost is not known.
     """
 
     tasks: int = 0
@@ -96,7 +100,7 @@ class Amount:
 
     @classmethod
     def of(cls, tokens: int | None, price: Price | None) -> Self:
-        """One task of so many tokens at this price; ``None`` is unknown."""
+        """The amount of one task with this number of tokens and this price; ``None`` is unknown."""
         money = None if tokens is None or price is None else price.of(tokens)
         dollars = price is not None and price.currency == "USD"
         return cls(
@@ -134,11 +138,11 @@ class Spend:
     """What a client has spent and may still have to pay, at one moment.
 
     Attributes:
-        limit: The caps; one without any if the client has none.
-        reserved: Tasks that are under way, at the most that each can cost.
-        uncertain: Submissions whose answer was lost, and tasks that were given up here: they may
-            be billed.
-        spent: Tasks that succeeded, by the provider's own count of tokens where it gave one.
+        limit: The caps of the client; all are ``None`` if it has no limit.
+        reserved: Tasks that have not ended, each with the most that it can cost.
+        uncertain: Submissions whose answer was lost, and tasks that the client stopped watching
+            before they ended. Both may be billed.
+        spent: Tasks that succeeded, with the provider's number of tokens if it gave one.
     """
 
     limit: SpendLimit
@@ -148,17 +152,17 @@ class Spend:
 
     @property
     def committed(self) -> Amount:
-        """All three together: what counts against the limit."""
+        """The sum of `reserved`, `uncertain` and `spent`. It counts against the limit."""
         return self.reserved + self.uncertain + self.spent
 
     @property
     def left(self) -> SpendLimit:
-        """What may still be reserved, never below 0; ``None`` where there is no cap."""
-        gone = self.committed
+        """What may still be reserved for each cap, >= 0; ``None`` where there is no cap."""
+        committed = self.committed
         limit = self.limit
         return SpendLimit(
-            tokens=None if limit.tokens is None else max(0, limit.tokens - gone.tokens),
-            tasks=None if limit.tasks is None else max(0, limit.tasks - gone.tasks),
-            usd=None if limit.usd is None else max(_NOTHING, limit.usd - gone.usd),
-            cny=None if limit.cny is None else max(_NOTHING, limit.cny - gone.cny),
+            tokens=None if limit.tokens is None else max(0, limit.tokens - committed.tokens),
+            tasks=None if limit.tasks is None else max(0, limit.tasks - committed.tasks),
+            usd=None if limit.usd is None else max(_NOTHING, limit.usd - committed.usd),
+            cny=None if limit.cny is None else max(_NOTHING, limit.cny - committed.cny),
         )

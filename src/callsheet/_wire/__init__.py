@@ -1,4 +1,4 @@
-"""The provider's JSON, read and written without any I/O."""
+"""Reads and writes the provider's JSON. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ _DIALECTS: dict[str, Dialect] = {"ark": Ark(), "comet": Comet()}
 
 
 def dialect_of(name: Literal["ark", "comet"]) -> Dialect:
-    """The dialect that a provider speaks."""
+    """The dialect with this name, as in `Provider.dialect`."""
     return _DIALECTS[name]

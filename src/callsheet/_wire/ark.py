@@ -1,4 +1,4 @@
-"""Volcengine Ark and BytePlus ModelArk: options are body fields, which the service checks."""
+"""The dialect of Volcengine Ark and BytePlus ModelArk: options are body fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ark(Dialect):
     def build_create(
         self, spec: TaskSpec, *, model: str, urls: Mapping[Media, str], token: str | None = None
     ) -> Request:
-        """See `Dialect.build_create`; the order of the keys is that of the reference."""
+        """See `Dialect.build_create`. The keys have the same order as in the reference."""
         tools = [dict(tool) if isinstance(tool, Mapping) else {"type": tool} for tool in spec.tools]
         options: dict[str, Any] = {
             "callback_url": spec.callback_url,

@@ -1,4 +1,4 @@
-"""What the provider posts to a ``callback_url``."""
+"""Reads what the provider posts to a ``callback_url``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from callsheet.errors import APIError, ProtocolError, WebhookError
 
 
 TOKEN = "{token}"  # noqa: S105 - a placeholder
-"""What stands in a ``callback_url`` for the token of each submission."""
+"""Placeholder in a ``callback_url``. It is replaced by the token of each submission."""
 
 
 def parse_callback(body: bytes) -> str:
     """The id of the task that a callback is about.
 
-    The body has the structure of a "retrieve task" answer and is not signed, so the rest of it is
-    not believed (Ark create reference, August 2026).
+    The body has the structure of a "retrieve task" answer (Ark create reference, August 2026). It
+    is not signed, so only the id is used: anybody could have written the rest.
 
     Raises:
-        WebhookError: It holds no task with an id.
+        WebhookError: The body holds no task with an id.
     """
     try:
         return parse_snapshot(Response(status_code=200, headers={}, body=body)).task_id

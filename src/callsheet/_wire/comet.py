@@ -1,4 +1,7 @@
-"""CometAPI: only model, content and callback are documented, so options are text commands."""
+"""The dialect of CometAPI: options are text commands in the prompt.
+
+CometAPI documents only the body fields model, content and callback_url.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ class Comet(Dialect):
     ) -> Request:
         """See `Dialect.build_create`.
 
-        Options follow the prompt as text commands in the order of `ORDER`. A prompt that already
-        holds commands is sent untouched, and nothing is appended to it.
+        Options are appended to the prompt as text commands, in the order of `ORDER`. A prompt that
+        already holds commands is sent unchanged.
         """
         problems = [
             Problem(name, reprlib.repr(value), "not set: CometAPI documents no way to send it")

@@ -1,4 +1,4 @@
-"""The body of a create.
+"""Builds the body of a create.
 
 Source: Ark create reference (August 2026), official Go SDK.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MAX_BODY = 64 * 1024 * 1024
-"""Most bytes of a whole JSON body."""
+"""Most bytes of a JSON body."""
 
 _UNENCODABLE = (TypeError, ValueError, RecursionError)
 
@@ -35,20 +35,21 @@ def build_body(
     options: Mapping[str, Any],
     urls: Mapping[Media, str],
 ) -> Request:
-    """The request that creates a task: model, content, options, and ``extra`` over all of them.
+    """The request that creates a task.
 
-    ``extra`` may replace every key but ``content``, to which it adds its items, so that nothing
-    the caller gave is dropped.
+    The body holds the model, the content, the options and the keys of ``extra``. A key of ``extra``
+    replaces the same key of the others. ``content`` is an exception: its items are added, so that
+    nothing that the caller gave is lost.
 
     Args:
-        spec: What is to be made.
-        model: Model or endpoint id.
-        text: The text item; left out if empty.
+        spec: The video to make.
+        model: Model id or endpoint id.
+        text: Text of the text item; there is no such item if it is empty.
         options: Further top-level keys, in the order in which they are sent.
-        urls: URL of each medium that has none of its own.
+        urls: URL of each medium whose `Media.url` is ``None``.
 
     Raises:
-        SpecError: It cannot be written as JSON, or is larger than `MAX_BODY`.
+        SpecError: The body cannot be written as JSON, or is larger than `MAX_BODY`.
     """
     extra = dict(spec.extra or {})
     added = extra.pop("content", [])
@@ -86,8 +87,8 @@ def _content(
 ) -> list[tuple[str, object]]:
     """The items of ``content`` in the order of the reference, each with the field it comes from.
 
-    The role is always given: the reference lets it be left out for one single first frame only,
-    and accepts it there, too. Order is kept, since prompts name references by their number.
+    Each medium has a role. The reference allows to leave it out for a single first frame only, and
+    also accepts it there. The order is kept, because prompts name references by their number.
     """
     items: list[tuple[str, object]] = []
     if text:

@@ -1,4 +1,4 @@
-"""What all dialects have in common: everything but how options travel in a create."""
+"""What all dialects have in common: everything except how a create sends its options."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
 
 class Dialect(abc.ABC):
-    """Builds requests and reads answers. It holds no state and does no I/O."""
+    """Builds requests and reads answers. A dialect has no state and does no I/O."""
 
     @abc.abstractmethod
     def build_create(
         self, spec: TaskSpec, *, model: str, urls: Mapping[Media, str], token: str | None = None
     ) -> Request:
-        """Ask for a new task.
+        """Build the request that creates a task.
 
         Args:
-            spec: What is to be made; fields that are not set are not sent.
-            model: Model or endpoint id.
-            urls: URL of each medium that has none of its own.
-            token: Mark by which the task can be found again; travels in ``safety_identifier``.
+            spec: The video to make; fields that are not set are not sent.
+            model: Model id or endpoint id.
+            urls: URL of each medium whose `Media.url` is ``None``.
+            token: The correlation token, by which the task can be found in a list. It is sent in
+                ``safety_identifier``; ``None`` sends none.
 
         Raises:
             SpecError: The spec cannot be sent.

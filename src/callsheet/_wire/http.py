@@ -9,12 +9,12 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What is to be sent, relative to the provider's base URL; the key is added on the way out.
+    """A request to the provider. The transport adds the base URL and the API key.
 
     Attributes:
-        method: HTTP verb.
-        target: Path and query, percent-encoded, starting with ``/``.
-        body: JSON as UTF-8; ``None`` if there is none.
+        method: HTTP method, such as ``GET``.
+        target: Path and query after the base URL, percent-encoded, starting with ``/``.
+        body: JSON in UTF-8; ``None`` if there is no body.
     """
 
     method: str
@@ -24,12 +24,12 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """What came back, whole.
+    """A complete answer.
 
     Attributes:
-        status_code: 100 to 599.
-        headers: With lower-case names.
-        body: Decoded from any transfer or content encoding.
+        status_code: HTTP status, 100 to 599.
+        headers: Header names in lower case, to values.
+        body: The bytes after any transfer or content encoding is removed.
     """
 
     status_code: int

@@ -1,6 +1,7 @@
-"""JSON values as gateways really send them, read without ever failing on a detail.
+"""Readers of JSON values as gateways really send them: a wrong detail never raises.
 
-Every reader takes any JSON value and gives what it can make of it, or ``None``.
+Each reader accepts any JSON value. It returns the value in the wanted type, or ``None`` if that is
+not possible.
 """
 
 from __future__ import annotations
@@ -18,88 +19,91 @@ if TYPE_CHECKING:
 
 
 EXCERPT = 200
-"""Most characters of an answer that an error shows."""
+"""Most characters of an answer that are quoted in an error."""
 
 DEEPEST = 100
-"""Levels from which on a value is left out. Real answers have about five; what can just be read has
-some thousand, and is too deep to be written down again."""
+"""Values at this level of nesting, and deeper, are removed. Real answers have about five levels.
+Python can just read a value of some thousand levels, but cannot write it as JSON again."""
 
 _MILLISECONDS = 1e11
-"""Unix times beyond this (the year 5138) are milliseconds."""
+"""A larger Unix time is taken as milliseconds; in seconds, this is the year 5138."""
 
-_DECODER = json.JSONDecoder(strict=False)  # raw line ends inside strings are let through
+_DECODER = json.JSONDecoder(strict=False)  # accepts raw line breaks inside strings
 _SECRET = re.compile(r"\b(bearer\s+|sk-)[\w.~+/=-]{6,}", re.IGNORECASE)
 _NESTING = frozenset((dict, list))
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def load(body: bytes) -> object:
-    """The JSON value that a body holds; undecodable bytes inside strings become U+FFFD.
+def load_json(body: bytes) -> object:
+    """The JSON value of a body. Bytes that are not UTF-8 become U+FFFD.
 
-    What is nested as deep as `DEEPEST` is left out: no real answer says anything there, and a video
-    that is paid for is not lost for it.
+    Values nested `DEEPEST` levels deep are removed. No real answer has data there, and the rest of
+    the answer, which may name a video that is paid for, can still be used.
 
     Raises:
-        ProtocolError: It holds none, or one nested too deeply to read.
+        ProtocolError: The body is not JSON, or is nested too deeply to read.
     """
     try:
-        return _decoded(body.decode("utf-8-sig", "replace"))
+        return _decode(body.decode("utf-8-sig", "replace"))
     except ValueError as exc:  # not JSON, or an integer of thousands of digits
         raise ProtocolError("the answer is not JSON", excerpt(body)) from exc
     except RecursionError as exc:
         raise ProtocolError("the answer is nested too deeply", excerpt(body)) from exc
 
 
-def nested(value: object) -> object:
-    """The value itself or, if it is JSON text that holds an object, that object."""
+def unwrap_json(value: object) -> object:
+    """The object inside a text that holds a JSON object; any other value as it is."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            return _decoded(value.strip())
+            return _decode(value.strip())
         except (ValueError, RecursionError):
             return value
     return value
 
 
-def _decoded(words: str) -> object:
-    value: Any = _DECODER.decode(words)
-    if words.count("{") + words.count("[") < DEEPEST:
+def _decode(json_text: str) -> object:
+    value: Any = _DECODER.decode(json_text)
+    if json_text.count("{") + json_text.count("[") < DEEPEST:
         return value
     level: list[Any] = [[value]]
     for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _held(outer) if type(inner) in _NESTING]
+        level = [inner for outer in level for inner in _children(outer) if type(inner) in _NESTING]
     for innermost in level:
         innermost.clear()
     return value
 
 
-def _held(value: Any) -> Iterable[Any]:
+def _children(value: Any) -> Iterable[Any]:
     row = mapping(value)
     return value if row is None else row.values()
 
 
 def is_html(body: bytes) -> bool:
-    """Whether a body is a page for people, whatever its content type says."""
+    """Whether a body is an HTML page, whatever its content type says."""
     return body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
-def tidy(words: str, limit: int = EXCERPT) -> str:
-    """Text fit for a report: printable as UTF-8, without keys, at most *limit* characters."""
-    clean = _SECRET.sub(r"\1***", words.encode("utf-8", "replace").decode("utf-8").strip())
+def sanitize(value: str, limit: int = EXCERPT) -> str:
+    """The text in a form that can be logged.
+
+    It is valid UTF-8, holds no API keys, and has at most *limit* characters.
+    """
+    clean = _SECRET.sub(r"\1***", value.encode("utf-8", "replace").decode("utf-8").strip())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
 def excerpt(body: bytes) -> str:
-    """The beginning of a body, fit for a report."""
-    return tidy(body[: 4 * EXCERPT].decode("utf-8-sig", "replace"))
+    """The beginning of a body, in a form that can be logged."""
+    return sanitize(body[: 4 * EXCERPT].decode("utf-8-sig", "replace"))
 
 
 def mapping(value: Any) -> dict[str, Any] | None:
-    """A JSON object."""
-    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - a cast costs
+    """The value if it is a JSON object, otherwise ``None``."""
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - a cast would cost time
 
 
 def text(value: object) -> str | None:
-    """A string that is not blank, as it is; an integer becomes its digits."""
+    """A string that is not blank, unchanged; an integer as its digits."""
     if isinstance(value, str):
         return value if value and not value.isspace() else None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -108,7 +112,7 @@ def text(value: object) -> str | None:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, also out of a string such as ``" 5.0 "``."""
+    """A finite number; also read from a string such as ``" 5.0 "``."""
     if isinstance(value, bool):
         return None
     try:
@@ -119,7 +123,7 @@ def number(value: Any) -> float | None:
 
 
 def integer(value: object) -> int | None:
-    """A whole number, also out of ``5.0``, ``"5"`` or ``"5.0"``."""
+    """A whole number; also read from ``5.0``, ``"5"`` or ``"5.0"``."""
     if type(value) is int:
         return value
     if isinstance(value, str):
@@ -132,15 +136,15 @@ def integer(value: object) -> int | None:
 
 
 def flag(value: object) -> bool | None:
-    """A truth value, also out of ``"true"``, ``"False"``, 0 or 1."""
+    """A truth value; also read from ``"true"``, ``"False"``, 0 or 1."""
     if isinstance(value, bool):
         return value
     word = text(value)
     return None if word is None else _FLAGS.get(word.strip().lower())
 
 
-def moment(value: object) -> float | None:
-    """Unix seconds, also out of milliseconds; 0 and less mean that there is no time."""
+def timestamp(value: object) -> float | None:
+    """Unix seconds; milliseconds are converted. 0 or less means that there is no time: ``None``."""
     found = number(value)
     if found is None or found <= 0:
         return None

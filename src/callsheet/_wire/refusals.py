@@ -1,4 +1,4 @@
-"""Answers that are no success, as errors.
+"""Turns an answer that is not a success into an error.
 
 Sources: Ark error-code page, official command line's error table, TanStack/ai probes of BytePlus
 (July 2026), CometAPI error-code and retry guides.
@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from callsheet._wire.lenient import excerpt, integer, is_html, load, number, tidy
-from callsheet._wire.words import Words, error_in, words_in
+from callsheet._wire.lenient import excerpt, integer, is_html, load_json, number, sanitize
+from callsheet._wire.words import Words, read_error, reported_error
 from callsheet.errors import (
     APIError,
     AuthenticationError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 WRONG_ADDRESS = "nothing at this address speaks the task API"
-"""How the message of an error begins that comes from a wrong base URL."""
+"""The beginning of the message of an error that a wrong base URL causes."""
 
 _NO_SUCH_VERB = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 
@@ -59,7 +59,7 @@ _BY_CODE: tuple[tuple[str, type[APIError]], ...] = (
     ("planquotaexceeded", QuotaExhaustedError),
     ("ratelimitexceeded", RateLimitError),
 )
-"""Parts of codes, in lower case, that decide whatever the HTTP status is."""
+"""Part of an error code, in lower case, to the error class. It counts with any HTTP status."""
 
 _BY_CODE_ALONE: tuple[tuple[str, type[APIError]], ...] = (
     ("invalid_request", InvalidRequestError),  # HTTP 500 at CometAPI is still the caller's error
@@ -69,7 +69,8 @@ _BY_CODE_ALONE: tuple[tuple[str, type[APIError]], ...] = (
     ("operationdenied", BalanceError),
     ("notfound", NotFoundError),
 )
-"""Parts of codes that decide where the HTTP status does not: 2xx and 5xx."""
+"""Part of an error code to the error class. It counts only with a 2xx or a 5xx, because a 4xx
+status already says what is wrong."""
 
 _BY_STATUS: dict[int, type[APIError]] = {
     401: AuthenticationError,
@@ -83,7 +84,7 @@ _BY_STATUS: dict[int, type[APIError]] = {
     429: RateLimitError,
 }
 
-_CALLERS_FAULT = 4  # hundred
+_CALLERS_FAULT = 4  # the first digit of the HTTP status
 
 _EXHAUSTED = re.compile(r"exhausted|\bresets? (?:at|on|in)\b|reset time", re.IGNORECASE)
 
@@ -105,73 +106,85 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 
 
 def error_of(response: Response) -> APIError | ProtocolError:
-    """The error that an answer stands for.
+    """The error that an answer means.
 
-    The code decides first, then the HTTP status; an unknown code falls back on the status. A 2xx
-    that reports an error is classified the same way, its numeric code standing in for a status,
-    and is a `ServerError` if neither says anything. So is ``ContentSecurityDetectionError``, where
-    the provider's check broke: the same request may pass later. Of all server errors it alone has
-    the status 400, which tells that nothing was made.
+    The error code is used first. If it is unknown, the HTTP status decides. A 2xx answer that
+    reports an error is classified in the same way, except that a numeric code is used as the
+    status. If nothing is known about it, it is a `ServerError`.
 
-    A 429 ``QuotaExceeded`` is a full queue unless its words say that a quota is exhausted or when
-    it is reset: taking a spent quota for a full queue costs waiting, the reverse costs the batch.
+    ``ContentSecurityDetectionError`` is a `ServerError`, too: the provider's check failed, so the
+    same request may pass later. It is the only server error with status 400, and this status means
+    that no task was created.
+
+    A 429 ``QuotaExceeded`` means a full queue, unless its message says that a quota is exhausted or
+    when it is reset. If an exhausted quota is taken for a full queue, the client only waits. If a
+    full queue were taken for an exhausted quota, the batch would be lost.
 
     Args:
-        response: Anything that is not the success that was asked for.
+        response: Any answer that is not the wanted success.
+
+    Returns:
+        An `APIError`, or a `ProtocolError` if the answer is not one of the task API.
     """
     status = response.status_code
     match status // 100:
         case 2:
-            words = _error_in(response)
+            fields = _error_in_success(response)
         case 3:
-            return wrong_address(response)
+            return wrong_address_error(response)
         case 4 | 5:
-            words = _words_of(response)
+            fields = _error_in_refusal(response)
         case _:
-            words = None
-    if words is None:
+            fields = None
+    if fields is None:
         reason = f"HTTP {status}, but no answer of the task API"
         return ProtocolError(reason, excerpt(response.body))
-    return _class_of(status, words)(
-        words.message or words.code or "no message",
+    return _error_class(status, fields)(
+        fields.message or fields.code or "no message",
         status,
-        words.code,
-        words.request_id or _id_header(response.headers),
-        words.param,
+        fields.code,
+        fields.request_id or _request_id(response.headers),
+        fields.param,
         parse_retry_after(response.headers),
     )
 
 
-def wrong_address(response: Response) -> InvalidRequestError:
-    """The error of an answer that does not come from the task API.
+def wrong_address_error(response: Response) -> InvalidRequestError:
+    """The error for an answer that does not come from the task API.
 
     CometAPI answers a wrong path with a 301 or an HTML page (its error-code guide).
     """
     where = response.headers.get("location", "")
-    what = f"it redirects to {where}" if where else _said(response) or "the answer is empty"
-    message = tidy(f"{WRONG_ADDRESS}: {what}")
-    return InvalidRequestError(message, response.status_code, None, _id_header(response.headers))
+    what = (
+        f"it redirects to {where}" if where else _plain_excerpt(response) or "the answer is empty"
+    )
+    message = sanitize(f"{WRONG_ADDRESS}: {what}")
+    return InvalidRequestError(message, response.status_code, None, _request_id(response.headers))
 
 
 def create_error_of(response: Response) -> APIError | ProtocolError:
-    """`error_of` for a create, where a page, a bare 404 or a 405 can only mean a wrong address."""
+    """`error_of` for the answer to a create.
+
+    For a create, an HTML page, a 404 without a code, a 405 or a 501 can only mean a wrong base URL.
+    """
     error = error_of(response)
     match error:
         case ProtocolError():
-            lost = is_html(response.body)
+            wrong_url = is_html(response.body)
         case NotFoundError():
-            lost = error.code is None
+            wrong_url = error.code is None
         case _:
-            lost = error.status_code in _NO_SUCH_VERB
-    return wrong_address(response) if lost else error
+            wrong_url = error.status_code in _NO_SUCH_VERB
+    return wrong_address_error(response) if wrong_url else error
 
 
 def dooms_batch(error: Exception) -> bool:
-    """Whether an error of one create would meet every other spec of a batch, too.
+    """Whether every other create of the batch would fail with the same error.
 
-    These are a refused key, balance, model or quota, a wrong address, and a server that cannot
-    parse JSON: CometAPI's page reports that its wrapper answered so to the standard sample
-    (March 2026). A complaint about the JSON of an upstream answer dooms nothing.
+    This is so if the key, the balance, the model or the quota was refused, if the base URL is
+    wrong, and if the server cannot parse the JSON of the request. CometAPI's page reports the last
+    one: its wrapper answered so to the standard sample (March 2026). A message about the JSON of an
+    upstream answer does not count: it is not about the request.
     """
     if isinstance(error, _DOOMING):
         return True
@@ -184,13 +197,14 @@ def dooms_batch(error: Exception) -> bool:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer asks to wait, >= 0 and not capped; ``None`` if it does not say.
+    """Seconds that an answer asks the client to wait, >= 0; ``None`` if it does not say.
 
-    Ark documents no such header; its newest official SDK honours ``retry-after-ms`` and
-    ``retry-after``. A date is measured against the ``date`` of the same answer.
+    The number has no upper limit here. Ark documents no such header, but its newest official SDK
+    reads ``retry-after-ms`` and ``retry-after``. A date is compared with the ``date`` header of the
+    same answer, so a wrong local clock does not matter.
 
     Args:
-        headers: With lower-case names.
+        headers: Header names in lower case, to values.
     """
     milliseconds = number(headers.get("retry-after-ms"))
     if milliseconds is not None and milliseconds >= 0:
@@ -206,41 +220,41 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(wait, timedelta()).total_seconds()
 
 
-def _error_in(response: Response) -> Words | None:
-    """The error that a 2xx reports, if it does."""
+def _error_in_success(response: Response) -> Words | None:
+    """The error that a 2xx answer reports; ``None`` if it reports none."""
     try:
-        return error_in(load(response.body))
+        return reported_error(load_json(response.body))
     except ProtocolError:
         return None
 
 
-def _words_of(response: Response) -> Words:
-    """What a refusal says, in any form."""
+def _error_in_refusal(response: Response) -> Words:
+    """The error that a 4xx or 5xx answer reports, in any form."""
     try:
-        words = words_in(load(response.body))
+        fields = read_error(load_json(response.body))
     except ProtocolError:
-        words = None
-    return words or Words(message=_said(response))
+        fields = None
+    return fields or Words(message=_plain_excerpt(response))
 
 
-def _said(response: Response) -> str:
-    """What an answer without an error object says, in short."""
+def _plain_excerpt(response: Response) -> str:
+    """A short text about an answer that has no error object."""
     if not is_html(response.body):
         return excerpt(response.body)
     title = _TITLE.search(response.body[:4096].decode("utf-8", "replace"))
-    return tidy(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
+    return sanitize(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
 
 
-def _class_of(status: int, words: Words) -> type[APIError]:
-    code = (words.code or "").lower()
-    if "task_not_exist" in words.message:
+def _error_class(status: int, fields: Words) -> type[APIError]:
+    code = (fields.code or "").lower()
+    if "task_not_exist" in fields.message:
         return NotFoundError
     for part, kind in _BY_CODE:
         if part in code:
             return kind
-    about_quota = status == HTTPStatus.TOO_MANY_REQUESTS and "quota" in words.message.lower()
+    about_quota = status == HTTPStatus.TOO_MANY_REQUESTS and "quota" in fields.message.lower()
     if "quotaexceeded" in code or (about_quota and not code):
-        return QuotaExhaustedError if _EXHAUSTED.search(words.message) else QueueFullError
+        return QuotaExhaustedError if _EXHAUSTED.search(fields.message) else QueueFullError
     if status // 100 == _CALLERS_FAULT:
         return _BY_STATUS.get(status, InvalidRequestError)
     for part, kind in _BY_CODE_ALONE:
@@ -252,6 +266,6 @@ def _class_of(status: int, words: Words) -> type[APIError]:
     )
 
 
-def _id_header(headers: Mapping[str, str]) -> str | None:
+def _request_id(headers: Mapping[str, str]) -> str | None:
     found = headers.get("x-request-id") or headers.get("x-tt-logid")
-    return tidy(found) if found else None
+    return sanitize(found) if found else None

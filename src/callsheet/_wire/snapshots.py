@@ -1,8 +1,9 @@
-"""Status answers, as snapshots.
+"""Turns status answers into snapshots.
 
 Sources: Ark retrieve, list and delete references (July 2026), official SDK types, CometAPI retrieve
-page. What those leave out and gateways do anyway is read leniently: numbers as strings, missing
-times, ``failure_reason`` for ``error``, ``content`` as a list, one wrapping ``data``.
+page. Gateways also send forms that no page documents, and these are accepted: numbers as strings,
+missing times, ``failure_reason`` for ``error``, ``content`` as a list, everything inside one
+``data``.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from callsheet._wire.lenient import (
     flag,
     integer,
     is_html,
-    load,
+    load_json,
     mapping,
-    moment,
-    nested,
     number,
     text,
+    timestamp,
+    unwrap_json,
 )
 from callsheet._wire.refusals import create_error_of, error_of
-from callsheet._wire.words import error_in, words_in
+from callsheet._wire.words import read_error, reported_error
 from callsheet.errors import CallsheetError, ProtocolError, WebhookError
 
 
@@ -50,23 +51,23 @@ STATUS_WORDS = {
     "rejected": Status.FAILED,
     "canceled": Status.CANCELLED,
 }
-"""Status words in lower case: Ark's own six, then those of gateways on the same wire.
+"""Status words in lower case: the six of Ark, then those of gateways with the same API.
 
-``timeout`` is left out on purpose: a gateway may say so of its own patience while the provider goes
-on, so it is unknown, which ends nothing.
+``timeout`` is left out on purpose. A gateway may send it when only its own waiting ended and the
+task still runs at the provider. So the status is unknown, and the task stays watched.
 """
 
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "model": ("model", text),
-    "created_at": ("created_at", moment),
-    "updated_at": ("updated_at", moment),
+    "created_at": ("created_at", timestamp),
+    "updated_at": ("updated_at", timestamp),
     "seed": ("seed", integer),
     "resolution": ("resolution", text),
     "ratio": ("ratio", text),
     "duration": ("duration", number),
     "frames": ("frames", integer),
     "framespersecond": ("frames_per_second", number),
-    "framepersecond": ("frames_per_second", number),  # so spelt in the list page's table
+    "framepersecond": ("frames_per_second", number),  # the spelling in the table of the list page
     "service_tier": ("service_tier", text),
     "execution_expires_after": ("execution_expires_after", number),
     "generate_audio": ("generate_audio", flag),
@@ -76,29 +77,31 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "safety_identifier": ("safety_identifier", text),
     "output_format": ("output_format", text),
 }
-"""Key of the answer to field of `Snapshot` and reader."""
+"""Key of the answer to the field of `Snapshot` and the reader of its value."""
 
-_SUCCESS = 2  # hundred
+_SUCCESS = 2  # the first digit of the HTTP status
 
 _MARKS = ("model", "content", "created_at")
-"""Keys that tell a task without an id from an envelope that has a ``status`` of its own."""
+"""Keys of a task. An object with a ``status`` but without an id is a task only if it has one of
+them; otherwise it is an envelope around the task."""
 
 
 def parse_create(response: Response) -> str:
-    """The id of a new task, opaque: leading zeros stay, a number becomes its digits.
+    """The id of a new task, unchanged; a number becomes its digits.
 
-    An id counts even beside an error: a task that may be billed is not let go.
+    An id is used even if the answer also reports an error: the task may exist and be billed, so it
+    must be watched.
 
     Raises:
         APIError: The create was refused.
-        ProtocolError: A success without an id, so a task may exist.
+        ProtocolError: The answer is a success without an id, so a task may exist.
     """
-    if _accepted(response):
+    if _is_success(response):
         try:
-            root = mapping(nested(load(response.body))) or {}
+            root = mapping(unwrap_json(load_json(response.body))) or {}
         except ProtocolError:
             root = {}
-        found = _id_of(root) or _id_of(mapping(nested(root.get("data"))) or {})
+        found = _task_id_of(root) or _task_id_of(mapping(unwrap_json(root.get("data"))) or {})
         if found is not None:
             return found
     raise create_error_of(response)
@@ -109,32 +112,33 @@ def parse_snapshot(response: Response, *, task_id: str | None = None) -> Snapsho
 
     Args:
         response: The answer.
-        task_id: The id that was asked for; stands in if the answer holds none.
+        task_id: The id that was asked for; it is used if the answer holds no id.
 
     Raises:
-        APIError: The request was refused, be it with a 2xx.
-        ProtocolError: A success without a task, or with another task than the one asked for.
+        APIError: The request was refused, perhaps in a 2xx answer.
+        ProtocolError: The answer is a success without a task, or with another task.
     """
-    if _accepted(response):
-        snapshot = _task_in(load(response.body), task_id)
+    if _is_success(response):
+        snapshot = _find_task(load_json(response.body), task_id)
         if snapshot is not None:
             return snapshot
     raise error_of(response)
 
 
 def parse_page(response: Response) -> Page:
-    """What a "list tasks" answer says; repeated ids are kept as they come.
+    """What a "list tasks" answer says. Repeated ids are not removed.
 
     Raises:
-        APIError: The request was refused, be it with a 2xx.
-        ProtocolError: A success without ``items``, which is how a provider without lists answers.
+        APIError: The request was refused, perhaps in a 2xx answer.
+        ProtocolError: The answer is a success without ``items``; a provider that cannot list tasks
+            answers like this.
     """
-    if not _accepted(response):
+    if not _is_success(response):
         raise error_of(response)
-    root = mapping(nested(load(response.body))) or {}
+    root = mapping(unwrap_json(load_json(response.body))) or {}
     rows = root.get("items")
     if not isinstance(rows, list):
-        root = mapping(nested(root.get("data"))) or {}
+        root = mapping(unwrap_json(root.get("data"))) or {}
         rows = root.get("items")
         if not isinstance(rows, list):
             raise error_of(response)
@@ -148,30 +152,30 @@ def parse_page(response: Response) -> Page:
 
 
 def parse_cancel(response: Response) -> None:
-    """Return if a "delete task" answer is a success; what became of the task, a poll tells.
+    """Return if a "delete task" answer is a success. Only a poll shows how the task ended.
 
-    Ark answers ``{}``; an empty body and a whole task, as gateways send, are taken as well.
+    Ark answers ``{}``. Gateways send an empty body or a whole task, which is accepted, too.
 
     Raises:
-        ConflictError: The task runs already, and goes on.
-        APIError: The request was refused otherwise, be it with a 2xx.
-        ProtocolError: An HTML page.
+        ConflictError: The task already runs, and continues.
+        APIError: The request was refused for another reason, perhaps in a 2xx answer.
+        ProtocolError: The answer is an HTML page.
     """
-    if not _accepted(response) or is_html(response.body):
+    if not _is_success(response) or is_html(response.body):
         raise error_of(response)
     try:
-        value = load(response.body)
+        value = load_json(response.body)
     except ProtocolError:
         return
-    if error_in(value) is not None and _task_in(value, None) is None:
+    if reported_error(value) is not None and _find_task(value, None) is None:
         raise error_of(response)
 
 
 def parse_callback(body: bytes) -> Snapshot:
-    """What the body of a callback says: the same as a "retrieve task" answer, unsigned.
+    """What the body of a callback says. It has the form of a "retrieve task" answer, unsigned.
 
     Raises:
-        WebhookError: It holds no task.
+        WebhookError: The body holds no task.
     """
     try:
         return parse_snapshot(Response(status_code=200, body=body))
@@ -180,31 +184,31 @@ def parse_callback(body: bytes) -> Snapshot:
         raise WebhookError(msg) from exc
 
 
-def _accepted(response: Response) -> bool:
+def _is_success(response: Response) -> bool:
     return response.status_code // 100 == _SUCCESS
 
 
-def _task_in(value: object, task_id: str | None) -> Snapshot | None:
-    """The task of an answer: plain, or under one ``data``, which may be JSON text."""
-    root = mapping(nested(value)) or {}
-    data = mapping(nested(root.get("data"))) or {}
-    named = [_snapshot(row, None) for row in (root, data)]
-    for snapshot in named:
+def _find_task(value: object, task_id: str | None) -> Snapshot | None:
+    """The task in an answer: the answer itself or its ``data``, which may be JSON text."""
+    root = mapping(unwrap_json(value)) or {}
+    data = mapping(unwrap_json(root.get("data"))) or {}
+    snapshots = [_snapshot(row, None) for row in (root, data)]
+    for snapshot in snapshots:
         if snapshot is not None and task_id in {None, snapshot.task_id}:
             return snapshot
-    return None if any(named) else _snapshot(data, task_id) or _snapshot(root, task_id)
+    return None if any(snapshots) else _snapshot(data, task_id) or _snapshot(root, task_id)
 
 
-def _id_of(row: dict[str, Any]) -> str | None:
+def _task_id_of(row: dict[str, Any]) -> str | None:
     return text(row.get("id")) or text(row.get("task_id"))
 
 
 def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
-    """A snapshot of one task object; ``None`` if it is none."""
-    word = row.get("status")
-    if not isinstance(word, str):
+    """A snapshot of one task object; ``None`` if the object is not a task."""
+    raw_status = row.get("status")
+    if not isinstance(raw_status, str):
         return None
-    found = _id_of(row)
+    found = _task_id_of(row)
     if found is None:
         if task_id is None or not any(key in row for key in _MARKS):
             return None
@@ -216,8 +220,8 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
             fields[name] = read(value)
     return Snapshot(
         task_id=found,
-        status=STATUS_WORDS.get(word) or _status(word),
-        raw_status=word,
+        status=STATUS_WORDS.get(raw_status) or _status(raw_status),
+        raw_status=raw_status,
         video_url=_url("video_url", row),
         last_frame_url=_url("last_frame_url", row),
         error=_error(row.get("error")) or _error(row.get("failure_reason")),
@@ -227,15 +231,15 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     )
 
 
-def _status(word: str) -> Status:
-    plain = word.strip().lower().replace(" ", "_").replace("-", "_")
-    return STATUS_WORDS.get(plain, Status.UNKNOWN)
+def _status(raw_status: str) -> Status:
+    normalized = raw_status.strip().lower().replace(" ", "_").replace("-", "_")
+    return STATUS_WORDS.get(normalized, Status.UNKNOWN)
 
 
 def _url(name: str, row: dict[str, Any]) -> str | None:
-    """An output URL: in ``content``, in an item of it, or beside it.
+    """An output URL, from ``content``, from an item of ``content``, or from the task itself.
 
-    Items with a ``role`` are echoes of the input and never taken.
+    Items with a ``role`` repeat the input, so they are ignored.
     """
     content = row.get("content")
     if isinstance(content, list):
@@ -250,15 +254,15 @@ def _url(name: str, row: dict[str, Any]) -> str | None:
 
 
 def _plain_url(value: object) -> str | None:
-    """A URL given as text or as ``{"url": …}``."""
+    """A URL that is written as text or as ``{"url": …}``."""
     row = mapping(value)
     url = value if row is None else row.get("url")
     return text(url) if isinstance(url, str) else None
 
 
 def _error(value: object) -> ErrorDetail | None:
-    words = words_in(value) if value else None
-    return None if words is None else ErrorDetail(words.code, words.message)
+    fields = read_error(value) if value else None
+    return None if fields is None else ErrorDetail(fields.code, fields.message)
 
 
 def _usage(value: object) -> Usage | None:

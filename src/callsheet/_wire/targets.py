@@ -1,4 +1,4 @@
-"""The requests without a body: retrieve, list, delete.
+"""Builds the requests without a body: retrieve, list, delete.
 
 Source: Ark retrieve, list and delete references (July 2026).
 """
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 TASKS = "/contents/generations/tasks"
 
 URL_ROOM = 7_800
-"""Bytes of a request's path and query; common servers and proxies refuse lines above 8 kB."""
+"""Most bytes of a request's path and query. Common servers and proxies refuse more than 8 kB for
+the whole request line."""
 
 LONGEST_ID = URL_ROOM - len(f"{TASKS}/")
-"""Most characters of an id as it stands in an address."""
+"""Most characters of a percent-encoded id in a URL."""
 
 _ID = "&filter.task_ids="
 
@@ -32,7 +33,8 @@ LIST_BASE = len(
 )
 """Most characters of a list target without ids and model, for pages in the documented range.
 
-With the `id_cost` of each id this bounds the length of ``build_list(...).target``.
+Together with the `id_cost` of each id, this is an upper limit for the length of
+``build_list(...).target``.
 """
 
 
@@ -40,18 +42,21 @@ def build_get(task_id: str) -> Request:
     """Ask for one task.
 
     Raises:
-        SpecError: No id of a task, or one that has no room in an address.
+        SpecError: The id is not the id of a task, or is too long for a URL.
     """
-    return Request(method="GET", target=f"{TASKS}/{_segment(task_id)}")
+    return Request(method="GET", target=f"{TASKS}/{_path_segment(task_id)}")
 
 
 def build_cancel(task_id: str) -> Request:
-    """Cancel a queued task; the provider removes the record of an ended one and refuses the rest.
+    """Cancel a queued task.
+
+    For a task that has ended, the provider deletes its record instead. It refuses the request for a
+    task that runs.
 
     Raises:
-        SpecError: No id of a task, or one that has no room in an address.
+        SpecError: The id is not the id of a task, or is too long for a URL.
     """
-    return Request(method="DELETE", target=f"{TASKS}/{_segment(task_id)}")
+    return Request(method="DELETE", target=f"{TASKS}/{_path_segment(task_id)}")
 
 
 def build_list(
@@ -66,24 +71,24 @@ def build_list(
     """Ask for many tasks of the last 7 days.
 
     Args:
-        task_ids: Only these; sent as one parameter each, as the official SDKs do. *page_size* must
-            be at least their number.
-        status: Only this status.
-        model: Only this model; which of its names, the sources disagree about.
-        page_num: 1 to 500.
-        page_size: 1 to 500.
-        service_tier: ``default``, which the provider assumes, or ``flex``: the tasks of one tier
-            are invisible to a list of the other (TanStack/ai probes of BytePlus, July 2026).
+        task_ids: Only these tasks. Each id is a parameter of its own, as in the official SDKs.
+            *page_size* must be at least their number.
+        status: Only tasks with this status.
+        model: Only tasks of this model. The sources disagree on which of its names counts.
+        page_num: Number of the page, 1 to 500.
+        page_size: Tasks per page, 1 to 500.
+        service_tier: ``default``, which the provider uses if none is given, or ``flex``. A list
+            never shows tasks of the other tier (TanStack/ai probes of BytePlus, July 2026).
 
     Raises:
-        SpecError: An id that has no room in an address; how many ids have is not checked.
+        SpecError: An id is too long for a URL. Whether all ids together fit is not checked.
     """
     filters = (("status", status), ("model", model), ("service_tier", service_tier))
     chosen = "".join(
         f"&filter.{name}={_encoded(value)}" for name, value in filters if value is not None
     )
     ids = "".join(
-        f"{_ID}{_fitting(task_id, f'task_ids[{number}]')}"
+        f"{_ID}{_encoded_id(task_id, f'task_ids[{number}]')}"
         for number, task_id in enumerate(task_ids)
     )
     return Request(
@@ -92,7 +97,7 @@ def build_list(
 
 
 def id_cost(task_id: str) -> int:
-    """Characters by which one id makes a list target longer."""
+    """Number of characters that one id adds to a list target."""
     return len(_ID) + len(_encoded(task_id))
 
 
@@ -100,16 +105,26 @@ def _encoded(value: str) -> str:
     return quote(value, safe="", errors="surrogatepass")
 
 
-def _segment(task_id: str) -> str:
-    """An id as one segment of a path, which must not be empty or mean another folder."""
+def _path_segment(task_id: str) -> str:
+    """An id as one segment of a path.
+
+    It must not be empty, ``.`` or ``..``: the URL would name something else then.
+
+    Raises:
+        SpecError: The id is one of these, or is too long for a URL.
+    """
     if task_id.strip() in {"", ".", ".."}:
         shown = reprlib.repr(task_id)
         raise SpecError([Problem("task_id", shown, "an id that the provider gave")])
-    return _fitting(task_id, "task_id")
+    return _encoded_id(task_id, "task_id")
 
 
-def _fitting(task_id: str, field: str) -> str:
-    """An id as it stands in an address, if there is room for it."""
+def _encoded_id(task_id: str, field: str) -> str:
+    """An id, percent-encoded for a URL.
+
+    Raises:
+        SpecError: The id is too long for a URL.
+    """
     encoded = _encoded(task_id)
     if len(encoded) > LONGEST_ID:
         allowed = f"at most {LONGEST_ID} characters in an address, not {len(encoded)}"

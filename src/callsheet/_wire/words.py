@@ -1,9 +1,9 @@
-"""What an error object says, in all the shapes in which gateways write it.
+"""Reads an error object in all forms in which gateways write it.
 
-The documented shape is ``{"error": {"code", "message", "param", "type"}}`` (Ark error-code page).
-Seen in collected public answers as well: the same keys at the root, ``error`` as plain text, JSON
-text inside ``message`` (new-api style gateways), a numeric or empty ``code``, all of it under one
-``data``. ``type`` is never read: live answers disagree on its spelling.
+The documented form is ``{"error": {"code", "message", "param", "type"}}`` (Ark error-code page).
+Public answers have other forms, too: the same keys at the root, ``error`` as plain text, JSON text
+inside ``message`` (new-api style gateways), a numeric or empty ``code``, everything inside one
+``data``. ``type`` is never read, because real answers do not agree on its spelling.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import re
 
 import attrs
 
-from callsheet._wire.lenient import mapping, nested, text, tidy
+from callsheet._wire.lenient import mapping, sanitize, text, unwrap_json
 
 
 MESSAGE = 1000
 """Most characters of a message that are kept."""
 
 _NO_CODE = frozenset({"0", "200", "ok", "success"})
-_INNER = ("detail", "msg", "message", "data", "error")  # the later one says more
+_INNER = ("detail", "msg", "message", "data", "error")  # a later key says more than an earlier one
 _DEPTH = 4  # data, error, message, and the JSON text in it
 _REQUEST_ID = re.compile(r"request[ _-]?id[\s:=]{1,4}([\w-]{6,})", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
 class Words:
-    """The parts of an error object.
+    """The fields of an error object; ``None`` or empty text where the provider gave nothing.
 
     Attributes:
-        code: The provider's code; ``None`` for none, and for codes that mean success.
-        message: The provider's words, without keys, at most `MESSAGE` characters.
-        param: The parameter it complains about.
+        code: The provider's code; ``None`` also for codes that mean success.
+        message: The provider's message, without API keys, at most `MESSAGE` characters.
+        param: The parameter that the error is about.
         request_id: The provider's id of the request.
     """
 
@@ -41,43 +41,46 @@ class Words:
     request_id: str | None = None
 
 
-def words_in(value: object) -> Words | None:
-    """What an error value says, be it whole, wrapped or plain text; ``None`` if it says nothing."""
-    words = _read(value, _DEPTH)
-    return None if words == Words() else words
+def read_error(value: object) -> Words | None:
+    """The fields of an error value in any form; ``None`` if all of them are empty."""
+    fields = _read(value, _DEPTH)
+    return None if fields == Words() else fields
 
 
-def error_in(value: object) -> Words | None:
-    """The error that a whole answer reports.
+def reported_error(value: object) -> Words | None:
+    """The error that an answer reports; ``None`` if it reports none.
 
-    It does if it has a filled ``error``, be it under ``data``, or a ``code`` that does not mean
-    success; a ``message`` alone is none.
+    An answer reports an error if it, or its ``data``, has an ``error`` that is not empty, or if it
+    has a ``code`` that does not mean success. A ``message`` alone is not an error.
     """
-    root = mapping(nested(value)) or {}
-    data = mapping(nested(root.get("data"))) or {}
+    root = mapping(unwrap_json(value)) or {}
+    data = mapping(unwrap_json(root.get("data"))) or {}
     reported = root.get("error") or data.get("error") or _code(root.get("code"))
-    return words_in(root) if reported else None
+    return read_error(root) if reported else None
 
 
 def _read(value: object, depth: int) -> Words:
-    value = nested(value)
+    value = unwrap_json(value)
     row = mapping(value)
     if row is None:
         message = text(value) or ""
-        return Words(message=tidy(message, MESSAGE), request_id=_id_in(message))
-    words = Words(
+        return Words(message=sanitize(message, MESSAGE), request_id=_request_id_in(message))
+    fields = Words(
         code=_code(row.get("code")),
         param=_short(row.get("param")),
         request_id=_short(row.get("request_id")),
     )
     for key in _INNER if depth else ():
         if row.get(key):
-            words = _over(_read(row[key], depth - 1), words)
-    return words
+            fields = _merged(_read(row[key], depth - 1), fields)
+    return fields
 
 
-def _over(inner: Words, outer: Words) -> Words:
-    """The inner words, and the outer ones where the inner are silent."""
+def _merged(inner: Words, outer: Words) -> Words:
+    """The fields of the inner object, and those of the outer one where the inner has none.
+
+    The request id is the exception: the outer one is used first.
+    """
     return Words(
         code=inner.code or outer.code,
         message=inner.message or outer.message,
@@ -93,9 +96,9 @@ def _code(value: object) -> str | None:
 
 def _short(value: object) -> str | None:
     found = text(value)
-    return None if found is None else tidy(found)
+    return None if found is None else sanitize(found)
 
 
-def _id_in(message: str) -> str | None:
+def _request_id_in(message: str) -> str | None:
     found = _REQUEST_ID.search(message)
-    return None if found is None else tidy(found[1])
+    return None if found is None else sanitize(found[1])

@@ -1,7 +1,8 @@
-"""What can go wrong, as plain values.
+"""All errors of the package.
 
-Every error of the package is a `CallsheetError`, says with ``transient`` whether trying again can
-help, carries only plain values (never an object of the HTTP library) and survives `pickle`.
+Every error except the group `BatchError` is a `CallsheetError`. Its ``transient`` says whether it
+can help to try again. It holds only plain values, never an object of the HTTP library, and it can
+be pickled.
 """
 
 from __future__ import annotations
@@ -83,5 +84,5 @@ __all__ = [
     "WebhookError",
 ]
 
-for _name in __all__:  # what is raised names the module that is documented
+for _name in __all__:  # so that a traceback names the documented module
     globals()[_name].__module__ = __name__

@@ -1,4 +1,4 @@
-"""What is wrong on this side of the wire."""
+"""Base classes, and errors that do not come from an answer of the provider."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
 
 class CallsheetError(Exception):
-    """Base of every error that callsheet raises or reports.
+    """Base class of the errors that callsheet raises or reports.
 
     Attributes:
-        transient: Whether the same request may succeed if it is tried again later.
+        transient: Whether the same request may succeed later.
     """
 
     transient: ClassVar[bool] = False
 
 
 class ConfigurationError(CallsheetError, ValueError):
-    """The client was set up in a way that cannot work; nothing was sent."""
+    """A setting or an argument of the client cannot work. Nothing was sent."""
 
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with a spec.
+    """One mistake in a spec.
 
     Attributes:
-        field: Name of the `TaskSpec` field, with an index where one applies (``references[2]``).
-        value: What the spec holds there, as text, shortened if it is long.
-        allowed: What would be accepted, in words.
-        index: Position of the spec among those given to one call, from 0; ``None`` for one spec.
+        field: Name of the `TaskSpec` field; for one item of a sequence with its index, as in
+            ``references[2]``.
+        value: The value of the field as text, shortened if it is long.
+        allowed: A text that says what would be accepted.
+        index: Position of the spec among those of one call, from 0; ``None`` for a single spec.
     """
 
     field: str
@@ -47,10 +48,10 @@ class Problem:
 
 
 class SpecError(CallsheetError, ValueError):
-    """Specs that the provider would refuse; nothing was sent.
+    """The provider would refuse these specs. Nothing was sent.
 
     Attributes:
-        problems: Everything that is wrong, not only the first thing.
+        problems: All mistakes, not only the first one.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -62,16 +63,17 @@ class SpecError(CallsheetError, ValueError):
 
 
 class ClosedError(CallsheetError, RuntimeError):
-    """The client is used outside its ``async with``, or in another event loop than its own."""
+    """The client is used outside its ``async with``, or in another event loop, or was closed."""
 
 
 class NotSubmittedError(CallsheetError):
-    """A spec for which no task was made, as its batch was stopped; nothing was billed.
+    """No task was created for a spec, and nothing was billed.
 
-    ``__cause__`` holds the error that stopped it, if one did.
+    For example, the spec was cancelled, its batch was stopped, or the client was closed. If another
+    error stopped the batch, ``__cause__`` holds that error.
 
     Attributes:
-        reason: Why there is no task, in words.
+        reason: Why there is no task, as text.
     """
 
     def __init__(self, reason: str) -> None:
@@ -83,15 +85,16 @@ class NotSubmittedError(CallsheetError):
 
 
 class SpendLimitError(CallsheetError):
-    """Sending this would pass the spend limit; nothing was sent."""
+    """This submission would exceed the spend limit. It was not sent."""
 
 
 class DownloadError(CallsheetError):
-    """A finished video could not be brought to disk.
+    """A finished video could not be downloaded.
 
     Attributes:
         reason: What happened.
-        task_id: The task whose video it is; it can be downloaded again while the URL lives.
+        task_id: Id of the task that made the video; ``None`` if only a URL was given. The video can
+            be downloaded again until its URL expires.
     """
 
     def __init__(self, reason: str, task_id: str | None = None) -> None:
@@ -104,16 +107,16 @@ class DownloadError(CallsheetError):
 
 
 class JournalError(CallsheetError):
-    """The journal cannot be written, so nothing new is sent; or what it holds cannot be read."""
+    """The journal cannot be written, so nothing new is sent; or it cannot be read."""
 
 
 class WebhookError(CallsheetError):
-    """A callback that cannot be read or trusted."""
+    """The body of a callback holds no task that can be read."""
 
 
 class BatchError(ExceptionGroup[Exception]):
-    """One member per spec of a batch that ended without a video, in input order."""
+    """Some specs of a batch ended without a video. There is one member for each, in input order."""
 
     def derive(self, excs: Sequence[Any], /) -> Self:  # type: ignore[override]
-        """A group of the same kind with other members (for ``split`` and ``except*``)."""
+        """A group of the same class with other members, for ``split`` and ``except*``."""
         return type(self)(self.message, excs)

@@ -1,4 +1,4 @@
-"""How a task ends without a video."""
+"""The errors of tasks that ended without a video, and of waiting that ended too early."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from callsheet.errors.base import CallsheetError
 
 
 class TaskError(CallsheetError):
-    """A task ended without a video; this is the provider's word and final.
+    """A task ended without a video. The provider reported this, and it is final.
 
     Attributes:
-        task_id: The provider's id.
-        code: The provider's error code, if it gave one.
-        reason: The provider's words.
+        task_id: The provider's id of the task.
+        code: The provider's error code; ``None`` if it gave none.
+        reason: The provider's message; empty if it gave none.
     """
 
     def __init__(self, task_id: str, code: str | None = None, reason: str = "") -> None:
@@ -28,13 +28,13 @@ class TaskError(CallsheetError):
 
 
 class TaskFailedError(TaskError):
-    """Generation failed at the provider; or it succeeded, is billed, and no video URL came."""
+    """The task failed at the provider; or it succeeded and is billed, but has no video URL."""
 
     _ending: ClassVar[str] = "failed"
 
 
 class TaskRejectedError(TaskError):
-    """Output moderation withheld the result; another seed may pass."""
+    """The provider's moderation rejected the finished video. Another seed may pass."""
 
     _ending: ClassVar[str] = "was rejected by output moderation"
 
@@ -52,12 +52,12 @@ class TaskExpiredError(TaskError):
 
 
 class TaskTimeoutError(CallsheetError, TimeoutError):
-    """Waiting ended before the task did; the task itself goes on and can be attached again.
+    """Waiting ended before the task did. The task continues, and can be attached again.
 
     Attributes:
-        task_id: The provider's id; ``None`` while it has not given one.
-        waited: Seconds waited.
-        cancelled: Whether it was cancelled for that, in time.
+        task_id: The provider's id of the task; ``None`` if it has not given one yet.
+        waited: Seconds for which the caller waited, >= 0.
+        cancelled: Whether the task was stopped before it ran. Then it does not continue.
     """
 
     def __init__(self, task_id: str | None, waited: float, cancelled: bool = False) -> None:  # noqa: FBT001, FBT002 - positional, for pickle

@@ -1,4 +1,4 @@
-"""What goes wrong between the client and the provider."""
+"""The errors of requests to the provider, and of its answers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ class TransportError(CallsheetError):
 
 
 class ConnectFailedError(TransportError):
-    """No connection came up, so nothing was sent."""
+    """No connection could be opened, so nothing was sent."""
 
 
 class SubmissionUncertainError(TransportError):
-    """The paid request left, its answer is lost: the task may exist and may be billed.
+    """A create was sent and its answer was lost. The task may exist and may be billed.
 
-    It could not be found, and is not sent again, since a second create would be billed too.
+    The task could not be found. The create is not sent again, because a second task would be
+    billed, too.
 
     Attributes:
         reason: What happened to the answer.
-        token: The mark by which the task can be found with a list call, if one was sent.
+        token: The correlation token of the create, by which a list may still show the task;
+            ``None`` if none was sent.
     """
 
     transient: ClassVar[bool] = False
@@ -45,12 +47,12 @@ class APIError(CallsheetError):
     """The provider refused a request.
 
     Attributes:
-        message: The provider's words.
+        message: The provider's message.
         status_code: HTTP status, 100 to 599.
         code: The provider's error code, such as ``InvalidParameter``; ``None`` if it gave none.
-        request_id: The provider's id of the request, to be quoted to its support.
-        param: The parameter the provider complains about.
-        retry_after: Seconds the provider asks to wait, >= 0; ``None`` if it does not say.
+        request_id: The provider's id of the request, for its support; ``None`` if it gave none.
+        param: The parameter that the error is about; ``None`` if the provider names none.
+        retry_after: Seconds that the provider asks to wait, >= 0; ``None`` if it does not say.
     """
 
     def __init__(  # noqa: PLR0917 - positional, so that pickle can call it with args
@@ -74,61 +76,61 @@ class APIError(CallsheetError):
 
 
 class AuthenticationError(APIError):
-    """The key is missing, wrong, or of another cloud or region (HTTP 401)."""
+    """The key is missing, wrong, or belongs to another cloud or region (HTTP 401)."""
 
 
 class BalanceError(APIError):
-    """The account may not do this: unpaid, not activated, no permission (HTTP 402 or 403)."""
+    """The account has unpaid bills, is not activated, or lacks permission (HTTP 402 or 403)."""
 
 
 class InvalidRequestError(APIError):
-    """The request itself is wrong; sending it again cannot help."""
+    """The request is wrong. It does not help to send it again."""
 
 
 class ContentRejectedError(APIError):
-    """Input moderation refused the prompt or a medium; nothing was made or billed."""
+    """The provider's moderation refused the prompt or a medium. No task was created or billed."""
 
 
 class NotFoundError(APIError):
-    """No such task, or a task record older than 7 days (HTTP 404)."""
+    """The task does not exist, or its record is older than 7 days (HTTP 404)."""
 
 
 class ModelNotFoundError(NotFoundError):
-    """The model does not exist here, or the account has not opened it."""
+    """The model does not exist at this provider, or the account has not activated it."""
 
 
 class ConflictError(APIError):
-    """The task is in a state that forbids this, such as cancelling while it runs (HTTP 409)."""
+    """The status of the task does not allow this, such as a cancel while it runs (HTTP 409)."""
 
 
 class RateLimitError(APIError):
-    """Too many requests, or the service is overloaded: wait and try again (HTTP 429)."""
+    """There were too many requests, or the service is overloaded: try again later (HTTP 429)."""
 
     transient: ClassVar[bool] = True
 
 
 class QueueFullError(APIError):
-    """The provider's queue of waiting tasks is full: create again when tasks have left it."""
+    """The provider's queue is full. A create can succeed when tasks have left the queue."""
 
     transient: ClassVar[bool] = True
 
 
 class QuotaExhaustedError(APIError):
-    """A quota is used up for hours or for good; waiting a little does not help (HTTP 429)."""
+    """A quota is used up, for hours or permanently. A short wait does not help (HTTP 429)."""
 
 
 class ServerError(APIError):
-    """The provider failed (HTTP 5xx)."""
+    """The provider failed (HTTP 5xx, and a few other statuses such as 408)."""
 
     transient: ClassVar[bool] = True
 
 
 class ProtocolError(CallsheetError):
-    """A success answer that cannot be read.
+    """An answer that is not one of the task API, or that cannot be read.
 
     Attributes:
-        reason: What is wrong with it.
-        excerpt: Its beginning, for the report.
+        reason: What is wrong with the answer.
+        excerpt: The beginning of the answer; may be empty.
     """
 
     transient: ClassVar[bool] = True
