@@ -65,7 +65,7 @@ def serving(**settings: object) -> Iterator[Service]:
 
 
 @attrs.frozen
-class Shoot:
+class Workspace:
     """One input and one output folder, for as many runs as it takes."""
 
     service: Service
@@ -96,7 +96,7 @@ class Shoot:
         """Run until an event with these values comes, and not a moment longer."""
         with self.start(*more) as process:
             assert process.stdout is not None
-            until(process.stdout, event=event, **values)
+            read_until(process.stdout, event=event, **values)
             process.kill()
 
     @property
@@ -116,7 +116,7 @@ class Shoot:
         return {path.name: path.read_bytes() for path in self.out.glob("*.mp4")}
 
 
-def until(lines: Iterable[str], **values: object) -> None:
+def read_until(lines: Iterable[str], **values: object) -> None:
     """Read JSON events up to the first one with these values."""
     for line in lines:
         if values.items() <= json.loads(line).items():

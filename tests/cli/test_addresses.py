@@ -12,7 +12,7 @@ from callsheet._cli import main
 from callsheet._io.identity import Identity
 from callsheet._models.provider import without_secrets
 from callsheet.errors import ConfigurationError
-from cli.running import Service, Shoot, serving
+from cli.running import Service, Workspace, serving
 
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def test_a_password_in_the_address_is_refused_and_said_nowhere(
     """It would take the key's place; neither what is shown nor any file of the folder holds it."""
     with serving() as service:
         with_password = Service(service.origin.replace("//", "//user:sesame@"))
-        shoot = Shoot(with_password, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write({"prompt": "boat"})
-        command = shoot.arguments()
+        workspace = Workspace(with_password, tmp_path / "boats.jsonl", tmp_path / "videos")
+        workspace.write({"prompt": "boat"})
+        command = workspace.arguments()
         if given == "environment":
             monkeypatch.setenv("CALLSHEET_BASE_URL", with_password.base_url)
             at = command.index("--base-url")

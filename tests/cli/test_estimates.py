@@ -108,7 +108,7 @@ def test_long_list_of_estimates_is_cut(source, capfd):
     assert "  … and 10 more kinds of video" in lines
 
 
-def rehearse(path, out, *options: str) -> int:
+def estimate_order(path, out, *options: str) -> int:
     """Run with ``--dry-run``; gives the exit code."""
     return main(["run", str(path), "--out", str(out), "--provider", "ark", "--dry-run", *options])
 
@@ -117,7 +117,7 @@ def test_dry_run_needs_no_key_and_leaves_nothing_behind(source, tmp_path, capfd,
     """It says the cost of every sample, makes no folder, and exits with 0."""
     monkeypatch.delenv("ARK_API_KEY", raising=False)
     out = tmp_path / "videos"
-    assert rehearse(source(PLAIN), out, "--samples", "3") == 0
+    assert estimate_order(source(PLAIN), out, "--samples", "3") == 0
     said = capfd.readouterr().out
     assert "3 videos for ark, none of them is made" in said
     assert ":1, 3 videos, each: 108,900 tokens, CNY 0.8712" in said
@@ -127,13 +127,13 @@ def test_dry_run_needs_no_key_and_leaves_nothing_behind(source, tmp_path, capfd,
 
 def test_dry_run_names_what_is_wrong(source, tmp_path, capfd):
     """Bad input is exit code 2, as in a run."""
-    assert rehearse(source({"prompt": "a", "duration": 99}), tmp_path / "videos") == 2
+    assert estimate_order(source({"prompt": "a", "duration": 99}), tmp_path / "videos") == 2
     assert "duration=99" in capfd.readouterr().err
 
 
 def test_dry_run_speaks_in_events(source, tmp_path, capfd):
     """With --json every video is an event, and the last one is the sum, to the last digit."""
-    assert rehearse(source(PLAIN, UNKNOWN), tmp_path / "videos", "--json") == 0
+    assert estimate_order(source(PLAIN, UNKNOWN), tmp_path / "videos", "--json") == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["estimate", "estimate", "total"]
     assert events[0]["tokens"] == events[0]["tokens_at_least"] == 108_900
@@ -150,7 +150,7 @@ def test_dry_run_speaks_in_events(source, tmp_path, capfd):
 
 def test_quiet_dry_run_says_only_the_sum(source, tmp_path, capfd):
     """With --quiet stdout is empty and stderr holds one line."""
-    assert rehearse(source(PLAIN, LOOSE), tmp_path / "videos", "--quiet") == 0
+    assert estimate_order(source(PLAIN, LOOSE), tmp_path / "videos", "--quiet") == 0
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == ["together, if all succeed: at most 217,800 tokens, CNY 2.62"]

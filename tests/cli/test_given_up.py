@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emulation import Change
 
 
-def denied() -> httpx.Response:
+def unknown_task() -> httpx.Response:
     """An id that the provider does not know now."""
     return refusal(404, "NotFound")
 
@@ -32,30 +32,30 @@ def wrong_key() -> httpx.Response:
     return refusal(401, "AuthenticationError")
 
 
-def unpaid() -> httpx.Response:
+def overdue() -> httpx.Response:
     """An account that owes."""
     return refusal(403, "AccountOverdueError")
 
 
-def firewall() -> httpx.Response:
+def firewall_page() -> httpx.Response:
     """A page that stands before it."""
     return httpx.Response(403, text="<html><title>Access denied</title></html>")
 
 
-def refusing(answer: object) -> Change:
+def always_answering(answer: object) -> Change:
     """Give *answer* to every get, and show nothing in lists."""
 
     def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         if request.method != "GET":
             return None
-        if is_list(request) and answer is denied:
+        if is_list(request) and answer is unknown_task:
             return httpx.Response(200, json={"items": [], "total": 0})
         return answer()
 
     return change
 
 
-def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
     """Show no video of any success."""
     if request.method != "GET":
         return None
@@ -97,13 +97,13 @@ async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
 
 
 @pytest.mark.parametrize("journal", ["kept", "removed"])
-@pytest.mark.parametrize("answer", [denied, wrong_key, unpaid, firewall])
+@pytest.mark.parametrize("answer", [unknown_task, wrong_key, overdue, firewall_page])
 async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
     tmp_path, answer, journal
 ):
     """As long as nobody says that it has failed, each run goes on with the id that there is."""
     wire = Wire(render_seconds=300.0)
-    wire.change = refusing(answer)
+    wire.change = always_answering(answer)
     rows = []
     for _ in range(2):
         row, spend = await run(wire, tmp_path)
@@ -125,7 +125,7 @@ async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
 async def test_a_success_without_a_url_is_asked_for_again_and_not_bought_again(tmp_path, journal):
     """It is billed, so the row says that its video is missing, and later runs ask for it."""
     wire = Wire(render_seconds=60.0)
-    wire.change = bare
+    wire.change = without_video
     for _ in range(2):
         row, spend = await run(wire, tmp_path)
         assert row.status is Ending.DOWNLOAD_FAILED

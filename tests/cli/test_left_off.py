@@ -42,7 +42,7 @@ class Fetcher:
 
 
 @attrs.define
-class Shoot:
+class Workspace:
     """One folder and one provider, for as many runs as it takes."""
 
     wire: Wire
@@ -100,7 +100,7 @@ class Shoot:
         return sum(text.startswith(prompt) for text in self.wire.prompts)
 
 
-def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
+def service_losing(prompt: str, *, made: bool, lists_fail: bool = False) -> Wire:
     """A service that answers creates of *prompt* by nothing, having *made* a task of it or not."""
     wire = Wire(render_seconds=3000.0, render_sigma=0.0)
 
@@ -112,7 +112,7 @@ def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
         error = None if made else reset(request)
         if error is not None:
             raise error
-        return refusal(503, "ServiceUnavailable") if blind and is_list(request) else None
+        return refusal(503, "ServiceUnavailable") if lists_fail and is_list(request) else None
 
     wire.fault = fault
     if made:
@@ -120,7 +120,7 @@ def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
     return wire
 
 
-def heal(wire: Wire) -> None:
+def clear_faults(wire: Wire) -> None:
     """Let all go well from now on."""
     wire.fault, wire.lose = None, lambda _: None
 
@@ -128,48 +128,48 @@ def heal(wire: Wire) -> None:
 @pytest.mark.parametrize("results", ["kept", "removed"])
 async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp_path, results):
     """Its look-up goes on without its line and frees its money, and the line can come back."""
-    shoot = Shoot(losing("ship", made=False), tmp_path)
-    rows = await shoot.run("boat", "ship", seconds=20)
+    workspace = Workspace(service_losing("ship", made=False), tmp_path)
+    rows = await workspace.run("boat", "ship", seconds=20)
     assert rows["ship"].status is Ending.UNCERTAIN
-    heal(shoot.wire)
+    clear_faults(workspace.wire)
     if results == "removed":  # as after kill -9
         (tmp_path / "results.jsonl").unlink()
-    rows = await shoot.run("boat")
-    assert shoot.spend is not None
-    assert (shoot.spend.committed.tasks, shoot.spend.uncertain.tasks) == (1, 0)
-    assert shoot.creates("ship") == 1
+    rows = await workspace.run("boat")
+    assert workspace.spend is not None
+    assert (workspace.spend.committed.tasks, workspace.spend.uncertain.tasks) == (1, 0)
+    assert workspace.creates("ship") == 1
     assert results == "removed" or rows["ship"].status is Ending.NOT_SUBMITTED
-    assert isinstance((await shoot.kept())["ship"], NotSubmittedError)
-    rows = await shoot.run("boat", "ship")
+    assert isinstance((await workspace.kept())["ship"], NotSubmittedError)
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert (shoot.creates("boat"), shoot.creates("ship")) == (1, 2)
+    assert (workspace.creates("boat"), workspace.creates("ship")) == (1, 2)
 
 
 async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_asked_for(tmp_path):
     """A line that is back before anybody knows what came of it is made by the run that knows."""
-    shoot = Shoot(losing("ship", made=False), tmp_path)
-    await shoot.run("boat", "ship", seconds=20)
-    heal(shoot.wire)
-    rows = await shoot.run("boat", seconds=20)
+    workspace = Workspace(service_losing("ship", made=False), tmp_path)
+    await workspace.run("boat", "ship", seconds=20)
+    clear_faults(workspace.wire)
+    rows = await workspace.run("boat", seconds=20)
     assert rows["ship"].status is Ending.UNCERTAIN
-    assert shoot.creates("ship") == 1
-    rows = await shoot.run("boat", "ship")
+    assert workspace.creates("ship") == 1
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert shoot.creates("ship") == 2
+    assert workspace.creates("ship") == 2
 
 
 async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
     """It is not cancelled and not bought again, and fetched as soon as its line is back."""
-    shoot = Shoot(losing("ship", made=True, blind=True), tmp_path)
-    await shoot.run("boat", "ship", seconds=20)
-    heal(shoot.wire)
-    await shoot.run("boat")
-    assert shoot.spend is not None
-    assert shoot.spend.uncertain.tasks == 0
-    rows = await shoot.run("boat", "ship")
+    workspace = Workspace(service_losing("ship", made=True, lists_fail=True), tmp_path)
+    await workspace.run("boat", "ship", seconds=20)
+    clear_faults(workspace.wire)
+    await workspace.run("boat")
+    assert workspace.spend is not None
+    assert workspace.spend.uncertain.tasks == 0
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert not shoot.wire.sent("DELETE")
-    assert shoot.creates("ship") == 1
+    assert not workspace.wire.sent("DELETE")
+    assert workspace.creates("ship") == 1
 
 
 @pytest.mark.parametrize("provider", [ARK, COMET])
@@ -179,25 +179,25 @@ async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, pro
     CometAPI has no lists, and those of Ark are down.
     """
     retry = RetryPolicy(resubmit="always")
-    shoot = Shoot(losing("ship", made=False), tmp_path, provider, RetryPolicy())
-    await shoot.run("boat", "ship", seconds=20)
-    shoot.wire.fault = losing("none", made=False, blind=True).fault
-    shoot.retry = retry
-    await shoot.run("boat")
-    assert shoot.spend is not None
-    assert shoot.spend.uncertain.tasks == 1
-    assert shoot.creates("ship") == 1
-    heal(shoot.wire)
-    rows = await shoot.run("boat", "ship")
+    workspace = Workspace(service_losing("ship", made=False), tmp_path, provider, RetryPolicy())
+    await workspace.run("boat", "ship", seconds=20)
+    workspace.wire.fault = service_losing("none", made=False, lists_fail=True).fault
+    workspace.retry = retry
+    await workspace.run("boat")
+    assert workspace.spend is not None
+    assert workspace.spend.uncertain.tasks == 1
+    assert workspace.creates("ship") == 1
+    clear_faults(workspace.wire)
+    rows = await workspace.run("boat", "ship")
     assert rows["ship"].status is Ending.SUCCEEDED
-    assert shoot.creates("ship") == 2
+    assert workspace.creates("ship") == 2
 
 
 async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be_cancelled(
     tmp_path,
 ):
     """What is withdrawn is this client's alone; what is cancelled is so in later ones, too."""
-    wire = losing("ship", made=False)
+    wire = service_losing("ship", made=False)
     journal = tmp_path / "journal.db"
     async with client(wire, journal=journal) as c:
         (handle,) = await c.submit_many([TaskSpec("ship")])
@@ -205,7 +205,7 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
         handle.withdraw()
         with anyio.move_on_after(3):
             await handle.cancel()
-    heal(wire)
+    clear_faults(wire)
     async with client(wire, journal=journal) as c:
         (outcome,) = await (await c.resume()).result()
         assert isinstance(outcome.error, NotSubmittedError)
@@ -215,13 +215,13 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
 async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
     """Who resumes a long one can withdraw what is in doubt before it leaves."""
     monkeypatch.setattr(recall, "AT_A_STRETCH", 1)
-    wire = losing("ship", made=False)
+    wire = service_losing("ship", made=False)
     options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}
     async with client(wire, **options) as c:
         await (await c.submit_many([TaskSpec("ship")])).result()
     async with client(wire, **options) as c:
         await c.submit_many([TaskSpec("boat")] * 300)
-    heal(wire)
+    clear_faults(wire)
     wire.seen.clear()
 
     async def write_at_once(*_: object, **__: object) -> None:

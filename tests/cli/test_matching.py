@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec
-from callsheet._cli.continuing import changes, refusal, sort
+from callsheet._cli.continuing import changes, find_work, refusal
 from callsheet._cli.files import rename
 from callsheet._cli.matching import Stage, Task, comparable, match
 from callsheet._cli.plan import Job
@@ -94,7 +94,7 @@ def test_what_ended_without_a_video_is_nobodys():
     assert places([job(0)], over, task(1, task_id="cgt-b"), rows=known) == {0: 1}
     found = match([job(0)], known, [over])
     assert (found.tasks, found.other_tasks) == ({}, [])
-    assert sort([job(0)], found, Path(), tasks_live=True).submitted == [job(0)]
+    assert find_work([job(0)], found, Path(), tasks_live=True).submitted == [job(0)]
 
 
 @given(
@@ -110,8 +110,8 @@ def test_every_task_belongs_to_one_job_or_to_none(wanted, kept):
     taken = sorted(each.place for each in [*found.tasks.values(), *found.other_tasks])
     assert taken == [each.place for each in alive]
     assert all(jobs[index].spec == each.spec for index, each in found.tasks.items())
-    bare = {each.spec for each in jobs if each.index not in found.tasks}
-    assert not bare & {each.spec for each in found.other_tasks}
+    without_task = {each.spec for each in jobs if each.index not in found.tasks}
+    assert not without_task & {each.spec for each in found.other_tasks}
 
 
 @given(st.permutations(range(6)), st.integers(0, 6))
@@ -151,13 +151,13 @@ def test_nothing_that_was_bought_is_bought_again(tmp_path):
     ]
     jobs = [job(index) for index in range(9)]
     found = match(jobs, rows, [])
-    work = sort(jobs, found, tmp_path, tasks_live=True)
+    work = find_work(jobs, found, tmp_path, tasks_live=True)
     assert work.kept == [jobs[0]]
     assert work.attached == [(jobs[index], f"cgt-{index}") for index in (1, 2, 3, 4)]
     assert work.uncertain == [jobs[5]]
     assert work.submitted == jobs[6:]
     assert work.again == 1
-    again = sort(jobs, found, tmp_path, tasks_live=True, resubmit=True)
+    again = find_work(jobs, found, tmp_path, tasks_live=True, resubmit=True)
     assert again.submitted == jobs[5:]
 
 
@@ -165,7 +165,7 @@ def test_tasks_of_an_embedded_emulator_are_made_anew(tmp_path):
     """Tasks that ended with the process that rendered them are not asked for."""
     rows = [row(0, Ending.INTERRUPTED, "cgt-0"), row(1, Ending.UNCERTAIN)]
     jobs = [job(0), job(1)]
-    work = sort(jobs, match(jobs, rows, []), tmp_path, tasks_live=False)
+    work = find_work(jobs, match(jobs, rows, []), tmp_path, tasks_live=False)
     assert work.submitted == jobs
 
 
@@ -174,12 +174,12 @@ def test_what_goes_on_is_told_in_numbers(tmp_path):
     stages = [Stage.UNDER_WAY, Stage.RENDERED, Stage.SOUGHT, Stage.UNCERTAIN, Stage.PLANNED]
     jobs = [job(index, f"cat {index}") for index in range(6)]
     tasks = [task(place, stage, prompt=f"cat {place}") for place, stage in enumerate(stages)]
-    work = sort(jobs, match(jobs, [], tasks), tmp_path, tasks_live=True)
+    work = find_work(jobs, match(jobs, [], tasks), tmp_path, tasks_live=True)
     assert work.words() == (
         "going on: 2 asked for again, not bought again, 1 without an answer to be looked for, "
         "1 uncertain, 2 to submit"
     )
-    assert sort(jobs, match(jobs, [], []), tmp_path, tasks_live=True).words() is None
+    assert find_work(jobs, match(jobs, [], []), tmp_path, tasks_live=True).words() is None
 
 
 @pytest.mark.parametrize("stage", [Stage.UNDER_WAY, Stage.SOUGHT, Stage.UNCERTAIN, Stage.RENDERED])

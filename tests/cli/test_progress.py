@@ -16,7 +16,7 @@ from callsheet._cli.crew import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, LineDisplay
 from callsheet._cli.results import Ending, Results
-from cli.running import Service, Shoot, serving
+from cli.running import Service, Workspace, serving
 from emulation import Wire, client, refusal
 
 
@@ -27,18 +27,18 @@ def service():
         yield service
 
 
-def shoot_of(service: Service, folder: Path, count: int, **fields: object) -> Shoot:
+def workspace_with(service: Service, folder: Path, count: int, **fields: object) -> Workspace:
     """An input of so many boats."""
-    shoot = Shoot(service, folder / "boats.jsonl", folder / "videos")
-    shoot.write(*({"prompt": f"boat {i}", **fields} for i in range(count)))
-    return shoot
+    workspace = Workspace(service, folder / "boats.jsonl", folder / "videos")
+    workspace.write(*({"prompt": f"boat {i}", **fields} for i in range(count)))
+    return workspace
 
 
-def fill(shoot: Shoot, *numbers: int) -> None:
+def fill_disk(workspace: Workspace, *numbers: int) -> None:
     """Let there be no room for these videos."""
-    shoot.out.mkdir()
+    workspace.out.mkdir()
     for number in numbers:
-        (shoot.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
+        (workspace.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
 
 
 def counts(**numbers: object) -> Counts:
@@ -52,9 +52,9 @@ def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
     service, tmp_path, capfd
 ):
     """Of what is rendered and finds no room, nothing counts as succeeded or twice."""
-    shoot = shoot_of(service, tmp_path, 4)
-    fill(shoot, 1, 2)
-    assert shoot.run("--json") == 1
+    workspace = workspace_with(service, tmp_path, 4)
+    fill_disk(workspace, 1, 2)
+    assert workspace.run("--json") == 1
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     shown = [event for event in events if event["event"] == "progress"]
     for each in shown:
@@ -69,9 +69,9 @@ def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
 def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, capfd, monkeypatch):
     """A limit that lets nothing pass leaves no failures, and no rate."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
-    shoot = shoot_of(service, tmp_path, 3)
+    workspace = workspace_with(service, tmp_path, 3)
     at = ["--provider", "byteplus", "--base-url", service.base_url, "--max-usd", "0"]
-    assert main(["run", str(shoot.source), "--out", str(shoot.out), *at, "--json"]) == 1
+    assert main(["run", str(workspace.source), "--out", str(workspace.out), *at, "--json"]) == 1
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     last = [event for event in events if event["event"] == "progress"][-1]
     assert (last["not_submitted"], last["failed"]) == (3, 0)

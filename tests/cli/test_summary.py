@@ -14,7 +14,7 @@ from callsheet._cli.progress import Counts, LineDisplay, LiveDisplay
 from callsheet._cli.results import Ending, Results, Row
 from callsheet._cli.run import Order
 from callsheet._cli.summary import Finish, report
-from cli.running import Shoot, serving
+from cli.running import Workspace, serving
 
 
 FULL = "No space left on device"
@@ -61,15 +61,15 @@ def order_of(folder: Path, **values: object) -> Order:
 def test_failures_that_differ_only_by_task_are_one_line_with_what_to_do_first(tmp_path, capfd):
     """A full disk is told once while the run goes on and once at its end."""
     with serving(render_seconds=20.0) as service:
-        shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write(*({"prompt": f"boat {i}"} for i in range(4)))
-        shoot.out.mkdir()
+        workspace = Workspace(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+        workspace.write(*({"prompt": f"boat {i}"} for i in range(4)))
+        workspace.out.mkdir()
         for number in range(1, 4):
-            (shoot.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
-        assert shoot.run() == 1
+            (workspace.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
+        assert workspace.run() == 1
     said = capfd.readouterr().out
     assert said.count(FULL) == 1
-    assert f"download failed: {shoot.source}:2 “boat 1” and 2 more: video of task " in said
+    assert f"download failed: {workspace.source}:2 “boat 1” and 2 more: video of task " in said
     assert said.splitlines()[-1] == (
         "to try again what failed, make room on the disk first, then run the same command again"
     )
@@ -108,7 +108,7 @@ def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_pat
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"{results.path} could not be written; rows that are not in it: 2")
-    assert report(order_of(tmp_path), jobs, results, rows, Finish(trouble="disk full")) == 1
+    assert report(order_of(tmp_path), jobs, results, rows, Finish(journal_error="disk full")) == 1
     printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert [json.loads(line)["task_id"] for line in printed] == ["cgt-0"]
 
@@ -138,9 +138,9 @@ def test_advice_about_a_limit_is_one_that_works(tmp_path, capfd, monkeypatch, pr
 def test_a_wrong_address_is_to_be_corrected_first(tmp_path, capfd):
     """What answers there is no task API."""
     with serving() as service:
-        shoot = Shoot(service, tmp_path / "boats.txt", tmp_path / "videos")
-        shoot.write("a boat")
-        command = shoot.arguments()
+        workspace = Workspace(service, tmp_path / "boats.txt", tmp_path / "videos")
+        workspace.write("a boat")
+        command = workspace.arguments()
         command[command.index(service.base_url)] = f"{service.origin}/nowhere"
         assert main(command) == 1
     said = capfd.readouterr().out.splitlines()[-1]

@@ -17,7 +17,7 @@ from callsheet.emulator import COMET, Emulator, Settings
 from callsheet.emulator.callbacks import REDELIVERIES, Callback, Callbacks
 from callsheet.emulator.courier import post_on_loopback
 from conftest import BACKENDS
-from emulator.desk import EPOCH, Desk, sample
+from emulator.desk import EPOCH, EmulatorClient, sample
 
 
 HOOK = "http://receiver.test/hook?token=1"
@@ -35,25 +35,25 @@ class Receiver:
 
     status: int = 200
     seconds: float = 0.0
-    heard: list = attrs.field(factory=list)
+    bodies: list = attrs.field(factory=list)
     times: list = attrs.field(factory=list)
 
     async def post(self, url, body):
         """Take one."""
         assert url == HOOK
         self.times.append(anyio.current_time())
-        self.heard.append(json.loads(body))
+        self.bodies.append(json.loads(body))
         await anyio.sleep(self.seconds)
         return self.status
 
     @property
     def statuses(self):
         """The words heard, in order."""
-        return [task["status"] for task in self.heard]
+        return [task["status"] for task in self.bodies]
 
 
 @asynccontextmanager
-async def desk_with(receiver, **settings):
+async def client_with(receiver, **settings):
     """A desk at an emulator that sends its callbacks to *receiver*, in the loop's time."""
     defaults = {"epoch": EPOCH, "render_seconds": 30.0, "render_sigma": 0.0, "concurrency": 1}
     emulator = Emulator(
@@ -62,28 +62,28 @@ async def desk_with(receiver, **settings):
     async with anyio.create_task_group() as background:
         background.start_soon(emulator.send_callbacks)
         await anyio.sleep(1)
-        yield Desk(emulator)
+        yield EmulatorClient(emulator)
         background.cancel_scope.cancel()
 
 
 async def test_every_change_of_status_is_told_at_its_moment():
     """A task that waits and runs is told of as queued, running and succeeded, as a get shows it."""
     receiver = Receiver()
-    async with desk_with(receiver) as d:
-        await d.created()
+    async with client_with(receiver) as client:
+        await client.created()
         began = anyio.current_time()
-        task_id = await d.created(callback_url=HOOK, safety_identifier="token")
-        shown = [(await d.get(task_id)).json()]
+        task_id = await client.created(callback_url=HOOK, safety_identifier="token")
+        shown = [(await client.get(task_id)).json()]
         await anyio.sleep(31)
-        shown.append((await d.get(task_id)).json())
+        shown.append((await client.get(task_id)).json())
         await anyio.sleep(30)
-        shown.append((await d.get(task_id)).json())
+        shown.append((await client.get(task_id)).json())
         await anyio.sleep(1000)
     assert receiver.statuses == ["queued", "running", "succeeded"]
-    assert receiver.heard == shown
+    assert receiver.bodies == shown
     assert [at - began for at in receiver.times] == pytest.approx([0, 30, 60], abs=0.01)
-    assert receiver.heard[1].keys() >= sample("56").keys()
-    assert not receiver.heard[1].keys() & {"content", "usage"}
+    assert receiver.bodies[1].keys() >= sample("56").keys()
+    assert not receiver.bodies[1].keys() & {"content", "usage"}
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ async def test_every_change_of_status_is_told_at_its_moment():
 async def test_bad_ends_are_told(prompt, last):
     """Failed and expired tasks are told of."""
     receiver = Receiver()
-    async with desk_with(receiver) as d:
-        await d.created(prompt, callback_url=HOOK)
+    async with client_with(receiver) as client:
+        await client.created(prompt, callback_url=HOOK)
         await anyio.sleep(60)
     assert receiver.statuses == ["queued", "running", last]
 
@@ -102,9 +102,9 @@ async def test_bad_ends_are_told(prompt, last):
 async def test_a_cancellation_is_not_told():
     """Nobody hears of a cancelled task, as the reference does not list it."""
     receiver = Receiver()
-    async with desk_with(receiver) as d:
-        await d.created()
-        await d.delete(await d.created(callback_url=HOOK))
+    async with client_with(receiver) as client:
+        await client.created()
+        await client.delete(await client.created(callback_url=HOOK))
         await anyio.sleep(100)
     assert receiver.statuses == ["queued"]
 
@@ -113,14 +113,14 @@ async def test_a_late_task_is_told_of_when_it_counts():
     """A create that is accepted late calls back from then on: its identifier finds its id."""
     receiver = Receiver()
     fault = {"request": "late", "delay": 120, "times": 1, "answer": "silence"}
-    async with desk_with(receiver, faults=[fault]) as d:
+    async with client_with(receiver, faults=[fault]) as client:
         began = anyio.current_time()
         with anyio.move_on_after(3):
-            await d.create(callback_url=HOOK, safety_identifier="token")
+            await client.create(callback_url=HOOK, safety_identifier="token")
         await anyio.sleep(200)
-        assert (await d.get(receiver.heard[0]["id"])).json() == receiver.heard[-1]
+        assert (await client.get(receiver.bodies[0]["id"])).json() == receiver.bodies[-1]
     assert receiver.statuses == ["queued", "running", "succeeded"]
-    assert {task["safety_identifier"] for task in receiver.heard} == {"token"}
+    assert {task["safety_identifier"] for task in receiver.bodies} == {"token"}
     assert receiver.times[0] - began == pytest.approx(120, abs=0.01)
 
 
@@ -128,10 +128,10 @@ async def test_a_late_task_is_told_of_when_it_counts():
 async def test_an_end_is_told_again_until_it_is_taken(status, seconds):
     """Without a 2xx in 5 s an end is sent again, three times at most; other changes are not."""
     receiver = Receiver(status, seconds)
-    async with desk_with(receiver) as d:
-        await d.created(callback_url=HOOK)
+    async with client_with(receiver) as client:
+        await client.created(callback_url=HOOK)
         await anyio.sleep(1000)
-        state = d.emulator.state()
+        state = client.emulator.state()
     assert receiver.statuses == ["queued", "running"] + ["succeeded"] * (1 + REDELIVERIES)
     assert [b - a for a, b in pairwise(receiver.times[2:])] == pytest.approx([5.0] * 3, abs=0.01)
     assert state["callbacks"] == {"tried": 6, "delivered": 0}
@@ -140,20 +140,20 @@ async def test_an_end_is_told_again_until_it_is_taken(status, seconds):
 async def test_an_end_that_is_taken_is_not_told_again():
     """A receiver that comes back hears of the end once more, and then no more."""
     receiver = Receiver(status=503)
-    async with desk_with(receiver) as d:
-        await d.created(callback_url=HOOK)
+    async with client_with(receiver) as client:
+        await client.created(callback_url=HOOK)
         await anyio.sleep(33)
         receiver.status = 204
         await anyio.sleep(1000)
-        assert d.emulator.state()["callbacks"] == {"tried": 4, "delivered": 1}
+        assert client.emulator.state()["callbacks"] == {"tried": 4, "delivered": 1}
     assert receiver.statuses[2:] == ["succeeded", "succeeded"]
 
 
 async def test_an_expiry_is_told_once():
     """Only success and failure are sent again."""
     receiver = Receiver(status=500)
-    async with desk_with(receiver) as d:
-        await d.created("a [expire]", callback_url=HOOK)
+    async with client_with(receiver) as client:
+        await client.created("a [expire]", callback_url=HOOK)
         await anyio.sleep(1000)
     assert receiver.statuses == ["queued", "running", "expired"]
 
@@ -161,8 +161,8 @@ async def test_an_expiry_is_told_once():
 async def test_speed_scales_the_waiting():
     """At speed 60 the service's five seconds are a twelfth of one."""
     receiver = Receiver(status=500)
-    async with desk_with(receiver, speed=60.0) as d:
-        await d.created(callback_url=HOOK)
+    async with client_with(receiver, speed=60.0) as client:
+        await client.created(callback_url=HOOK)
         await anyio.sleep(20)
     gaps = [b - a for a, b in pairwise(receiver.times[2:])]
     assert gaps == pytest.approx([5 / 60] * 3, abs=0.001)
@@ -172,11 +172,11 @@ async def test_speed_scales_the_waiting():
 async def test_callbacks_can_come_twice():
     """With all doubled, each change is told twice, with the same body."""
     receiver = Receiver()
-    async with desk_with(receiver, callbacks_doubled=1.0) as d:
-        await d.created(callback_url=HOOK)
+    async with client_with(receiver, callbacks_doubled=1.0) as client:
+        await client.created(callback_url=HOOK)
         await anyio.sleep(60)
     assert receiver.statuses == ["queued", "queued", "running", "running", *["succeeded"] * 2]
-    assert receiver.heard[::2] == receiver.heard[1::2]
+    assert receiver.bodies[::2] == receiver.bodies[1::2]
 
 
 async def test_callbacks_can_overtake_each_other():
@@ -184,29 +184,29 @@ async def test_callbacks_can_overtake_each_other():
 
     async def run(seed):
         receiver = Receiver()
-        async with desk_with(receiver, callbacks_held=0.5, seed=seed, concurrency=50) as d:
+        async with client_with(receiver, callbacks_held=0.5, seed=seed, concurrency=50) as client:
             for _ in range(50):
-                await d.created(callback_url=HOOK)
+                await client.created(callback_url=HOOK)
             await anyio.sleep(200)
-        words = {}
-        for task in receiver.heard:
-            words.setdefault(task["id"], []).append(task["status"])
-        return list(words.values())
+        statuses = {}
+        for task in receiver.bodies:
+            statuses.setdefault(task["id"], []).append(task["status"])
+        return list(statuses.values())
 
     order = ["queued", "running", "succeeded"]
     first = await run(1)
-    assert all(sorted(words) == order for words in first)
-    assert 10 < sum(words != order for words in first) < 50
+    assert all(sorted(statuses) == order for statuses in first)
+    assert 10 < sum(statuses != order for statuses in first) < 50
     assert sorted(await run(1)) == sorted(first)
 
 
 async def test_a_slow_receiver_holds_up_nobody_else():
     """While a receiver takes its time, tasks are made and shown as ever, and others are told."""
     receiver = Receiver(seconds=4.9)
-    async with desk_with(receiver, concurrency=50) as d:
+    async with client_with(receiver, concurrency=50) as client:
         began = anyio.current_time()
         for _ in range(50):
-            await d.created(callback_url=HOOK)
+            await client.created(callback_url=HOOK)
         assert anyio.current_time() - began < 0.1
         await anyio.sleep(4.8)
         assert receiver.statuses == ["queued"] * 50
@@ -217,12 +217,12 @@ async def test_a_slow_receiver_holds_up_nobody_else():
 async def test_cometapi_tells_what_its_get_shows():
     """A task that came through CometAPI's face is told of in its shorter form."""
     receiver = Receiver()
-    async with desk_with(receiver) as d:
-        d.base = COMET
-        task_id = await d.created(callback_url=HOOK)
+    async with client_with(receiver) as client:
+        client.base = COMET
+        task_id = await client.created(callback_url=HOOK)
         await anyio.sleep(60)
-        assert (await d.get(task_id)).json() == receiver.heard[-1]
-    assert "usage" not in receiver.heard[-1]
+        assert (await client.get(task_id)).json() == receiver.bodies[-1]
+    assert "usage" not in receiver.bodies[-1]
 
 
 async def test_a_receiver_that_breaks_breaks_nothing():
@@ -234,10 +234,10 @@ async def test_a_receiver_that_breaks_breaks_nothing():
             raise httpx.ConnectError("refused")
 
     receiver = Broken()
-    async with desk_with(receiver) as d:
-        await d.created(callback_url=HOOK)
+    async with client_with(receiver) as client:
+        await client.created(callback_url=HOOK)
         await anyio.sleep(100)
-    assert len(receiver.heard) == 6
+    assert len(receiver.bodies) == 6
 
 
 @pytest.mark.parametrize(
@@ -256,15 +256,17 @@ async def test_no_other_machine_is_called(host):
     ),
     doubled=st.sampled_from([0.0, 0.5]),
     held=st.sampled_from([0.0, 0.5]),
-    taken=st.lists(st.booleans(), min_size=1, max_size=20),
+    accepted=st.lists(st.booleans(), min_size=1, max_size=20),
 )
-def test_each_change_is_sent_until_taken_and_one_of_a_task_at_a_time(changes, doubled, held, taken):
+def test_each_change_is_sent_until_taken_and_one_of_a_task_at_a_time(
+    changes, doubled, held, accepted
+):
     """Nothing is lost or early, no task has two under way, and no end is sent five times."""
     callbacks = Callbacks(1, doubled=doubled, held=held)
     for at, (task, status) in enumerate(changes):
         callback = Callback(task_id=str(task), status=status, url=HOOK, body=b"%d" % at)
         callbacks.put(callback, float(at))
-    answers, under_way, sent = iter(taken * 1000), [], {}
+    answers, under_way, sent = iter(accepted * 1000), [], {}
     while under_way or callbacks.next_at < float("inf"):
         now = callbacks.next_at
         if now < float("inf"):
@@ -272,7 +274,7 @@ def test_each_change_is_sent_until_taken_and_one_of_a_task_at_a_time(changes, do
         assert len({callback.task_id for callback in under_way}) == len(under_way)
         callback = under_way.pop(0)
         sent.setdefault(callback.body, []).append(callback)
-        following = callbacks.done(callback, min(now, 1e6), taken=next(answers))
+        following = callbacks.done(callback, min(now, 1e6), accepted=next(answers))
         under_way += [] if following is None else [following]
     assert len(sent) == len(changes)
     for tries in sent.values():

@@ -13,7 +13,7 @@ from PIL import Image
 from callsheet.emulator import Film, render
 from callsheet.emulator.catalog import SIZES
 from callsheet.emulator.film import _bar, shrink
-from callsheet.emulator.lettering import _font_for, _shape, _sources, fit
+from callsheet.emulator.lettering import _font_for, _fonts, _glyph_pixels, fit
 
 
 PLAIN = Film(
@@ -54,10 +54,10 @@ def test_a_film_is_an_mp4_of_exact_size_rate_and_length(size, frames):
         assert video.duration * video.time_base == pytest.approx(frames / 24)
         assert container.duration == pytest.approx(frames / 24 * 1e6, abs=2)
         assert (sound.codec_context.name, sound.layout.nb_channels) == ("aac", 1)
-        heard = [frame for packet in container.demux() for frame in packet.decode()]
-    pictures = [frame for frame in heard if isinstance(frame, av.VideoFrame)]
+        decoded = [frame for packet in container.demux() for frame in packet.decode()]
+    pictures = [frame for frame in decoded if isinstance(frame, av.VideoFrame)]
     assert len(pictures) == frames
-    for frame in heard:
+    for frame in decoded:
         if isinstance(frame, av.AudioFrame):
             assert not any(bytes(frame.planes[0])[: 4 * frame.samples])  # the rest is padding
 
@@ -116,9 +116,11 @@ def test_sizes_keep_the_ratio_of_the_table():
 
 def test_chinese_characters_are_drawn_as_themselves():
     """Different Chinese characters give different pictures, none of them the empty box."""
-    shapes = [_shape(_sources()[_font_for(character)], character) for character in "小猫打哈欠。"]
+    shapes = [
+        _glyph_pixels(_fonts()[_font_for(character)], character) for character in "小猫打哈欠。"
+    ]
     assert len(set(shapes)) == 6
-    boxes = {_shape(font, "\U0010ffff") for font in _sources()}
+    boxes = {_glyph_pixels(font, "\U0010ffff") for font in _fonts()}
     assert not boxes & set(shapes)
 
 

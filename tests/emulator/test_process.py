@@ -109,17 +109,17 @@ def test_the_process_ends_on_a_signal():
 
 async def test_a_process_posts_to_a_receiver_on_this_machine():
     """Over real connections: a POST of JSON, answered or not, and links that can be followed."""
-    heard, enough = [], anyio.Event()
+    received, enough = [], anyio.Event()
 
     async def answer(stream):
         async with stream:
             reader = BufferedByteReceiveStream(stream)
             head = (await reader.receive_until(b"\r\n\r\n", 10_000)).decode().lower()
             length = int(head.partition("content-length: ")[2].split("\r\n")[0])
-            heard.append((head, json.loads(await reader.receive_exactly(length))))
-            if len(heard) == 4:
+            received.append((head, json.loads(await reader.receive_exactly(length))))
+            if len(received) == 4:
                 enough.set()
-            if len(heard) != 3:
+            if len(received) != 3:
                 await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -132,15 +132,15 @@ async def test_a_process_posts_to_a_receiver_on_this_machine():
             body = {"model": PRO, "content": text(), "callback_url": hook}
             created = await http.post(ARK, json=body, headers={"Authorization": "Bearer key"})
             await enough.wait()
-            film = await http.get(heard[3][1]["content"]["video_url"])
+            film = await http.get(received[3][1]["content"]["video_url"])
         background.cancel_scope.cancel()
-    assert [task["status"] for _, task in heard] == ["queued", "running", *["succeeded"] * 2]
-    assert {task["id"] for _, task in heard} == {created.json()["id"]}
+    assert [task["status"] for _, task in received] == ["queued", "running", *["succeeded"] * 2]
+    assert {task["id"] for _, task in received} == {created.json()["id"]}
     assert film.content[4:8] == b"ftyp"
-    assert heard[0][0].startswith("post /hook?token=a%20b http/1.1\r\n")
-    assert f"host: 127.0.0.1:{port}\r\n" in heard[0][0]
-    assert "content-type: application/json\r\n" in heard[0][0]
-    assert "authorization" not in heard[0][0]
+    assert received[0][0].startswith("post /hook?token=a%20b http/1.1\r\n")
+    assert f"host: 127.0.0.1:{port}\r\n" in received[0][0]
+    assert "content-type: application/json\r\n" in received[0][0]
+    assert "authorization" not in received[0][0]
 
 
 async def test_a_process_ends_while_a_receiver_keeps_it_waiting():
