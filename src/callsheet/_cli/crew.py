@@ -172,7 +172,7 @@ class Crew:
         return work
 
     async def stop(self, reason: str) -> None:
-        """Write a row for every job that has none from this run. Call it after the client has closed.
+        """Write a row for every job that has none from this run. The client must be closed.
 
         Args:
             reason: Why the run stopped, for the rows.
@@ -258,7 +258,7 @@ class Crew:
     async def _watch(
         self, batch: Batch, jobs: Mapping[int, Job], send: ObjectSendStream[tuple[Job, Video]]
     ) -> None:
-        """Write rows for failures and queue videos for download. Ignore tasks that no job asks for."""
+        """Write rows for failures and queue videos for download, until all of *jobs* have ended."""
         left = len(jobs)
         async for outcome in batch.as_completed():
             job = jobs.get(outcome.index)

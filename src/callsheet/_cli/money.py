@@ -32,7 +32,7 @@ def exact_text(money: Decimal | None) -> str | None:
 
 
 def spend_words(spend: Spend) -> str | None:
-    """A line about the spend and the limit; ``None`` if nothing costs money and there is no limit."""
+    """Text about the spend and its limit; ``None`` if nothing costs money and no limit is set."""
     every = spend.committed
     costs = every.usd or every.cny or every.unpriced
     limit = _limit_words(spend.limit)

@@ -83,7 +83,7 @@ def _candidates(stem: str, room: int, first: int) -> Iterator[tuple[int, str]]:
 
 
 def _cut(text: str, size: int) -> str:
-    """Cut *text* to at most *size* bytes of UTF-8, without splitting a character and its accents."""
+    """Cut *text* to at most *size* bytes of UTF-8. Characters keep their accents."""
     data = text.encode()
     if len(data) <= size:
         return text

@@ -43,7 +43,10 @@ class Outage:
         self._since = self._reported_at = None
 
     def report(self) -> None:
-        """Tell the user about an outage after `HICCUP` seconds, then every ``display.repeats`` seconds."""
+        """Tell the user about an outage, first after `HICCUP` seconds.
+
+        It is told again after every ``display.repeats`` seconds.
+        """
         if self._since is None or self._error is None:
             return
         now, duration = anyio.current_time(), ""

@@ -84,7 +84,7 @@ class Row:
     error: dict[str, str | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as JSON values. ``last_status`` and ``last_frame_file`` are left out if not set."""
+        """The row as JSON values, without ``last_status`` and ``last_frame_file`` if not set."""
         row = attrs.asdict(self, recurse=False)
         for name in ("last_status", "last_frame_file"):
             if row[name] is None:

@@ -1,8 +1,9 @@
 """An emulator of the video task service, for trial runs and tests.
 
-It answers with the provider's JSON, refuses what the service refuses, applies its quotas, and counts
-what it bills. It serves small videos that show their prompt. It is written from the provider's
-documentation and shares no code with the client, so it does not repeat the client's mistakes.
+It answers with the provider's JSON, refuses what the service refuses, applies its quotas, and
+counts what it bills. It serves small videos that show their prompt. It is written from the
+provider's documentation and shares no code with the client, so it does not repeat the client's
+mistakes.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_SIDE = 640
-"""Longest side of a rendered video, pixels. It has the ratio of the service's video, but is smaller."""
+"""Longest side of a rendered video, pixels. Only the ratio is that of the service's video."""
 
 _RATE = 16_000
 _SAMPLES = 1024
@@ -154,7 +154,7 @@ def _write(container: OutputContainer, film: Film, picture: Image.Image, sounds:
 
 
 def _bar(height: int) -> tuple[int, int]:
-    """First and end row of the progress bar. It shares its row of 16x16 blocks with nothing else."""
+    """First and end row of the progress bar. Its row of 16x16 blocks holds nothing else."""
     top = ((height - 1) // 16 - 1) * 16 + 5
     return top, top + 6
 

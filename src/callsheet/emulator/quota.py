@@ -10,7 +10,8 @@ import attrs
 TOLERANCE = 0.05
 """Share by which a window is shorter than the published one.
 
-Without it, a client that spaces its calls exactly would be refused for a few milliseconds of jitter.
+Without it, a client that spaces its calls exactly would be refused for a few milliseconds of
+jitter.
 """
 
 

@@ -120,7 +120,7 @@ class Task:
         return width * height * frames // 1024
 
     def resolved_order(self) -> Order:
-        """Return the order with the seed, ratio and duration that were used, to render the same video."""
+        """Return the order with the seed, ratio and duration that were used."""
         return attrs.evolve(self.order, seed=self.seed, ratio=self.ratio, duration=self.duration)
 
 
@@ -134,7 +134,7 @@ def draw_task(
     comet: bool,
     origin: str,
 ) -> Task:
-    """Make task number *index*, created at *now*. The settings' seed determines all random values."""
+    """Make task number *index*, created at *now*. Random values depend only on seed and index."""
     rng = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - the values must be repeatable
     seed = order.seed if order.seed >= 0 else rng.randrange(100_000)
     duration, ratio = order.duration, order.ratio
