@@ -1,4 +1,4 @@
-"""The same command again, with the same input and with another one."""
+"""Run the same command again, with the same input and with a changed one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """An emulator with films that differ from prompt to prompt."""
+    """An emulator whose videos differ from prompt to prompt."""
     with serving(render_seconds=20.0) as found:
         yield found
 
@@ -40,7 +40,7 @@ def workspace(service: Service, tmp_path: Path) -> Workspace:
 
 
 def boats(count: int, **fields: object) -> list[dict]:
-    """That many specs."""
+    """Make *count* specs."""
     return [{"prompt": f"boat {i}", **fields} for i in range(count)]
 
 
@@ -85,7 +85,7 @@ def test_a_line_that_is_changed_is_made_and_no_other(workspace, capfd):
 
 
 def test_more_samples_keep_the_first_under_its_new_name(workspace):
-    """What is there is renamed, and only the others are bought."""
+    """Existing videos are renamed, and only the others are bought."""
     assert workspace.run() == 0
     before, count = workspace.videos, created(workspace)
     assert workspace.run("--samples", 2) == 0
@@ -95,7 +95,7 @@ def test_more_samples_keep_the_first_under_its_new_name(workspace):
 
 
 def test_videos_trade_names_as_their_lines_trade_places(workspace):
-    """Two specs of one prompt keep their own videos, however they are ordered."""
+    """Two specs with one prompt keep their own videos in any order."""
     short, long = {"prompt": "boat", "duration": 4}, {"prompt": "boat", "duration": 5}
     workspace.write(short, long)
     assert workspace.run() == 0
@@ -108,7 +108,7 @@ def test_videos_trade_names_as_their_lines_trade_places(workspace):
 
 
 def test_a_video_of_another_spec_is_not_written_over(workspace, capfd):
-    """Another spec under the name of a video is refused until the video is moved away."""
+    """A new spec that would overwrite a video is refused until that video is moved away."""
     assert workspace.run() == 0
     count = created(workspace)
     workspace.write(*boats(2), {"prompt": "boat 2", "duration": 4})
@@ -124,7 +124,7 @@ def test_a_video_of_another_spec_is_not_written_over(workspace, capfd):
 
 @pytest.mark.parametrize("results", ["kept", "removed"])
 def test_an_input_without_anything_in_common_is_refused(workspace, capfd, results):
-    """A folder of another run is found out before anything is sent, also by its journal alone."""
+    """A folder of another run is detected before anything is sent, even by its journal alone."""
     assert workspace.run() == 0
     count = created(workspace)
     if results == "removed":
@@ -138,7 +138,7 @@ def test_an_input_without_anything_in_common_is_refused(workspace, capfd, result
 
 
 def test_rows_that_are_gone_come_back_from_the_journal(workspace):
-    """Without results.jsonl nothing is bought and nothing fetched again."""
+    """Without results.jsonl nothing is bought or downloaded again."""
     assert workspace.run() == 0
     before, asked = workspace.rows, workspace.service.state["requests"]
     (workspace.out / "results.jsonl").unlink()
@@ -149,7 +149,7 @@ def test_rows_that_are_gone_come_back_from_the_journal(workspace):
 
 
 def test_a_folder_without_a_journal_goes_on_by_its_rows(workspace):
-    """What an earlier version has left is attached by id, and from then on it is in a journal."""
+    """Tasks of an earlier version are attached by id, and from then on they are in a journal."""
     assert workspace.run() == 0
     before, count = workspace.ids, created(workspace)
     (workspace.out / "journal.db").unlink()
@@ -165,7 +165,7 @@ def test_a_folder_without_a_journal_goes_on_by_its_rows(workspace):
 
 @pytest.mark.parametrize("name", ["file", "task_id"])
 def test_a_row_that_was_damaged_by_hand_is_named_and_nothing_is_bought(workspace, capfd, name):
-    """Who has edited the file is told where, before anybody is asked anything."""
+    """The user is told which line is damaged before any request is sent."""
     assert workspace.run() == 0
     count, path = created(workspace), workspace.out / "results.jsonl"
     first, *others = workspace.rows
@@ -178,7 +178,7 @@ def test_a_row_that_was_damaged_by_hand_is_named_and_nothing_is_bought(workspace
 
 
 def test_the_input_may_be_named_from_elsewhere(workspace, monkeypatch, tmp_path):
-    """Pictures are the same from another working directory, so nothing is bought again."""
+    """Relative paths name the same files from another working directory: nothing is rebought."""
     (tmp_path / "start.png").write_bytes(picture())
     monkeypatch.chdir(tmp_path)
     workspace.write({"prompt": "boat", "first_frame": "start.png"})
@@ -195,7 +195,7 @@ def test_the_input_may_be_named_from_elsewhere(workspace, monkeypatch, tmp_path)
 
 
 def test_a_task_whose_line_is_gone_is_named_and_fetched_once_it_is_back(tmp_path, capfd):
-    """It is not waited for, not lost, and not bought again."""
+    """The run does not wait for it, does not lose it and does not buy it again."""
     with serving(concurrency=2, render_seconds=60.0, render_sigma=0.0) as service:
         workspace = Workspace(service, tmp_path / "boats.jsonl", tmp_path / "videos")
         workspace.write(*boats(4))
@@ -216,7 +216,7 @@ def test_a_task_whose_line_is_gone_is_named_and_fetched_once_it_is_back(tmp_path
 
 
 def test_what_was_planned_and_is_no_longer_asked_for_is_not_sent(tmp_path, capfd):
-    """Lines that are removed before their turn cost nothing."""
+    """Lines that are removed before they are sent cost nothing."""
     with serving(concurrency=1, queue_limit=1, render_seconds=60.0) as service:
         workspace = Workspace(service, tmp_path / "boats.jsonl", tmp_path / "videos")
         workspace.write(*boats(40))
@@ -231,7 +231,7 @@ def test_what_was_planned_and_is_no_longer_asked_for_is_not_sent(tmp_path, capfd
 
 
 def test_ctrl_c_leaves_nothing_to_buy_twice(tmp_path):
-    """A create that was cut off is looked for by the next run."""
+    """The next run looks up a create that was interrupted."""
     silence = {"request": "taken", "answer": "silence", "since": 45.0, "times": 1}
     queue = {"concurrency": 1, "queue_limit": 1, "render_seconds": 30.0}
     with serving(**queue, faults=[silence]) as service:
@@ -253,7 +253,7 @@ def test_ctrl_c_leaves_nothing_to_buy_twice(tmp_path):
 
 
 def test_a_journal_in_use_is_left_to_its_holder(workspace, capfd):
-    """A second run into the folder ends at once, and touches nothing."""
+    """A second run into the folder ends at once and changes nothing."""
     assert workspace.run() == 0
     (workspace.out / "boat 1.mp4").unlink()
     with closing(sqlite3.connect(workspace.out / "journal.db")) as other:
@@ -266,7 +266,7 @@ def test_a_journal_in_use_is_left_to_its_holder(workspace, capfd):
 
 @pytest.mark.parametrize("content", [b"no journal, but as long as a database" * 40, b"short"])
 def test_a_damaged_journal_is_named_and_kept(workspace, capfd, content):
-    """Exit code 2, and not a byte of it is changed."""
+    """The run exits with 2 and does not change the file."""
     workspace.out.mkdir()
     journal = workspace.out / "journal.db"
     journal.write_bytes(content)
@@ -279,7 +279,7 @@ def test_a_damaged_journal_is_named_and_kept(workspace, capfd, content):
 
 @pytest.mark.parametrize("left", ["nothing", "no notes", "no tasks"])
 def test_a_journal_that_lost_what_it_knew_is_not_taken_for_new(workspace, capfd, left):
-    """As when its -wal is gone: what was under way would be bought again. Without, it goes on."""
+    """A journal that lost its -wal file is refused; without a journal the run uses the rows."""
     assert workspace.run() == 0
     count, journal = created(workspace), workspace.out / "journal.db"
     with closing(sqlite3.connect(journal, isolation_level=None)) as other:
@@ -289,7 +289,7 @@ def test_a_journal_that_lost_what_it_knew_is_not_taken_for_new(workspace, capfd,
     if left == "nothing":
         journal.write_bytes(b"")
     before = (workspace.out / "results.jsonl").read_bytes()
-    assert workspace.run() == 0  # there is nothing to be done
+    assert workspace.run() == 0  # every video is there, so the journal is not needed
     workspace.write(*boats(4))
     capfd.readouterr()
     assert workspace.run() == 2
@@ -305,14 +305,14 @@ def test_a_journal_that_lost_what_it_knew_is_not_taken_for_new(workspace, capfd,
 @pytest.mark.skipif(os.name == "nt", reason="folders have no write permission there")
 @pytest.mark.skipif(os.name != "nt" and os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_written_is_named(workspace, capfd):
-    """A read-only folder is found before anything is sent."""
+    """A read-only folder is detected before anything is sent."""
     workspace.out.mkdir(mode=0o500)
     assert workspace.run() == 2
     assert f"cannot write to {workspace.out}" in capfd.readouterr().err
 
 
 def test_a_journal_of_another_key_is_kept(workspace, capfd, monkeypatch):
-    """Tasks of one account are not asked for with the key of another, and no key is told."""
+    """Tasks of one account are not requested with the key of another, and no key is shown."""
     workspace.write({"prompt": "boat"})
     at = ["--provider", "ark", "--base-url", workspace.service.base_url]
     command = ["run", str(workspace.source), "--out", str(workspace.out), *at]
@@ -332,7 +332,7 @@ def test_a_journal_of_another_key_is_kept(workspace, capfd, monkeypatch):
 
 
 def test_a_spend_limit_lets_nothing_pass_it(workspace, capfd, monkeypatch):
-    """What would pass it is not sent, and the reason is told once."""
+    """A spec that would exceed the limit is not sent, and the reason is shown once."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
     plain = {"duration": 5, "ratio": "16:9", "generate_audio": False}
     workspace.write(*boats(3, **plain))
@@ -350,7 +350,7 @@ def test_a_spend_limit_lets_nothing_pass_it(workspace, capfd, monkeypatch):
 
 
 def test_the_last_event_tells_what_was_spent(workspace, capfd):
-    """Earlier runs into the same folder are counted, too."""
+    """The last event counts earlier runs into the same folder, too."""
     assert workspace.run("--limit", 2) == 0
     capfd.readouterr()
     assert workspace.run("--json", "--max-usd", 5) == 0

@@ -1,4 +1,4 @@
-"""Videos and last frames on their way into the output folder of ``callsheet run``."""
+"""How ``callsheet run`` downloads videos and last frames into its output folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def workspace_with(service: Service, folder: Path, count: int) -> Workspace:
-    """An input of so many boats with their last frames."""
+    """An input of *count* specs that ask for their last frames."""
     workspace = Workspace(service, folder / "boats.jsonl", folder / "videos")
     boats = ({"prompt": f"boat {i}", "return_last_frame": True} for i in range(count))
     workspace.write(*boats)
@@ -22,14 +22,14 @@ def workspace_with(service: Service, folder: Path, count: int) -> Workspace:
 
 
 def names_in(workspace: Workspace) -> list[str]:
-    """The videos, pictures and parts in the output folder."""
+    """The videos, last frames and partial files in the output folder."""
     return sorted(
         path.name for path in workspace.out.iterdir() if path.name.startswith(("boat", "."))
     )
 
 
 def test_a_full_disk_is_said_and_later_only_what_is_missing_is_fetched(tmp_path, capfd):
-    """Rows say which file found no room; the same command then fetches it and buys nothing."""
+    """Rows name the file that did not fit; the same command then downloads it and buys nothing."""
     with serving(render_seconds=20.0) as service:
         workspace = workspace_with(service, tmp_path, 3)
         workspace.out.mkdir()
@@ -60,7 +60,7 @@ def test_a_full_disk_is_said_and_later_only_what_is_missing_is_fetched(tmp_path,
 
 @pytest.mark.parametrize(("share", "strikes"), [(1.0, "video"), (0.5, "last frame")])
 def test_a_refused_url_is_renewed_from_the_task(tmp_path, share, strikes):
-    """A URL that is refused under way, of the video or of its last frame, does not end a run."""
+    """If the URL of a video or a last frame is refused, the run gets a new one and succeeds."""
     fault = {"verbs": "download", "answer": 403, "share": share, "times": 1}
     with serving(render_seconds=20.0, seed=1, faults=[fault]) as service:
         workspace = workspace_with(service, tmp_path, 1)
@@ -75,7 +75,7 @@ def test_a_refused_url_is_renewed_from_the_task(tmp_path, share, strikes):
 
 
 def test_a_video_that_stays_refused_is_said_and_not_bought_again(tmp_path, capfd):
-    """If the fresh URL is refused as well, the row says so, and the next run only fetches."""
+    """If the new URL is refused as well, the row says so, and the next run only downloads."""
     with serving(render_seconds=20.0) as service:
         workspace = workspace_with(service, tmp_path, 1)
         service.fail({"verbs": "download", "answer": 403})

@@ -1,4 +1,4 @@
-"""Runs that give up tasks which go on at the provider, and the runs after them."""
+"""Runs that stop waiting for tasks which continue at the provider, and the runs after them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 
 def unknown_task() -> httpx.Response:
-    """An id that the provider does not know now."""
+    """The provider does not know the task id for now."""
     return refusal(404, "NotFound")
 
 
 def wrong_key() -> httpx.Response:
-    """A key that it does not take now."""
+    """The provider does not accept the key for now."""
     return refusal(401, "AuthenticationError")
 
 
 def overdue() -> httpx.Response:
-    """An account that owes."""
+    """The account has not paid its bill."""
     return refusal(403, "AccountOverdueError")
 
 
 def firewall_page() -> httpx.Response:
-    """A page that stands before it."""
+    """A firewall answers with a page."""
     return httpx.Response(403, text="<html><title>Access denied</title></html>")
 
 
 def always_answering(answer: object) -> Change:
-    """Give *answer* to every get, and show nothing in lists."""
+    """Answer every GET with *answer*; for an unknown task, answer lists with no tasks."""
 
     def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         if request.method != "GET":
@@ -56,7 +56,7 @@ def always_answering(answer: object) -> Change:
 
 
 def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
-    """Show no video of any success."""
+    """Remove the video from every task that succeeded."""
     if request.method != "GET":
         return None
     body = body_of(response)
@@ -67,7 +67,7 @@ def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Res
 
 
 class Fetcher:
-    """Brings an empty film for every video."""
+    """Makes an empty file for every video."""
 
     async def fetch(self, video: Video, path: Path) -> None:
         """Make the file."""
@@ -76,7 +76,7 @@ class Fetcher:
 
 
 async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
-    """One run for one boat; gives its row and the books."""
+    """Run one job; return its row and the spend."""
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
     with Results(folder) as results:
         crew = Crew(
@@ -101,7 +101,7 @@ async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
 async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
     tmp_path, answer, journal
 ):
-    """As long as nobody says that it has failed, each run goes on with the id that there is."""
+    """Unless the provider says that the task has failed, each run continues with the known id."""
     wire = Wire(render_seconds=300.0)
     wire.change = always_answering(answer)
     rows = []
@@ -123,7 +123,7 @@ async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
 
 @pytest.mark.parametrize("journal", ["kept", "removed"])
 async def test_a_success_without_a_url_is_asked_for_again_and_not_bought_again(tmp_path, journal):
-    """It is billed, so the row says that its video is missing, and later runs ask for it."""
+    """It is billed, so the row says that its video is missing, and later runs request it again."""
     wire = Wire(render_seconds=60.0)
     wire.change = without_video
     for _ in range(2):
@@ -142,7 +142,7 @@ async def test_a_success_without_a_url_is_asked_for_again_and_not_bought_again(t
 
 
 async def test_a_task_that_failed_is_bought_again(tmp_path):
-    """What the provider says has failed is not billed, and the next run tries it again."""
+    """The provider does not bill a failed task, and the next run submits it again."""
     wire = Wire(failure_rate=1.0)
     for sent in (1, 2):
         row, _ = await run(wire, tmp_path)

@@ -19,7 +19,7 @@ FAULTS = [
 
 
 def test_the_same_command_ends_with_every_video_paid_once(tmp_path):
-    """Killed at the start, during creates and between videos, it loses and repeats none."""
+    """A run that is killed early, during creates and between videos loses and repeats none."""
     rng = random.Random(7)
     with serving(concurrency=8, render_seconds=20.0, faults=FAULTS) as service:
         workspace = Workspace(service, tmp_path / "prompts.txt", tmp_path / "videos")
@@ -42,6 +42,6 @@ def test_the_same_command_ends_with_every_video_paid_once(tmp_path):
 
 
 def run_and_kill(command: list[str], life: float) -> None:
-    """Run for *life* seconds at most, and then not a moment longer."""
+    """Run for *life* seconds at most, then kill the process."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, timeout=life, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Creates without an answer whose lines are gone from the input, and the runs after that."""
+"""Creates that got no answer and whose lines were removed, and the runs after that."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Fetcher:
-    """Brings an empty film for every video."""
+    """Makes an empty file for every video."""
 
     async def fetch(self, video: Video, path: Path) -> None:
         """Make the file."""
@@ -43,7 +43,7 @@ class Fetcher:
 
 @attrs.define
 class Workspace:
-    """One folder and one provider, for as many runs as it takes."""
+    """One folder and one provider, for any number of runs."""
 
     wire: Wire
     folder: Path
@@ -52,7 +52,7 @@ class Workspace:
     spend: Spend | None = None
 
     async def run(self, *prompts: str, seconds: float | None = None) -> dict[str, Row]:
-        """One run for these, stopped after some *seconds*; gives all rows by their prompt."""
+        """Run these prompts, stop after *seconds*, and return all rows by prompt."""
         jobs = [
             Job(index=i, line=i + 1, spec=TaskSpec(prompt), file=f"{prompt}.mp4")
             for i, prompt in enumerate(prompts)
@@ -79,7 +79,7 @@ class Workspace:
             return {row.spec["prompt"]: row for row in results.rows.values()}
 
     async def kept(self) -> dict[str, Exception | None]:
-        """How what has ended for good did so, by its prompt, as the journal tells."""
+        """The errors of all submissions in the journal that have an outcome, by prompt."""
         async with self._client(None) as c:
             batch = await c.resume()
             found = [handle for handle in batch if handle.done and handle.spec is not None]
@@ -96,12 +96,18 @@ class Workspace:
         )
 
     def creates(self, prompt: str) -> int:
-        """How many creates have left for a prompt."""
+        """How many creates were sent for a prompt."""
         return sum(text.startswith(prompt) for text in self.wire.prompts)
 
 
 def service_losing(prompt: str, *, made: bool, lists_fail: bool = False) -> Wire:
-    """A service that answers creates of *prompt* by nothing, having *made* a task of it or not."""
+    """A service that resets creates of *prompt*.
+
+    Args:
+        prompt: How the prompts of these creates begin.
+        made: Whether the service makes their tasks nevertheless.
+        lists_fail: Whether list calls fail.
+    """
     wire = Wire(render_seconds=3000.0, render_sigma=0.0)
 
     def reset(request: httpx.Request) -> httpx.ReadError | None:
@@ -121,13 +127,13 @@ def service_losing(prompt: str, *, made: bool, lists_fail: bool = False) -> Wire
 
 
 def clear_faults(wire: Wire) -> None:
-    """Let all go well from now on."""
+    """Let all requests work from now on."""
     wire.fault, wire.lose = None, lambda _: None
 
 
 @pytest.mark.parametrize("results", ["kept", "removed"])
 async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp_path, results):
-    """Its look-up goes on without its line and frees its money, and the line can come back."""
+    """Its look-up continues without its line and frees its spend, and the line can come back."""
     workspace = Workspace(service_losing("ship", made=False), tmp_path)
     rows = await workspace.run("boat", "ship", seconds=20)
     assert rows["ship"].status is Ending.UNCERTAIN
@@ -146,7 +152,7 @@ async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp
 
 
 async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_asked_for(tmp_path):
-    """A line that is back before anybody knows what came of it is made by the run that knows."""
+    """If a line is back before its create is resolved, the run resolves it, then submits it."""
     workspace = Workspace(service_losing("ship", made=False), tmp_path)
     await workspace.run("boat", "ship", seconds=20)
     clear_faults(workspace.wire)
@@ -159,7 +165,7 @@ async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_as
 
 
 async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
-    """It is not cancelled and not bought again, and fetched as soon as its line is back."""
+    """It is neither cancelled nor bought again, and it is downloaded once its line is back."""
     workspace = Workspace(service_losing("ship", made=True, lists_fail=True), tmp_path)
     await workspace.run("boat", "ship", seconds=20)
     clear_faults(workspace.wire)
@@ -174,9 +180,9 @@ async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
 
 @pytest.mark.parametrize("provider", [ARK, COMET])
 async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, provider):
-    """It stays uncertain even if the user has what is in doubt sent again, until its line is back.
+    """It stays uncertain until its line is back, even if uncertain creates are to be sent again.
 
-    CometAPI has no lists, and those of Ark are down.
+    CometAPI has no list call, and the list call of Ark fails here.
     """
     retry = RetryPolicy(resubmit="always")
     workspace = Workspace(service_losing("ship", made=False), tmp_path, provider, RetryPolicy())
@@ -196,7 +202,7 @@ async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, pro
 async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be_cancelled(
     tmp_path,
 ):
-    """What is withdrawn is this client's alone; what is cancelled is so in later ones, too."""
+    """A withdrawal holds for one client only; a cancellation also holds for later clients."""
     wire = service_losing("ship", made=False)
     journal = tmp_path / "journal.db"
     async with client(wire, journal=journal) as c:
@@ -213,7 +219,7 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
 
 
 async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
-    """Who resumes a long one can withdraw what is in doubt before it leaves."""
+    """A program that resumes a long journal can withdraw uncertain submissions before any is sent."""
     monkeypatch.setattr(recall, "AT_A_STRETCH", 1)
     wire = service_losing("ship", made=False)
     options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}
@@ -236,7 +242,7 @@ async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp
 
 
 async def test_a_handle_is_withdrawn_at_any_time():
-    """Before its turn nothing leaves, and what has an id goes on to its video."""
+    """Before it is sent, a withdrawn spec stays unsent; a task with an id still gets its video."""
     wire = Wire(render_seconds=50.0)
     async with client(wire) as c:
         batch = await c.submit_many([TaskSpec("boat"), TaskSpec("ship")])

@@ -1,4 +1,4 @@
-"""What ``callsheet run`` says while it runs."""
+"""What ``callsheet run`` prints while it runs."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def service():
 
 
 def workspace_with(service: Service, folder: Path, count: int, **fields: object) -> Workspace:
-    """An input of so many boats."""
+    """An input of *count* specs."""
     workspace = Workspace(service, folder / "boats.jsonl", folder / "videos")
     workspace.write(*({"prompt": f"boat {i}", **fields} for i in range(count)))
     return workspace
 
 
 def fill_disk(workspace: Workspace, *numbers: int) -> None:
-    """Let there be no room for these videos."""
+    """Make writes of these videos fail, as on a full disk."""
     workspace.out.mkdir()
     for number in numbers:
         (workspace.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
 
 
 def counts(**numbers: object) -> Counts:
-    """Ten videos after a minute."""
+    """The counts of ten videos after a minute."""
     nothing = dict.fromkeys(("submitted", "kept", "waiting", "queued", "running", "rendered"), 0)
     rest = {"total": 10, "endings": Counter(), "settled": 0, "elapsed": 60.0}
     return Counts(**{**nothing, **rest, **numbers})
@@ -51,7 +51,7 @@ def counts(**numbers: object) -> Counts:
 def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
     service, tmp_path, capfd
 ):
-    """Of what is rendered and finds no room, nothing counts as succeeded or twice."""
+    """A video that is rendered and cannot be saved counts once, and not as succeeded."""
     workspace = workspace_with(service, tmp_path, 4)
     fill_disk(workspace, 1, 2)
     assert workspace.run("--json") == 1
@@ -67,7 +67,7 @@ def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
 
 
 def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, capfd, monkeypatch):
-    """A limit that lets nothing pass leaves no failures, and no rate."""
+    """If the spend limit stops every spec, no failure and no rate is shown."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
     workspace = workspace_with(service, tmp_path, 3)
     at = ["--provider", "byteplus", "--base-url", service.base_url, "--max-usd", "0"]
@@ -81,7 +81,7 @@ def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, cap
 
 
 def test_the_pace_is_that_of_the_tasks_that_ended():
-    """It foretells how long the others take, until none is left."""
+    """The rate gives the time left, until no task is left."""
     half = counts(kept=2, running=4, endings={Ending.SUCCEEDED: 4}, settled=4)
     assert half.pace() == "1:00, 4 a minute, about 1:00 to go"
     assert counts(kept=2, endings={Ending.SUCCEEDED: 8}, settled=8).pace() == "1:00, 8 a minute"
@@ -93,7 +93,7 @@ def unavailable() -> httpx.Response:
 
 
 def page() -> httpx.Response:
-    """Something else that answers."""
+    """Another server answers with a page."""
     return httpx.Response(405, text="<html><title>Not Allowed</title></html>")
 
 
@@ -105,7 +105,7 @@ def page() -> httpx.Response:
     ],
 )
 async def test_an_outage_is_told_again_each_minute(tmp_path, capsys, answer, end):
-    """Plain lines say since when the provider is away, and what it answers."""
+    """Plain lines say how long the provider has been down, and what it answers."""
     wire = Wire(render_seconds=60.0)
     wire.change = lambda request, _: answer() if request.method == "GET" else None
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
