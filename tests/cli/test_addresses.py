@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("given", ["option", "environment"])
-def test_a_password_in_the_address_is_refused_and_said_nowhere(
+def test_a_password_in_the_address_is_refused_and_not_shown(
     tmp_path: Path, capfd, monkeypatch, given
 ):
     """It would replace the key; neither the output nor any file of the folder holds it."""

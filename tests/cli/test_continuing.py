@@ -94,7 +94,7 @@ def test_more_samples_keep_the_first_under_its_new_name(workspace):
     assert all(workspace.videos[f"boat {i}-0.mp4"] == before[f"boat {i}.mp4"] for i in range(3))
 
 
-def test_videos_trade_names_as_their_lines_trade_places(workspace):
+def test_videos_swap_names_when_their_lines_swap_places(workspace):
     """Two specs with one prompt keep their own videos in any order."""
     short, long = {"prompt": "boat", "duration": 4}, {"prompt": "boat", "duration": 5}
     workspace.write(short, long)
@@ -252,7 +252,7 @@ def test_ctrl_c_leaves_nothing_to_buy_twice(tmp_path):
         assert service.state["billed"] == service.state["created"] == sent + 1
 
 
-def test_a_journal_in_use_is_left_to_its_holder(workspace, capfd):
+def test_a_journal_in_use_is_not_changed(workspace, capfd):
     """A second run into the folder ends at once and changes nothing."""
     assert workspace.run() == 0
     (workspace.out / "boat 1.mp4").unlink()
@@ -278,7 +278,7 @@ def test_a_damaged_journal_is_named_and_kept(workspace, capfd, content):
 
 
 @pytest.mark.parametrize("left", ["nothing", "no notes", "no tasks"])
-def test_a_journal_that_lost_what_it_knew_is_not_taken_for_new(workspace, capfd, left):
+def test_a_journal_that_lost_data_is_refused(workspace, capfd, left):
     """A journal that lost its -wal file is refused; without a journal the run uses the rows."""
     assert workspace.run() == 0
     count, journal = created(workspace), workspace.out / "journal.db"
@@ -331,7 +331,7 @@ def test_a_journal_of_another_key_is_kept(workspace, capfd, monkeypatch):
     assert "sesame" not in said
 
 
-def test_a_spend_limit_lets_nothing_pass_it(workspace, capfd, monkeypatch):
+def test_a_spend_limit_is_never_exceeded(workspace, capfd, monkeypatch):
     """A spec that would exceed the limit is not sent, and the reason is shown once."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
     plain = {"duration": 5, "ratio": "16:9", "generate_audio": False}

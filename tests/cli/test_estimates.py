@@ -73,7 +73,7 @@ def test_exact_figures_are_not_called_bounds(source, capfd):
         ("emulator", "108,900 tokens, free"),
     ],
 )
-def test_money_is_that_of_the_provider(source, capfd, provider, words):
+def test_money_is_in_the_currency_of_the_provider(source, capfd, provider, words):
     """Dollars at BytePlus, and nothing at the emulator."""
     lines = check(source(PLAIN), capfd, provider)
     assert lines[1] == f"  FILE:1: {words}"
@@ -87,7 +87,7 @@ def test_unknown_prices_are_said_to_be_unknown(source, capfd):
     assert lines[2].endswith("108,900 tokens, price unknown")
 
 
-def test_nothing_known_is_said_in_one_word(source, capfd):
+def test_unknown_tokens_and_price_are_one_line(source, capfd):
     """A file of unknown models has neither tokens nor price."""
     lines = check(source(UNKNOWN, UNKNOWN), capfd)
     assert lines[2] == "together, if all succeed: tokens unknown, price unknown"
@@ -131,7 +131,7 @@ def test_dry_run_names_what_is_wrong(source, tmp_path, capfd):
     assert "duration=99" in capfd.readouterr().err
 
 
-def test_dry_run_speaks_in_events(source, tmp_path, capfd):
+def test_dry_run_can_print_events(source, tmp_path, capfd):
     """With --json there is one event per video, then one for the exact total."""
     assert estimate_order(source(PLAIN, UNKNOWN), tmp_path / "videos", "--json") == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]

@@ -28,7 +28,7 @@ def names_in(workspace: Workspace) -> list[str]:
     )
 
 
-def test_a_full_disk_is_said_and_later_only_what_is_missing_is_fetched(tmp_path, capfd):
+def test_a_full_disk_is_reported_and_later_only_missing_files_are_downloaded(tmp_path, capfd):
     """Rows name the file that did not fit; the same command then downloads it and buys nothing."""
     with serving(render_seconds=20.0) as service:
         workspace = workspace_with(service, tmp_path, 3)
@@ -74,7 +74,7 @@ def test_a_refused_url_is_renewed_from_the_task(tmp_path, share, strikes):
     assert state["created"] == 1
 
 
-def test_a_video_that_stays_refused_is_said_and_not_bought_again(tmp_path, capfd):
+def test_a_video_that_stays_refused_is_reported_and_not_bought_again(tmp_path, capfd):
     """If the new URL is refused as well, the row says so, and the next run only downloads."""
     with serving(render_seconds=20.0) as service:
         workspace = workspace_with(service, tmp_path, 1)

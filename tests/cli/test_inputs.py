@@ -47,7 +47,7 @@ def test_text_is_one_prompt_a_line(tmp_path):
     ]
 
 
-def test_separators_of_other_scripts_end_no_line():
+def test_only_a_line_feed_ends_a_line():
     """Only a line feed ends a line."""
     entries, _ = parse_text("one\u2028still one\x85and so on\n", HERE)
     assert len(entries) == 1
@@ -161,7 +161,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path, name, reason):
     assert caught.value.lines()[0].startswith(f"{tmp_path / name}: {reason}")
 
 
-def test_defaults_fill_only_what_is_open():
+def test_defaults_fill_only_unset_fields():
     """Defaults do not replace fields, commands in the prompt or the other way to set a length."""
     defaults = {"duration": 5, "ratio": "16:9", "watermark": False}
     assert with_defaults(TaskSpec("a"), defaults) == TaskSpec("a", **defaults)

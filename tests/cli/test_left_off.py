@@ -132,7 +132,7 @@ def clear_faults(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("results", ["kept", "removed"])
-async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp_path, results):
+async def test_a_create_that_made_no_task_is_not_sent_until_its_line_is_back(tmp_path, results):
     """Its look-up continues without its line and frees its spend, and the line can come back."""
     workspace = Workspace(service_losing("ship", made=False), tmp_path)
     rows = await workspace.run("boat", "ship", seconds=20)
@@ -151,7 +151,7 @@ async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp
     assert (workspace.creates("boat"), workspace.creates("ship")) == (1, 2)
 
 
-async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_asked_for(tmp_path):
+async def test_an_unresolved_create_is_looked_up_once_its_line_is_back(tmp_path):
     """If a line is back before its create is resolved, the run resolves it, then submits it."""
     workspace = Workspace(service_losing("ship", made=False), tmp_path)
     await workspace.run("boat", "ship", seconds=20)
@@ -164,7 +164,7 @@ async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_as
     assert workspace.creates("ship") == 2
 
 
-async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
+async def test_a_task_that_was_made_is_found_without_its_line(tmp_path):
     """It is neither cancelled nor bought again, and it is downloaded once its line is back."""
     workspace = Workspace(service_losing("ship", made=True, lists_fail=True), tmp_path)
     await workspace.run("boat", "ship", seconds=20)
@@ -179,7 +179,7 @@ async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("provider", [ARK, COMET])
-async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, provider):
+async def test_an_uncertain_create_without_a_line_is_not_sent_again(tmp_path, provider):
     """It stays uncertain until its line is back, even if uncertain creates are to be sent again.
 
     CometAPI has no list call, and the list call of Ark fails here.
@@ -218,8 +218,8 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
     assert len(wire.sent("POST")) == 1
 
 
-async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
-    """A program that resumes a long journal can withdraw uncertain submissions before any is sent."""
+async def test_nothing_is_sent_again_before_the_whole_journal_is_resumed(tmp_path, monkeypatch):
+    """A program that resumes a long journal can withdraw uncertain specs before any is sent."""
     monkeypatch.setattr(recall, "AT_A_STRETCH", 1)
     wire = service_losing("ship", made=False)
     options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}

@@ -81,13 +81,13 @@ def test_an_attached_task_is_found_by_its_row_alone():
     assert places([job(0)], task(0, task_id="cgt-a", prompt=None)) == {}
 
 
-def test_a_job_that_has_its_task_elsewhere_takes_none():
+def test_a_job_with_a_task_outside_the_journal_gets_no_other():
     """A job whose row has an id that the journal lacks keeps that id and gets no other task."""
     known = (row(0, task_id="cgt-a"), row(1, Ending.NOT_SUBMITTED))
     assert places([job(0), job(1)], task(0, task_id="cgt-b"), rows=known) == {1: 0}
 
 
-def test_what_ended_without_a_video_is_nobodys():
+def test_a_task_that_ended_without_a_video_belongs_to_no_job():
     """A job whose task failed gets the later attempt; without one it is submitted."""
     over = task(0, Stage.OVER, "cgt-a")
     known = (row(0, Ending.INTERRUPTED, "cgt-a"),)
@@ -169,7 +169,7 @@ def test_tasks_of_an_embedded_emulator_are_made_anew(tmp_path):
     assert work.submitted == jobs
 
 
-def test_what_goes_on_is_told_in_numbers(tmp_path):
+def test_a_run_says_how_many_jobs_it_continues(tmp_path):
     """Each submission counts under what the run does about it."""
     stages = [Stage.UNDER_WAY, Stage.RENDERED, Stage.SOUGHT, Stage.UNCERTAIN, Stage.PLANNED]
     jobs = [job(index, f"cat {index}") for index in range(6)]
@@ -194,14 +194,14 @@ def test_paid_work_of_another_input_is_refused(tmp_path, stage):
 
 
 @pytest.mark.parametrize("stage", [Stage.PLANNED, Stage.OVER])
-def test_what_cost_nothing_may_be_replaced(tmp_path, stage):
+def test_an_input_that_cost_nothing_may_be_replaced(tmp_path, stage):
     """An input whose specs were never sent, or have failed, may be replaced completely."""
     jobs = [job(0, "a dog")]
     found = match(jobs, [row(0, Ending.FAILED, "cgt-0")], [task(0, stage)])
     assert refusal(jobs, found, tmp_path, tasks_live=True) is None
 
 
-def test_a_video_is_guarded_where_case_does_not_count(tmp_path):
+def test_a_video_is_protected_even_if_names_differ_only_by_case(tmp_path):
     """A name that differs from a kept video only by case is refused, too."""
     (tmp_path / "Cat.mp4").touch()
     jobs = [job(0), job(1, "cat", "cat.mp4")]

@@ -53,7 +53,7 @@ def test_samples_are_named_as_vbench_reads_them():
     ]
 
 
-def test_one_video_of_a_prompt_bears_its_name_alone():
+def test_a_single_video_of_a_prompt_has_no_number():
     """Without samples there is no number, and a spec without a prompt is named by its position."""
     assert file_names(["A cat.", None, "a cat", "A cat"]) == [
         ["A cat.mp4"],

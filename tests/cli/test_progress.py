@@ -48,7 +48,7 @@ def counts(**numbers: object) -> Counts:
     return Counts(**{**nothing, **rest, **numbers})
 
 
-def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
+def test_every_video_counts_under_one_state_and_at_the_end_under_its_status(
     service, tmp_path, capfd
 ):
     """A video that is rendered and cannot be saved counts once, and not as succeeded."""
@@ -66,7 +66,9 @@ def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
     assert shown[-1]["download_failed"] == shown[-1]["succeeded"] == 2
 
 
-def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, capfd, monkeypatch):
+def test_unsent_specs_are_called_not_submitted_and_do_not_count_for_the_rate(
+    service, tmp_path, capfd, monkeypatch
+):
     """If the spend limit stops every spec, no failure and no rate is shown."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
     workspace = workspace_with(service, tmp_path, 3)
@@ -80,7 +82,7 @@ def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, cap
     assert unsent.pace() == "1:00"
 
 
-def test_the_pace_is_that_of_the_tasks_that_ended():
+def test_the_rate_counts_tasks_that_ended():
     """The rate gives the time left, until no task is left."""
     half = counts(kept=2, running=4, endings={Ending.SUCCEEDED: 4}, settled=4)
     assert half.pace() == "1:00, 4 a minute, about 1:00 to go"
@@ -104,7 +106,7 @@ def page() -> httpx.Response:
         (page, "an HTML page: Not Allowed; the address may be wrong"),
     ],
 )
-async def test_an_outage_is_told_again_each_minute(tmp_path, capsys, answer, end):
+async def test_an_outage_is_reported_again_each_minute(tmp_path, capsys, answer, end):
     """Plain lines say how long the provider has been down, and what it answers."""
     wire = Wire(render_seconds=60.0)
     wire.change = lambda request, _: answer() if request.method == "GET" else None

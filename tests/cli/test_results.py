@@ -134,7 +134,7 @@ def test_arranged_rows_replace_the_file_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("error", [SpendLimitError("cap"), JournalError("disk full")])
-def test_what_was_not_sent_is_called_so(error):
+def test_an_unsent_spec_is_called_not_submitted(error):
     """A spec that was not sent because of the limit or the disk does not count as failed."""
     outcome = Outcome(index=0, spec=TaskSpec("a cat"), task_id=None, error=error)
     found = failure_row(

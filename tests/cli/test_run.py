@@ -132,7 +132,7 @@ def test_finished_run_costs_nothing_to_repeat(source, out, capfd):
     assert (out / "results.jsonl").read_bytes() == before
 
 
-def test_trial_grows_into_the_whole(source, out, capfd):
+def test_a_run_of_the_whole_file_continues_a_limited_run(source, out, capfd):
     """A run of the whole file continues after a run with --limit."""
     assert make(source, out, "--limit", 1) == 0
     assert make(source, out) == 0
@@ -228,7 +228,7 @@ def test_bad_usage_exits_with_2_and_one_reason(source, out, capfd, options, word
     assert not (out / "results.jsonl").exists()
 
 
-def test_folder_that_takes_no_file_is_found_first(source, capfd):
+def test_a_folder_that_cannot_be_made_is_detected_first(source, capfd):
     """An output folder that cannot be made is named, with exit code 2."""
     assert main(["run", str(source), "--out", f"{source}/below", "--provider", "emulator"]) == 2
     assert f"cannot write to {source}/below" in capfd.readouterr().err

@@ -75,7 +75,7 @@ def test_failures_that_differ_only_by_task_are_one_line_with_what_to_do_first(tm
     )
 
 
-def test_a_kind_of_failure_is_told_once_in_a_log_and_not_right_before_the_summary(capfd):
+def test_a_kind_of_failure_is_shown_once_in_a_log_and_not_right_before_the_summary(capfd):
     """It is shown with the next numbers, which count all failures."""
     display = LineDisplay()
     for index in range(3):

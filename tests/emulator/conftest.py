@@ -1,4 +1,4 @@
-"""Desks at the emulator, on both backends."""
+"""Clients of the emulator, on both backends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def anyio_backend(request):
 
 @pytest.fixture
 def make_client():
-    """Make desks: ``desk(**settings)``; renders take 30 s sharp unless a setting says otherwise."""
+    """Make clients: ``make_client(**settings)``. Renders take exactly 30 s by default."""
 
     def make(*, film=lambda film: f"{film.form} of {film.prompt}".encode(), **settings):
         defaults = {"epoch": EPOCH, "render_seconds": 30.0, "render_sigma": 0.0}

@@ -1,4 +1,4 @@
-"""A desk at the emulator: a client in the same process, and a clock that is moved by hand."""
+"""A client of an emulator in the same process, with a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def text(prompt="A cat yawns"):
 
 @attrs.define
 class EmulatorClient:
-    """Speaks to an emulator in this process; time passes only by `later`."""
+    """Sends requests to an emulator in this process. Time passes only by `advance`."""
 
     emulator: Emulator
     base: str = ARK

@@ -40,7 +40,7 @@ async def test_a_running_task_has_the_shape_of_the_published_callback(make_clien
 
 
 async def test_cometapi_answers_like_its_reference(make_client):
-    """The seed document's request gives its id form and its answer, with nothing more."""
+    """A request of the reference gets an id and an answer in the form of the reference."""
     client = make_client()
     client.base = COMET
     created = await client.send("POST", COMET, json=sample("01"))
@@ -54,7 +54,7 @@ async def test_cometapi_answers_like_its_reference(make_client):
 
 
 async def test_a_page_has_the_shape_of_the_published_page(make_client):
-    """A list answer holds the total and whole tasks; an empty one is the published one."""
+    """A list answer has the total and complete tasks; an empty list equals the published one."""
     client = make_client()
     empty = (await client.list()).json()
     assert empty == sample("27")
@@ -67,7 +67,7 @@ async def test_a_page_has_the_shape_of_the_published_page(make_client):
 
 
 async def test_ids_tell_the_tier(make_client):
-    """Ark ids carry the time in Beijing, and ids of flex tasks say batch."""
+    """Ark ids contain the time in Beijing, and ids of flex tasks contain "batch"."""
     client = make_client()
     assert re.fullmatch(r"cgt-20260801080000-[0-9a-z]{5}", await client.created())
     flex = await client.created(service_tier="flex")
@@ -86,7 +86,7 @@ async def test_ids_tell_the_tier(make_client):
     ],
 )
 async def test_tokens_are_those_of_published_answers(make_client, fields, tokens):
-    """Usage follows the formula that real answers show."""
+    """Usage follows the formula of real answers."""
     client = make_client()
     task_id = await client.created(**fields)
     client.advance(60)
@@ -97,7 +97,7 @@ async def test_tokens_are_those_of_published_answers(make_client, fields, tokens
 
 
 async def test_echoes_follow_the_model(make_client):
-    """Safety identifier, sound, priority and format come back where the model has them."""
+    """The answer has safety identifier, sound, priority and format if the model has them."""
     client = make_client()
     created = await client.create(
         model="doubao-seedance-2-5-260628", safety_identifier="token", priority=3, tools=[]
@@ -111,7 +111,7 @@ async def test_echoes_follow_the_model(make_client):
 
 
 async def test_a_web_search_is_counted(make_client):
-    """A task that may search tells its tools, and its use of them."""
+    """A task with web search shows its tools and how often they were used."""
     client = make_client()
     tools = [{"type": "web_search"}]
     task_id = await client.created(model="doubao-seedance-2-0-260128", tools=tools)
@@ -122,7 +122,7 @@ async def test_a_web_search_is_counted(make_client):
 
 
 async def test_an_endpoint_id_answers_with_its_model(make_client):
-    """A task made through an endpoint id shows the dated model."""
+    """A task made with an endpoint id shows the dated model."""
     task_id = await (client := make_client()).created(model="ep-20260801-abcde")
     assert (await client.get(task_id)).json()["model"] == PRO
     named = make_client(endpoints={"ep-mine": "doubao-seedance-2-0-260128"})
@@ -134,7 +134,7 @@ async def test_an_endpoint_id_answers_with_its_model(make_client):
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer ", "Basic a", "Bearer a,Bearer b"])
 async def test_a_request_without_a_good_key_is_unauthorized(make_client, authorization):
-    """A missing, blank, foreign or doubled key is answered 401."""
+    """A missing, blank or doubled key, or one of another scheme, is answered with 401."""
     headers = {} if authorization is None else {"Authorization": authorization}
     client = make_client()
     for method, path in [("POST", ARK), ("GET", ARK), ("GET", ARK + "/x"), ("DELETE", ARK + "/x")]:
@@ -161,14 +161,14 @@ async def test_only_listed_keys_are_let_in(make_client):
 
 
 async def test_an_unknown_task_is_not_found(make_client):
-    """An id that never was is answered 404 on GET and DELETE."""
+    """An id that never existed is answered with 404 on GET and DELETE."""
     client = make_client()
     assert problem(await client.get("cgt-none")) == (404, "NotFound", "id")
     assert (await client.delete("cgt-none")).status_code == 404
 
 
 async def test_cometapi_has_its_own_error_body(make_client):
-    """Refusals on CometAPI's face carry its type and the request id in the text."""
+    """Refusals on CometAPI's routes have its type, and the request id in the message."""
     client = make_client()
     client.base = COMET
     error = (await client.create(model="seedance")).json()["error"]
@@ -178,7 +178,7 @@ async def test_cometapi_has_its_own_error_body(make_client):
 
 
 async def test_undocumented_verbs_of_cometapi_answer_a_page(make_client):
-    """List and DELETE are HTML 404s on CometAPI's face, unless the settings open them."""
+    """List and DELETE are HTML pages with 404 or 405 on CometAPI's routes, unless enabled."""
     client = make_client()
     client.base = COMET
     task_id = await client.created()
@@ -195,14 +195,14 @@ async def test_undocumented_verbs_of_cometapi_answer_a_page(make_client):
 
 
 async def test_a_wrong_path_answers_a_page(make_client):
-    """A path that is none is a 404 with HTML."""
+    """An unknown path is answered with 404 and HTML."""
     answer = await make_client().send("GET", "/api/v3/contents/generations")
     assert answer.status_code == 404
     assert "<html>" in answer.text
 
 
 async def test_posting_to_a_cancel_path_creates(make_client):
-    """A POST below a task falls into the create handler, as on the service."""
+    """A POST to a path below a task is a create, as on the service."""
     client = make_client()
     task_id = await client.created()
     answer = await client.send("POST", f"{ARK}/{task_id}/cancel", json={})
@@ -213,7 +213,7 @@ async def test_posting_to_a_cancel_path_creates(make_client):
 
 
 async def test_every_answer_has_a_request_id(make_client):
-    """The request id stands in a header, and in the text of an error."""
+    """The request id is in a header, and in the message of an error."""
     client = make_client()
     answer = await client.create(model="nothing")
     assert answer.headers["x-request-id"] in answer.json()["error"]["message"]

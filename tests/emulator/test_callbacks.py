@@ -1,4 +1,4 @@
-"""Callbacks: who hears of what, when, how often and in which order."""
+"""Callbacks: which changes are sent, when, how often and in which order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def anyio_backend(request):
 
 @attrs.define
 class Receiver:
-    """Hears callbacks; answers what it was told to, after so many seconds."""
+    """Receives callbacks. It answers with *status* after *seconds*."""
 
     status: int = 200
     seconds: float = 0.0
@@ -39,7 +39,7 @@ class Receiver:
     times: list = attrs.field(factory=list)
 
     async def post(self, url, body):
-        """Take one."""
+        """Receive one callback."""
         assert url == HOOK
         self.times.append(anyio.current_time())
         self.bodies.append(json.loads(body))
@@ -48,13 +48,13 @@ class Receiver:
 
     @property
     def statuses(self):
-        """The words heard, in order."""
+        """The received statuses, in order."""
         return [task["status"] for task in self.bodies]
 
 
 @asynccontextmanager
 async def client_with(receiver, **settings):
-    """A desk at an emulator that sends its callbacks to *receiver*, in the loop's time."""
+    """A client of an emulator that sends its callbacks to *receiver*, by the event loop's clock."""
     defaults = {"epoch": EPOCH, "render_seconds": 30.0, "render_sigma": 0.0, "concurrency": 1}
     emulator = Emulator(
         Settings(**(defaults | settings)), clock=anyio.current_time, post=receiver.post
@@ -66,8 +66,8 @@ async def client_with(receiver, **settings):
         background.cancel_scope.cancel()
 
 
-async def test_every_change_of_status_is_told_at_its_moment():
-    """A task that waits and runs is told of as queued, running and succeeded, as a get shows it."""
+async def test_every_change_of_status_is_sent_at_its_time():
+    """There is a callback for queued, running and succeeded, each equal to a GET at that time."""
     receiver = Receiver()
     async with client_with(receiver) as client:
         await client.created()
@@ -90,8 +90,8 @@ async def test_every_change_of_status_is_told_at_its_moment():
     ("prompt", "last"),
     [("a [fail]", "failed"), ("a [reject]", "failed"), ("a [expire]", "expired")],
 )
-async def test_bad_ends_are_told(prompt, last):
-    """Failed and expired tasks are told of."""
+async def test_failures_and_expiries_are_sent(prompt, last):
+    """There are callbacks for failed and expired tasks."""
     receiver = Receiver()
     async with client_with(receiver) as client:
         await client.created(prompt, callback_url=HOOK)
@@ -99,8 +99,8 @@ async def test_bad_ends_are_told(prompt, last):
     assert receiver.statuses == ["queued", "running", last]
 
 
-async def test_a_cancellation_is_not_told():
-    """Nobody hears of a cancelled task, as the reference does not list it."""
+async def test_a_cancellation_is_not_sent():
+    """A cancelled task causes no callback, as the reference does not list that status."""
     receiver = Receiver()
     async with client_with(receiver) as client:
         await client.created()
@@ -109,8 +109,8 @@ async def test_a_cancellation_is_not_told():
     assert receiver.statuses == ["queued"]
 
 
-async def test_a_late_task_is_told_of_when_it_counts():
-    """A create that is accepted late calls back from then on: its identifier finds its id."""
+async def test_a_late_task_sends_callbacks_once_it_is_made():
+    """A late create sends callbacks once its task is made, with its identifier and its id."""
     receiver = Receiver()
     fault = {"request": "late", "delay": 120, "times": 1, "answer": "silence"}
     async with client_with(receiver, faults=[fault]) as client:
@@ -125,8 +125,8 @@ async def test_a_late_task_is_told_of_when_it_counts():
 
 
 @pytest.mark.parametrize(("status", "seconds"), [(500, 0.0), (404, 2.0), (200, 6.0)])
-async def test_an_end_is_told_again_until_it_is_taken(status, seconds):
-    """Without a 2xx in 5 s an end is sent again, three times at most; other changes are not."""
+async def test_a_success_is_sent_again_until_it_is_accepted(status, seconds):
+    """Without a 2xx in 5 s a success is sent again, three times at most; other changes are not."""
     receiver = Receiver(status, seconds)
     async with client_with(receiver) as client:
         await client.created(callback_url=HOOK)
@@ -137,8 +137,8 @@ async def test_an_end_is_told_again_until_it_is_taken(status, seconds):
     assert state["callbacks"] == {"tried": 6, "delivered": 0}
 
 
-async def test_an_end_that_is_taken_is_not_told_again():
-    """A receiver that comes back hears of the end once more, and then no more."""
+async def test_a_success_that_is_accepted_is_not_sent_again():
+    """A receiver that works again gets the success once more, and then no more."""
     receiver = Receiver(status=503)
     async with client_with(receiver) as client:
         await client.created(callback_url=HOOK)
@@ -149,8 +149,8 @@ async def test_an_end_that_is_taken_is_not_told_again():
     assert receiver.statuses[2:] == ["succeeded", "succeeded"]
 
 
-async def test_an_expiry_is_told_once():
-    """Only success and failure are sent again."""
+async def test_an_expiry_is_sent_once():
+    """An expiry is sent once, as only success and failure are sent again."""
     receiver = Receiver(status=500)
     async with client_with(receiver) as client:
         await client.created("a [expire]", callback_url=HOOK)
@@ -159,7 +159,7 @@ async def test_an_expiry_is_told_once():
 
 
 async def test_speed_scales_the_waiting():
-    """At speed 60 the service's five seconds are a twelfth of one."""
+    """At speed 60 the service's five seconds take a twelfth of a second."""
     receiver = Receiver(status=500)
     async with client_with(receiver, speed=60.0) as client:
         await client.created(callback_url=HOOK)
@@ -170,7 +170,7 @@ async def test_speed_scales_the_waiting():
 
 
 async def test_callbacks_can_come_twice():
-    """With all doubled, each change is told twice, with the same body."""
+    """If all callbacks are doubled, each change is sent twice with the same body."""
     receiver = Receiver()
     async with client_with(receiver, callbacks_doubled=1.0) as client:
         await client.created(callback_url=HOOK)
@@ -180,7 +180,7 @@ async def test_callbacks_can_come_twice():
 
 
 async def test_callbacks_can_overtake_each_other():
-    """With some held back, changes arrive out of order, the same way for the same seed."""
+    """If some callbacks are delayed, changes arrive out of order, the same for the same seed."""
 
     async def run(seed):
         receiver = Receiver()
@@ -200,8 +200,8 @@ async def test_callbacks_can_overtake_each_other():
     assert sorted(await run(1)) == sorted(first)
 
 
-async def test_a_slow_receiver_holds_up_nobody_else():
-    """While a receiver takes its time, tasks are made and shown as ever, and others are told."""
+async def test_a_slow_receiver_delays_no_other():
+    """While a receiver is slow, creates work as usual and other callbacks are sent."""
     receiver = Receiver(seconds=4.9)
     async with client_with(receiver, concurrency=50) as client:
         began = anyio.current_time()
@@ -214,8 +214,8 @@ async def test_a_slow_receiver_holds_up_nobody_else():
     assert receiver.statuses[100:] == ["succeeded"] * 50
 
 
-async def test_cometapi_tells_what_its_get_shows():
-    """A task that came through CometAPI's face is told of in its shorter form."""
+async def test_callbacks_of_cometapi_equal_its_get():
+    """Callbacks of a task created through CometAPI's route have CometAPI's shorter form."""
     receiver = Receiver()
     async with client_with(receiver) as client:
         client.base = COMET
@@ -225,8 +225,8 @@ async def test_cometapi_tells_what_its_get_shows():
     assert "usage" not in receiver.bodies[-1]
 
 
-async def test_a_receiver_that_breaks_breaks_nothing():
-    """Whatever the post raises, the rest is sent."""
+async def test_an_error_of_a_receiver_stops_nothing():
+    """If sending raises an error, the other callbacks are still sent."""
 
     class Broken(Receiver):
         async def post(self, url, body):
@@ -244,7 +244,7 @@ async def test_a_receiver_that_breaks_breaks_nothing():
     "host", ["10.0.0.1", "example.test", "127.0.0.1.example.test", "[fe80::1]"]
 )
 async def test_no_other_machine_is_called(host):
-    """A rehearsal with the real callback URL does not reach the real receiver."""
+    """A trial run with the real callback URL does not reach the real receiver."""
     with pytest.raises(OSError, match="not on this machine"):
         await post_on_loopback(f"http://{host}/hook", b"{}")
 
@@ -258,10 +258,10 @@ async def test_no_other_machine_is_called(host):
     held=st.sampled_from([0.0, 0.5]),
     accepted=st.lists(st.booleans(), min_size=1, max_size=20),
 )
-def test_each_change_is_sent_until_taken_and_one_of_a_task_at_a_time(
+def test_each_change_is_sent_until_accepted_and_one_of_a_task_at_a_time(
     changes, doubled, held, accepted
 ):
-    """Nothing is lost or early, no task has two under way, and no end is sent five times."""
+    """No callback is lost, no task sends two at once, and none is sent more than four times."""
     callbacks = Callbacks(1, doubled=doubled, held=held)
     for at, (task, status) in enumerate(changes):
         callback = Callback(task_id=str(task), status=status, url=HOOK, body=b"%d" % at)

@@ -1,4 +1,4 @@
-"""Real connections that break: reset or closed, at any byte of the exchange."""
+"""Real connections that end early: reset or closed, after any byte of request or answer."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ LOOSE = {"creates_per_minute": 10**6, "gets_per_second": 10**6, "speed": 1000.0}
 
 
 class RawClient:
-    """Talks to an emulator in a process of its own, in bytes and in HTTP."""
+    """Talks to an emulator in a separate process, in bytes and in HTTP."""
 
     def __init__(self, url, http):
         self.url, self.http, self.before = url, http, 0
 
     async def set(self, *faults):
-        """Put faults in place."""
+        """Replace the faults."""
         assert (await self.http.put("/_emulator/faults", json=faults)).is_success
 
     async def created(self):
-        """How many tasks this visit has added to the books."""
+        """How many tasks this client has created."""
         state = (await self.http.get("/_emulator/state?rows=false")).json()
         return state["created"] - self.before
 
     async def exchange(self, *pieces):
-        """Send bytes on a connection and give all that comes back, and how it ended."""
+        """Send bytes on a new connection; return the answer and how the connection ended."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         received = b""
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -58,7 +58,7 @@ class RawClient:
 
 @pytest.fixture(scope="module")
 def origin():
-    """Serve an emulator in a process of its own to all tests of this file."""
+    """Serve an emulator in a separate process to all tests of this file."""
     command = [*COMMAND, "--settings", json.dumps(LOOSE)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         yield json.loads(child.stdout.readline())["url"]
@@ -67,7 +67,7 @@ def origin():
 
 @pytest.fixture
 async def raw_client(origin):
-    """Visit it, with nothing wrong at first."""
+    """Make a client of it, without faults at first."""
     headers = {"Authorization": "Bearer key"}
     async with httpx.AsyncClient(base_url=origin, headers=headers, trust_env=False) as http:
         raw_client = RawClient(origin, http)
@@ -79,14 +79,14 @@ async def raw_client(origin):
 @pytest.mark.parametrize("request_", ["lost", "taken", "late"])
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_a_connection_ends_without_an_answer(raw_client, request_, how):
-    """A cut connection is really reset or closed, after the request was read."""
+    """The connection is really reset or closed after the request was read."""
     await raw_client.set({"request": request_, "answer": how, "delay": 10**6})
     assert await raw_client.exchange(REQUEST) == (b"", how)
     assert await raw_client.created() == (request_ == "taken")
 
 
 async def test_the_client_library_sees_the_cuts(raw_client):
-    """What a reset and a close mean to httpx is told apart."""
+    """The library httpx raises different errors for a reset and for a close."""
     options = {"content": BODY, "headers": {"Content-Type": "application/json"}}
     await raw_client.set({"request": "taken", "answer": "reset"})
     with pytest.raises(httpx.ReadError):
@@ -104,7 +104,7 @@ async def test_the_client_library_sees_the_cuts(raw_client):
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 async def test_an_answer_is_cut_at_any_byte(raw_client, how):
-    """So many bytes of an answer arrive, no more and no fewer, and the task is made each time."""
+    """Exactly the set number of bytes of an answer arrive, and the task is made each time."""
     await raw_client.set({"times": 1, "request": "taken", "answer": how, "cut_at": 10_000})
     whole, _ = await raw_client.exchange(REQUEST.replace(b"Host:", b"Connection: close\r\nHost:"))
     head, _, body = whole.partition(b"\r\n\r\n")
@@ -120,7 +120,7 @@ async def test_an_answer_is_cut_at_any_byte(raw_client, how):
 
 
 async def test_a_request_is_cut_at_any_byte(raw_client):
-    """A request that is cut while it is read makes no task, wherever the cut is."""
+    """A request that is interrupted while it is read makes no task, at whatever byte."""
     for count in range(0, len(REQUEST) + 1, 3):
         await raw_client.set({"request": "lost", "cut_at": count})
         received, _ = await raw_client.exchange(REQUEST[:7], REQUEST[7:90], REQUEST[90:])
@@ -132,7 +132,7 @@ async def test_a_request_is_cut_at_any_byte(raw_client):
 
 
 async def test_a_cut_is_for_one_request_of_a_connection(raw_client):
-    """A connection lives through requests that nothing happens to, and ends at the one struck."""
+    """A connection survives requests without a fault and ends at the request that has one."""
     await raw_client.set({"verbs": "get", "request": "taken", "cut_at": 20})
     for _ in range(3):
         task_id = (await raw_client.http.post(ARK, content=BODY)).json()["id"]
@@ -143,7 +143,7 @@ async def test_a_cut_is_for_one_request_of_a_connection(raw_client):
 
 
 async def test_a_large_body_can_be_cut_in_its_middle(raw_client):
-    """A create of some megabytes is cut while it is sent, its task is not made."""
+    """A create of some megabytes is interrupted while it is sent, and its task is not made."""
     await raw_client.set({"request": "lost", "cut_at": 3_000_000})
     head = REQUEST.partition(b"\r\n\r\n")[0].replace(b"Length: ", b"Length: 8000")
     assert await raw_client.exchange(head + b"\r\n\r\n" + b" " * 8_000_000) == (b"", "reset")
@@ -151,7 +151,7 @@ async def test_a_large_body_can_be_cut_in_its_middle(raw_client):
 
 
 async def test_a_film_is_cut_in_its_middle(raw_client):
-    """A download breaks off after so many bytes, although its head promises more."""
+    """A download ends after the set number of bytes, although its headers announce more."""
     task_id = (await raw_client.http.post(ARK, content=BODY)).json()["id"]
     answer = {}
     while answer.get("status") != "succeeded":
@@ -166,7 +166,7 @@ async def test_a_film_is_cut_in_its_middle(raw_client):
 
 
 async def test_a_silent_connection_stays_open(raw_client):
-    """Silence is no end of the connection: it is the client that gives up."""
+    """Silence does not end the connection; the client stops waiting."""
     await raw_client.set({"verbs": "list", "answer": "silence"})
     with pytest.raises(httpx.ReadTimeout):
         await raw_client.http.get(ARK, timeout=0.2)
@@ -175,7 +175,7 @@ async def test_a_silent_connection_stays_open(raw_client):
 
 
 async def test_settings_reach_the_process():
-    """Faults go to the emulator's process with its other settings, and nothing is complained of."""
+    """Faults reach the emulator's process with its other settings."""
     faults = [{"request": "taken", "times": 1}]
     async with running(faults=faults) as url, httpx.AsyncClient(trust_env=False) as http:
         assert await RawClient(url, http).exchange(REQUEST) == (b"", "reset")

@@ -1,4 +1,4 @@
-"""Faults: requests that get lost, answers that do not come back, and tasks that come late."""
+"""Faults: lost requests, lost answers, and tasks that are made late."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = {"safety_identifier": "token"}
 
 
 async def test_a_lost_create_makes_and_bills_nothing(make_client):
-    """A create that is lost on its way leaves no task, and the connection is gone."""
+    """A lost create makes no task, and the connection ends."""
     client = make_client(faults=[Fault(request="lost")])
     with pytest.raises(ConnectionCut, match="reset"):
         await client.create()
@@ -27,7 +27,7 @@ async def test_a_lost_create_makes_and_bills_nothing(make_client):
 
 
 async def test_a_lost_answer_leaves_a_task_that_is_billed(make_client):
-    """A create whose answer is lost has made its task, which is listed with its identifier."""
+    """A create whose answer is lost makes its task, which lists show with its identifier."""
     client = make_client(faults=[Fault(request="taken", answer="close")])
     with pytest.raises(ConnectionCut, match="close"):
         await client.create(**TOKEN)
@@ -38,7 +38,7 @@ async def test_a_lost_answer_leaves_a_task_that_is_billed(make_client):
 
 
 async def test_a_late_create_shows_nothing_until_it_counts(make_client):
-    """A late task is on no list and not in the books before its time, and then is like any."""
+    """A late task is in no list and not in the ledger before its time, and then like any other."""
     client = make_client(faults=[Fault(request="late", delay=120.0, times=1)])
     with pytest.raises(ConnectionCut):
         await client.create(**TOKEN)
@@ -59,7 +59,7 @@ async def test_a_late_create_shows_nothing_until_it_counts(make_client):
 
 
 async def test_a_late_create_counts_for_quotas_at_once(make_client):
-    """What is under way late uses up creates per minute, and bad ones never become tasks."""
+    """Late creates count for the quota of creates, and invalid ones never become tasks."""
     client = make_client(creates_per_minute=1, faults=[Fault(request="late", times=2)])
     for fields in ({"duration": 99}, {}):
         with pytest.raises(ConnectionCut):
@@ -70,8 +70,8 @@ async def test_a_late_create_counts_for_quotas_at_once(make_client):
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "delete", "download"])
-async def test_a_fault_strikes_its_verbs_alone(make_client, verb):
-    """Each kind of request can be struck, and no other is."""
+async def test_a_fault_affects_only_its_verbs(make_client, verb):
+    """A fault of one verb affects no other verb."""
     client = make_client()
     task_id = await client.created()
     client.advance(30)
@@ -88,8 +88,8 @@ async def test_a_fault_strikes_its_verbs_alone(make_client, verb):
     assert client.emulator.faults.struck == [1]
 
 
-async def test_other_paths_are_never_struck(make_client):
-    """Neither a look inside nor a wrong path is struck."""
+async def test_other_paths_are_never_affected(make_client):
+    """Faults affect neither the emulator's own routes nor unknown paths."""
     client = make_client(faults=[Fault(verbs=("create", "get", "list", "delete", "download"))])
     assert (await client.download("http://emulator.test/_emulator/state")).status_code == 200
     assert (await client.send("GET", "/api/v3/contents")).status_code == 404
@@ -99,14 +99,14 @@ async def test_other_paths_are_never_struck(make_client):
 
 
 async def test_an_outage_lasts_its_time(make_client):
-    """A fault with a window strikes from its first second to before its last."""
+    """A fault with a time window affects requests from its start until before its end."""
     client = make_client(faults=[Fault(verbs="list", answer=503, since=10.0, until=20.0)])
     codes = [(await client.list()).status_code for _ in range(25)]
     assert codes == [200] * 10 + [503] * 10 + [200] * 5
 
 
-async def test_a_fault_strikes_so_many_times(make_client):
-    """With a number of times, the rest goes through."""
+async def test_a_fault_affects_the_set_number_of_requests(make_client):
+    """After the set number of times, requests work again."""
     client = make_client(faults=[Fault(verbs="list", answer=500, times=2)])
     assert [(await client.list()).status_code for _ in range(4)] == [500, 500, 200, 200]
 
@@ -123,7 +123,7 @@ async def test_a_fault_strikes_so_many_times(make_client):
     ],
 )
 async def test_a_status_is_answered_in_the_form_of_the_service(make_client, answer, after, body):
-    """429 and 500 come as error objects, others as web pages; Retry-After if it is set."""
+    """429 and 500 have error objects, others are web pages; Retry-After is sent if it is set."""
     client = make_client(faults=[Fault(verbs=("list", "create"), answer=answer, retry_after=after)])
     found = await client.list()
     assert (found.status_code, body in found.text) == (answer, True)
@@ -134,15 +134,15 @@ async def test_a_status_is_answered_in_the_form_of_the_service(make_client, answ
     assert client.emulator.ledger.created == 0
 
 
-async def test_a_refusal_can_be_a_lie(make_client):
-    """A create may be taken although its answer is an error."""
+async def test_a_create_can_be_accepted_although_the_answer_is_an_error(make_client):
+    """A create may make its task although its answer is an error."""
     client = make_client(faults=[Fault(request="taken", answer=500)])
     assert (await client.create()).status_code == 500
     assert client.emulator.ledger.created == 1
 
 
-async def test_silence_lasts_until_the_other_side_hangs_up(make_client):
-    """A silent service keeps its caller waiting, and may have done what it was asked."""
+async def test_silence_lasts_until_the_client_disconnects(make_client):
+    """A silent service keeps the client waiting, and may have made the task."""
     client = make_client(faults=[Fault(request="taken", answer="silence")])
     with anyio.move_on_after(0.05) as patience:
         await client.create()
@@ -151,7 +151,7 @@ async def test_silence_lasts_until_the_other_side_hangs_up(make_client):
 
 
 async def test_a_transport_turns_a_cut_into_its_own_error(make_client):
-    """The tests' wire raises what httpx raises when a real connection ends."""
+    """The test transport raises what httpx raises when a real connection ends."""
     body = {"model": PRO, "content": text()}
     options = {"json": body, "headers": {"Authorization": "Bearer key"}}
     for answer, error in (("reset", httpx.ReadError), ("close", httpx.RemoteProtocolError)):
@@ -163,7 +163,7 @@ async def test_a_transport_turns_a_cut_into_its_own_error(make_client):
 
 
 async def test_shares_hold_and_repeat(make_client):
-    """Of many creates the set shares are struck, the same ones for the same seed."""
+    """Of many creates about the set shares are affected, the same ones for the same seed."""
     faults = [
         Fault(share=0.1, request="lost"),
         Fault(share=0.1, request="taken"),
@@ -198,8 +198,8 @@ async def test_shares_hold_and_repeat(make_client):
     verbs=st.lists(st.sampled_from(["create", "get", "list"]), max_size=60),
     seed=st.integers(0, 3),
 )
-def test_a_verb_is_struck_the_same_whatever_else_is_asked(shares, verbs, seed):
-    """What strikes the n-th request of a verb depends on seed, verb and n alone."""
+def test_faults_of_a_verb_do_not_depend_on_other_verbs(shares, verbs, seed):
+    """The fault of the n-th request of a verb depends only on seed, verb and n."""
     rules = tuple(Fault(verbs=("create", "get"), share=share) for share in shares)
     mixed, alone = Faults(seed, rules), Faults(seed, rules)
     found = [mixed.strike(verb, float(at)) for at, verb in enumerate(verbs)]
@@ -251,6 +251,6 @@ async def test_faults_can_be_changed_over_http(make_client):
     ],
 )
 def test_faults_that_make_no_sense_are_refused(fields):
-    """What is out of range or does not go together raises at once, in the settings as well."""
+    """Values out of range and impossible combinations raise at once, in the settings as well."""
     with pytest.raises(ValueError, match=r"."):
         Settings(faults=[fields])

@@ -1,4 +1,4 @@
-"""Video URLs: who may fetch what, how often and how long."""
+"""Video URLs: which downloads are allowed, how often and how long."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BODY = b"mp4 of A cat yawns"
 
 
 async def finished(client, **fields):
-    """Make a task, let it end, and give its URLs."""
+    """Make a task, let it end, and return its URLs."""
     task_id = await client.created(**fields)
     client.advance(30)
     return (await client.get(task_id)).json()["content"]
 
 
 async def test_a_url_gives_the_video_whole(make_client):
-    """A plain GET of the signed URL gives the film with its type and tag."""
+    """A plain GET of the signed URL returns the whole video with its headers."""
     client = make_client()
     content = await finished(client)
     assert content["video_url"].startswith("http://emulator.test/files/cgt-")
@@ -44,7 +44,7 @@ async def test_a_last_frame_is_a_png(make_client):
 
 
 async def test_a_mov_is_served_as_one(make_client):
-    """2.5 gives mov files when asked."""
+    """Model 2.5 makes mov files on request."""
     client = make_client()
     content = await finished(client, model=TWO_FIVE, output_format="mov", duration=4)
     assert ".mov?" in content["video_url"]
@@ -53,7 +53,7 @@ async def test_a_mov_is_served_as_one(make_client):
 
 
 async def test_a_url_works_for_a_day_after_the_update(make_client):
-    """24 hours after updated_at the store answers 403 with XML."""
+    """24 hours after updated_at the store answers with 403 and XML."""
     client = make_client()
     url = (await finished(client))["video_url"]
     client.advance(DAY - 1)
@@ -66,7 +66,7 @@ async def test_a_url_works_for_a_day_after_the_update(make_client):
 
 
 async def test_a_url_outlives_the_record(make_client):
-    """Deleting the task leaves a URL that was read before working."""
+    """A URL still works after its task is deleted."""
     client = make_client()
     url = (await finished(client))["video_url"]
     await client.delete(url.split("/")[4])
@@ -86,7 +86,7 @@ async def test_a_url_outlives_the_record(make_client):
     ],
 )
 async def test_a_changed_url_is_refused(make_client, old, new):
-    """Any change to path, date, lifetime or signature is a 403."""
+    """A URL with a changed path, date, lifetime or signature is answered with 403."""
     client = make_client()
     url = (await finished(client))["video_url"]
     assert old in url
@@ -95,8 +95,8 @@ async def test_a_changed_url_is_refused(make_client, old, new):
     assert answer.status_code == 403 or old == "?"
 
 
-async def test_head_is_not_what_was_signed(make_client):
-    """The URL is signed for GET, so HEAD is a 403."""
+async def test_a_head_request_is_refused(make_client):
+    """The URL is signed for GET, so HEAD is answered with 403."""
     client = make_client()
     url = (await finished(client))["video_url"]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=client.emulator.app)) as http:
@@ -104,7 +104,7 @@ async def test_head_is_not_what_was_signed(make_client):
 
 
 async def test_a_leaked_key_is_refused(make_client):
-    """A download that carries the API key is a 400."""
+    """A download with the API key is answered with 400."""
     client = make_client()
     url = (await finished(client))["video_url"]
     answer = await client.download(url, Authorization="Bearer key")
@@ -113,7 +113,7 @@ async def test_a_leaked_key_is_refused(make_client):
 
 
 async def test_videos_of_2_5_are_downloaded_a_hundred_times_at_most(make_client):
-    """The hundred and first download of a 2.5 video is refused; its last frame is not counted."""
+    """The 101st download of a 2.5 video is refused; downloads of its last frame do not count."""
     client = make_client()
     content = await finished(client, model=TWO_FIVE, duration=4, return_last_frame=True)
     for _ in range(100):
@@ -143,7 +143,7 @@ async def test_other_videos_are_downloaded_without_limit(make_client):
     ],
 )
 async def test_a_range_is_a_206(make_client, header, part):
-    """A single range gives that part and says where it lies."""
+    """A single range returns that part, and a header says which part it is."""
     client = make_client()
     url = (await finished(client))["video_url"]
     answer = await client.download(url, Range=header)
@@ -154,14 +154,14 @@ async def test_a_range_is_a_206(make_client, header, part):
 
 @pytest.mark.parametrize("header", ["bytes=0-1,3-4", "bytes=-", "lines=1-2", "bytes=4-2"])
 async def test_ranges_that_are_none_are_ignored(make_client, header):
-    """Several ranges, other units and nonsense give the whole file."""
+    """Several ranges, other units and invalid ranges return the whole file."""
     client = make_client()
     url = (await finished(client))["video_url"]
     assert (await client.download(url, Range=header)).status_code == 200
 
 
 async def test_a_range_outside_the_file_is_a_416(make_client):
-    """A range past the end tells the length."""
+    """A range past the end is answered with 416 and the length of the file."""
     client = make_client()
     url = (await finished(client))["video_url"]
     answer = await client.download(url, Range=f"bytes={len(BODY)}-")
@@ -172,7 +172,7 @@ async def test_a_range_outside_the_file_is_a_416(make_client):
 
 
 async def test_a_range_of_another_version_gives_the_whole_file(make_client):
-    """If-Range with the tag keeps the range, with any other it is dropped."""
+    """If-Range with the file's tag keeps the range; with any other tag the range is ignored."""
     client = make_client()
     url = (await finished(client))["video_url"]
     tag = (await client.download(url)).headers["etag"]
@@ -182,14 +182,14 @@ async def test_a_range_of_another_version_gives_the_whole_file(make_client):
 
 
 async def test_a_film_is_rendered_without_holding_the_loop(make_client):
-    """Without a film maker the real film is rendered, in a worker thread."""
+    """Without a film maker the real video is rendered, in a worker thread."""
     client = make_client(film=None)
     url = (await finished(client, duration=4))["video_url"]
     assert (await client.download(url)).content[4:8] == b"ftyp"
 
 
-async def test_films_are_made_once_while_they_are_remembered(make_client):
-    """A film is rendered at its first download, kept for a while, and then made again."""
+async def test_films_are_rendered_once_while_they_are_cached(make_client):
+    """A video is rendered at its first download, cached, and rendered again after it is evicted."""
     made = []
 
     def film(film):

@@ -1,4 +1,4 @@
-"""Queues, endings, cancelling and forgetting."""
+"""Queues, outcomes, cancelling and the end of records."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from emulator.desk import EPOCH, TWO, problem, sample
 DAY = 86_400
 
 
-async def test_tasks_run_in_order_and_so_many_at_a_time(make_client):
-    """With two places, tasks start first come, first served, at the moment a place is free."""
+async def test_tasks_run_in_order_up_to_the_limit(make_client):
+    """With a limit of two, tasks start in order of creation, as soon as a running one ends."""
     client = make_client(concurrency=2)
     ids = [await client.created() for _ in range(5)]
     states = [await client.status(task_id) for task_id in ids]
@@ -30,7 +30,7 @@ async def test_tasks_run_in_order_and_so_many_at_a_time(make_client):
 
 
 async def test_models_and_tiers_have_queues_of_their_own(make_client):
-    """A full queue of one model or tier holds no other up."""
+    """A full queue of one model or tier does not delay another."""
     client = make_client(concurrency=1)
     await client.created()
     assert await client.status(await client.created()) == "queued"
@@ -50,7 +50,7 @@ async def test_published_concurrency_is_the_default(make_client):
 
 
 async def test_priority_orders_the_queue(make_client):
-    """On 2.x the higher priority starts first, equal ones in order."""
+    """On 2.x tasks with higher priority start first, and equal ones in order of creation."""
     client = make_client(concurrency=1)
     await client.created(model=TWO)
     low, high, same = [await client.created(model=TWO, priority=p) for p in (0, 9, 9)]
@@ -71,7 +71,7 @@ async def test_priority_orders_the_queue(make_client):
     ],
 )
 async def test_marks_in_the_prompt_choose_the_ending(make_client, prompt, status, code):
-    """Each ending can be rehearsed; only success is billed and has a video."""
+    """A mark causes each outcome; only a success is billed and has a video."""
     client = make_client()
     task_id = await client.created(prompt)
     client.advance(30)
@@ -83,7 +83,7 @@ async def test_marks_in_the_prompt_choose_the_ending(make_client, prompt, status
 
 
 async def test_a_refused_prompt_makes_no_task(make_client):
-    """Input moderation refuses on create, and nothing is booked."""
+    """Input moderation refuses the create, and the ledger stays empty."""
     client = make_client()
     answer = await client.create("A cat [refuse]")
     assert problem(answer) == (400, "InputTextSensitiveContentDetected", "content")
@@ -91,7 +91,7 @@ async def test_a_refused_prompt_makes_no_task(make_client):
 
 
 async def test_failures_have_the_set_share_and_repeat(make_client):
-    """A failure rate fails about that share of tasks, the same ones for the same seed."""
+    """About the set share of tasks fail, the same ones for the same seed."""
 
     async def endings(seed):
         client = make_client(failure_rate=0.3, seed=seed, concurrency=500)
@@ -108,7 +108,7 @@ async def test_failures_have_the_set_share_and_repeat(make_client):
 
 
 async def test_a_task_expires_after_its_time_queued_or_running(make_client):
-    """An unfinished task expires on time and frees its place."""
+    """An unfinished task expires on time, and the next one starts."""
     client = make_client(concurrency=1, render_seconds=5000)
     running = await client.created(execution_expires_after=3600)
     waiting = await client.created(execution_expires_after=3601)
@@ -120,7 +120,7 @@ async def test_a_task_expires_after_its_time_queued_or_running(make_client):
 
 
 async def test_a_queued_task_is_cancelled_with_an_empty_object(make_client):
-    """Cancelling a queued task works once, frees the line, and is forgotten after 24 h."""
+    """A queued task can be cancelled once, leaves the queue, and its record is gone after 24 h."""
     client = make_client(concurrency=1, render_seconds=1000)
     await client.created()
     task_id = await client.created()
@@ -139,7 +139,7 @@ async def test_a_queued_task_is_cancelled_with_an_empty_object(make_client):
 
 
 async def test_a_running_task_cannot_be_cancelled(make_client):
-    """DELETE of a running task is the published 409, and the task is billed."""
+    """DELETE of a running task gets the published 409, and the task succeeds."""
     client = make_client()
     task_id = await client.created()
     answer = await client.delete(task_id)
@@ -149,7 +149,7 @@ async def test_a_running_task_cannot_be_cancelled(make_client):
 
 
 async def test_deleting_an_ended_task_removes_its_record(make_client):
-    """DELETE takes an ended task off the record; the books keep it."""
+    """DELETE removes the record of an ended task; the ledger keeps it."""
     client = make_client()
     task_id = await client.created()
     client.advance(30)
@@ -160,7 +160,7 @@ async def test_deleting_an_ended_task_removes_its_record(make_client):
 
 
 async def test_a_record_is_kept_for_seven_days(make_client):
-    """After seven days a task is gone from GET and list."""
+    """After seven days GET and list no longer find a task."""
     client = make_client()
     task_id = await client.created()
     client.advance(7 * DAY - 10)
@@ -171,7 +171,7 @@ async def test_a_record_is_kept_for_seven_days(make_client):
 
 
 async def test_render_times_are_drawn_from_the_seed(make_client):
-    """Render times vary around the median and repeat for a seed."""
+    """Render times vary around the median and are the same for the same seed."""
 
     async def spans(seed):
         client = make_client(seed=seed, render_sigma=0.25, concurrency=500)
@@ -201,7 +201,7 @@ async def test_longer_and_larger_videos_take_longer(make_client):
 
 
 async def test_speed_makes_emulated_time_run_faster(make_client):
-    """At speed 60 half a second of the clock is half a minute of the service."""
+    """At speed 60 half a second of the clock is half a minute of emulated time."""
     client = make_client(speed=60)
     task_id = await client.created()
     client.advance(0.5)
@@ -211,13 +211,13 @@ async def test_speed_makes_emulated_time_run_faster(make_client):
 
 
 async def test_emulated_time_starts_at_the_wall_clock():
-    """Without an epoch, timestamps start at today's time."""
+    """Without an epoch, timestamps start at the wall clock's time."""
     emulator = Emulator(clock=lambda: 5.0)
     assert emulator.now() > EPOCH - 400 * DAY
 
 
-async def test_the_state_is_open_to_look_at(make_client):
-    """Books and counters are readable over HTTP without a key."""
+async def test_the_state_can_be_read(make_client):
+    """Ledger and request counts can be read over HTTP without a key."""
     client = make_client(lists_per_second=1)
     task_id = await client.created(safety_identifier="token")
     client.advance(30)
@@ -236,8 +236,8 @@ async def test_the_state_is_open_to_look_at(make_client):
     )
 
 
-async def test_the_books_tell_what_was_bought_twice(make_client):
-    """An identifier of several tasks stands out, once they are made and once they are billed."""
+async def test_the_ledger_lists_what_was_bought_twice(make_client):
+    """The ledger lists identifiers with several tasks, both created and billed."""
     client = make_client()
     for name in ("a", "b", "b", "c", "c", "c"):
         await client.created(safety_identifier=name)
@@ -264,8 +264,8 @@ async def test_the_books_tell_what_was_bought_twice(make_client):
     ),
     places=st.integers(1, 3),
 )
-def test_places_are_never_exceeded_and_never_idle(moves, places):
-    """Whatever comes, at most so many tasks run, and none waits beside a free place."""
+def test_the_limit_is_always_used_and_never_exceeded(moves, places):
+    """At most the set number of tasks run, and no task waits while fewer run."""
     settings = Settings(concurrency=places, render_seconds=30, creates_per_minute=10**6)
     service = Service(settings)
     now = EPOCH

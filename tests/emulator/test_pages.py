@@ -9,7 +9,7 @@ from emulator.desk import PRO, TWO, problem, sample, text
 
 
 async def test_pages_are_newest_first_with_a_total_over_all(make_client):
-    """A page holds 20 tasks unless told, the newest first; the total counts all."""
+    """A page has 20 tasks by default, the newest first; the total counts all."""
     client = make_client(concurrency=1)
     ids = [await client.created() for _ in range(45)]
     page = (await client.list()).json()
@@ -22,7 +22,7 @@ async def test_pages_are_newest_first_with_a_total_over_all(make_client):
 
 
 async def test_thousands_of_tasks_are_paged_whole(make_client):
-    """Every task is on one page, newest first, whatever the size, until its seven days end."""
+    """Every task is on exactly one page for any page size, newest first, for seven days."""
     client = make_client(creates_per_minute=10**6)
     body = {"model": PRO, "content": text(), "safety_identifier": "token"}
     service, start = client.emulator._service, client.emulator.now()
@@ -48,7 +48,7 @@ async def test_thousands_of_tasks_are_paged_whole(make_client):
 
 
 async def test_a_tier_and_a_status_are_chosen_together(make_client):
-    """Each tier has its own total, and other filters choose within it."""
+    """Each tier has its own total, and other filters apply within it."""
     client = make_client(concurrency=1)
     flex = [await client.created(service_tier="flex") for _ in range(3)]
     plain = [await client.created() for _ in range(2)]
@@ -61,7 +61,7 @@ async def test_a_tier_and_a_status_are_chosen_together(make_client):
 
 
 async def test_repeated_ids_choose_tasks_and_a_joined_one_does_not(make_client):
-    """Ids are a repeated parameter, unknown ones are left out, commas split nothing."""
+    """Ids are a repeated parameter; unknown ids are left out, and commas do not split."""
     client = make_client()
     first, second, _ = [await client.created() for _ in range(3)]
     page = (await client.list(first, "cgt-none", second, first)).json()
@@ -82,7 +82,7 @@ async def test_the_page_size_cuts_a_page_of_ids(make_client):
 
 
 async def test_flex_tasks_are_on_no_list_that_does_not_ask_for_them(make_client):
-    """A flex task is invisible, even by id, without the tier filter."""
+    """A list does not show a flex task without the tier filter, even by id."""
     client = make_client()
     flex, plain = await client.created(service_tier="flex"), await client.created()
     assert (await client.list(flex)).json() == sample("27")
@@ -125,6 +125,6 @@ async def test_status_and_model_choose_tasks(make_client):
     ],
 )
 async def test_values_out_of_range_are_refused(make_client, name, value):
-    """Paging and filters outside their ranges are a 400 that names the parameter."""
+    """A page or filter value out of range is answered with 400, which names the parameter."""
     answer = await make_client().list(**{name: value})
     assert problem(answer) == (400, "InvalidParameter", name)

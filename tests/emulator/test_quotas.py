@@ -1,4 +1,4 @@
-"""Quotas: what is refused, and what must not be."""
+"""Quotas: what is refused, and what must not be refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emulator.desk import TWO, problem, sample
 
 
 async def test_creates_above_the_minute_quota_are_refused(make_client):
-    """The create after the quota is the published 429, makes no task, and passes a minute later."""
+    """The create above the quota gets the published 429 and no task; a minute later one works."""
     client = make_client(creates_per_minute=3)
     for _ in range(3):
         await client.created()
@@ -29,7 +29,7 @@ async def test_creates_above_the_minute_quota_are_refused(make_client):
 
 
 async def test_published_creates_per_minute_are_the_default(make_client):
-    """Lite models take 300 creates a minute, shared by both tiers."""
+    """Lite models accept 300 creates a minute, shared by both tiers."""
     client = make_client()
     lite = "doubao-seedance-1-0-lite-t2v-250428"
     for number in range(300):
@@ -38,7 +38,7 @@ async def test_published_creates_per_minute_are_the_default(make_client):
 
 
 async def test_a_full_queue_refuses_creates(make_client):
-    """Over the queue limit the create is the published 429; a freed place lets one in."""
+    """A create above the queue limit gets the published 429; after a task has left one works."""
     client = make_client(concurrency=1, queue_limit=2)
     for _ in range(3):
         await client.created()
@@ -53,8 +53,8 @@ async def test_a_full_queue_refuses_creates(make_client):
     assert client.emulator.requests.create.refused == 1
 
 
-async def test_a_running_place_needs_no_queue(make_client):
-    """A queue limit of none still takes what can run at once."""
+async def test_a_task_that_runs_at_once_needs_no_queue(make_client):
+    """With a queue limit of 0, a create that can run at once is accepted."""
     client = make_client(concurrency=1, queue_limit=0)
     await client.created()
     assert problem(await client.create())[0] == 429
@@ -70,7 +70,7 @@ async def test_two_lists_in_one_second_are_one_too_many(make_client):
 
 
 async def test_lists_spaced_a_second_apart_are_never_refused(make_client):
-    """Jitter of some milliseconds on calls that are a second apart costs nothing."""
+    """Calls a second apart are not refused for some milliseconds of jitter."""
     client = make_client()
     for number in range(50):
         client.advance(0.02 if number % 2 else -0.02)
@@ -78,7 +78,7 @@ async def test_lists_spaced_a_second_apart_are_never_refused(make_client):
 
 
 async def test_quotas_belong_to_the_account(make_client):
-    """One key's list calls do not use up another's."""
+    """List calls of one key do not count for another key."""
     client = make_client()
     assert (await client.list()).status_code == 200
     client.key = "other"
@@ -88,7 +88,7 @@ async def test_quotas_belong_to_the_account(make_client):
 
 @pytest.mark.parametrize(("method", "verb"), [("GET", "get"), ("DELETE", "delete")])
 async def test_the_twenty_first_call_in_a_second_is_refused(make_client, method, verb):
-    """GET and DELETE take 20 calls a second each."""
+    """GET and DELETE accept 20 calls a second each."""
     client = make_client()
     answers = [(await client.send(method, f"{ARK}/none")).status_code for _ in range(21)]
     assert answers == [404] * 20 + [429]
@@ -101,7 +101,7 @@ async def test_the_twenty_first_call_in_a_second_is_refused(make_client, method,
     gaps=st.lists(st.floats(0, 2), max_size=80), limit=st.integers(1, 5), period=st.floats(0.5, 60)
 )
 def test_a_window_never_lets_more_than_its_limit_in(gaps, limit, period):
-    """Among accepted calls, any limit + 1 span at least 95 % of the period."""
+    """Any limit + 1 accepted calls in a row span at least 95 % of the period."""
     window = Window(limit, period)
     now, accepted = 0.0, []
     for gap in gaps:

@@ -1,4 +1,4 @@
-"""What the emulator refuses on create, naming one parameter, and what it takes."""
+"""Which creates the emulator accepts, and which it refuses with the name of one parameter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture(width=400, height=400, form="PNG", named=None):
 
 
 def media(role=None, url=WEB, kind="image_url"):
-    """Make one item of media."""
+    """Make one media item."""
     item = {"type": kind, kind: {"url": url}}
     return item if role is None else item | {"role": role}
 
@@ -47,7 +47,7 @@ SOUND = media("reference_audio", kind="audio_url")
 
 
 async def refusal(make_client, **body):
-    """Send a body that is refused, and read the refusal."""
+    """Send a body that is refused, and return the refusal."""
     return problem(
         await make_client().send("POST", ARK, json={"model": PRO, "content": text()} | body)
     )
@@ -158,7 +158,7 @@ async def refusal(make_client, **body):
     ],
 )
 async def test_a_wrong_value_is_named(make_client, body, code, param):
-    """A body that breaks a rule is a 400 that names the parameter."""
+    """A body that breaks a rule is answered with 400, which names the parameter."""
     assert await refusal(make_client, **body) == (400, code, param)
 
 
@@ -176,7 +176,7 @@ async def test_a_wrong_value_is_named(make_client, body, code, param):
 async def test_a_scenario_that_the_model_lacks_is_refused_in_its_words(
     make_client, model, content, task
 ):
-    """Reference roles on 1.x, and other scenarios a model lacks, name the task type."""
+    """The refusal of a scenario that a model does not support names the task type."""
     answer = await make_client().create(model=model, content=content)
     assert problem(answer) == (400, BAD, "content")
     assert f"task_type {task} does not support model seedance-" in answer.text
@@ -198,7 +198,7 @@ async def test_a_scenario_that_the_model_lacks_is_refused_in_its_words(
     ],
 )
 async def test_scenarios_do_not_mix_and_counts_have_limits(make_client, model, content):
-    """First/last frame and references exclude each other; each model takes so many."""
+    """First/last frame and references exclude each other; each model has its own limits."""
     assert problem(await make_client().create(model=model, content=content)) == (
         400,
         BAD,
@@ -223,8 +223,8 @@ async def test_scenarios_do_not_mix_and_counts_have_limits(make_client, model, c
         (PRO, {"framespersecond": 999, "prompt_extend": {"a": 1}, "seed": None}),
     ],
 )
-async def test_what_the_service_takes_is_taken(make_client, model, body):
-    """Values at the documented limits pass; unknown keys and nulls are ignored."""
+async def test_valid_requests_are_accepted(make_client, model, body):
+    """Values at the documented limits are accepted; unknown keys and nulls are ignored."""
     assert (await make_client().create(model=model, **body)).status_code == 200
 
 
@@ -257,7 +257,7 @@ async def test_draft_in_480p_is_rendered_in_full(make_client):
     ],
 )
 async def test_a_draft_reference_stands_alone(make_client, model, content, code, param):
-    """A draft_task item needs an id, a model with drafts, and no company."""
+    """A draft_task item needs an id and a model with drafts, and must be the only item."""
     assert await refusal(make_client, model=model, content=content) == (400, code, param)
 
 
@@ -278,7 +278,7 @@ async def test_a_draft_reference_stands_alone(make_client, model, content, code,
         ("data:image/png;base64," + base64.b64encode(bytes(30 * 2**20)).decode(), "30 MB"),
     ],
 )
-async def test_images_inside_the_body_are_looked_at(make_client, url, words):
+async def test_images_inside_the_body_are_checked(make_client, url, words):
     """A base64 image must be readable, of a known format, and within the size limits."""
     answer = await make_client().create(content=[media(url=url)])
     assert problem(answer) == (400, BAD, "content.image_url.url")
@@ -286,7 +286,7 @@ async def test_images_inside_the_body_are_looked_at(make_client, url, words):
 
 
 async def test_good_images_inside_the_body_pass_and_set_the_ratio(make_client):
-    """With ratio adaptive the video takes the table ratio nearest to the image's."""
+    """With ratio adaptive the video gets the ratio of the table nearest to the image's ratio."""
     client = make_client()
     heic = "data:image/heic;base64," + base64.b64encode(b"\0\0\0\x18ftypheic").decode()
     assert problem(await client.create(model=PRO_10, content=[media(url=heic)]))[0] == 400
@@ -299,7 +299,7 @@ async def test_good_images_inside_the_body_pass_and_set_the_ratio(make_client):
         assert (await client.get(task_id)).json()["ratio"] == ratio
 
 
-async def test_sound_inside_the_body_is_looked_at_and_video_has_no_such_form(make_client):
+async def test_audio_inside_the_body_is_checked_and_video_is_refused(make_client):
     """Base64 audio must be wav or mp3 of at most 15 MB; base64 video is refused."""
     wav = base64.b64encode(b"RIFF\0\0\0\0WAVEfmt ").decode()
 
@@ -319,18 +319,18 @@ async def test_sound_inside_the_body_is_looked_at_and_video_has_no_such_form(mak
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 100_000])
 async def test_a_body_that_is_no_json_is_refused(make_client, content):
-    """Broken JSON is a 400."""
+    """Invalid JSON is answered with 400."""
     answer = await make_client().send("POST", ARK, content=content)
     assert problem(answer) == (400, BAD, "body")
 
 
 async def test_a_body_that_is_no_object_is_refused(make_client):
-    """JSON that is not an object is a 400."""
+    """JSON that is not an object is answered with 400."""
     assert problem(await make_client().send("POST", ARK, json=[1])) == (400, BAD, "body")
 
 
 async def test_a_body_above_64_megabytes_is_refused(make_client):
-    """The whole body may have 64 MB."""
+    """A body of 64 MB is accepted, and one byte more is refused."""
     body = json.dumps({"model": PRO, "content": text(), "pad": ""}).encode()
     client = make_client()
     fits = body.replace(b'"pad": ""', b'"pad": "' + b"x" * (BODY_LIMIT - len(body)) + b'"')
@@ -343,12 +343,12 @@ async def test_a_body_above_64_megabytes_is_refused(make_client):
     "model", ["seedance-1-5-pro", "doubao-seedance-2-0", "seedance-2-0-260128", "sora"]
 )
 async def test_unknown_and_undated_models_are_not_found(make_client, model):
-    """A family name without date, or without the prefix of its host, is a 404."""
+    """A model name without a date, or without the prefix of its cloud, is answered with 404."""
     assert await refusal(make_client, model=model) == (404, "InvalidEndpointOrModel.NotFound", "")
 
 
 async def test_a_body_with_only_a_model_tells_whether_it_is_open(make_client):
-    """Live, closed and unknown models differ in their answer to a body with only a model."""
+    """Open, closed and unknown models answer differently to a body with only a model."""
     client = make_client(not_open=TWO)
     codes = [
         (await client.send("POST", ARK, json={"model": model})).json()["error"]["code"]
@@ -359,7 +359,7 @@ async def test_a_body_with_only_a_model_tells_whether_it_is_open(make_client):
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_every_model_takes_a_plain_request(make_client, model):
-    """Each dated id of both clouds makes a task with its defaults."""
+    """Each dated model id of both clouds makes a task with its defaults."""
     client = make_client()
     content = [media()] if "i2v" in model else text()
     task_id = await client.created(model=model, content=content)
@@ -372,7 +372,7 @@ async def test_every_model_takes_a_plain_request(make_client, model):
 
 
 async def test_commands_in_the_prompt_count_for_1_x(make_client):
-    """Text commands set options on 1.x, long or short, and are only text on 2.x."""
+    """Long and short commands in the prompt set options on 1.x and are only text on 2.x."""
     client = make_client()
     prompt = "A cat --rs 480p --rt 9:16 --dur 7 --seed 9 --wm true --cf false --fps 24"
     task_id = await client.created(prompt, model=PRO_10)
@@ -386,7 +386,7 @@ async def test_commands_in_the_prompt_count_for_1_x(make_client):
 
 
 async def test_bad_commands_are_replaced_by_defaults(make_client):
-    """A command with a bad value, or of another model, changes nothing."""
+    """A command with a bad value, or for another model, changes nothing."""
     client = make_client()
     prompt = "A cat --resolution 9k --ratio wide --duration 99 --frames 29 --seed x --dur"
     task_id = await client.created(prompt)
@@ -396,15 +396,15 @@ async def test_bad_commands_are_replaced_by_defaults(make_client):
 
 
 async def test_a_body_field_wins_over_a_command(make_client):
-    """Where both are given, the body field counts."""
+    """If both are given, the body field applies."""
     client = make_client()
     task_id = await client.created("A cat --duration 9", duration=4)
     client.advance(30)
     assert (await client.get(task_id)).json()["duration"] == 4
 
 
-async def test_a_length_that_the_model_chooses_is_told(make_client):
-    """Duration -1 becomes a length in the model's range, the same one for the same seed."""
+async def test_a_length_that_the_model_chooses_is_in_the_answer(make_client):
+    """Duration -1 becomes a length in the model's range, the same for the same seed."""
 
     async def lengths():
         client = make_client()
@@ -419,7 +419,7 @@ async def test_a_length_that_the_model_chooses_is_told(make_client):
 
 
 def test_the_size_table_keeps_its_ratios():
-    """Each size lies within 4 % of the ratio it is listed under."""
+    """Each size is within 4 % of the ratio under which it is listed."""
     for sizes in SIZES.values():
         for ratio, (width, height) in sizes.items():
             wide, high = map(int, ratio.split(":"))
