@@ -192,7 +192,7 @@ def emulate(
         faults: JSON file with a list of other things that go wrong.
     """
     try:
-        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - an extra of its own
+        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - a separate extra
     except ModuleNotFoundError:
         return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
     shares = {"lost": lost_creates, "taken": lost_answers, "late": late_creates}
@@ -235,9 +235,8 @@ def _read_list(file: Path) -> list[dict[str, Any]]:
 
 def _announce(origin: str, *, speed: float) -> None:
     put_line(f"emulating at {origin}, Ctrl-C ends it; any key will do. In another terminal:")
-    speed_option = (
-        "" if speed == 1 else f" --speed {speed:.15g}"
-    )  # the client cannot find out the speed by itself
+    # the client cannot find out the speed by itself
+    speed_option = "" if speed == 1 else f" --speed {speed:.15g}"
     command = "callsheet run FILE --out DIR --provider emulator --base-url"
     put_line(f"  {command} {origin}/api/v3{speed_option}")
 

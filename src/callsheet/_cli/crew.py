@@ -155,7 +155,8 @@ class Crew:
             raise ResultsError(problem)
         for task in earlier.other_tasks:
             if batch is not None:
-                batch[task.place].withdraw()  # before the first await that lets the client send it
+                # the client has had no chance yet to send it
+                batch[task.place].withdraw()
                 if task.stage is Stage.SOUGHT:
                     self._unrequested.append(batch[task.place])
         self.changes += changes(earlier, self.folder, tasks_live=live)

@@ -25,9 +25,8 @@ _WHOLE = frozenset({"duration", "frames", "seed", "execution_expires_after", "pr
 _FLAGS = frozenset({"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"})
 _JSON = frozenset({"references", "tools", "extra"})
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_LARGEST_CELL = (
-    64 * 1024 * 1024
-)  # bytes; the provider's limit for a body, as one cell may hold a data URL
+_LARGEST_CELL = 64 * 1024 * 1024
+"""Bytes of one CSV cell: the provider's limit for a body, as a cell may hold a data URL."""
 
 
 @attrs.frozen

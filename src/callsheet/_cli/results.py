@@ -136,9 +136,8 @@ class Results:
             return
         except OSError as exc:
             raise ResultsError(f"{self.path}: {exc.strerror}") from exc
-        self._end = (
-            data.rfind(b"\n") + 1
-        )  # a killed run may have left half a line; it is overwritten
+        # a killed run may have left half a line; the next row overwrites it
+        self._end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[: self._end].splitlines(), 1):
             if not line.strip():
                 continue

@@ -184,9 +184,8 @@ async def _run_with_client(order: Order, crew: Crew) -> Finish:
             with anyio.CancelScope(shield=True):
                 await crew.stop("stopped by the user" if failure is None else str(failure))
         group.cancel_scope.cancel()
-    journal_error = (
-        str(failure) if isinstance(failure, JournalError) and crew.work_is_known else None
-    )
+    in_journal = isinstance(failure, JournalError) and crew.work_is_known
+    journal_error = str(failure) if in_journal else None
     if failure is not None and journal_error is None:
         raise failure
     return Finish(
@@ -202,7 +201,7 @@ async def _open_client(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client,
     async with AsyncExitStack() as stack:
         provider = PROVIDERS[order.provider]
         if order.embedded:
-            from callsheet.emulator import running  # noqa: PLC0415 - an extra of its own
+            from callsheet.emulator import running  # noqa: PLC0415 - a separate extra
 
             speed = order.speed or _EMBEDDED_SPEED
             origin = await stack.enter_async_context(running(speed=speed))

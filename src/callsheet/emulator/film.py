@@ -116,9 +116,8 @@ def render(film: Film) -> bytes:
         return _last_frame(film, picture)
     file = io.BytesIO()
     sounds = film.frames * _RATE // (FPS * _SAMPLES) if film.sound else 0
-    index = str(
-        4096 + 12 * film.frames + 8 * sounds
-    )  # bytes reserved before the media data for the index
+    # bytes to reserve for the index, so that it fits before the media data
+    index = str(4096 + 12 * film.frames + 8 * sounds)
     options = {"moov_size": index, "fflags": "+bitexact"}
     with av.open(file, "w", format=film.form, options=options) as container:
         _write(container, film, picture, sounds)

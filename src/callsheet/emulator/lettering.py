@@ -41,9 +41,8 @@ def _fonts() -> tuple[_Font, ...]:
     found: list[_Font] = []
     try:
         packaged = resources.files(_PACKAGED[0]).joinpath(_PACKAGED[1])
-        with resources.as_file(
-            packaged
-        ) as path:  # from a path the file is memory-mapped; from bytes each size makes a copy
+        # a font from a path is memory-mapped; a font from bytes is copied for each size
+        with resources.as_file(packaged) as path:
             found.append(ImageFont.truetype(path, _PROBE))
     except (ModuleNotFoundError, OSError):
         pass  # the font package is optional; another font may have the characters

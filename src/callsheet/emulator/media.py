@@ -84,9 +84,8 @@ def _check_image(data: bytes, form: str, param: str, *, heif: bool) -> float | N
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of large images; those are refused by their size below
+            # Pillow warns of very large images; they are refused by their size below
+            warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(data))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         raise invalid(param, "the image cannot be read") from None
