@@ -1,4 +1,4 @@
-"""Runs of the command line against an emulator in a process of its own."""
+"""Run the command line against an emulator in a separate process."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class Service:
 
     @property
     def base_url(self) -> str:
-        """Where the API is."""
+        """URL of the API."""
         return f"{self.origin}/api/v3"
 
     @property
     def state(self) -> dict:
-        """Its books."""
+        """The state of the emulator."""
         return httpx.get(f"{self.origin}/_emulator/state", trust_env=False).json()
 
     @property
     def struck(self) -> int:
-        """How many requests went wrong by its faults."""
+        """How many requests its faults have affected."""
         rows = httpx.get(f"{self.origin}/_emulator/faults", trust_env=False).json()
         return sum(row["struck"] for row in rows)
 
     def fail(self, *faults: dict) -> None:
-        """Let things go wrong from now on; without any, let all go well."""
+        """Replace its faults from now on; without arguments, all requests work."""
         url = f"{self.origin}/_emulator/faults"
         httpx.put(url, json=faults, trust_env=False).raise_for_status()
 
@@ -65,8 +65,8 @@ def serving(**settings: object) -> Iterator[Service]:
 
 
 @attrs.frozen
-class Shoot:
-    """One input and one output folder, for as many runs as it takes."""
+class Workspace:
+    """One input file and one output folder, for any number of runs."""
 
     service: Service
     source: Path
@@ -84,19 +84,19 @@ class Shoot:
         return ["run", str(self.source), "--out", str(self.out), *where, *speed, *map(str, more)]
 
     def run(self, *more: object) -> int:
-        """Run in this process; gives the exit code."""
+        """Run in this process and return the exit code."""
         return main(self.arguments(*more))
 
     def start(self, *more: object) -> subprocess.Popen[str]:
-        """Run in a process of its own, which says JSON events."""
+        """Run in a separate process that prints JSON events."""
         command = [sys.executable, "-c", CODE, *self.arguments("--json", *more)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def kill_after(self, event: str, *more: object, **values: object) -> None:
-        """Run until an event with these values comes, and not a moment longer."""
+        """Run until an event with these values comes, then kill the run."""
         with self.start(*more) as process:
             assert process.stdout is not None
-            until(process.stdout, event=event, **values)
+            read_until(process.stdout, event=event, **values)
             process.kill()
 
     @property
@@ -112,11 +112,11 @@ class Shoot:
 
     @property
     def videos(self) -> dict[str, bytes]:
-        """What is in the output folder, by name."""
+        """The videos in the output folder by name."""
         return {path.name: path.read_bytes() for path in self.out.glob("*.mp4")}
 
 
-def until(lines: Iterable[str], **values: object) -> None:
+def read_until(lines: Iterable[str], **values: object) -> None:
     """Read JSON events up to the first one with these values."""
     for line in lines:
         if values.items() <= json.loads(line).items():

@@ -11,7 +11,7 @@ from callsheet import Client, Provider
 from callsheet._cli import main
 from callsheet._models.provider import without_secrets
 from callsheet.errors import ConfigurationError
-from cli.running import Service, Shoot, serving
+from cli.running import Service, Workspace, serving
 
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("given", ["option", "environment"])
-def test_a_password_in_the_address_is_refused_and_said_nowhere(
+def test_a_password_in_the_address_is_refused_and_not_shown(
     tmp_path: Path, capfd, monkeypatch, given
 ):
-    """It would take the key's place; neither what is shown nor any file of the folder holds it."""
+    """It would replace the key; neither the output nor any file of the folder holds it."""
     with serving() as service:
         with_password = Service(service.origin.replace("//", "//user:sesame@"))
-        shoot = Shoot(with_password, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write({"prompt": "boat"})
-        command = shoot.arguments()
+        workspace = Workspace(with_password, tmp_path / "boats.jsonl", tmp_path / "videos")
+        workspace.write({"prompt": "boat"})
+        command = workspace.arguments()
         if given == "environment":
             monkeypatch.setenv("CALLSHEET_BASE_URL", with_password.base_url)
             at = command.index("--base-url")
@@ -54,14 +54,14 @@ def test_a_password_in_the_address_is_refused_and_said_nowhere(
     ],
 )
 def test_an_address_with_a_secret_is_refused_without_it(address):
-    """The error says what is wrong, and where, but not the secret."""
+    """The error says what is wrong and where, but does not show the secret."""
     with pytest.raises(ConfigurationError) as caught:
         Client(provider="emulator", base_url=address)
     assert "sesame" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_password_in_the_address_is_in_no_repr():
-    """A provider may be logged."""
+    """A provider may be logged, so its repr shows no secret."""
     address = "http://user:sesame@here.test/api/v3?key=sesame"
     provider = Provider(name="x", base_url=address, default_model="m")
     assert "http://here.test/api/v3" in repr(provider)
@@ -82,7 +82,7 @@ def test_a_password_in_the_address_is_in_no_repr():
     ],
 )
 def test_what_is_shown_of_an_address_holds_no_secret(address, shown):
-    """Also where it is none: whoever connects says what is wrong with it."""
+    """This holds for a text that is no address, too; a connection then reports the problem."""
     assert without_secrets(address) == without_secrets(shown) == shown
     provider = Provider(name="x", base_url=address, default_model="m")
     assert f"base_url={shown!r}" in repr(provider)

@@ -1,4 +1,4 @@
-"""What ``check`` and ``run --dry-run`` say about money; nothing is sent by either."""
+"""What ``check`` and ``run --dry-run`` say about money; neither sends anything."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(path, capfd, provider="ark") -> list[str]:
 
 
 def test_check_says_what_each_spec_and_all_together_may_cost(source, capfd):
-    """Equal estimates share a line; bounds and unknown figures are called what they are."""
+    """Equal estimates share a line; bounds and unknown figures are marked as such."""
     lines = check(source(PLAIN, PLAIN, LOOSE, UNKNOWN, VIDEO), capfd)
     assert lines[0] == "FILE: 5 specs, nothing wrong for ark"
     assert lines[1:5] == [
@@ -60,7 +60,7 @@ def test_check_says_what_each_spec_and_all_together_may_cost(source, capfd):
 
 
 def test_exact_figures_are_not_called_bounds(source, capfd):
-    """Where everything is known the sum stands alone."""
+    """If everything is known, the total has neither bounds nor notes."""
     lines = check(source(PLAIN), capfd)
     assert lines[2] == "together, if all succeed: 108,900 tokens, CNY 0.8712"
     assert not any("note" in line for line in lines)
@@ -73,7 +73,7 @@ def test_exact_figures_are_not_called_bounds(source, capfd):
         ("emulator", "108,900 tokens, free"),
     ],
 )
-def test_money_is_that_of_the_provider(source, capfd, provider, words):
+def test_money_is_in_the_currency_of_the_provider(source, capfd, provider, words):
     """Dollars at BytePlus, and nothing at the emulator."""
     lines = check(source(PLAIN), capfd, provider)
     assert lines[1] == f"  FILE:1: {words}"
@@ -81,20 +81,20 @@ def test_money_is_that_of_the_provider(source, capfd, provider, words):
 
 
 def test_unknown_prices_are_said_to_be_unknown(source, capfd):
-    """At CometAPI the tokens are told and the price is not."""
+    """At CometAPI the tokens are shown and the price is called unknown."""
     lines = check(source({"prompt": "a", "duration": 5, "ratio": "16:9"}), capfd, "cometapi")
     assert "108,900 tokens, price unknown" in lines[1]
     assert lines[2].endswith("108,900 tokens, price unknown")
 
 
-def test_nothing_known_is_said_in_one_word(source, capfd):
+def test_unknown_tokens_and_price_are_one_line(source, capfd):
     """A file of unknown models has neither tokens nor price."""
     lines = check(source(UNKNOWN, UNKNOWN), capfd)
     assert lines[2] == "together, if all succeed: tokens unknown, price unknown"
 
 
 def test_long_list_of_estimates_is_cut(source, capfd):
-    """Ten kinds of video are listed, the rest is counted, and the sum holds all."""
+    """Ten kinds of video are listed and the rest is counted."""
     rows = [
         {"prompt": "a", "duration": seconds, "ratio": ratio, "generate_audio": False}
         for seconds in range(4, 8)
@@ -108,16 +108,16 @@ def test_long_list_of_estimates_is_cut(source, capfd):
     assert "  … and 10 more kinds of video" in lines
 
 
-def rehearse(path, out, *options: str) -> int:
-    """Run with ``--dry-run``; gives the exit code."""
+def estimate_order(path, out, *options: str) -> int:
+    """Run with ``--dry-run`` and return the exit code."""
     return main(["run", str(path), "--out", str(out), "--provider", "ark", "--dry-run", *options])
 
 
 def test_dry_run_needs_no_key_and_leaves_nothing_behind(source, tmp_path, capfd, monkeypatch):
-    """It says the cost of every sample, makes no folder, and exits with 0."""
+    """It prints the cost of every sample, makes no folder, and exits with 0."""
     monkeypatch.delenv("ARK_API_KEY", raising=False)
     out = tmp_path / "videos"
-    assert rehearse(source(PLAIN), out, "--samples", "3") == 0
+    assert estimate_order(source(PLAIN), out, "--samples", "3") == 0
     said = capfd.readouterr().out
     assert "3 videos for ark, none of them is made" in said
     assert ":1, 3 videos, each: 108,900 tokens, CNY 0.8712" in said
@@ -126,14 +126,14 @@ def test_dry_run_needs_no_key_and_leaves_nothing_behind(source, tmp_path, capfd,
 
 
 def test_dry_run_names_what_is_wrong(source, tmp_path, capfd):
-    """Bad input is exit code 2, as in a run."""
-    assert rehearse(source({"prompt": "a", "duration": 99}), tmp_path / "videos") == 2
+    """Bad input gives exit code 2, as in a run."""
+    assert estimate_order(source({"prompt": "a", "duration": 99}), tmp_path / "videos") == 2
     assert "duration=99" in capfd.readouterr().err
 
 
-def test_dry_run_speaks_in_events(source, tmp_path, capfd):
-    """With --json every video is an event, and the last one is the sum, to the last digit."""
-    assert rehearse(source(PLAIN, UNKNOWN), tmp_path / "videos", "--json") == 0
+def test_dry_run_can_print_events(source, tmp_path, capfd):
+    """With --json there is one event per video, then one for the exact total."""
+    assert estimate_order(source(PLAIN, UNKNOWN), tmp_path / "videos", "--json") == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["estimate", "estimate", "total"]
     assert events[0]["tokens"] == events[0]["tokens_at_least"] == 108_900
@@ -150,7 +150,7 @@ def test_dry_run_speaks_in_events(source, tmp_path, capfd):
 
 def test_quiet_dry_run_says_only_the_sum(source, tmp_path, capfd):
     """With --quiet stdout is empty and stderr holds one line."""
-    assert rehearse(source(PLAIN, LOOSE), tmp_path / "videos", "--quiet") == 0
+    assert estimate_order(source(PLAIN, LOOSE), tmp_path / "videos", "--quiet") == 0
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == ["together, if all succeed: at most 217,800 tokens, CNY 2.62"]

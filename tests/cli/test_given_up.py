@@ -1,4 +1,4 @@
-"""Runs that give up tasks which go on at the provider, and the runs after them."""
+"""Runs that stop waiting for tasks which continue at the provider, and the runs after them."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     from emulation import Change
 
 
-def denied() -> httpx.Response:
-    """An id that the provider does not know now."""
+def unknown_task() -> httpx.Response:
+    """The provider does not know the task id for now."""
     return refusal(404, "NotFound")
 
 
 def wrong_key() -> httpx.Response:
-    """A key that it does not take now."""
+    """The provider does not accept the key for now."""
     return refusal(401, "AuthenticationError")
 
 
-def unpaid() -> httpx.Response:
-    """An account that owes."""
+def overdue() -> httpx.Response:
+    """The account has not paid its bill."""
     return refusal(403, "AccountOverdueError")
 
 
-def firewall() -> httpx.Response:
-    """A page that stands before it."""
+def firewall_page() -> httpx.Response:
+    """A firewall answers with a page."""
     return httpx.Response(403, text="<html><title>Access denied</title></html>")
 
 
-def refusing(answer: object) -> Change:
-    """Give *answer* to every get, and show nothing in lists."""
+def always_answering(answer: object) -> Change:
+    """Answer every GET with *answer*; for an unknown task, answer lists with no tasks."""
 
     def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         if request.method != "GET":
             return None
-        if is_list(request) and answer is denied:
+        if is_list(request) and answer is unknown_task:
             return httpx.Response(200, json={"items": [], "total": 0})
         return answer()
 
     return change
 
 
-def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
-    """Show no video of any success."""
+def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    """Remove the video from every task that succeeded."""
     if request.method != "GET":
         return None
     body = body_of(response)
@@ -67,7 +67,7 @@ def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | N
 
 
 class Fetcher:
-    """Brings an empty film for every video."""
+    """Makes an empty file for every video."""
 
     async def fetch(self, video: Video, path: Path) -> None:
         """Make the file."""
@@ -76,7 +76,7 @@ class Fetcher:
 
 
 async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
-    """One run for one boat; gives its row and the books."""
+    """Run one job; return its row and the spend."""
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
     with Results(folder) as results:
         crew = Crew(
@@ -97,13 +97,13 @@ async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
 
 
 @pytest.mark.parametrize("journal", ["kept", "removed"])
-@pytest.mark.parametrize("answer", [denied, wrong_key, unpaid, firewall])
+@pytest.mark.parametrize("answer", [unknown_task, wrong_key, overdue, firewall_page])
 async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
     tmp_path, answer, journal
 ):
-    """As long as nobody says that it has failed, each run goes on with the id that there is."""
+    """Unless the provider says that the task has failed, each run continues with the known id."""
     wire = Wire(render_seconds=300.0)
-    wire.change = refusing(answer)
+    wire.change = always_answering(answer)
     rows = []
     for _ in range(2):
         row, spend = await run(wire, tmp_path)
@@ -123,9 +123,9 @@ async def test_a_task_that_is_given_up_is_asked_for_again_and_not_bought_again(
 
 @pytest.mark.parametrize("journal", ["kept", "removed"])
 async def test_a_success_without_a_url_is_asked_for_again_and_not_bought_again(tmp_path, journal):
-    """It is billed, so the row says that its video is missing, and later runs ask for it."""
+    """It is billed, so the row says that its video is missing, and later runs request it again."""
     wire = Wire(render_seconds=60.0)
-    wire.change = bare
+    wire.change = without_video
     for _ in range(2):
         row, spend = await run(wire, tmp_path)
         assert row.status is Ending.DOWNLOAD_FAILED
@@ -142,7 +142,7 @@ async def test_a_success_without_a_url_is_asked_for_again_and_not_bought_again(t
 
 
 async def test_a_task_that_failed_is_bought_again(tmp_path):
-    """What the provider says has failed is not billed, and the next run tries it again."""
+    """The provider does not bill a failed task, and the next run submits it again."""
     wire = Wire(failure_rate=1.0)
     for sent in (1, 2):
         row, _ = await run(wire, tmp_path)

@@ -26,7 +26,7 @@ HERE = Path("shots")
 
 
 def faults(path: Path, data: bytes) -> list[str]:
-    """What is said of a file with *data*, without its path."""
+    """The error lines for a file with *data*, without its path."""
     path.write_bytes(data)
     provider = PROVIDERS["emulator"]
     with pytest.raises(InputError) as caught:
@@ -35,7 +35,7 @@ def faults(path: Path, data: bytes) -> list[str]:
 
 
 def test_text_is_one_prompt_a_line(tmp_path):
-    """Blank lines, a byte order mark and Windows line ends change nothing; equal lines are two."""
+    """Blank lines, a byte order mark and Windows line ends change nothing; equal lines stay two."""
     path = tmp_path / "prompts.txt"
     path.write_bytes("\ufeffA cat\r\n\r\n  一只猫 \nA cat".encode())
     entries, wrong = read(path)
@@ -47,14 +47,14 @@ def test_text_is_one_prompt_a_line(tmp_path):
     ]
 
 
-def test_separators_of_other_scripts_end_no_line():
+def test_only_a_line_feed_ends_a_line():
     """Only a line feed ends a line."""
     entries, _ = parse_text("one\u2028still one\x85and so on\n", HERE)
     assert len(entries) == 1
 
 
 def test_jsonl_holds_every_field(tmp_path):
-    """Fields come through with their types, and paths start from the file's folder."""
+    """Fields keep their types, and paths start from the file's folder."""
     path = tmp_path / "shots.jsonl"
     path.write_text('{"prompt": "x", "duration": 5, "first_frame": "a.png", "watermark": false}\n')
     spec = TaskSpec("x", duration=5, first_frame=Image(tmp_path / "a.png"), watermark=False)
@@ -62,7 +62,7 @@ def test_jsonl_holds_every_field(tmp_path):
 
 
 def test_csv_is_typed_by_field():
-    """Whole numbers, flags and JSON come out as such; an empty cell is not set."""
+    """Whole numbers, flags and JSON get their types; an empty cell leaves its field unset."""
     text = (
         "prompt,duration,watermark,camera_fixed,tools,ratio\n"
         '"a, b\nc",5,Yes,0,"[""web_search""]",\n'
@@ -137,7 +137,7 @@ def test_csv_is_typed_by_field():
     ],
 )
 def test_everything_wrong_is_named_with_its_place(tmp_path, name, data, wanted):
-    """Each fault has its line, and none hides another."""
+    """Each fault has its line, and no fault hides another."""
     found = faults(tmp_path / name, data)
     assert len(found) == len(wanted)
     for line, start in zip(found, wanted, strict=True):
@@ -153,7 +153,7 @@ def test_everything_wrong_is_named_with_its_place(tmp_path, name, data, wanted):
     ],
 )
 def test_file_that_cannot_be_read_is_named(tmp_path, name, reason):
-    """A missing file and a folder are faults that say so, not tracebacks."""
+    """A missing file and a folder are reported as such, without a traceback."""
     (tmp_path / "folder.txt").mkdir()
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError) as caught:
@@ -161,8 +161,8 @@ def test_file_that_cannot_be_read_is_named(tmp_path, name, reason):
     assert caught.value.lines()[0].startswith(f"{tmp_path / name}: {reason}")
 
 
-def test_defaults_fill_only_what_is_open():
-    """Fields, commands in the prompt and the other way to give a length all stand."""
+def test_defaults_fill_only_unset_fields():
+    """Defaults do not replace fields, commands in the prompt or the other way to set a length."""
     defaults = {"duration": 5, "ratio": "16:9", "watermark": False}
     assert with_defaults(TaskSpec("a"), defaults) == TaskSpec("a", **defaults)
     assert with_defaults(TaskSpec("a", ratio="1:1", frames=29), defaults) == TaskSpec(
@@ -174,7 +174,7 @@ def test_defaults_fill_only_what_is_open():
 
 @given(st.text())
 def test_any_text_parses_or_is_faulted(text):
-    """No text makes a parser fail in a way of its own."""
+    """For any text a parser returns entries and faults, and does not raise."""
     for parse in (parse_text, parse_jsonl, parse_csv):
         entries, wrong = parse(text, HERE)
         assert all(entry.line >= 1 for entry in entries)

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 
-from cli.running import CODE, Shoot, serving
+from cli.running import CODE, Workspace, serving
 
 
 COUNT = 40
@@ -19,29 +19,29 @@ FAULTS = [
 
 
 def test_the_same_command_ends_with_every_video_paid_once(tmp_path):
-    """Killed at the start, during creates and between videos, it loses and repeats none."""
+    """A run that is killed early, during creates and between videos loses and repeats none."""
     rng = random.Random(7)
     with serving(concurrency=8, render_seconds=20.0, faults=FAULTS) as service:
-        shoot = Shoot(service, tmp_path / "prompts.txt", tmp_path / "videos")
-        shoot.write(*(f"boat {i}" for i in range(COUNT)))
-        command = [sys.executable, "-c", CODE, *shoot.arguments("--quiet")]
+        workspace = Workspace(service, tmp_path / "prompts.txt", tmp_path / "videos")
+        workspace.write(*(f"boat {i}" for i in range(COUNT)))
+        command = [sys.executable, "-c", CODE, *workspace.arguments("--quiet")]
         for _ in range(LIVES // 2):
-            end_by_force(command, rng.uniform(0.3, 1.2))
-        shoot.kill_after("row", status="succeeded")
-        assert 0 < len(shoot.videos) < COUNT
+            run_and_kill(command, rng.uniform(0.3, 1.2))
+        workspace.kill_after("row", status="succeeded")
+        assert 0 < len(workspace.videos) < COUNT
         for _ in range(LIVES // 2):
-            end_by_force(command, rng.uniform(0.3, 1.2))
-        assert shoot.run() == 0
+            run_and_kill(command, rng.uniform(0.3, 1.2))
+        assert workspace.run() == 0
         state = service.state
-    assert len(shoot.videos) == COUNT
-    assert not list(shoot.out.glob(".*.part*"))
-    assert sorted(row["index"] for row in shoot.rows) == list(range(COUNT))
+    assert len(workspace.videos) == COUNT
+    assert not list(workspace.out.glob(".*.part*"))
+    assert sorted(row["index"] for row in workspace.rows) == list(range(COUNT))
     assert state["billed"] == state["created"] == COUNT
-    assert set(shoot.ids.values()) == {task["id"] for task in state["tasks"]}
+    assert set(workspace.ids.values()) == {task["id"] for task in state["tasks"]}
     assert state["created_twice"] == {}
 
 
-def end_by_force(command: list[str], life: float) -> None:
-    """Run for *life* seconds at most, and then not a moment longer."""
+def run_and_kill(command: list[str], life: float) -> None:
+    """Run for *life* seconds at most, then kill the process."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, timeout=life, capture_output=True, check=False)

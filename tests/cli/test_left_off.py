@@ -1,4 +1,4 @@
-"""Creates without an answer whose lines are gone from the input, and the runs after that."""
+"""Creates that got no answer and whose lines were removed, and the runs after that."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Fetcher:
-    """Brings an empty film for every video."""
+    """Makes an empty file for every video."""
 
     async def fetch(self, video: Video, path: Path) -> None:
         """Make the file."""
@@ -40,8 +40,8 @@ class Fetcher:
 
 
 @attrs.define
-class Shoot:
-    """One folder and one provider, for as many runs as it takes."""
+class Workspace:
+    """One folder and one provider, for any number of runs."""
 
     wire: Wire
     folder: Path
@@ -50,7 +50,7 @@ class Shoot:
     spend: Spend | None = None
 
     async def run(self, *prompts: str, seconds: float | None = None) -> dict[str, Row]:
-        """One run for these, stopped after some *seconds*; gives all rows by their prompt."""
+        """Run these prompts, stop after *seconds*, and return all rows by prompt."""
         jobs = [
             Job(index=i, line=i + 1, spec=TaskSpec(prompt), file=f"{prompt}.mp4")
             for i, prompt in enumerate(prompts)
@@ -77,7 +77,7 @@ class Shoot:
             return {row.spec["prompt"]: row for row in results.rows.values()}
 
     async def kept(self) -> dict[str, Exception | None]:
-        """How what has ended for good did so, by its prompt, as the journal tells."""
+        """The errors of all submissions in the journal that have an outcome, by prompt."""
         async with self._client(None) as c:
             batch = await c.resume()
             found = [handle for handle in batch if handle.done and handle.spec is not None]
@@ -94,12 +94,18 @@ class Shoot:
         )
 
     def creates(self, prompt: str) -> int:
-        """How many creates have left for a prompt."""
+        """How many creates were sent for a prompt."""
         return sum(text.startswith(prompt) for text in self.wire.prompts)
 
 
-def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
-    """A service that answers creates of *prompt* by nothing, having *made* a task of it or not."""
+def service_losing(prompt: str, *, made: bool, lists_fail: bool = False) -> Wire:
+    """A service that resets creates of *prompt*.
+
+    Args:
+        prompt: How the prompts of these creates begin.
+        made: Whether the service makes their tasks nevertheless.
+        lists_fail: Whether list calls fail.
+    """
     wire = Wire(render_seconds=3000.0, render_sigma=0.0)
 
     def reset(request: httpx.Request) -> httpx.ReadError | None:
@@ -110,7 +116,7 @@ def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
         error = None if made else reset(request)
         if error is not None:
             raise error
-        return refusal(503, "ServiceUnavailable") if blind and is_list(request) else None
+        return refusal(503, "ServiceUnavailable") if lists_fail and is_list(request) else None
 
     wire.fault = fault
     if made:
@@ -118,84 +124,84 @@ def losing(prompt: str, *, made: bool, blind: bool = False) -> Wire:
     return wire
 
 
-def heal(wire: Wire) -> None:
-    """Let all go well from now on."""
+def clear_faults(wire: Wire) -> None:
+    """Let all requests work from now on."""
     wire.fault, wire.lose = None, lambda _: None
 
 
 @pytest.mark.parametrize("results", ["kept", "removed"])
-async def test_what_was_never_made_is_not_bought_until_it_is_asked_for_again(tmp_path, results):
-    """Its look-up goes on without its line and frees its money, and the line can come back."""
-    shoot = Shoot(losing("ship", made=False), tmp_path)
-    rows = await shoot.run("boat", "ship", seconds=20)
+async def test_a_create_that_made_no_task_is_not_sent_until_its_line_is_back(tmp_path, results):
+    """Its look-up continues without its line and frees its spend, and the line can come back."""
+    workspace = Workspace(service_losing("ship", made=False), tmp_path)
+    rows = await workspace.run("boat", "ship", seconds=20)
     assert rows["ship"].status is Ending.UNCERTAIN
-    heal(shoot.wire)
+    clear_faults(workspace.wire)
     if results == "removed":  # as after kill -9
         (tmp_path / "results.jsonl").unlink()
-    rows = await shoot.run("boat")
-    assert shoot.spend is not None
-    assert (shoot.spend.committed.tasks, shoot.spend.uncertain.tasks) == (1, 0)
-    assert shoot.creates("ship") == 1
+    rows = await workspace.run("boat")
+    assert workspace.spend is not None
+    assert (workspace.spend.committed.tasks, workspace.spend.uncertain.tasks) == (1, 0)
+    assert workspace.creates("ship") == 1
     assert results == "removed" or rows["ship"].status is Ending.NOT_SUBMITTED
-    assert isinstance((await shoot.kept())["ship"], NotSubmittedError)
-    rows = await shoot.run("boat", "ship")
+    assert isinstance((await workspace.kept())["ship"], NotSubmittedError)
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert (shoot.creates("boat"), shoot.creates("ship")) == (1, 2)
+    assert (workspace.creates("boat"), workspace.creates("ship")) == (1, 2)
 
 
-async def test_what_was_not_decided_when_a_run_ended_is_looked_for_once_it_is_asked_for(tmp_path):
-    """A line that is back before anybody knows what came of it is made by the run that knows."""
-    shoot = Shoot(losing("ship", made=False), tmp_path)
-    await shoot.run("boat", "ship", seconds=20)
-    heal(shoot.wire)
-    rows = await shoot.run("boat", seconds=20)
+async def test_an_unresolved_create_is_looked_up_once_its_line_is_back(tmp_path):
+    """If a line is back before its create is resolved, the run resolves it, then submits it."""
+    workspace = Workspace(service_losing("ship", made=False), tmp_path)
+    await workspace.run("boat", "ship", seconds=20)
+    clear_faults(workspace.wire)
+    rows = await workspace.run("boat", seconds=20)
     assert rows["ship"].status is Ending.UNCERTAIN
-    assert shoot.creates("ship") == 1
-    rows = await shoot.run("boat", "ship")
+    assert workspace.creates("ship") == 1
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert shoot.creates("ship") == 2
+    assert workspace.creates("ship") == 2
 
 
-async def test_what_was_made_is_found_and_goes_on_without_its_line(tmp_path):
-    """It is not cancelled and not bought again, and fetched as soon as its line is back."""
-    shoot = Shoot(losing("ship", made=True, blind=True), tmp_path)
-    await shoot.run("boat", "ship", seconds=20)
-    heal(shoot.wire)
-    await shoot.run("boat")
-    assert shoot.spend is not None
-    assert shoot.spend.uncertain.tasks == 0
-    rows = await shoot.run("boat", "ship")
+async def test_a_task_that_was_made_is_found_without_its_line(tmp_path):
+    """It is neither cancelled nor bought again, and it is downloaded once its line is back."""
+    workspace = Workspace(service_losing("ship", made=True, lists_fail=True), tmp_path)
+    await workspace.run("boat", "ship", seconds=20)
+    clear_faults(workspace.wire)
+    await workspace.run("boat")
+    assert workspace.spend is not None
+    assert workspace.spend.uncertain.tasks == 0
+    rows = await workspace.run("boat", "ship")
     assert {row.status for row in rows.values()} == {Ending.SUCCEEDED}
-    assert not shoot.wire.sent("DELETE")
-    assert shoot.creates("ship") == 1
+    assert not workspace.wire.sent("DELETE")
+    assert workspace.creates("ship") == 1
 
 
 @pytest.mark.parametrize("provider", [ARK, COMET])
-async def test_what_cannot_be_decided_is_not_sent_again_for_nobody(tmp_path, provider):
-    """It stays uncertain even if the user has what is in doubt sent again, until its line is back.
+async def test_an_uncertain_create_without_a_line_is_not_sent_again(tmp_path, provider):
+    """It stays uncertain until its line is back, even if uncertain creates are to be sent again.
 
-    CometAPI has no lists, and those of Ark are down.
+    CometAPI has no list call, and the list call of Ark fails here.
     """
     retry = RetryPolicy(resubmit="always")
-    shoot = Shoot(losing("ship", made=False), tmp_path, provider, RetryPolicy())
-    await shoot.run("boat", "ship", seconds=20)
-    shoot.wire.fault = losing("none", made=False, blind=True).fault
-    shoot.retry = retry
-    await shoot.run("boat")
-    assert shoot.spend is not None
-    assert shoot.spend.uncertain.tasks == 1
-    assert shoot.creates("ship") == 1
-    heal(shoot.wire)
-    rows = await shoot.run("boat", "ship")
+    workspace = Workspace(service_losing("ship", made=False), tmp_path, provider, RetryPolicy())
+    await workspace.run("boat", "ship", seconds=20)
+    workspace.wire.fault = service_losing("none", made=False, lists_fail=True).fault
+    workspace.retry = retry
+    await workspace.run("boat")
+    assert workspace.spend is not None
+    assert workspace.spend.uncertain.tasks == 1
+    assert workspace.creates("ship") == 1
+    clear_faults(workspace.wire)
+    rows = await workspace.run("boat", "ship")
     assert rows["ship"].status is Ending.SUCCEEDED
-    assert shoot.creates("ship") == 2
+    assert workspace.creates("ship") == 2
 
 
 async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be_cancelled(
     tmp_path,
 ):
-    """What is withdrawn is this client's alone; what is cancelled is so in later ones, too."""
-    wire = losing("ship", made=False)
+    """A withdrawal holds for one client only; a cancellation also holds for later clients."""
+    wire = service_losing("ship", made=False)
     journal = tmp_path / "journal.db"
     async with client(wire, journal=journal) as c:
         (handle,) = await c.submit_many([TaskSpec("ship")])
@@ -203,22 +209,22 @@ async def test_a_handle_that_is_withdrawn_after_its_create_was_lost_may_still_be
         handle.withdraw()
         with anyio.move_on_after(3):
             await handle.cancel()
-    heal(wire)
+    clear_faults(wire)
     async with client(wire, journal=journal) as c:
         (outcome,) = await (await c.resume()).result()
         assert isinstance(outcome.error, NotSubmittedError)
     assert len(wire.sent("POST")) == 1
 
 
-async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp_path, monkeypatch):
-    """Who resumes a long one can withdraw what is in doubt before it leaves."""
-    wire = losing("ship", made=False)
+async def test_nothing_is_sent_again_before_the_whole_journal_is_resumed(tmp_path, monkeypatch):
+    """A program that resumes a long journal can withdraw uncertain specs before any is sent."""
+    wire = service_losing("ship", made=False)
     options = {"provider": COMET, "api_key": "key", "journal": tmp_path / "journal.db"}
     async with client(wire, **options) as c:
         await (await c.submit_many([TaskSpec("ship")])).result()
     async with client(wire, **options) as c:
         await c.submit_many([TaskSpec("boat")] * 300)
-    heal(wire)
+    clear_faults(wire)
     wire.seen.clear()
     quick_disk(monkeypatch)
     async with client(wire, retry=RetryPolicy(resubmit="always"), **options) as c:
@@ -229,7 +235,7 @@ async def test_nothing_is_sent_again_before_a_journal_is_taken_up_as_a_whole(tmp
 
 
 async def test_a_handle_is_withdrawn_at_any_time():
-    """Before its turn nothing leaves, and what has an id goes on to its video."""
+    """Before it is sent, a withdrawn spec stays unsent; a task with an id still gets its video."""
     wire = Wire(render_seconds=50.0)
     async with client(wire) as c:
         batch = await c.submit_many([TaskSpec("boat"), TaskSpec("ship")])

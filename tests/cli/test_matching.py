@@ -1,4 +1,4 @@
-"""To which job belongs what earlier runs have left, and what is made of it."""
+"""Which job each row and task of an earlier run belongs to, and what the next run does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec
-from callsheet._cli.continuing import changes, refusal, sort
+from callsheet._cli.continuing import changes, find_work, refusal
 from callsheet._cli.files import rename
 from callsheet._cli.matching import Stage, Task, comparable, match
 from callsheet._cli.plan import Job
@@ -18,7 +18,7 @@ from callsheet._cli.results import Ending, Row
 
 
 def job(index: int, prompt: str = "a cat", file: str | None = None) -> Job:
-    """One thing to be made."""
+    """Make a job."""
     name = file or f"{index}.mp4"
     return Job(index=index, line=index + 1, spec=TaskSpec(prompt), file=name)
 
@@ -31,7 +31,7 @@ def row(
     prompt: str = "a cat",
     file: str | None = None,
 ) -> Row:
-    """One row of an earlier run."""
+    """Make a row of an earlier run."""
     return Row(
         index=index,
         spec={"prompt": prompt},
@@ -50,24 +50,24 @@ def task(
     prompt: str | None = "a cat",
     file: str | None = None,
 ) -> Task:
-    """One submission of the journal; without a prompt one that was attached."""
+    """Make a submission of the journal; without a prompt it was attached by id."""
     spec = None if prompt is None else TaskSpec(prompt)
     return Task(place=place, spec=spec, task_id=task_id, file=file, stage=stage)
 
 
 def places(jobs: list[Job], *tasks: Task, rows: tuple[Row, ...] = ()) -> dict[int, int]:
-    """Which task each job gets."""
+    """The position of the task that each job gets."""
     return {index: task.place for index, task in match(jobs, rows, tasks).tasks.items()}
 
 
 def test_equal_specs_take_their_tasks_in_order():
-    """The k-th job with a spec has the k-th task with it, whatever stands between them."""
+    """The k-th job with a spec gets the k-th task with that spec, whatever is between them."""
     jobs = [job(0), job(1, "a dog"), job(2)]
     assert places(jobs, task(0), task(1), task(2, prompt="a dog")) == {0: 0, 1: 2, 2: 1}
 
 
 def test_ids_of_rows_and_files_go_before_the_order():
-    """What an earlier run has written about a job holds."""
+    """Ids in rows and file names decide before the order does."""
     jobs = [job(0), job(1), job(2)]
     known = (row(2, Ending.INTERRUPTED, "cgt-a"),)
     tasks = (task(0, task_id="cgt-a"), task(1, task_id="cgt-b"), task(2, file="0.mp4"))
@@ -75,26 +75,26 @@ def test_ids_of_rows_and_files_go_before_the_order():
 
 
 def test_an_attached_task_is_found_by_its_row_alone():
-    """It has no spec of its own."""
+    """It has no spec, so only the id in a row can match it."""
     known = (row(0, Ending.INTERRUPTED, "cgt-a"),)
     assert places([job(0)], task(0, task_id="cgt-a", prompt=None), rows=known) == {0: 0}
     assert places([job(0)], task(0, task_id="cgt-a", prompt=None)) == {}
 
 
-def test_a_job_that_has_its_task_elsewhere_takes_none():
-    """An id that only a row knows is as good as one in the journal."""
+def test_a_job_with_a_task_outside_the_journal_gets_no_other():
+    """A job whose row has an id that the journal lacks keeps that id and gets no other task."""
     known = (row(0, task_id="cgt-a"), row(1, Ending.NOT_SUBMITTED))
     assert places([job(0), job(1)], task(0, task_id="cgt-b"), rows=known) == {1: 0}
 
 
-def test_what_ended_without_a_video_is_nobodys():
-    """A job whose task failed takes the later attempt, and without one it is free."""
+def test_a_task_that_ended_without_a_video_belongs_to_no_job():
+    """A job whose task failed gets the later attempt; without one it is submitted."""
     over = task(0, Stage.OVER, "cgt-a")
     known = (row(0, Ending.INTERRUPTED, "cgt-a"),)
     assert places([job(0)], over, task(1, task_id="cgt-b"), rows=known) == {0: 1}
     found = match([job(0)], known, [over])
     assert (found.tasks, found.other_tasks) == ({}, [])
-    assert sort([job(0)], found, Path(), tasks_live=True).submitted == [job(0)]
+    assert find_work([job(0)], found, Path(), tasks_live=True).submitted == [job(0)]
 
 
 @given(
@@ -102,7 +102,7 @@ def test_what_ended_without_a_video_is_nobodys():
     kept=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Stage)), max_size=8),
 )
 def test_every_task_belongs_to_one_job_or_to_none(wanted, kept):
-    """None is lost or taken twice, and no job is bought while a task with its spec is free."""
+    """No task is lost or used twice, and no job is bought while a task with its spec is unused."""
     jobs = [job(i, prompt) for i, prompt in enumerate(wanted)]
     tasks = [task(i, stage, prompt=prompt) for i, (prompt, stage) in enumerate(kept)]
     found = match(jobs, [], tasks)
@@ -110,13 +110,13 @@ def test_every_task_belongs_to_one_job_or_to_none(wanted, kept):
     taken = sorted(each.place for each in [*found.tasks.values(), *found.other_tasks])
     assert taken == [each.place for each in alive]
     assert all(jobs[index].spec == each.spec for index, each in found.tasks.items())
-    bare = {each.spec for each in jobs if each.index not in found.tasks}
-    assert not bare & {each.spec for each in found.other_tasks}
+    without_task = {each.spec for each in jobs if each.index not in found.tasks}
+    assert not without_task & {each.spec for each in found.other_tasks}
 
 
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_rows_follow_their_lines(order, count):
-    """However lines are ordered or cut, rows keep their specs, and none is lost or doubled."""
+    """In any order and number of lines, rows keep their specs, and none is lost or doubled."""
     rows = [row(i, prompt=f"cat {i % 4}") for i in range(6)]
     jobs = [job(new, f"cat {old % 4}") for new, old in enumerate(order[:count])]
     arranged = match(jobs, rows, []).arranged(jobs, Path())
@@ -137,7 +137,7 @@ def test_a_file_is_one_file_however_it_is_named(monkeypatch, tmp_path):
 
 
 def test_nothing_that_was_bought_is_bought_again(tmp_path):
-    """What has an id is asked for, what is uncertain is left alone, the rest is submitted."""
+    """Jobs with an id are attached, uncertain jobs are left alone, and the rest is submitted."""
     (tmp_path / "0.mp4").touch()
     rows = [
         row(0, Ending.SUCCEEDED, "cgt-0"),
@@ -151,40 +151,40 @@ def test_nothing_that_was_bought_is_bought_again(tmp_path):
     ]
     jobs = [job(index) for index in range(9)]
     found = match(jobs, rows, [])
-    work = sort(jobs, found, tmp_path, tasks_live=True)
+    work = find_work(jobs, found, tmp_path, tasks_live=True)
     assert work.kept == [jobs[0]]
     assert work.attached == [(jobs[index], f"cgt-{index}") for index in (1, 2, 3, 4)]
     assert work.uncertain == [jobs[5]]
     assert work.submitted == jobs[6:]
     assert work.again == 1
-    again = sort(jobs, found, tmp_path, tasks_live=True, resubmit=True)
+    again = find_work(jobs, found, tmp_path, tasks_live=True, resubmit=True)
     assert again.submitted == jobs[5:]
 
 
 def test_tasks_of_an_embedded_emulator_are_made_anew(tmp_path):
-    """Tasks that ended with the process that rendered them are not asked for."""
+    """Tasks that ended with the emulator's process are not attached but submitted again."""
     rows = [row(0, Ending.INTERRUPTED, "cgt-0"), row(1, Ending.UNCERTAIN)]
     jobs = [job(0), job(1)]
-    work = sort(jobs, match(jobs, rows, []), tmp_path, tasks_live=False)
+    work = find_work(jobs, match(jobs, rows, []), tmp_path, tasks_live=False)
     assert work.submitted == jobs
 
 
-def test_what_goes_on_is_told_in_numbers(tmp_path):
-    """Each submission is counted as what is done about it."""
+def test_a_run_says_how_many_jobs_it_continues(tmp_path):
+    """Each submission counts under what the run does about it."""
     stages = [Stage.UNDER_WAY, Stage.RENDERED, Stage.SOUGHT, Stage.UNCERTAIN, Stage.PLANNED]
     jobs = [job(index, f"cat {index}") for index in range(6)]
     tasks = [task(place, stage, prompt=f"cat {place}") for place, stage in enumerate(stages)]
-    work = sort(jobs, match(jobs, [], tasks), tmp_path, tasks_live=True)
+    work = find_work(jobs, match(jobs, [], tasks), tmp_path, tasks_live=True)
     assert work.words() == (
         "going on: 2 asked for again, not bought again, 1 without an answer to be looked for, "
         "1 uncertain, 2 to submit"
     )
-    assert sort(jobs, match(jobs, [], []), tmp_path, tasks_live=True).words() is None
+    assert find_work(jobs, match(jobs, [], []), tmp_path, tasks_live=True).words() is None
 
 
 @pytest.mark.parametrize("stage", [Stage.UNDER_WAY, Stage.SOUGHT, Stage.UNCERTAIN, Stage.RENDERED])
 def test_paid_work_of_another_input_is_refused(tmp_path, stage):
-    """A folder is of another run if what it holds was paid for and none of it is wanted."""
+    """A folder belongs to another run if it holds paid work and this run asks for none of it."""
     jobs = [job(0, "a dog")]
     assert "another run" in (
         refusal(jobs, match(jobs, [], [task(0, stage)]), tmp_path, tasks_live=True) or ""
@@ -194,15 +194,15 @@ def test_paid_work_of_another_input_is_refused(tmp_path, stage):
 
 
 @pytest.mark.parametrize("stage", [Stage.PLANNED, Stage.OVER])
-def test_what_cost_nothing_may_be_replaced(tmp_path, stage):
-    """An input whose specs were never sent, or have failed, may be changed as a whole."""
+def test_an_input_that_cost_nothing_may_be_replaced(tmp_path, stage):
+    """An input whose specs were never sent, or have failed, may be replaced completely."""
     jobs = [job(0, "a dog")]
     found = match(jobs, [row(0, Ending.FAILED, "cgt-0")], [task(0, stage)])
     assert refusal(jobs, found, tmp_path, tasks_live=True) is None
 
 
-def test_a_video_is_guarded_where_case_does_not_count(tmp_path):
-    """A name that some file systems take for that of a kept video is refused, too."""
+def test_a_video_is_protected_even_if_names_differ_only_by_case(tmp_path):
+    """A name that differs from a kept video only by case is refused, too."""
     (tmp_path / "Cat.mp4").touch()
     jobs = [job(0), job(1, "cat", "cat.mp4")]
     found = match(jobs, [row(0), row(1, prompt="Cat", file="Cat.mp4")], [])
@@ -210,7 +210,7 @@ def test_a_video_is_guarded_where_case_does_not_count(tmp_path):
 
 
 def test_each_task_that_nobody_asks_for_is_named_once(tmp_path):
-    """Ids and prompts are told, at most twenty; what was downloaded or has ended is not."""
+    """At most twenty ids and prompts are listed; downloaded and failed tasks are not."""
     tasks = [task(i, task_id=f"cgt-{i}", prompt=f"cat {i}") for i in range(25)]
     tasks += [task(25, Stage.RENDERED, "cgt-25", file="25.mp4"), task(26, Stage.OVER, "cgt-26")]
     rows = [row(0, Ending.INTERRUPTED, "cgt-0", prompt="cat 0"), row(1, Ending.TIMEOUT, "cgt-99")]
@@ -223,7 +223,7 @@ def test_each_task_that_nobody_asks_for_is_named_once(tmp_path):
 
 @given(st.permutations(range(5)))
 def test_videos_get_the_names_of_their_lines_in_any_order(tmp_path_factory, order):
-    """Names may go around in a ring; every video arrives with its last frame."""
+    """Even if names form a cycle, every video and its last frame get the right name."""
     folder = tmp_path_factory.mktemp("videos")
     jobs = [job(index, f"cat {index}") for index in range(5)]
     rows: dict[int, Row] = {}

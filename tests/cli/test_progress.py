@@ -1,4 +1,4 @@
-"""What ``callsheet run`` says while it runs."""
+"""What ``callsheet run`` prints while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from callsheet._cli.crew import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, LineDisplay
 from callsheet._cli.results import Ending, Results
-from cli.running import Service, Shoot, serving
+from cli.running import Service, Workspace, serving
 from emulation import Wire, client, refusal
 
 
@@ -27,34 +27,34 @@ def service():
         yield service
 
 
-def shoot_of(service: Service, folder: Path, count: int, **fields: object) -> Shoot:
-    """An input of so many boats."""
-    shoot = Shoot(service, folder / "boats.jsonl", folder / "videos")
-    shoot.write(*({"prompt": f"boat {i}", **fields} for i in range(count)))
-    return shoot
+def workspace_with(service: Service, folder: Path, count: int, **fields: object) -> Workspace:
+    """An input of *count* specs."""
+    workspace = Workspace(service, folder / "boats.jsonl", folder / "videos")
+    workspace.write(*({"prompt": f"boat {i}", **fields} for i in range(count)))
+    return workspace
 
 
-def fill(shoot: Shoot, *numbers: int) -> None:
-    """Let there be no room for these videos."""
-    shoot.out.mkdir()
+def fill_disk(workspace: Workspace, *numbers: int) -> None:
+    """Make writes of these videos fail, as on a full disk."""
+    workspace.out.mkdir()
     for number in numbers:
-        (shoot.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
+        (workspace.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
 
 
 def counts(**numbers: object) -> Counts:
-    """Ten videos after a minute."""
+    """The counts of ten videos after a minute."""
     nothing = dict.fromkeys(("submitted", "kept", "waiting", "queued", "running", "rendered"), 0)
     rest = {"total": 10, "endings": Counter(), "settled": 0, "elapsed": 60.0}
     return Counts(**{**nothing, **rest, **numbers})
 
 
-def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
+def test_every_video_counts_under_one_state_and_at_the_end_under_its_status(
     service, tmp_path, capfd
 ):
-    """Of what is rendered and finds no room, nothing counts as succeeded or twice."""
-    shoot = shoot_of(service, tmp_path, 4)
-    fill(shoot, 1, 2)
-    assert shoot.run("--json") == 1
+    """A video that is rendered and cannot be saved counts once, and not as succeeded."""
+    workspace = workspace_with(service, tmp_path, 4)
+    fill_disk(workspace, 1, 2)
+    assert workspace.run("--json") == 1
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     shown = [event for event in events if event["event"] == "progress"]
     for each in shown:
@@ -66,12 +66,14 @@ def test_every_video_counts_under_one_word_and_in_the_end_under_that_of_its_row(
     assert shown[-1]["download_failed"] == shown[-1]["succeeded"] == 2
 
 
-def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, capfd, monkeypatch):
-    """A limit that lets nothing pass leaves no failures, and no rate."""
+def test_unsent_specs_are_called_not_submitted_and_do_not_count_for_the_rate(
+    service, tmp_path, capfd, monkeypatch
+):
+    """If the spend limit stops every spec, no failure and no rate is shown."""
     monkeypatch.setenv("BYTEPLUS_API_KEY", "key")
-    shoot = shoot_of(service, tmp_path, 3)
+    workspace = workspace_with(service, tmp_path, 3)
     at = ["--provider", "byteplus", "--base-url", service.base_url, "--max-usd", "0"]
-    assert main(["run", str(shoot.source), "--out", str(shoot.out), *at, "--json"]) == 1
+    assert main(["run", str(workspace.source), "--out", str(workspace.out), *at, "--json"]) == 1
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     last = [event for event in events if event["event"] == "progress"][-1]
     assert (last["not_submitted"], last["failed"]) == (3, 0)
@@ -80,8 +82,8 @@ def test_what_was_not_sent_is_called_so_and_feeds_no_pace(service, tmp_path, cap
     assert unsent.pace() == "1:00"
 
 
-def test_the_pace_is_that_of_the_tasks_that_ended():
-    """It foretells how long the others take, until none is left."""
+def test_the_rate_counts_tasks_that_ended():
+    """The rate gives the time left, until no task is left."""
     half = counts(kept=2, running=4, endings={Ending.SUCCEEDED: 4}, settled=4)
     assert half.pace() == "1:00, 4 a minute, about 1:00 to go"
     assert counts(kept=2, endings={Ending.SUCCEEDED: 8}, settled=8).pace() == "1:00, 8 a minute"
@@ -93,7 +95,7 @@ def unavailable() -> httpx.Response:
 
 
 def page() -> httpx.Response:
-    """Something else that answers."""
+    """Another server answers with a page."""
     return httpx.Response(405, text="<html><title>Not Allowed</title></html>")
 
 
@@ -104,8 +106,8 @@ def page() -> httpx.Response:
         (page, "an HTML page: Not Allowed; the address may be wrong"),
     ],
 )
-async def test_an_outage_is_told_again_each_minute(tmp_path, capsys, answer, end):
-    """Plain lines say since when the provider is away, and what it answers."""
+async def test_an_outage_is_reported_again_each_minute(tmp_path, capsys, answer, end):
+    """Plain lines say how long the provider has been down, and what it answers."""
     wire = Wire(render_seconds=60.0)
     wire.change = lambda request, _: answer() if request.method == "GET" else None
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")

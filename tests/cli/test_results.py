@@ -14,7 +14,7 @@ from callsheet.errors import JournalError, SpendLimitError
 
 
 def row(index: int, status: Ending = Ending.SUCCEEDED, task_id: str | None = None) -> Row:
-    """One row of an earlier run."""
+    """Make a row of an earlier run."""
     return Row(
         index=index,
         spec={"prompt": "a cat"},
@@ -26,19 +26,19 @@ def row(index: int, status: Ending = Ending.SUCCEEDED, task_id: str | None = Non
 
 
 def lines(results: Results) -> list[dict]:
-    """What is on disk."""
+    """The rows on disk."""
     return [json.loads(line) for line in results.path.read_text().splitlines()]
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_put(tmp_path):
-    """A row can be read by others before the run is over."""
+    """Other programs can read a row before the run is over."""
     with Results(tmp_path) as results:
         assert results.put(row(1))
         assert [line["index"] for line in lines(results)] == [1]
 
 
 def test_later_row_of_an_index_holds(tmp_path):
-    """A second row replaces the first; in the end each index stands there once, in order."""
+    """A second row replaces the first; the finished file has each index once, in order."""
     with Results(tmp_path) as results:
         results.put(row(1, Ending.INTERRUPTED, "cgt-1"))
         results.put(row(0))
@@ -53,7 +53,7 @@ def test_later_row_of_an_index_holds(tmp_path):
 
 
 def test_half_a_line_of_a_killed_run_is_overwritten(tmp_path):
-    """What a run could not finish writing does no harm to the next."""
+    """The next run overwrites a line that was not written completely."""
     with Results(tmp_path) as results:
         results.put(row(0))
         with results.path.open("a") as file:
@@ -67,7 +67,7 @@ def test_half_a_line_of_a_killed_run_is_overwritten(tmp_path):
     "text", ["hello\n", "[]\n", '{"index": 1}\n', '{"index":0,"spec":{},"x":1}\n']
 )
 def test_file_of_another_kind_is_refused(tmp_path, text):
-    """A line that is no row names itself, and the file stays as it is."""
+    """The error names the line that is no row, and the file stays unchanged."""
     (tmp_path / "results.jsonl").write_text(text)
     with pytest.raises(ResultsError, match=r"results\.jsonl:1: not a row"):
         Results(tmp_path).__enter__()
@@ -86,7 +86,7 @@ def test_file_of_another_kind_is_refused(tmp_path, text):
     ],
 )
 def test_a_row_that_was_damaged_by_hand_is_refused(tmp_path, name, value):
-    """What is no text where one is expected makes it no row, and the file stays as it is."""
+    """A value that is not text where text is expected is refused, and the file stays unchanged."""
     damaged = json.dumps({**row(1, Ending.TIMEOUT, "cgt-1").to_dict(), name: value})
     text = f"{json.dumps(row(0).to_dict())}\n{damaged}\n"
     (tmp_path / "results.jsonl").write_text(text)
@@ -96,7 +96,7 @@ def test_a_row_that_was_damaged_by_hand_is_refused(tmp_path, name, value):
 
 
 def test_rows_that_the_disk_refuses_are_given_back(tmp_path):
-    """If the file cannot be written, its rows come out in the end, ids and all."""
+    """If the file cannot be written, its rows are returned at the end, with their ids."""
     with Results(tmp_path / "missing") as results:
         assert not results.put(row(0, task_id="cgt-1"))
         (lost,) = results.finish()
@@ -104,7 +104,7 @@ def test_rows_that_the_disk_refuses_are_given_back(tmp_path):
 
 
 def test_rows_that_the_disk_refused_once_are_written_later(tmp_path):
-    """A row waits for room on the disk."""
+    """A row that could not be written is written with the next one."""
     with Results(tmp_path / "later") as results:
         assert not results.put(row(0))
         (tmp_path / "later").mkdir()
@@ -113,7 +113,7 @@ def test_rows_that_the_disk_refused_once_are_written_later(tmp_path):
 
 
 def test_rows_are_put_in_order_in_the_end(tmp_path):
-    """Specs end in any order, and the finished file has that of the input."""
+    """Specs end in any order, and the finished file has the order of the input."""
     with Results(tmp_path) as results:
         results.put(row(1))
         results.put(row(0))
@@ -122,7 +122,7 @@ def test_rows_are_put_in_order_in_the_end(tmp_path):
 
 
 def test_arranged_rows_replace_the_file_at_once(tmp_path):
-    """Rows that have another place now stand there before any is put."""
+    """Rows with a new index are on disk before any row is appended."""
     with Results(tmp_path) as results:
         results.put(row(0))
         results.put(row(1))
@@ -134,8 +134,8 @@ def test_arranged_rows_replace_the_file_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("error", [SpendLimitError("cap"), JournalError("disk full")])
-def test_what_was_not_sent_is_called_so(error):
-    """A spec that the limit or the disk kept from being sent is none that has failed."""
+def test_an_unsent_spec_is_called_not_submitted(error):
+    """A spec that was not sent because of the limit or the disk does not count as failed."""
     outcome = Outcome(index=0, spec=TaskSpec("a cat"), task_id=None, error=error)
     found = failure_row(
         Job(index=0, line=1, spec=TaskSpec("a cat"), file="0.mp4"), "ark", outcome, None, None

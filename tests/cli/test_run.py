@@ -30,13 +30,13 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder that is not there yet."""
+    """A folder that does not exist yet."""
     return tmp_path / "videos"
 
 
 @pytest.fixture
 def emulator():
-    """An emulator in a process of its own, which outlives the runs that use it."""
+    """An emulator in a separate process, which outlives the runs that use it."""
     command = [sys.executable, "-c", CODE, "emulate", "--port", "0", "--speed", "60"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -46,7 +46,7 @@ def emulator():
 
 
 def make(source: Path, out: Path, *more: object) -> int:
-    """Run in this process; gives the exit code."""
+    """Run in this process and return the exit code."""
     options = ["--provider", "emulator", "--out", out, *more]
     if "--speed" not in more:
         options += ["--speed", "500"]
@@ -59,7 +59,7 @@ def rows(out: Path) -> list[dict]:
 
 
 def test_every_line_becomes_a_playable_video(source, out, capfd):
-    """Each prompt, repeated ones too, ends as an MP4 with a complete row."""
+    """Each prompt, even a repeated one, gives an MP4 and a complete row."""
     assert make(source, out) == 0
     found = sorted(rows(out), key=lambda row: row["index"])
     assert [row["file"] for row in found] == [
@@ -82,21 +82,21 @@ def test_every_line_becomes_a_playable_video(source, out, capfd):
 
 
 def test_samples_and_options_reach_every_video(source, out):
-    """Samples are numbered from 0, and defaults fill what the file leaves open."""
+    """Samples are numbered from 0, and defaults fill fields that the file does not set."""
     assert make(source, out, "--samples", 2, "--limit", 1, "--duration", 4, "--ratio", "1:1") == 0
     assert {row["file"] for row in rows(out)} == {"A cat sits.-0.mp4", "A cat sits.-1.mp4"}
     assert all(row["spec"]["ratio"] == "1:1" for row in rows(out))
 
 
 def test_last_frame_is_saved_beside_the_video(source, out):
-    """Where the last frame is asked for, it is a picture next to the film."""
+    """A last frame that is asked for is saved as a picture next to the video."""
     assert make(source, out, "--limit", 1, "--return-last-frame") == 0
     (row,) = rows(out)
     assert (out / row["last_frame_file"]).read_bytes()[:4] in {b"\x89PNG", b"\xff\xd8\xff\xe0"}
 
 
 def test_each_failure_is_named_with_its_reason(source, out, capfd):
-    """Failed, rejected, refused and expired specs exit with 1 and stand in the summary."""
+    """With failed, rejected, refused or expired specs the run exits with 1 and lists them."""
     marks = ["[fail]", "[reject]", "[refuse]", "[expire]"]
     source.write_text("\n".join(["fine", *(f"a cat {mark}" for mark in marks)]))
     assert make(source, out, "--speed", "20000") == 1
@@ -108,7 +108,7 @@ def test_each_failure_is_named_with_its_reason(source, out, capfd):
 
 
 def test_events_are_one_json_object_a_line(source, out, capfd):
-    """With --json stdout holds nothing else, ending in the numbers."""
+    """With --json stdout holds only events, and the last one has the totals."""
     assert make(source, out, "--json") == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [event["event"] for event in events].count("row") == 3
@@ -125,15 +125,15 @@ def test_quiet_says_only_how_it_ended(source, out, capfd):
 
 
 def test_finished_run_costs_nothing_to_repeat(source, out, capfd):
-    """The same command again asks nobody and keeps every row."""
+    """The same command again keeps every row and makes nothing new."""
     assert make(source, out) == 0
     before = (out / "results.jsonl").read_bytes()
     assert make(source, out) == 0
     assert (out / "results.jsonl").read_bytes() == before
 
 
-def test_trial_grows_into_the_whole(source, out, capfd):
-    """A run with --limit goes on as the run of the whole file."""
+def test_a_run_of_the_whole_file_continues_a_limited_run(source, out, capfd):
+    """A run of the whole file continues after a run with --limit."""
     assert make(source, out, "--limit", 1) == 0
     assert make(source, out) == 0
     assert "going on: 1 kept, 2 to submit" in capfd.readouterr().out
@@ -141,7 +141,7 @@ def test_trial_grows_into_the_whole(source, out, capfd):
 
 
 def test_results_of_other_input_are_not_mixed(source, out, capfd):
-    """Changed specs in the same folder are refused, and nothing is touched."""
+    """Changed specs in the same folder are refused, and the rows stay unchanged."""
     assert make(source, out, "--limit", 1) == 0
     before = (out / "results.jsonl").read_bytes()
     assert make(source, out, "--duration", 7) == 2
@@ -150,7 +150,7 @@ def test_results_of_other_input_are_not_mixed(source, out, capfd):
 
 
 def test_missing_video_is_fetched_and_not_bought_again(source, out, emulator):
-    """A video that was removed comes back from the task that made it."""
+    """A removed video is downloaded again from the task that made it."""
     options = ["--base-url", emulator, "--speed", "60"]
     assert make(source, out, *options) == 0
     ids = {row["index"]: row["task_id"] for row in rows(out)}
@@ -161,7 +161,7 @@ def test_missing_video_is_fetched_and_not_bought_again(source, out, emulator):
 
 
 def test_interrupted_run_goes_on_where_it_stopped(source, out, emulator):
-    """Ctrl-C leaves a truthful row for every spec, and the next run buys nothing twice."""
+    """Ctrl-C leaves a correct row for every spec, and the next run buys nothing twice."""
     source.write_text("\n".join(f"cat {number}" for number in range(30)))
     options = ["--provider", "emulator", "--base-url", emulator, "--speed", "60", "--json"]
     command = [sys.executable, "-c", CODE, "run", source, "--out", out, *options]
@@ -185,7 +185,7 @@ def test_interrupted_run_goes_on_where_it_stopped(source, out, emulator):
 
 
 def test_wrong_key_stops_after_the_first(source, out, capfd, monkeypatch):
-    """A refused key fails one spec, the rest is not submitted, and the key is to be corrected."""
+    """A refused key fails one spec, the rest is not submitted, and the advice names the key."""
     monkeypatch.setenv("ARK_API_KEY", "sesame-closed")
     settings = json.dumps({"keys": ["sesame-open"]})
     command = [sys.executable, "-m", "callsheet.emulator", "--settings", settings]
@@ -220,7 +220,7 @@ def test_wrong_key_stops_after_the_first(source, out, capfd, monkeypatch):
     ],
 )
 def test_bad_usage_exits_with_2_and_one_reason(source, out, capfd, options, words):
-    """What cannot work is said before anything is sent, without a traceback."""
+    """Wrong options and input are reported before anything is sent, without a traceback."""
     assert main(["run", str(source), "--out", str(out), *options]) == 2
     said = capfd.readouterr().err
     assert words in said
@@ -228,7 +228,7 @@ def test_bad_usage_exits_with_2_and_one_reason(source, out, capfd, options, word
     assert not (out / "results.jsonl").exists()
 
 
-def test_folder_that_takes_no_file_is_found_first(source, capfd):
+def test_a_folder_that_cannot_be_made_is_detected_first(source, capfd):
     """An output folder that cannot be made is named, with exit code 2."""
     assert main(["run", str(source), "--out", f"{source}/below", "--provider", "emulator"]) == 2
     assert f"cannot write to {source}/below" in capfd.readouterr().err
@@ -248,7 +248,7 @@ def test_check_names_every_problem(tmp_path, capfd):
 
 
 def test_long_list_of_problems_is_cut(tmp_path, capfd):
-    """Twenty problems are printed, the rest is counted."""
+    """Twenty problems are printed and the rest is counted."""
     path = tmp_path / "shots.jsonl"
     path.write_text("[]\n" * 50)
     assert main(["check", str(path)]) == 2
@@ -258,7 +258,7 @@ def test_long_list_of_problems_is_cut(tmp_path, capfd):
 
 
 def test_missing_extra_is_named_in_one_line(capfd, monkeypatch):
-    """Without cyclopts or rich the command says what to install."""
+    """Without cyclopts or rich the command prints what to install."""
     monkeypatch.delitem(sys.modules, "callsheet._cli.app", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     assert main(["check", "x"]) == 2

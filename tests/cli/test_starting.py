@@ -1,4 +1,4 @@
-"""How the command line begins: its imports, and what ``emulate`` says first."""
+"""How the command line starts: its imports, and what ``emulate`` prints first."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ctrl_c_while_the_commands_are_imported_is_one_line(capfd, monkeypatch):
     ],
 )
 def test_the_command_for_the_other_terminal_holds_the_speed(options, end):
-    """It can be pasted as it stands: a client has to be told a speed other than 1."""
+    """It can be pasted unchanged; a client must be told any speed other than 1."""
     command = [sys.executable, "-c", CODE, "emulate", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         origin = process.stdout.readline().split()[2].rstrip(",")
@@ -46,7 +46,7 @@ def test_the_command_for_the_other_terminal_holds_the_speed(options, end):
 
 
 def test_shares_of_creates_that_are_more_than_all_are_refused(capfd, monkeypatch):
-    """Each is a share of the same creates, so that together they are at most 1."""
+    """They are shares of the same creates, so their sum is at most 1."""
     monkeypatch.setattr("callsheet.emulator.serve", lambda *_, **__: None)
     shares = ["--lost-creates", "0.6", "--lost-answers", "0.6"]
     assert main(["emulate", "--port", "0", *shares]) == 2

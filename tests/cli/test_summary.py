@@ -1,4 +1,4 @@
-"""What ``callsheet run`` says when it is over, and what it advises."""
+"""What ``callsheet run`` prints when it is over, and what it advises."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from callsheet._cli.progress import Counts, LineDisplay, LiveDisplay
 from callsheet._cli.results import Ending, Results, Row
 from callsheet._cli.run import Order
 from callsheet._cli.summary import Finish, report
-from cli.running import Shoot, serving
+from cli.running import Workspace, serving
 
 
 FULL = "No space left on device"
 
 
 def job_of(index: int) -> Job:
-    """A boat."""
+    """Make a job."""
     spec = TaskSpec(f"boat {index}")
     return Job(index=index, line=index + 1, spec=spec, file=f"boat {index}.mp4")
 
 
 def row_of(index: int, **values: object) -> Row:
-    """A boat without room on the disk."""
+    """Make the row of a video that did not fit on the disk."""
     reason = f"video of task cgt-{index} not downloaded: cannot write boat {index}.mp4: {FULL}"
     error = {"type": "DownloadError", "message": reason, "code": None}
     full = {"task_id": f"cgt-{index}", "status": Ending.DOWNLOAD_FAILED, "error": error}
@@ -35,14 +35,14 @@ def row_of(index: int, **values: object) -> Row:
 
 
 def counts(**numbers: object) -> Counts:
-    """Ten videos."""
+    """The counts of ten videos after a minute."""
     names = ("submitted", "kept", "waiting", "queued", "running", "rendered", "settled")
     rest = {"total": 10, "endings": {}, "elapsed": 60.0}
     return Counts(**{**dict.fromkeys(names, 0), **rest, **numbers})
 
 
 def order_of(folder: Path, **values: object) -> Order:
-    """A plain command."""
+    """Make the options of a run."""
     names = ("base_url", "samples", "limit", "delay", "connections", "speed")
     plain = {
         "source": Path("boats.txt"),
@@ -59,24 +59,24 @@ def order_of(folder: Path, **values: object) -> Order:
 
 
 def test_failures_that_differ_only_by_task_are_one_line_with_what_to_do_first(tmp_path, capfd):
-    """A full disk is told once while the run goes on and once at its end."""
+    """A full disk is shown as one line, with advice at the end."""
     with serving(render_seconds=20.0) as service:
-        shoot = Shoot(service, tmp_path / "boats.jsonl", tmp_path / "videos")
-        shoot.write(*({"prompt": f"boat {i}"} for i in range(4)))
-        shoot.out.mkdir()
+        workspace = Workspace(service, tmp_path / "boats.jsonl", tmp_path / "videos")
+        workspace.write(*({"prompt": f"boat {i}"} for i in range(4)))
+        workspace.out.mkdir()
         for number in range(1, 4):
-            (shoot.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
-        assert shoot.run() == 1
+            (workspace.out / f".boat {number}.mp4.part").symlink_to("/dev/full")
+        assert workspace.run() == 1
     said = capfd.readouterr().out
     assert said.count(FULL) == 1
-    assert f"download failed: {shoot.source}:2 “boat 1” and 2 more: video of task " in said
+    assert f"download failed: {workspace.source}:2 “boat 1” and 2 more: video of task " in said
     assert said.splitlines()[-1] == (
         "to try again what failed, make room on the disk first, then run the same command again"
     )
 
 
-def test_a_kind_of_failure_is_told_once_in_a_log_and_not_right_before_the_summary(capfd):
-    """It comes with the numbers, which tell how many there are."""
+def test_a_kind_of_failure_is_shown_once_in_a_log_and_not_right_before_the_summary(capfd):
+    """It is shown with the next numbers, which count all failures."""
     display = LineDisplay()
     for index in range(3):
         display.row(job_of(index), row_of(index), f"boats.txt:{index + 1}")
@@ -89,7 +89,7 @@ def test_a_kind_of_failure_is_told_once_in_a_log_and_not_right_before_the_summar
 
 
 def test_failures_do_not_stay_on_a_terminal_beside_the_summary(capsys):
-    """The summary names them."""
+    """They are removed, as the summary names them."""
     display = LiveDisplay("boats")
     display.row(job_of(0), row_of(0), "boats.txt:1")
     assert "boat 0" in str(display._failures)
@@ -99,7 +99,7 @@ def test_failures_do_not_stay_on_a_terminal_beside_the_summary(capsys):
 
 
 def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_path, capfd):
-    """Only if the journal is incomplete, too, the rows with ids are shown."""
+    """Rows with ids are printed only if the journal is incomplete, too."""
     results = Results(tmp_path)
     rows = [row_of(0), row_of(1, task_id=None, status=Ending.NOT_SUBMITTED)]
     results.rows = dict(enumerate(rows))
@@ -108,7 +108,7 @@ def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_pat
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"{results.path} could not be written; rows that are not in it: 2")
-    assert report(order_of(tmp_path), jobs, results, rows, Finish(trouble="disk full")) == 1
+    assert report(order_of(tmp_path), jobs, results, rows, Finish(journal_error="disk full")) == 1
     printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert [json.loads(line)["task_id"] for line in printed] == ["cgt-0"]
 
@@ -122,7 +122,7 @@ def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_pat
     ],
 )
 def test_advice_about_a_limit_is_one_that_works(tmp_path, capfd, monkeypatch, provider, advice):
-    """Where no limit of this kind can be kept, a higher one is not what helps."""
+    """The advice fits the reason, which may be that such a limit cannot work at all."""
     for name in ("ARK_API_KEY", "BYTEPLUS_API_KEY", "COMETAPI_KEY"):
         monkeypatch.setenv(name, "key")
     source = tmp_path / "boats.txt"
@@ -136,11 +136,11 @@ def test_advice_about_a_limit_is_one_that_works(tmp_path, capfd, monkeypatch, pr
 
 
 def test_a_wrong_address_is_to_be_corrected_first(tmp_path, capfd):
-    """What answers there is no task API."""
+    """If no task API answers, the advice is to correct the address."""
     with serving() as service:
-        shoot = Shoot(service, tmp_path / "boats.txt", tmp_path / "videos")
-        shoot.write("a boat")
-        command = shoot.arguments()
+        workspace = Workspace(service, tmp_path / "boats.txt", tmp_path / "videos")
+        workspace.write("a boat")
+        command = workspace.arguments()
         command[command.index(service.base_url)] = f"{service.origin}/nowhere"
         assert main(command) == 1
     said = capfd.readouterr().out.splitlines()[-1]
@@ -148,7 +148,7 @@ def test_a_wrong_address_is_to_be_corrected_first(tmp_path, capfd):
 
 
 def test_a_run_that_was_stopped_before_anything_has_a_summary_of_that(tmp_path, capfd):
-    """Nothing is in the folder, so nothing is said to be there."""
+    """The folder holds nothing, so the summary does not mention it."""
     order = order_of(tmp_path, provider="emulator")
     assert report(order, [job_of(0)], Results(tmp_path), [], Finish(stopped=True)) == 130
     assert capfd.readouterr().out.splitlines() == [
@@ -159,7 +159,7 @@ def test_a_run_that_was_stopped_before_anything_has_a_summary_of_that(tmp_path, 
 
 @pytest.mark.parametrize("said_in", ["lines", "events", "summary"])
 def test_a_finished_folder_tells_what_is_not_asked_for_any_more(tmp_path, capfd, said_in):
-    """A shorter file leaves videos there, also if nothing is left to do."""
+    """Videos of removed lines are counted, even if there is nothing to do."""
     source, out = tmp_path / "boats.txt", tmp_path / "videos"
     command = ["run", str(source), "--out", str(out), "--provider", "emulator", "--speed", "500"]
     source.write_text("a boat\n" * 3)

@@ -1,11 +1,11 @@
-"""Desks at the emulator, on both backends."""
+"""Clients of the emulator, on both backends."""
 
 from __future__ import annotations
 
 import pytest
 
 from callsheet.emulator import Emulator, Settings
-from emulator.desk import EPOCH, Desk
+from emulator.desk import EPOCH, EmulatorClient
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -15,12 +15,12 @@ def anyio_backend(request):
 
 
 @pytest.fixture
-def desk():
-    """Make desks: ``desk(**settings)``; renders take 30 s sharp unless a setting says otherwise."""
+def make_client():
+    """Make clients: ``make_client(**settings)``. Renders take exactly 30 s by default."""
 
     def make(*, film=lambda film: f"{film.form} of {film.prompt}".encode(), **settings):
         defaults = {"epoch": EPOCH, "render_seconds": 30.0, "render_sigma": 0.0}
-        made = Desk(None)
+        made = EmulatorClient(None)
         made.emulator = Emulator(
             Settings(**(defaults | settings)), clock=lambda: made.seconds, film=film
         )

@@ -1,4 +1,4 @@
-"""A desk at the emulator: a client in the same process, and a clock that is moved by hand."""
+"""A client of an emulator in the same process, with a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def text(prompt="A cat yawns"):
 
 
 @attrs.define
-class Desk:
-    """Speaks to an emulator in this process; time passes only by `later`."""
+class EmulatorClient:
+    """Sends requests to an emulator in this process. Time passes only by `advance`."""
 
     emulator: Emulator
     base: str = ARK
     key: str = "key"
     seconds: float = 0.0
 
-    def later(self, seconds):
+    def advance(self, seconds):
         """Let *seconds* pass."""
         self.seconds += seconds
 
@@ -45,7 +45,9 @@ class Desk:
         """Send any request with the key."""
         transport = httpx.ASGITransport(app=self.emulator.app)
         headers = {"Authorization": f"Bearer {self.key}"} | options.pop("headers", {})
-        async with httpx.AsyncClient(transport=transport, base_url="http://desk.test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://emulator.test"
+        ) as client:
             return await client.request(method, url, headers=headers, **options)
 
     async def create(self, prompt="A cat yawns", **fields):
@@ -61,7 +63,7 @@ class Desk:
 
     async def get(self, task_id):
         """Get one task, 0.05 s later, to stay within the quota."""
-        self.later(0.05)
+        self.advance(0.05)
         return await self.send("GET", f"{self.base}/{task_id}")
 
     async def status(self, task_id):
@@ -70,14 +72,14 @@ class Desk:
 
     async def list(self, *task_ids, **params):
         """List tasks, 1 s later; ``filter__status`` stands for ``filter.status``."""
-        self.later(1)
+        self.advance(1)
         query = [("filter.task_ids", task_id) for task_id in task_ids]
         query += [(name.replace("__", "."), value) for name, value in params.items()]
         return await self.send("GET", self.base, params=query)
 
     async def delete(self, task_id):
         """Delete one task, 0.05 s later."""
-        self.later(0.05)
+        self.advance(0.05)
         return await self.send("DELETE", f"{self.base}/{task_id}")
 
     async def download(self, url, **headers):

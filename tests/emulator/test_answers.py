@@ -17,12 +17,12 @@ def shape(value):
     return [shape(value[0])] if isinstance(value, list) else type(value)
 
 
-async def test_a_succeeded_task_has_the_shape_of_the_published_answer(desk):
+async def test_a_succeeded_task_has_the_shape_of_the_published_answer(make_client):
     """A task made with the published request is answered like the published answer."""
-    d = desk()
-    task_id = (await d.send("POST", ARK, json=sample("04"))).json()["id"]
-    d.later(60)
-    body = (await d.get(task_id)).json()
+    client = make_client()
+    task_id = (await client.send("POST", ARK, json=sample("04"))).json()["id"]
+    client.advance(60)
+    body = (await client.get(task_id)).json()
     assert shape(body) == shape(sample("08"))
     assert body["seed"] == 11
     assert body["updated_at"] - body["created_at"] == 30
@@ -30,47 +30,47 @@ async def test_a_succeeded_task_has_the_shape_of_the_published_answer(desk):
     assert "猫" not in str(body)
 
 
-async def test_a_running_task_has_the_shape_of_the_published_callback(desk):
+async def test_a_running_task_has_the_shape_of_the_published_callback(make_client):
     """A running task shows neither content nor usage."""
-    d = desk()
-    task_id = (await d.send("POST", ARK, json=sample("04"))).json()["id"]
-    body = (await d.get(task_id)).json()
+    client = make_client()
+    task_id = (await client.send("POST", ARK, json=sample("04"))).json()["id"]
+    body = (await client.get(task_id)).json()
     assert shape(body) == shape(sample("56"))
     assert body["status"] == "running"
 
 
-async def test_cometapi_answers_like_its_reference(desk):
-    """The seed document's request gives its id form and its answer, with nothing more."""
-    d = desk()
-    d.base = COMET
-    created = await d.send("POST", COMET, json=sample("01"))
+async def test_cometapi_answers_like_its_reference(make_client):
+    """A request of the reference gets an id and an answer in the form of the reference."""
+    client = make_client()
+    client.base = COMET
+    created = await client.send("POST", COMET, json=sample("01"))
     assert shape(created.json()) == shape(sample("02"))
     task_id = created.json()["id"]
     assert re.fullmatch(r"02\d{13}\w+", task_id)
-    d.later(60)
-    body = (await d.get(task_id)).json()
+    client.advance(60)
+    body = (await client.get(task_id)).json()
     assert shape(body) == shape(sample("15"))
     assert (body["ratio"], body["duration"], body["resolution"]) == ("16:9", 5, "720p")
 
 
-async def test_a_page_has_the_shape_of_the_published_page(desk):
-    """A list answer holds the total and whole tasks; an empty one is the published one."""
-    d = desk()
-    empty = (await d.list()).json()
+async def test_a_page_has_the_shape_of_the_published_page(make_client):
+    """A list answer has the total and complete tasks; an empty list equals the published one."""
+    client = make_client()
+    empty = (await client.list()).json()
     assert empty == sample("27")
-    await d.send("POST", ARK, json=sample("04"))
-    d.later(60)
-    page = (await d.list()).json()
+    await client.send("POST", ARK, json=sample("04"))
+    client.advance(60)
+    page = (await client.list()).json()
     published = sample("25")
     assert list(page) == list(published)
     assert shape(published)["items"][0].items() <= shape(page)["items"][0].items()
 
 
-async def test_ids_tell_the_tier(desk):
-    """Ark ids carry the time in Beijing, and ids of flex tasks say batch."""
-    d = desk()
-    assert re.fullmatch(r"cgt-20260801080000-[0-9a-z]{5}", await d.created())
-    flex = await d.created(service_tier="flex")
+async def test_ids_tell_the_tier(make_client):
+    """Ark ids contain the time in Beijing, and ids of flex tasks contain "batch"."""
+    client = make_client()
+    assert re.fullmatch(r"cgt-20260801080000-[0-9a-z]{5}", await client.created())
+    flex = await client.created(service_tier="flex")
     assert re.fullmatch(r"cgt-batch-20260801080000-[0-9a-z]{5}", flex)
 
 
@@ -85,47 +85,47 @@ async def test_ids_tell_the_tier(desk):
         ({"model": "doubao-seedance-1-0-pro-250528", "frames": 29}, 59_160),
     ],
 )
-async def test_tokens_are_those_of_published_answers(desk, fields, tokens):
-    """Usage follows the formula that real answers show."""
-    d = desk()
-    task_id = await d.created(**fields)
-    d.later(60)
-    body = (await d.get(task_id)).json()
+async def test_tokens_are_those_of_published_answers(make_client, fields, tokens):
+    """Usage follows the formula of real answers."""
+    client = make_client()
+    task_id = await client.created(**fields)
+    client.advance(60)
+    body = (await client.get(task_id)).json()
     assert body["usage"] == {"completion_tokens": tokens, "total_tokens": tokens}
     assert ("frames" in body) == ("frames" in fields)
     assert ("duration" in body) != ("frames" in fields)
 
 
-async def test_echoes_follow_the_model(desk):
-    """Safety identifier, sound, priority and format come back where the model has them."""
-    d = desk()
-    created = await d.create(
+async def test_echoes_follow_the_model(make_client):
+    """The answer has safety identifier, sound, priority and format if the model has them."""
+    client = make_client()
+    created = await client.create(
         model="doubao-seedance-2-5-260628", safety_identifier="token", priority=3, tools=[]
     )
     assert created.json()["safety_identifier"] == "token"
-    body = (await d.get(created.json()["id"])).json()
+    body = (await client.get(created.json()["id"])).json()
     assert body["safety_identifier"] == "token"
     assert (body["priority"], body["output_format"], body["generate_audio"]) == (3, "mp4", True)
     assert "draft" not in body
-    assert "safety_identifier" not in (await d.get(await d.created())).json()
+    assert "safety_identifier" not in (await client.get(await client.created())).json()
 
 
-async def test_a_web_search_is_counted(desk):
-    """A task that may search tells its tools, and its use of them."""
-    d = desk()
+async def test_a_web_search_is_counted(make_client):
+    """A task with web search shows its tools and how often they were used."""
+    client = make_client()
     tools = [{"type": "web_search"}]
-    task_id = await d.created(model="doubao-seedance-2-0-260128", tools=tools)
-    d.later(30)
-    body = (await d.get(task_id)).json()
+    task_id = await client.created(model="doubao-seedance-2-0-260128", tools=tools)
+    client.advance(30)
+    body = (await client.get(task_id)).json()
     assert body["tools"] == tools
     assert body["usage"]["tool_usage"] == {"web_search": 1}
 
 
-async def test_an_endpoint_id_answers_with_its_model(desk):
-    """A task made through an endpoint id shows the dated model."""
-    task_id = await (d := desk()).created(model="ep-20260801-abcde")
-    assert (await d.get(task_id)).json()["model"] == PRO
-    named = desk(endpoints={"ep-mine": "doubao-seedance-2-0-260128"})
+async def test_an_endpoint_id_answers_with_its_model(make_client):
+    """A task made with an endpoint id shows the dated model."""
+    task_id = await (client := make_client()).created(model="ep-20260801-abcde")
+    assert (await client.get(task_id)).json()["model"] == PRO
+    named = make_client(endpoints={"ep-mine": "doubao-seedance-2-0-260128"})
     task_id = await named.created(model="ep-mine")
     assert (await named.get(task_id)).json()["model"] == "doubao-seedance-2-0-260128"
     refused = await named.create(model="ep-other")
@@ -133,13 +133,13 @@ async def test_an_endpoint_id_answers_with_its_model(desk):
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer ", "Basic a", "Bearer a,Bearer b"])
-async def test_a_request_without_a_good_key_is_unauthorized(desk, authorization):
-    """A missing, blank, foreign or doubled key is answered 401."""
+async def test_a_request_without_a_good_key_is_unauthorized(make_client, authorization):
+    """A missing, blank or doubled key, or one of another scheme, is answered with 401."""
     headers = {} if authorization is None else {"Authorization": authorization}
-    d = desk()
+    client = make_client()
     for method, path in [("POST", ARK), ("GET", ARK), ("GET", ARK + "/x"), ("DELETE", ARK + "/x")]:
-        d.key = ""
-        answer = await d.send(method, path, headers=headers, content=b"{}")
+        client.key = ""
+        answer = await client.send(method, path, headers=headers, content=b"{}")
         published = sample("34")["error"]
         error = answer.json()["error"]
         assert answer.status_code == 401
@@ -149,43 +149,43 @@ async def test_a_request_without_a_good_key_is_unauthorized(desk, authorization)
         }
 
 
-async def test_only_listed_keys_are_let_in(desk):
+async def test_only_listed_keys_are_let_in(make_client):
     """With keys set, any other key is wrong; each key sees its own tasks."""
-    d = desk(keys=("one", "two"))
-    assert (await d.create()).status_code == 401
-    d.key = "one"
-    task_id = await d.created()
-    d.key = "two"
-    assert (await d.get(task_id)).status_code == 404
-    assert (await d.list()).json()["total"] == 0
+    client = make_client(keys=("one", "two"))
+    assert (await client.create()).status_code == 401
+    client.key = "one"
+    task_id = await client.created()
+    client.key = "two"
+    assert (await client.get(task_id)).status_code == 404
+    assert (await client.list()).json()["total"] == 0
 
 
-async def test_an_unknown_task_is_not_found(desk):
-    """An id that never was is answered 404 on GET and DELETE."""
-    d = desk()
-    assert problem(await d.get("cgt-none")) == (404, "NotFound", "id")
-    assert (await d.delete("cgt-none")).status_code == 404
+async def test_an_unknown_task_is_not_found(make_client):
+    """An id that never existed is answered with 404 on GET and DELETE."""
+    client = make_client()
+    assert problem(await client.get("cgt-none")) == (404, "NotFound", "id")
+    assert (await client.delete("cgt-none")).status_code == 404
 
 
-async def test_cometapi_has_its_own_error_body(desk):
-    """Refusals on CometAPI's face carry its type and the request id in the text."""
-    d = desk()
-    d.base = COMET
-    error = (await d.create(model="seedance")).json()["error"]
+async def test_cometapi_has_its_own_error_body(make_client):
+    """Refusals on CometAPI's routes have its type, and the request id in the message."""
+    client = make_client()
+    client.base = COMET
+    error = (await client.create(model="seedance")).json()["error"]
     assert error["type"] == "comet_api_error"
     assert set(error) == {"message", "type", "param", "code"}
     assert "(request id: " in error["message"]
 
 
-async def test_undocumented_verbs_of_cometapi_answer_a_page(desk):
-    """List and DELETE are HTML 404s on CometAPI's face, unless the settings open them."""
-    d = desk()
-    d.base = COMET
-    task_id = await d.created()
-    for answer in (await d.list(), await d.delete(task_id)):
+async def test_undocumented_verbs_of_cometapi_answer_a_page(make_client):
+    """List and DELETE are HTML pages with 404 or 405 on CometAPI's routes, unless enabled."""
+    client = make_client()
+    client.base = COMET
+    task_id = await client.created()
+    for answer in (await client.list(), await client.delete(task_id)):
         assert answer.status_code in {404, 405}
         assert answer.headers["content-type"].startswith("text/html")
-    full = desk(comet_full=True, concurrency=1)
+    full = make_client(comet_full=True, concurrency=1)
     full.base = COMET
     first = await full.created(safety_identifier="token")
     second = await full.created()
@@ -194,27 +194,27 @@ async def test_undocumented_verbs_of_cometapi_answer_a_page(desk):
     assert (await full.delete(second)).json() == {}
 
 
-async def test_a_wrong_path_answers_a_page(desk):
-    """A path that is none is a 404 with HTML."""
-    answer = await desk().send("GET", "/api/v3/contents/generations")
+async def test_a_wrong_path_answers_a_page(make_client):
+    """An unknown path is answered with 404 and HTML."""
+    answer = await make_client().send("GET", "/api/v3/contents/generations")
     assert answer.status_code == 404
     assert "<html>" in answer.text
 
 
-async def test_posting_to_a_cancel_path_creates(desk):
-    """A POST below a task falls into the create handler, as on the service."""
-    d = desk()
-    task_id = await d.created()
-    answer = await d.send("POST", f"{ARK}/{task_id}/cancel", json={})
+async def test_posting_to_a_cancel_path_creates(make_client):
+    """A POST to a path below a task is a create, as on the service."""
+    client = make_client()
+    task_id = await client.created()
+    answer = await client.send("POST", f"{ARK}/{task_id}/cancel", json={})
     assert problem(answer) == (400, "MissingParameter", "model")
     body = {"model": PRO, "content": text()}
-    answer = await d.send("POST", f"{ARK}/{task_id}/cancel", json=body)
+    answer = await client.send("POST", f"{ARK}/{task_id}/cancel", json=body)
     assert answer.json()["id"] != task_id
 
 
-async def test_every_answer_has_a_request_id(desk):
-    """The request id stands in a header, and in the text of an error."""
-    d = desk()
-    answer = await d.create(model="nothing")
+async def test_every_answer_has_a_request_id(make_client):
+    """The request id is in a header, and in the message of an error."""
+    client = make_client()
+    answer = await client.create(model="nothing")
     assert answer.headers["x-request-id"] in answer.json()["error"]["message"]
-    assert "x-request-id" in (await d.create()).headers
+    assert "x-request-id" in (await client.create()).headers

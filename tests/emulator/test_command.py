@@ -17,7 +17,7 @@ CODE = "import sys; from callsheet._cli import main; sys.exit(main())"
 
 
 def test_shares_and_a_file_of_faults_go_to_the_emulator(tmp_path):
-    """Each share is a fault of creates; those of a file come after them."""
+    """Each share becomes a fault of creates; the faults of a file come after them."""
     path = tmp_path / "faults.json"
     path.write_text('[{"verbs": "list", "answer": 503, "since": 5}]', "utf-8")
     shares = ["--lost-creates", "0.1", "--lost-answers", "0.2", "--late-creates", "0.05"]
@@ -48,7 +48,7 @@ def test_shares_and_a_file_of_faults_go_to_the_emulator(tmp_path):
     ],
 )
 def test_a_bad_file_of_faults_is_named(tmp_path, capsys, content, reason):
-    """Nothing is served, and the line says which file it is and why."""
+    """Nothing is served, and one line names the file and the reason."""
     path = tmp_path / "faults.json"
     if content is not None:
         path.write_text(content, "utf-8")

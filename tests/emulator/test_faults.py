@@ -1,4 +1,4 @@
-"""Faults: requests that get lost, answers that do not come back, and tasks that come late."""
+"""Faults: lost requests, lost answers, and tasks that are made late."""
 
 from __future__ import annotations
 
@@ -17,98 +17,98 @@ SHARES = st.sampled_from([0.0, 0.1, 0.3, 1.0])
 TOKEN = {"safety_identifier": "token"}
 
 
-async def test_a_lost_create_makes_and_bills_nothing(desk):
-    """A create that is lost on its way leaves no task, and the connection is gone."""
-    d = desk(faults=[Fault(request="lost")])
+async def test_a_lost_create_makes_and_bills_nothing(make_client):
+    """A lost create makes no task, and the connection ends."""
+    client = make_client(faults=[Fault(request="lost")])
     with pytest.raises(ConnectionCut, match="reset"):
-        await d.create()
-    assert (await d.list()).json()["total"] == 0
-    assert d.emulator.ledger.created == d.emulator.requests.create.seen == 0
+        await client.create()
+    assert (await client.list()).json()["total"] == 0
+    assert client.emulator.ledger.created == client.emulator.requests.create.seen == 0
 
 
-async def test_a_lost_answer_leaves_a_task_that_is_billed(desk):
-    """A create whose answer is lost has made its task, which is listed with its identifier."""
-    d = desk(faults=[Fault(request="taken", answer="close")])
+async def test_a_lost_answer_leaves_a_task_that_is_billed(make_client):
+    """A create whose answer is lost makes its task, which lists show with its identifier."""
+    client = make_client(faults=[Fault(request="taken", answer="close")])
     with pytest.raises(ConnectionCut, match="close"):
-        await d.create(**TOKEN)
-    (task,) = (await d.list()).json()["items"]
+        await client.create(**TOKEN)
+    (task,) = (await client.list()).json()["items"]
     assert task["safety_identifier"] == "token"
-    d.later(30)
-    assert d.emulator.ledger.billed == 1
+    client.advance(30)
+    assert client.emulator.ledger.billed == 1
 
 
-async def test_a_late_create_shows_nothing_until_it_counts(desk):
-    """A late task is on no list and not in the books before its time, and then is like any."""
-    d = desk(faults=[Fault(request="late", delay=120.0, times=1)])
+async def test_a_late_create_shows_nothing_until_it_counts(make_client):
+    """A late task is in no list and not in the ledger before its time, and then like any other."""
+    client = make_client(faults=[Fault(request="late", delay=120.0, times=1)])
     with pytest.raises(ConnectionCut):
-        await d.create(**TOKEN)
-    before = await d.created()
-    d.later(118)
-    assert [item["id"] for item in (await d.list()).json()["items"]] == [before]
-    assert d.emulator.ledger.created == 1
-    d.later(1)
-    late, first = (await d.list()).json()["items"]
+        await client.create(**TOKEN)
+    before = await client.created()
+    client.advance(118)
+    assert [item["id"] for item in (await client.list()).json()["items"]] == [before]
+    assert client.emulator.ledger.created == 1
+    client.advance(1)
+    late, first = (await client.list()).json()["items"]
     assert (first["id"], late["safety_identifier"]) == (before, "token")
     assert (late["status"], late["created_at"]) == ("running", EPOCH + 120)
-    assert (await d.get(late["id"])).json() == late
-    after = await d.created()
-    ids = [item["id"] for item in (await d.list()).json()["items"]]
+    assert (await client.get(late["id"])).json() == late
+    after = await client.created()
+    ids = [item["id"] for item in (await client.list()).json()["items"]]
     assert ids == [after, late["id"], before]
-    d.later(30)
-    assert d.emulator.ledger.billed == 3
+    client.advance(30)
+    assert client.emulator.ledger.billed == 3
 
 
-async def test_a_late_create_counts_for_quotas_at_once(desk):
-    """What is under way late uses up creates per minute, and bad ones never become tasks."""
-    d = desk(creates_per_minute=1, faults=[Fault(request="late", times=2)])
+async def test_a_late_create_counts_for_quotas_at_once(make_client):
+    """Late creates count for the quota of creates, and invalid ones never become tasks."""
+    client = make_client(creates_per_minute=1, faults=[Fault(request="late", times=2)])
     for fields in ({"duration": 99}, {}):
         with pytest.raises(ConnectionCut):
-            await d.create(**fields)
-    assert problem(await d.create())[0] == 429
-    d.later(150)
-    assert d.emulator.ledger.created == 1
+            await client.create(**fields)
+    assert problem(await client.create())[0] == 429
+    client.advance(150)
+    assert client.emulator.ledger.created == 1
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "delete", "download"])
-async def test_a_fault_strikes_its_verbs_alone(desk, verb):
-    """Each kind of request can be struck, and no other is."""
-    d = desk()
-    task_id = await d.created()
-    d.later(30)
-    url = (await d.get(task_id)).json()["content"]["video_url"]
+async def test_a_fault_affects_only_its_verbs(make_client, verb):
+    """A fault of one verb affects no other verb."""
+    client = make_client()
+    task_id = await client.created()
+    client.advance(30)
+    url = (await client.get(task_id)).json()["content"]["video_url"]
     calls = {
-        "get": lambda: d.get(task_id),
-        "list": d.list,
-        "download": lambda: d.download(url),
-        "delete": lambda: d.delete(task_id),
+        "get": lambda: client.get(task_id),
+        "list": client.list,
+        "download": lambda: client.download(url),
+        "delete": lambda: client.delete(task_id),
     }
-    d.emulator.set_faults(Fault(verbs=verb, answer=503))
+    client.emulator.set_faults(Fault(verbs=verb, answer=503))
     answers = {name: (await call()).status_code for name, call in calls.items()}
     assert answers == dict.fromkeys(calls, 200) | {verb: 503}
-    assert d.emulator.faults.struck == [1]
+    assert client.emulator.faults.struck == [1]
 
 
-async def test_other_paths_are_never_struck(desk):
-    """Neither a look inside nor a wrong path is struck."""
-    d = desk(faults=[Fault(verbs=("create", "get", "list", "delete", "download"))])
-    assert (await d.download("http://desk.test/_emulator/state")).status_code == 200
-    assert (await d.send("GET", "/api/v3/contents")).status_code == 404
-    assert (await d.send("PATCH", ARK)).status_code == 405
+async def test_other_paths_are_never_affected(make_client):
+    """Faults affect neither the emulator's own routes nor unknown paths."""
+    client = make_client(faults=[Fault(verbs=("create", "get", "list", "delete", "download"))])
+    assert (await client.download("http://emulator.test/_emulator/state")).status_code == 200
+    assert (await client.send("GET", "/api/v3/contents")).status_code == 404
+    assert (await client.send("PATCH", ARK)).status_code == 405
     with pytest.raises(ConnectionCut):
-        await d.send("POST", COMET, json={})
+        await client.send("POST", COMET, json={})
 
 
-async def test_an_outage_lasts_its_time(desk):
-    """A fault with a window strikes from its first second to before its last."""
-    d = desk(faults=[Fault(verbs="list", answer=503, since=10.0, until=20.0)])
-    codes = [(await d.list()).status_code for _ in range(25)]
+async def test_an_outage_lasts_its_time(make_client):
+    """A fault with a time window affects requests from its start until before its end."""
+    client = make_client(faults=[Fault(verbs="list", answer=503, since=10.0, until=20.0)])
+    codes = [(await client.list()).status_code for _ in range(25)]
     assert codes == [200] * 10 + [503] * 10 + [200] * 5
 
 
-async def test_a_fault_strikes_so_many_times(desk):
-    """With a number of times, the rest goes through."""
-    d = desk(faults=[Fault(verbs="list", answer=500, times=2)])
-    assert [(await d.list()).status_code for _ in range(4)] == [500, 500, 200, 200]
+async def test_a_fault_affects_the_set_number_of_requests(make_client):
+    """After the set number of times, requests work again."""
+    client = make_client(faults=[Fault(verbs="list", answer=500, times=2)])
+    assert [(await client.list()).status_code for _ in range(4)] == [500, 500, 200, 200]
 
 
 @pytest.mark.parametrize(
@@ -122,36 +122,36 @@ async def test_a_fault_strikes_so_many_times(desk):
         (200, None, "<html>"),
     ],
 )
-async def test_a_status_is_answered_in_the_form_of_the_service(desk, answer, after, body):
-    """429 and 500 come as error objects, others as web pages; Retry-After if it is set."""
-    d = desk(faults=[Fault(verbs=("list", "create"), answer=answer, retry_after=after)])
-    found = await d.list()
+async def test_a_status_is_answered_in_the_form_of_the_service(make_client, answer, after, body):
+    """429 and 500 have error objects, others are web pages; Retry-After is sent if it is set."""
+    client = make_client(faults=[Fault(verbs=("list", "create"), answer=answer, retry_after=after)])
+    found = await client.list()
     assert (found.status_code, body in found.text) == (answer, True)
     assert found.headers.get("retry-after") == (None if after is None else f"{after:g}")
-    d.base = COMET
-    refused = await d.create()
+    client.base = COMET
+    refused = await client.create()
     assert ("comet_api_error" in refused.text) == (answer in {429, 500})
-    assert d.emulator.ledger.created == 0
+    assert client.emulator.ledger.created == 0
 
 
-async def test_a_refusal_can_be_a_lie(desk):
-    """A create may be taken although its answer is an error."""
-    d = desk(faults=[Fault(request="taken", answer=500)])
-    assert (await d.create()).status_code == 500
-    assert d.emulator.ledger.created == 1
+async def test_a_create_can_be_accepted_although_the_answer_is_an_error(make_client):
+    """A create may make its task although its answer is an error."""
+    client = make_client(faults=[Fault(request="taken", answer=500)])
+    assert (await client.create()).status_code == 500
+    assert client.emulator.ledger.created == 1
 
 
-async def test_silence_lasts_until_the_other_side_hangs_up(desk):
-    """A silent service keeps its caller waiting, and may have done what it was asked."""
-    d = desk(faults=[Fault(request="taken", answer="silence")])
+async def test_silence_lasts_until_the_client_disconnects(make_client):
+    """A silent service keeps the client waiting, and may have made the task."""
+    client = make_client(faults=[Fault(request="taken", answer="silence")])
     with anyio.move_on_after(0.05) as patience:
-        await d.create()
+        await client.create()
     assert patience.cancelled_caught
-    assert d.emulator.ledger.created == 1
+    assert client.emulator.ledger.created == 1
 
 
-async def test_a_transport_turns_a_cut_into_its_own_error(desk):
-    """The tests' wire raises what httpx raises when a real connection ends."""
+async def test_a_transport_turns_a_cut_into_its_own_error(make_client):
+    """The test transport raises what httpx raises when a real connection ends."""
     body = {"model": PRO, "content": text()}
     options = {"json": body, "headers": {"Authorization": "Bearer key"}}
     for answer, error in (("reset", httpx.ReadError), ("close", httpx.RemoteProtocolError)):
@@ -162,8 +162,8 @@ async def test_a_transport_turns_a_cut_into_its_own_error(desk):
         assert wire.emulator.ledger.created == 1
 
 
-async def test_shares_hold_and_repeat(desk):
-    """Of many creates the set shares are struck, the same ones for the same seed."""
+async def test_shares_hold_and_repeat(make_client):
+    """Of many creates about the set shares are affected, the same ones for the same seed."""
     faults = [
         Fault(share=0.1, request="lost"),
         Fault(share=0.1, request="taken"),
@@ -171,18 +171,18 @@ async def test_shares_hold_and_repeat(desk):
     ]
 
     async def run(seed):
-        d = desk(faults=faults, seed=seed, creates_per_minute=10_000)
+        client = make_client(faults=faults, seed=seed, creates_per_minute=10_000)
         cut = []
         for number in range(1000):
             try:
-                await d.create()
+                await client.create()
             except ConnectionCut:
                 cut.append(number)
-        struck = d.emulator.faults.struck
+        struck = client.emulator.faults.struck
         assert len(cut) == sum(struck)
-        assert d.emulator.ledger.created == 1000 - struck[0] - struck[2]
-        d.later(121)
-        assert d.emulator.ledger.created == 1000 - struck[0]
+        assert client.emulator.ledger.created == 1000 - struck[0] - struck[2]
+        client.advance(121)
+        assert client.emulator.ledger.created == 1000 - struck[0]
         return cut, struck
 
     cut, struck = await run(1)
@@ -198,8 +198,8 @@ async def test_shares_hold_and_repeat(desk):
     verbs=st.lists(st.sampled_from(["create", "get", "list"]), max_size=60),
     seed=st.integers(0, 3),
 )
-def test_a_verb_is_struck_the_same_whatever_else_is_asked(shares, verbs, seed):
-    """What strikes the n-th request of a verb depends on seed, verb and n alone."""
+def test_faults_of_a_verb_do_not_depend_on_other_verbs(shares, verbs, seed):
+    """The fault of the n-th request of a verb depends only on seed, verb and n."""
     rules = tuple(Fault(verbs=("create", "get"), share=share) for share in shares)
     mixed, alone = Faults(seed, rules), Faults(seed, rules)
     found = [mixed.strike(verb, float(at)) for at, verb in enumerate(verbs)]
@@ -210,25 +210,25 @@ def test_a_verb_is_struck_the_same_whatever_else_is_asked(shares, verbs, seed):
     assert sum(mixed.struck) == sum(fault is not None for fault in found)
 
 
-async def test_faults_can_be_changed_over_http(desk):
+async def test_faults_can_be_changed_over_http(make_client):
     """The faults are readable and replaceable without a key; times count from the change."""
-    d = desk(faults=[Fault(request="taken")])
+    client = make_client(faults=[Fault(request="taken")])
     url = "/_emulator/faults"
-    (row,) = (await d.send("GET", url)).json()
+    (row,) = (await client.send("GET", url)).json()
     assert (row["request"], row["verbs"], row["struck"]) == ("taken", ["create"], 0)
-    d.later(1000)
+    client.advance(1000)
     outage = {"verbs": ["list", "get"], "answer": 503, "until": 60}
-    (row,) = (await d.send("PUT", url, json=[outage])).json()
+    (row,) = (await client.send("PUT", url, json=[outage])).json()
     assert row["until"] == 60
-    assert (await d.create()).status_code == 200
-    assert (await d.list()).status_code == 503
-    assert (await d.send("GET", url)).json()[0]["struck"] == 1
-    d.later(60)
-    assert (await d.list()).status_code == 200
+    assert (await client.create()).status_code == 200
+    assert (await client.list()).status_code == 503
+    assert (await client.send("GET", url)).json()[0]["struck"] == 1
+    client.advance(60)
+    assert (await client.list()).status_code == 200
     for wrong in ([{"share": 2}], [{"shares": 1}], {"share": 1}, {}, [3], 3, ""):
-        assert (await d.send("PUT", url, json=wrong)).status_code == 400
-    assert (await d.send("PUT", url, content=b"no")).status_code == 400
-    assert (await d.send("PUT", url, json=[])).json() == []
+        assert (await client.send("PUT", url, json=wrong)).status_code == 400
+    assert (await client.send("PUT", url, content=b"no")).status_code == 400
+    assert (await client.send("PUT", url, json=[])).json() == []
 
 
 @pytest.mark.parametrize(
@@ -251,6 +251,6 @@ async def test_faults_can_be_changed_over_http(desk):
     ],
 )
 def test_faults_that_make_no_sense_are_refused(fields):
-    """What is out of range or does not go together raises at once, in the settings as well."""
+    """Values out of range and impossible combinations raise at once, in the settings as well."""
     with pytest.raises(ValueError, match=r"."):
         Settings(faults=[fields])

@@ -1,4 +1,4 @@
-"""Films: real MP4s that show their prompt."""
+"""Rendered videos: real MP4s that show their prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from callsheet.emulator import Film, render
 from callsheet.emulator.catalog import SIZES
 from callsheet.emulator.film import _bar, shrink
-from callsheet.emulator.lettering import _font_for, _shape, _sources, fit
+from callsheet.emulator.lettering import _font_for, _fonts, _glyph_pixels, fit
 
 
 PLAIN = Film(
@@ -44,7 +44,7 @@ def luma(frame):
 @pytest.mark.parametrize("size", [(640, 360), (360, 640), (630, 270), (640, 640), (640, 274)])
 @pytest.mark.parametrize("frames", [29, 96])
 def test_a_film_is_an_mp4_of_exact_size_rate_and_length(size, frames):
-    """A film decodes to as many H.264 frames as it should have, 24 per second, with silence."""
+    """A video decodes to the right number of H.264 frames, 24 per second, with silence."""
     film = attrs.evolve(PLAIN, width=size[0], height=size[1], frames=frames)
     with av.open(io.BytesIO(render(film))) as container:
         video, sound = container.streams.video[0], container.streams.audio[0]
@@ -54,23 +54,23 @@ def test_a_film_is_an_mp4_of_exact_size_rate_and_length(size, frames):
         assert video.duration * video.time_base == pytest.approx(frames / 24)
         assert container.duration == pytest.approx(frames / 24 * 1e6, abs=2)
         assert (sound.codec_context.name, sound.layout.nb_channels) == ("aac", 1)
-        heard = [frame for packet in container.demux() for frame in packet.decode()]
-    pictures = [frame for frame in heard if isinstance(frame, av.VideoFrame)]
+        decoded = [frame for packet in container.demux() for frame in packet.decode()]
+    pictures = [frame for frame in decoded if isinstance(frame, av.VideoFrame)]
     assert len(pictures) == frames
-    for frame in heard:
+    for frame in decoded:
         if isinstance(frame, av.AudioFrame):
             assert not any(bytes(frame.planes[0])[: 4 * frame.samples])  # the rest is padding
 
 
 def test_a_film_plays_while_it_streams():
-    """The index stands before the media data."""
+    """The index comes before the media data."""
     for form in ("mp4", "mov"):
         data = render(attrs.evolve(PLAIN, form=form, frames=720))
         assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
 def test_the_bar_moves_and_the_rest_stands_still():
-    """Every frame shows the same page but for the bar, which grows to the full width."""
+    """All frames are equal except for the bar, which grows to the full width."""
     frames = [luma(frame) for frame in decode(render(PLAIN))]
     top, end = _bar(PLAIN.height)
     rest = [frame[: top - 6] + frame[end + 6 :] for frame in frames]
@@ -83,7 +83,7 @@ def test_the_bar_moves_and_the_rest_stands_still():
 
 
 def test_equal_films_have_equal_bytes():
-    """The same film is the same file, whatever was made in between; others differ."""
+    """Equal films give equal files, whatever was rendered in between; other films differ."""
     first = render(PLAIN)
     for change in ({"prompt": "A dog"}, {"hue": 2}, {"caption": "seed 2"}, {"frames": 96}):
         assert render(attrs.evolve(PLAIN, **change)) != first
@@ -91,7 +91,7 @@ def test_equal_films_have_equal_bytes():
 
 
 def test_the_last_frame_is_a_png_with_a_full_bar():
-    """The still has the film's size and its whole bar."""
+    """The last frame has the video's size and a full bar."""
     picture = Image.open(io.BytesIO(render(attrs.evolve(PLAIN, form="png", sound=False))))
     assert (picture.format, picture.size) == ("PNG", (640, 360))
     top, _ = _bar(360)
@@ -100,7 +100,7 @@ def test_the_last_frame_is_a_png_with_a_full_bar():
 
 
 def test_sizes_keep_the_ratio_of_the_table():
-    """Films are even, at most 640 px, and of the table's ratio, to within a pixel or two."""
+    """Sides are even and at most 640 px, with the table's ratio to within a pixel or two."""
     exact = 0
     for sizes in SIZES.values():
         for width, height in sizes.values():
@@ -115,15 +115,17 @@ def test_sizes_keep_the_ratio_of_the_table():
 
 
 def test_chinese_characters_are_drawn_as_themselves():
-    """Different Chinese characters give different pictures, none of them the empty box."""
-    shapes = [_shape(_sources()[_font_for(character)], character) for character in "小猫打哈欠。"]
+    """Different Chinese characters give different pictures, and none is the missing-glyph box."""
+    shapes = [
+        _glyph_pixels(_fonts()[_font_for(character)], character) for character in "小猫打哈欠。"
+    ]
     assert len(set(shapes)) == 6
-    boxes = {_shape(font, "\U0010ffff") for font in _sources()}
+    boxes = {_glyph_pixels(font, "\U0010ffff") for font in _fonts()}
     assert not boxes & set(shapes)
 
 
 def test_chinese_prompts_are_in_the_picture():
-    """Two films that differ in one character differ in their picture."""
+    """Two prompts that differ in one character give different pictures."""
     first, second = (
         luma(decode(render(attrs.evolve(PLAIN, prompt=prompt)))[0])
         for prompt in ("小猫对着镜头打哈欠", "小狗对着镜头打哈欠")
@@ -134,7 +136,7 @@ def test_chinese_prompts_are_in_the_picture():
 
 
 def test_a_text_is_as_large_as_fits():
-    """Short texts are large, long ones small, and all words are kept while there is room."""
+    """Short texts are large and long ones small, and all words are kept if they fit."""
     box = partial(fit, width=500, height=250, largest=45)
     short, long = box("A cat"), box("A cat yawns at the camera. " * 12)
     assert short.size == 45
@@ -145,7 +147,7 @@ def test_a_text_is_as_large_as_fits():
 
 
 def test_a_text_without_end_ends_in_an_ellipsis():
-    """What does not fit at the smallest size is cut with a sign."""
+    """A text that does not fit at the smallest size is cut and ends in an ellipsis."""
     block = fit("猫" * 20_000, width=500, height=250, largest=45)
     assert block.size == 9
     assert block.lines[-1].endswith("…")
@@ -153,5 +155,5 @@ def test_a_text_without_end_ends_in_an_ellipsis():
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\0\x07", "x" * 5000, "🎬 مرحبا नमस्ते", "\ud800"])
 def test_any_prompt_makes_a_film(prompt):
-    """Blank, endless, odd and unprintable prompts are drawn somehow."""
+    """Blank, very long and unprintable prompts give a video with all its frames."""
     assert len(decode(render(attrs.evolve(PLAIN, prompt=prompt, frames=29)))) == 29

@@ -1,4 +1,4 @@
-"""The emulator as a process of its own."""
+"""The emulator in a separate process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "callsheet.emulator", "--port", "0"]
 
 
 async def reachable(url):
-    """Tell whether something answers at *url*."""
+    """Whether an emulator answers at *url*."""
     async with httpx.AsyncClient(trust_env=False) as client:
         try:
             return (await client.get(url + "/_emulator/state")).is_success
@@ -31,7 +31,7 @@ async def reachable(url):
 
 
 async def test_a_process_serves_until_the_block_ends():
-    """Inside the block tasks are made and films fetched; after it nothing answers."""
+    """Inside the block tasks are made and videos downloaded; after it nothing answers."""
     async with running(speed=1000.0, render_seconds=5.0, endpoints={"ep-1": PRO}) as url:
         headers = {"Authorization": "Bearer key"}
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
@@ -59,8 +59,8 @@ async def test_a_cancelled_block_stops_the_process():
     assert not await reachable(url)
 
 
-async def test_the_callers_exception_leaves_the_block_bare():
-    """An exception of the block arrives as it is."""
+async def test_an_exception_of_the_block_is_not_wrapped():
+    """An exception of the block is raised unchanged, not in an exception group."""
     with pytest.raises(KeyError):
         async with running():
             raise KeyError
@@ -75,7 +75,7 @@ async def test_wrong_settings_start_nothing():
 
 
 async def test_a_process_that_cannot_start_says_why(monkeypatch, tmp_path):
-    """If the child dies, the exception holds what it wrote."""
+    """If the process ends early, the exception has what it wrote."""
     child = tmp_path / "python"
     child.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 1\n")
     child.chmod(0o755)
@@ -85,7 +85,7 @@ async def test_a_process_that_cannot_start_says_why(monkeypatch, tmp_path):
 
 
 def test_the_process_ends_when_its_standard_input_does():
-    """With the flag, end of input stops the server, so that it outlives no parent."""
+    """With the flag, the end of standard input stops the server, so it ends with its parent."""
     with subprocess.Popen(
         [*COMMAND, "--until-stdin-closes", "--settings", '{"seed": 3}'],
         stdin=subprocess.PIPE,
@@ -99,7 +99,7 @@ def test_the_process_ends_when_its_standard_input_does():
 
 
 def test_the_process_ends_on_a_signal():
-    """Without the flag it serves until it is told to stop."""
+    """Without the flag it serves until a signal stops it."""
     with subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
         url = json.loads(child.stdout.readline())["url"]
         assert httpx.get(url + "/_emulator/state", trust_env=False).json()["created"] == 0
@@ -108,18 +108,18 @@ def test_the_process_ends_on_a_signal():
 
 
 async def test_a_process_posts_to_a_receiver_on_this_machine():
-    """Over real connections: a POST of JSON, answered or not, and links that can be followed."""
-    heard, enough = [], anyio.Event()
+    """Real callbacks are POSTs of JSON, are sent again without an answer, and have working URLs."""
+    received, enough = [], anyio.Event()
 
     async def answer(stream):
         async with stream:
             reader = BufferedByteReceiveStream(stream)
             head = (await reader.receive_until(b"\r\n\r\n", 10_000)).decode().lower()
             length = int(head.partition("content-length: ")[2].split("\r\n")[0])
-            heard.append((head, json.loads(await reader.receive_exactly(length))))
-            if len(heard) == 4:
+            received.append((head, json.loads(await reader.receive_exactly(length))))
+            if len(received) == 4:
                 enough.set()
-            if len(heard) != 3:
+            if len(received) != 3:
                 await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -132,19 +132,19 @@ async def test_a_process_posts_to_a_receiver_on_this_machine():
             body = {"model": PRO, "content": text(), "callback_url": hook}
             created = await http.post(ARK, json=body, headers={"Authorization": "Bearer key"})
             await enough.wait()
-            film = await http.get(heard[3][1]["content"]["video_url"])
+            film = await http.get(received[3][1]["content"]["video_url"])
         background.cancel_scope.cancel()
-    assert [task["status"] for _, task in heard] == ["queued", "running", *["succeeded"] * 2]
-    assert {task["id"] for _, task in heard} == {created.json()["id"]}
+    assert [task["status"] for _, task in received] == ["queued", "running", *["succeeded"] * 2]
+    assert {task["id"] for _, task in received} == {created.json()["id"]}
     assert film.content[4:8] == b"ftyp"
-    assert heard[0][0].startswith("post /hook?token=a%20b http/1.1\r\n")
-    assert f"host: 127.0.0.1:{port}\r\n" in heard[0][0]
-    assert "content-type: application/json\r\n" in heard[0][0]
-    assert "authorization" not in heard[0][0]
+    assert received[0][0].startswith("post /hook?token=a%20b http/1.1\r\n")
+    assert f"host: 127.0.0.1:{port}\r\n" in received[0][0]
+    assert "content-type: application/json\r\n" in received[0][0]
+    assert "authorization" not in received[0][0]
 
 
 async def test_a_process_ends_while_a_receiver_keeps_it_waiting():
-    """An open callback holds up no shutdown."""
+    """A callback without an answer does not delay the shutdown."""
 
     async def keep(stream):
         async with stream:
@@ -176,7 +176,7 @@ async def test_a_process_ends_while_a_receiver_keeps_it_waiting():
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_post_gives_the_status_or_says_why_not(answer, expected, host):
-    """The status comes from the first line of an answer in HTTP; all else raises."""
+    """The status comes from the first line of an HTTP answer; any other answer raises."""
 
     async def reply(stream):
         async with stream:

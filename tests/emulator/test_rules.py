@@ -1,4 +1,4 @@
-"""What the emulator refuses on create, naming one parameter, and what it takes."""
+"""Which creates the emulator accepts, and which it refuses with the name of one parameter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture(width=400, height=400, form="PNG", named=None):
 
 
 def media(role=None, url=WEB, kind="image_url"):
-    """Make one item of media."""
+    """Make one media item."""
     item = {"type": kind, kind: {"url": url}}
     return item if role is None else item | {"role": role}
 
@@ -46,9 +46,11 @@ CLIP = media("reference_video", kind="video_url")
 SOUND = media("reference_audio", kind="audio_url")
 
 
-async def refusal(desk, **body):
-    """Send a body that is refused, and read the refusal."""
-    return problem(await desk().send("POST", ARK, json={"model": PRO, "content": text()} | body))
+async def refusal(make_client, **body):
+    """Send a body that is refused, and return the refusal."""
+    return problem(
+        await make_client().send("POST", ARK, json={"model": PRO, "content": text()} | body)
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,9 +157,9 @@ async def refusal(desk, **body):
         ({"callback_url": "http://[::1/"}, BAD, "callback_url"),
     ],
 )
-async def test_a_wrong_value_is_named(desk, body, code, param):
-    """A body that breaks a rule is a 400 that names the parameter."""
-    assert await refusal(desk, **body) == (400, code, param)
+async def test_a_wrong_value_is_named(make_client, body, code, param):
+    """A body that breaks a rule is answered with 400, which names the parameter."""
+    assert await refusal(make_client, **body) == (400, code, param)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,11 @@ async def test_a_wrong_value_is_named(desk, body, code, param):
         (LITE_I2V, text(), "t2v"),
     ],
 )
-async def test_a_scenario_that_the_model_lacks_is_refused_in_its_words(desk, model, content, task):
-    """Reference roles on 1.x, and other scenarios a model lacks, name the task type."""
-    answer = await desk().create(model=model, content=content)
+async def test_a_scenario_that_the_model_lacks_is_refused_in_its_words(
+    make_client, model, content, task
+):
+    """The refusal of a scenario that a model does not support names the task type."""
+    answer = await make_client().create(model=model, content=content)
     assert problem(answer) == (400, BAD, "content")
     assert f"task_type {task} does not support model seedance-" in answer.text
 
@@ -193,9 +197,13 @@ async def test_a_scenario_that_the_model_lacks_is_refused_in_its_words(desk, mod
         (TWO, [IMAGE, *[SOUND] * 4]),
     ],
 )
-async def test_scenarios_do_not_mix_and_counts_have_limits(desk, model, content):
-    """First/last frame and references exclude each other; each model takes so many."""
-    assert problem(await desk().create(model=model, content=content)) == (400, BAD, "content")
+async def test_scenarios_do_not_mix_and_counts_have_limits(make_client, model, content):
+    """First/last frame and references exclude each other; each model has its own limits."""
+    assert problem(await make_client().create(model=model, content=content)) == (
+        400,
+        BAD,
+        "content",
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,29 +223,29 @@ async def test_scenarios_do_not_mix_and_counts_have_limits(desk, model, content)
         (PRO, {"framespersecond": 999, "prompt_extend": {"a": 1}, "seed": None}),
     ],
 )
-async def test_what_the_service_takes_is_taken(desk, model, body):
-    """Values at the documented limits pass; unknown keys and nulls are ignored."""
-    assert (await desk().create(model=model, **body)).status_code == 200
+async def test_valid_requests_are_accepted(make_client, model, body):
+    """Values at the documented limits are accepted; unknown keys and nulls are ignored."""
+    assert (await make_client().create(model=model, **body)).status_code == 200
 
 
-async def test_draft_in_480p_is_rendered_in_full(desk):
+async def test_draft_in_480p_is_rendered_in_full(make_client):
     """A finished draft can be rendered in full, with its prompt, seed and length."""
-    d = desk(film=lambda film: film.prompt.encode())
-    draft = await d.created("小猫", draft=True, duration=4, ratio="1:1")
+    client = make_client(film=lambda film: film.prompt.encode())
+    draft = await client.created("小猫", draft=True, duration=4, ratio="1:1")
     content = [{"type": "draft_task", "draft_task": {"id": draft}}]
-    assert problem(await d.create(content=content)) == (400, BAD, "content.draft_task.id")
-    d.later(30)
-    seed = (body := (await d.get(draft)).json())["seed"]
+    assert problem(await client.create(content=content)) == (400, BAD, "content.draft_task.id")
+    client.advance(30)
+    seed = (body := (await client.get(draft)).json())["seed"]
     assert (body["draft"], body["resolution"]) == (True, "480p")
-    final = await d.created(content=content, return_last_frame=True)
-    d.later(30)
-    body = (await d.get(final)).json()
+    final = await client.created(content=content, return_last_frame=True)
+    client.advance(30)
+    body = (await client.get(final)).json()
     assert body["draft_task_id"] == draft
     assert (body["draft"], body["resolution"], body["ratio"]) == (False, "720p", "1:1")
     assert (body["seed"], body["duration"]) == (seed, 4)
-    assert (await d.download(body["content"]["video_url"])).text == "小猫"
+    assert (await client.download(body["content"]["video_url"])).text == "小猫"
     again = [{"type": "draft_task", "draft_task": {"id": final}}]
-    assert problem(await d.create(content=again))[2] == "content.draft_task.id"
+    assert problem(await client.create(content=again))[2] == "content.draft_task.id"
 
 
 @pytest.mark.parametrize(
@@ -248,9 +256,9 @@ async def test_draft_in_480p_is_rendered_in_full(desk):
         (PRO, [*text(), {"type": "draft_task", "draft_task": {"id": "x"}}], BAD, "content"),
     ],
 )
-async def test_a_draft_reference_stands_alone(desk, model, content, code, param):
-    """A draft_task item needs an id, a model with drafts, and no company."""
-    assert await refusal(desk, model=model, content=content) == (400, code, param)
+async def test_a_draft_reference_stands_alone(make_client, model, content, code, param):
+    """A draft_task item needs an id and a model with drafts, and must be the only item."""
+    assert await refusal(make_client, model=model, content=content) == (400, code, param)
 
 
 @pytest.mark.parametrize(
@@ -270,37 +278,39 @@ async def test_a_draft_reference_stands_alone(desk, model, content, code, param)
         ("data:image/png;base64," + base64.b64encode(bytes(30 * 2**20)).decode(), "30 MB"),
     ],
 )
-async def test_images_inside_the_body_are_looked_at(desk, url, words):
+async def test_images_inside_the_body_are_checked(make_client, url, words):
     """A base64 image must be readable, of a known format, and within the size limits."""
-    answer = await desk().create(content=[media(url=url)])
+    answer = await make_client().create(content=[media(url=url)])
     assert problem(answer) == (400, BAD, "content.image_url.url")
     assert words in answer.json()["error"]["message"]
 
 
-async def test_good_images_inside_the_body_pass_and_set_the_ratio(desk):
-    """With ratio adaptive the video takes the table ratio nearest to the image's."""
-    d = desk()
+async def test_good_images_inside_the_body_pass_and_set_the_ratio(make_client):
+    """With ratio adaptive the video gets the ratio of the table nearest to the image's ratio."""
+    client = make_client()
     heic = "data:image/heic;base64," + base64.b64encode(b"\0\0\0\x18ftypheic").decode()
-    assert problem(await d.create(model=PRO_10, content=[media(url=heic)]))[0] == 400
-    await d.created(content=[media(url=heic)])
+    assert problem(await client.create(model=PRO_10, content=[media(url=heic)]))[0] == 400
+    await client.created(content=[media(url=heic)])
     cases = {(300, 750): "9:16", (600, 600): "1:1", (640, 480): "4:3", (1200, 500): "21:9"}
     for (width, height), ratio in cases.items():
         url = picture(width, height, "JPEG")
-        task_id = await d.created(content=[media(url=url)])
-        d.later(30)
-        assert (await d.get(task_id)).json()["ratio"] == ratio
+        task_id = await client.created(content=[media(url=url)])
+        client.advance(30)
+        assert (await client.get(task_id)).json()["ratio"] == ratio
 
 
-async def test_sound_inside_the_body_is_looked_at_and_video_has_no_such_form(desk):
+async def test_audio_inside_the_body_is_checked_and_video_is_refused(make_client):
     """Base64 audio must be wav or mp3 of at most 15 MB; base64 video is refused."""
     wav = base64.b64encode(b"RIFF\0\0\0\0WAVEfmt ").decode()
 
     async def answer(url, kind):
         role = kind.replace("_url", "").join(["reference_", ""])
-        return problem(await desk().create(model=TWO, content=[IMAGE, media(role, url, kind)]))
+        return problem(
+            await make_client().create(model=TWO, content=[IMAGE, media(role, url, kind)])
+        )
 
     good = media("reference_audio", "data:audio/wav;base64," + wav, "audio_url")
-    await desk().created(model=TWO, content=[IMAGE, good])
+    await make_client().created(model=TWO, content=[IMAGE, good])
     large = base64.b64encode(b"ID3" + bytes(15 * 2**20)).decode()
     for url in ("data:audio/ogg;base64," + wav, "data:audio/mp3;base64," + large):
         assert await answer(url, "audio_url") == (400, BAD, "content.audio_url.url")
@@ -308,99 +318,99 @@ async def test_sound_inside_the_body_is_looked_at_and_video_has_no_such_form(des
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 100_000])
-async def test_a_body_that_is_no_json_is_refused(desk, content):
-    """Broken JSON is a 400."""
-    answer = await desk().send("POST", ARK, content=content)
+async def test_a_body_that_is_no_json_is_refused(make_client, content):
+    """Invalid JSON is answered with 400."""
+    answer = await make_client().send("POST", ARK, content=content)
     assert problem(answer) == (400, BAD, "body")
 
 
-async def test_a_body_that_is_no_object_is_refused(desk):
-    """JSON that is not an object is a 400."""
-    assert problem(await desk().send("POST", ARK, json=[1])) == (400, BAD, "body")
+async def test_a_body_that_is_no_object_is_refused(make_client):
+    """JSON that is not an object is answered with 400."""
+    assert problem(await make_client().send("POST", ARK, json=[1])) == (400, BAD, "body")
 
 
-async def test_a_body_above_64_megabytes_is_refused(desk):
-    """The whole body may have 64 MB."""
+async def test_a_body_above_64_megabytes_is_refused(make_client):
+    """A body of 64 MB is accepted, and one byte more is refused."""
     body = json.dumps({"model": PRO, "content": text(), "pad": ""}).encode()
-    d = desk()
+    client = make_client()
     fits = body.replace(b'"pad": ""', b'"pad": "' + b"x" * (BODY_LIMIT - len(body)) + b'"')
-    assert (await d.send("POST", ARK, content=fits)).status_code == 200
-    answer = await d.send("POST", ARK, content=fits + b" ")
+    assert (await client.send("POST", ARK, content=fits)).status_code == 200
+    answer = await client.send("POST", ARK, content=fits + b" ")
     assert problem(answer) == (400, BAD, "body")
 
 
 @pytest.mark.parametrize(
     "model", ["seedance-1-5-pro", "doubao-seedance-2-0", "seedance-2-0-260128", "sora"]
 )
-async def test_unknown_and_undated_models_are_not_found(desk, model):
-    """A family name without date, or without the prefix of its host, is a 404."""
-    assert await refusal(desk, model=model) == (404, "InvalidEndpointOrModel.NotFound", "")
+async def test_unknown_and_undated_models_are_not_found(make_client, model):
+    """A model name without a date, or without the prefix of its cloud, is answered with 404."""
+    assert await refusal(make_client, model=model) == (404, "InvalidEndpointOrModel.NotFound", "")
 
 
-async def test_a_body_with_only_a_model_tells_whether_it_is_open(desk):
-    """Live, closed and unknown models differ in their answer to a body with only a model."""
-    d = desk(not_open=TWO)
+async def test_a_body_with_only_a_model_tells_whether_it_is_open(make_client):
+    """Open, closed and unknown models answer differently to a body with only a model."""
+    client = make_client(not_open=TWO)
     codes = [
-        (await d.send("POST", ARK, json={"model": model})).json()["error"]["code"]
+        (await client.send("POST", ARK, json={"model": model})).json()["error"]["code"]
         for model in (PRO, TWO, "none")
     ]
     assert codes == [MISSING, "ModelNotOpen", "InvalidEndpointOrModel.NotFound"]
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_every_model_takes_a_plain_request(desk, model):
-    """Each dated id of both clouds makes a task with its defaults."""
-    d = desk()
+async def test_every_model_takes_a_plain_request(make_client, model):
+    """Each dated model id of both clouds makes a task with its defaults."""
+    client = make_client()
     content = [media()] if "i2v" in model else text()
-    task_id = await d.created(model=model, content=content)
-    d.later(30)
-    body = (await d.get(task_id)).json()
+    task_id = await client.created(model=model, content=content)
+    client.advance(30)
+    body = (await client.get(task_id)).json()
     assert body["model"] == model
     assert body["resolution"] == MODELS[model].resolution
     low = MODELS[model].shortest
     assert low <= body["duration"] <= MODELS[model].longest
 
 
-async def test_commands_in_the_prompt_count_for_1_x(desk):
-    """Text commands set options on 1.x, long or short, and are only text on 2.x."""
-    d = desk()
+async def test_commands_in_the_prompt_count_for_1_x(make_client):
+    """Long and short commands in the prompt set options on 1.x and are only text on 2.x."""
+    client = make_client()
     prompt = "A cat --rs 480p --rt 9:16 --dur 7 --seed 9 --wm true --cf false --fps 24"
-    task_id = await d.created(prompt, model=PRO_10)
-    other = await d.created(prompt, model=TWO)
-    d.later(30)
-    body = (await d.get(task_id)).json()
+    task_id = await client.created(prompt, model=PRO_10)
+    other = await client.created(prompt, model=TWO)
+    client.advance(30)
+    body = (await client.get(task_id)).json()
     expected = {"resolution": "480p", "ratio": "9:16", "duration": 7, "seed": 9}
     assert expected.items() <= body.items()
-    body = (await d.get(other)).json()
+    body = (await client.get(other)).json()
     assert (body["resolution"], body["duration"]) == ("720p", 5)
 
 
-async def test_bad_commands_are_replaced_by_defaults(desk):
-    """A command with a bad value, or of another model, changes nothing."""
-    d = desk()
+async def test_bad_commands_are_replaced_by_defaults(make_client):
+    """A command with a bad value, or for another model, changes nothing."""
+    client = make_client()
     prompt = "A cat --resolution 9k --ratio wide --duration 99 --frames 29 --seed x --dur"
-    task_id = await d.created(prompt)
-    d.later(30)
-    body = (await d.get(task_id)).json()
+    task_id = await client.created(prompt)
+    client.advance(30)
+    body = (await client.get(task_id)).json()
     assert (body["resolution"], body["ratio"], body["duration"]) == ("720p", "16:9", 5)
 
 
-async def test_a_body_field_wins_over_a_command(desk):
-    """Where both are given, the body field counts."""
-    d = desk()
-    task_id = await d.created("A cat --duration 9", duration=4)
-    d.later(30)
-    assert (await d.get(task_id)).json()["duration"] == 4
+async def test_a_body_field_wins_over_a_command(make_client):
+    """If both are given, the body field applies."""
+    client = make_client()
+    task_id = await client.created("A cat --duration 9", duration=4)
+    client.advance(30)
+    assert (await client.get(task_id)).json()["duration"] == 4
 
 
-async def test_a_length_that_the_model_chooses_is_told(desk):
-    """Duration -1 becomes a length in the model's range, the same one for the same seed."""
+async def test_a_length_that_the_model_chooses_is_in_the_answer(make_client):
+    """Duration -1 becomes a length in the model's range, the same for the same seed."""
 
     async def lengths():
-        d = desk()
-        ids = [await d.created(duration=-1) for _ in range(8)]
-        d.later(30)
-        return [(await d.get(task_id)).json()["duration"] for task_id in ids]
+        client = make_client()
+        ids = [await client.created(duration=-1) for _ in range(8)]
+        client.advance(30)
+        return [(await client.get(task_id)).json()["duration"] for task_id in ids]
 
     first = await lengths()
     assert first == await lengths()
@@ -409,7 +419,7 @@ async def test_a_length_that_the_model_chooses_is_told(desk):
 
 
 def test_the_size_table_keeps_its_ratios():
-    """Each size lies within 4 % of the ratio it is listed under."""
+    """Each size is within 4 % of the ratio under which it is listed."""
     for sizes in SIZES.values():
         for ratio, (width, height) in sizes.items():
             wide, high = map(int, ratio.split(":"))

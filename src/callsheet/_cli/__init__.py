@@ -1,4 +1,4 @@
-"""The command line: a door like any other, over the same client."""
+"""The command line. It uses the public client, as any program does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``callsheet`` with *arguments*, those of the process by default; gives the exit code."""
+    """Run ``callsheet`` and return the exit code.
+
+    Args:
+        arguments: The command line without the program name; ``None`` for that of the process.
+    """
     try:
         from callsheet._cli.app import start  # noqa: PLC0415 - cyclopts and rich are an extra
     except ModuleNotFoundError as exc:
@@ -14,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print('the command line needs more: pip install "callsheet[cli]"', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # importing them takes a moment
+    except KeyboardInterrupt:  # importing cyclopts and rich takes long enough to press Ctrl-C
         print("interrupted", file=sys.stderr)
         return 130
     return start(sys.argv[1:] if arguments is None else arguments)

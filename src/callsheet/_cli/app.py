@@ -17,7 +17,7 @@ from cyclopts.validators import Number
 
 from callsheet import SpendLimit
 from callsheet._catalog import PROVIDERS
-from callsheet._cli.estimates import estimated, rehearse, summary
+from callsheet._cli.estimates import estimate_order, estimates_of, summary
 from callsheet._cli.inputs import InputError
 from callsheet._cli.options import Defaults
 from callsheet._cli.plan import entries_of
@@ -50,10 +50,10 @@ app = App(
 
 
 def start(arguments: list[str]) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command and return the exit code."""
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:  # already printed
+    except CycloptsError:  # cyclopts has printed it
         return BAD_INPUT
     except InputError as exc:
         return _refuse(exc.lines())
@@ -130,7 +130,7 @@ def run(
         quiet=quiet,
         events=json,
     )
-    return anyio.run(rehearse if dry_run else run_order, order)
+    return anyio.run(estimate_order if dry_run else run_order, order)
 
 
 @app.command
@@ -160,7 +160,7 @@ def check(
     )
     count = "1 spec" if len(entries) == 1 else f"{len(entries)} specs"
     put_line(f"{file}: {count}, nothing wrong for {provider}")
-    for line in summary(file, estimated(entries, provider)):
+    for line in summary(file, estimates_of(entries, provider)):
         put_line(line)
     return 0
 
@@ -192,21 +192,21 @@ def emulate(
         faults: JSON file with a list of other things that go wrong.
     """
     try:
-        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - an extra of its own
+        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - a separate extra
     except ModuleNotFoundError:
         return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
     shares = {"lost": lost_creates, "taken": lost_answers, "late": late_creates}
-    if (together := fsum(shares.values())) > 1:
+    if (total := fsum(shares.values())) > 1:
         words = "--lost-creates, --lost-answers and --late-creates share out the creates"
-        return _refuse([f"{words}: at most 1 together, not {together:g}"])
-    rules = [Fault(request=fate, share=share) for fate, share in shares.items() if share]
+        return _refuse([f"{words}: at most 1 together, not {total:g}"])
+    rules = [Fault(request=kind, share=share) for kind, share in shares.items() if share]
     try:
         settings = Settings(
             speed=speed,
             seed=seed,
             concurrency=concurrency,
             failure_rate=failure_rate,
-            faults=[*rules, *(_list_in(faults) if faults is not None else ())],
+            faults=[*rules, *(_read_list(faults) if faults is not None else ())],
         )
     except OSError as exc:
         return _refuse([f"{faults}: {exc.strerror or exc}"])
@@ -219,8 +219,14 @@ def emulate(
     return 0
 
 
-def _list_in(file: Path) -> list[dict[str, Any]]:
-    """The list that a JSON file holds."""
+def _read_list(file: Path) -> list[dict[str, Any]]:
+    """Read a JSON file that holds a list.
+
+    Raises:
+        OSError: The file cannot be read.
+        TypeError: The JSON value is not a list.
+        ValueError: The file is not JSON, or not UTF-8.
+    """
     found: object = loads(file.read_text("utf-8"))
     if not isinstance(found, list):
         raise TypeError("a list is expected")
@@ -229,9 +235,10 @@ def _list_in(file: Path) -> list[dict[str, Any]]:
 
 def _announce(origin: str, *, speed: float) -> None:
     put_line(f"emulating at {origin}, Ctrl-C ends it; any key will do. In another terminal:")
-    told = "" if speed == 1 else f" --speed {speed:.15g}"  # the client cannot see it
+    # the client cannot find out the speed by itself
+    speed_option = "" if speed == 1 else f" --speed {speed:.15g}"
     command = "callsheet run FILE --out DIR --provider emulator --base-url"
-    put_line(f"  {command} {origin}/api/v3{told}")
+    put_line(f"  {command} {origin}/api/v3{speed_option}")
 
 
 def _refuse(lines: list[str]) -> int:

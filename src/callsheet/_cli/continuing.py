@@ -1,4 +1,4 @@
-"""What earlier runs leave to be done."""
+"""What is left to do after earlier runs into the same folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._cli.files import present
-from callsheet._cli.matching import Stage, Task, made_from
+from callsheet._cli.matching import Stage, Task, spec_of_row
 from callsheet._cli.names import key_of
 from callsheet._cli.plan import Job, title_of
 from callsheet._cli.results import PAID, UNFETCHED, Ending
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from callsheet._cli.matching import Earlier
+    from callsheet._cli.matching import EarlierRuns
     from callsheet._cli.results import Row
 
 
@@ -28,15 +28,15 @@ _MOST_NAMED = 20
 
 @attrs.define
 class Work:
-    """Every job in one of five heaps.
+    """The jobs of a run, in five lists. Each job is in one of them.
 
     Attributes:
-        kept: The video is there.
-        resumed: The journal knows its submission: it goes on from there.
-        attached: A task was bought for it: ask for its end, fetch its video.
-        uncertain: A task may have been bought for it, and only a person can tell.
-        submitted: Everything else, to be bought.
-        again: How many of `submitted` ended without a video before.
+        kept: The video is on disk.
+        resumed: The journal has the submission, so the client continues it.
+        attached: A task was bought. The run waits for its outcome and downloads the video.
+        uncertain: A task may have been bought. Only the user can find out.
+        submitted: All other jobs; the run buys a task for each.
+        again: How many of `submitted` ended without a video in an earlier run.
     """
 
     kept: list[Job] = attrs.field(factory=list[Job])
@@ -48,12 +48,12 @@ class Work:
 
     @property
     def open(self) -> list[Job]:
-        """Every job about which something is to be done."""
+        """The jobs that this run works on: `resumed`, `attached` and `submitted`."""
         found = [job for job, _ in (*self.resumed, *self.attached)]
         return [*found, *self.submitted]
 
     def words(self) -> str | None:
-        """What goes on, for a run that is not the first."""
+        """Describe what this run continues; ``None`` if no earlier run left anything."""
         stages = [task.stage for _, task in self.resumed]
         asked = len(self.attached) + sum(
             stage in {Stage.UNDER_WAY, Stage.RENDERED} for stage in stages
@@ -69,26 +69,26 @@ class Work:
             f"{uncertain} uncertain" * bool(uncertain),
             f"{unsent} to submit{again}" * bool(unsent),
         )
-        goes_on = self.kept or stages or self.attached or self.uncertain or self.again
-        return f"going on: {', '.join(filter(None, parts))}" if goes_on else None
+        continues = self.kept or stages or self.attached or self.uncertain or self.again
+        return f"going on: {', '.join(filter(None, parts))}" if continues else None
 
 
-def sort(
+def find_work(
     jobs: Sequence[Job],
-    earlier: Earlier,
+    earlier: EarlierRuns,
     folder: Path,
     *,
     tasks_live: bool,
     resubmit: bool = False,
 ) -> Work:
-    """Sort *jobs* by what is left of them.
+    """Decide for each job what this run does about it.
 
     Args:
-        jobs: Everything that is wanted.
-        earlier: What earlier runs have left.
+        jobs: All jobs of this run.
+        earlier: What earlier runs left.
         folder: Where the videos are.
-        tasks_live: Whether tasks outlive a run; those of an embedded emulator end with it.
-        resubmit: Whether what may have been bought is bought again.
+        tasks_live: Whether tasks outlive a run. Tasks of an embedded emulator end with the run.
+        resubmit: Whether to buy a task again if it is uncertain that the first one exists.
     """
     work = Work()
     for job in jobs:
@@ -109,8 +109,14 @@ def sort(
     return work
 
 
-def refusal(jobs: Sequence[Job], earlier: Earlier, folder: Path, *, tasks_live: bool) -> str | None:
-    """Why nothing may be done here: paid work would be set aside or written over."""
+def refusal(
+    jobs: Sequence[Job], earlier: EarlierRuns, folder: Path, *, tasks_live: bool
+) -> str | None:
+    """Say why this run must not start; ``None`` if it may.
+
+    It must not start if it would ignore all paid work in the folder, or overwrite a video that was
+    made from another spec.
+    """
     paid = {*PAID, Ending.UNCERTAIN} if tasks_live else {Ending.SUCCEEDED}
     left = any(row.status in paid for row in earlier.other_rows)
     left |= any(task.stage in _AT_STAKE for task in earlier.other_tasks)
@@ -133,18 +139,20 @@ def refusal(jobs: Sequence[Job], earlier: Earlier, folder: Path, *, tasks_live: 
     return None
 
 
-def forgotten(
-    jobs: Sequence[Job], rows: Collection[Row], tasks: Collection[Task], earlier: Earlier
+def journal_loss(
+    jobs: Sequence[Job], rows: Collection[Row], tasks: Collection[Task], earlier: EarlierRuns
 ) -> str | None:
-    """Why a journal that was there before is not believed: it has lost what it knew.
+    """Say why an existing journal cannot be trusted; ``None`` if it can.
 
-    It does not know tasks that the rows name and, if it holds anything at all, says of their specs
-    that nothing was sent. What is known of its files only together may be lost with one of them.
+    A journal has lost data if the rows name tasks that it does not have. If it has any tasks, it
+    must also claim that a spec of those rows was never sent. The loss does no harm if every job has
+    a row or a task that was sent. SQLite keeps recent changes in a second file (``-wal``), and they
+    are lost if that file is missing.
     """
-    noted = {None, *(task.task_id for task in tasks)}
-    unknown = [row for row in rows if row.status in PAID and row.task_id not in noted]
+    known_ids = {None, *(task.task_id for task in tasks)}
+    unknown = [row for row in rows if row.status in PAID and row.task_id not in known_ids]
     planned = {task.spec for task in earlier.other_tasks if task.stage is Stage.PLANNED}
-    if not unknown or (tasks and planned.isdisjoint(map(made_from, unknown))):
+    if not unknown or (tasks and planned.isdisjoint(map(spec_of_row, unknown))):
         return None
     sent = {index for index, task in earlier.tasks.items() if task.stage is not Stage.PLANNED}
     if all(job.index in earlier.rows or job.index in sent for job in jobs):
@@ -157,8 +165,8 @@ def forgotten(
     )
 
 
-def changes(earlier: Earlier, folder: Path, *, tasks_live: bool) -> Iterator[str]:
-    """What is left of earlier runs that is not asked for now, and what becomes of it, in lines."""
+def changes(earlier: EarlierRuns, folder: Path, *, tasks_live: bool) -> Iterator[str]:
+    """Lines about what earlier runs left and this run does not ask for, and what happens to it."""
     known = {None, *earlier.over, *(task.task_id for task in earlier.other_tasks)}
     left = [
         _line(task.task_id, None if task.spec is None else task.spec.prompt, task.stage)

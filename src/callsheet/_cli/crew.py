@@ -1,4 +1,4 @@
-"""The work of one run: tasks are watched, videos fetched, rows written."""
+"""The work of one run: wait for tasks, download their videos, write rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import anyio
 import attrs
 
 from callsheet import Batch, Client, TaskHandle
-from callsheet._cli.continuing import Work, changes, forgotten, refusal, sort
+from callsheet._cli.continuing import Work, changes, find_work, journal_loss, refusal
 from callsheet._cli.files import rename
-from callsheet._cli.matching import Stage, comparable, made_from, match, tasks_of
+from callsheet._cli.matching import Stage, comparable, match, spec_of_row, tasks_of
 from callsheet._cli.names import frame_name
 from callsheet._cli.outage import Outage
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
 from callsheet._cli.results import Ending, Results, ResultsError, Row
-from callsheet._cli.rows import failure_row, stopped_row, unmade_row, video_row
+from callsheet._cli.rows import failure_row, not_made_row, stopped_row, video_row
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import Status
 from callsheet.errors import DownloadError, NotSubmittedError
@@ -44,16 +44,16 @@ class Crew:
     """One run, from the first submission to the last row.
 
     Attributes:
-        jobs: Everything that is wanted.
-        results: Where the rows go.
-        display: Where the user looks.
+        jobs: All jobs of this run.
+        results: Writes the rows.
+        display: Shows progress to the user.
         folder: Where the videos go.
-        source: The input file, for naming lines.
-        provider: Where the specs go, as the rows say it.
-        tasks_live: Whether tasks outlive the run: then the client keeps a journal.
-        had_journal: Whether that was there before.
-        resubmit: Whether what may have been bought is bought again.
-        changes: What earlier runs have left that is not asked for now, in lines.
+        source: The input file, to name its lines in messages.
+        provider: The provider, as the rows name it.
+        tasks_live: Whether tasks outlive the run. If so, the client keeps a journal.
+        had_journal: Whether the journal existed before this run.
+        resubmit: Whether to buy a task again if it is uncertain that the first one exists.
+        changes: Lines about what earlier runs left and this run does not ask for.
     """
 
     jobs: Sequence[Job]
@@ -70,9 +70,9 @@ class Crew:
     _client: Client | None = attrs.field(default=None, init=False)
     _handles: dict[int, TaskHandle] = attrs.field(factory=dict[int, TaskHandle], init=False)
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
-    _left_off: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
-    """What is looked for although it is not asked for now."""
-    _lost: set[int] = attrs.field(factory=set[int], init=False)
+    _unrequested: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
+    """Tasks that no job asks for. They are looked up because their create got no answer."""
+    _unanswered: set[int] = attrs.field(factory=set[int], init=False)
     _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
     _settled: int = attrs.field(default=0, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
@@ -82,25 +82,31 @@ class Crew:
         self._outage = Outage(self.display)
 
     @property
-    def begun(self) -> bool:
-        """Whether it is known what is to be done, so that `stop` can say what was."""
+    def work_is_known(self) -> bool:
+        """Whether the run knows its work. Before that, `stop` has no rows to write."""
         return self._work is not None
 
     @property
     def spend(self) -> Spend | None:
-        """The client's books; ``None`` if there was none."""
+        """What the client has spent; ``None`` if no client was started."""
         return None if self._client is None else self._client.spend
 
     async def run(self, client: Client, downloader: Downloader, *, parallel: int) -> None:
-        """Bring every job to its end; *parallel* is the number of downloads at once.
+        """Work until every job has an outcome.
+
+        Args:
+            client: Submits the specs and waits for their tasks.
+            downloader: Downloads the videos.
+            parallel: Number of downloads at once.
 
         Raises:
-            ResultsError: The folder is of another run; nothing was sent.
-            JournalError: The journal cannot be read, or not be written before anything is sent.
+            ResultsError: The folder belongs to another run, or its journal has lost data. Nothing
+                was sent.
+            JournalError: The journal cannot be read, or cannot be written before a request.
         """
         self._client = client
         batch = await client.resume() if self.tasks_live else None
-        work = await self._take_up(batch)
+        work = await self._prepare_work(batch)
         watched: list[tuple[Batch, Mapping[int, Job]]] = []
         if batch is not None and work.resumed:
             watched.append((batch, {task.place: job for job, task in work.resumed}))
@@ -109,16 +115,16 @@ class Crew:
             jobs = [job for job, _ in work.attached]
             watched.append((client.attach_many(ids), dict(enumerate(jobs))))
         for each in watched:
-            self._take(*each)
+            self._add_handles(*each)
         if work.submitted:
             new = await client.submit_many([job.spec for job in work.submitted])
             watched.append((new, dict(enumerate(work.submitted))))
-            self._take(*watched[-1])
+            self._add_handles(*watched[-1])
         send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](len(self._open))
         async with receive, anyio.create_task_group() as showing:
             showing.start_soon(self._show)
-            for handle in self._left_off:
-                showing.start_soon(self._clear, handle)
+            for handle in self._unrequested:
+                showing.start_soon(self._correct_row, handle)
             async with anyio.create_task_group() as downloads:
                 for _ in range(parallel):
                     downloads.start_soon(self._download, downloader, receive)
@@ -128,42 +134,50 @@ class Crew:
             showing.cancel_scope.cancel()
         self.display.show(self.counts())
 
-    async def _take_up(self, batch: Batch | None) -> Work:
-        """Find out what is left to be done, of which *batch* is what the journal holds.
+    async def _prepare_work(self, batch: Batch | None) -> Work:
+        """Find out what this run has to do, and update the folder to match.
+
+        Args:
+            batch: The submissions in the journal; ``None`` without a journal.
 
         Raises:
-            ResultsError: The folder is of another run, or its journal has lost what it knew;
-                nothing was sent.
+            ResultsError: The folder belongs to another run, or its journal has lost data. Nothing
+                was sent.
         """
-        self.results.read()  # another run may have ended since
-        tasks = [] if batch is None else await tasks_of(batch, self._lost)
+        self.results.read()  # another run may have written it since it was read
+        tasks = [] if batch is None else await tasks_of(batch, self._unanswered)
         earlier = match(self.jobs, self.results.rows.values(), tasks)
         live = self.tasks_live
         problem = refusal(self.jobs, earlier, self.folder, tasks_live=live)
         if problem is None and self.had_journal:
-            problem = forgotten(self.jobs, self.results.rows.values(), tasks, earlier)
+            problem = journal_loss(self.jobs, self.results.rows.values(), tasks, earlier)
         if problem is not None:
             raise ResultsError(problem)
         for task in earlier.other_tasks:
             if batch is not None:
-                batch[task.place].withdraw()  # nothing has let the client send it so far
+                # the client has had no chance yet to send it
+                batch[task.place].withdraw()
                 if task.stage is Stage.SOUGHT:
-                    self._left_off.append(batch[task.place])
+                    self._unrequested.append(batch[task.place])
         self.changes += changes(earlier, self.folder, tasks_live=live)
         for index, row in rename(earlier.rows, self.jobs, self.folder).items():
             earlier.rows[index] = row
             if batch is not None and index in earlier.tasks:
                 batch[earlier.tasks[index].place].saved(self.folder / self.jobs[index].file)
         self.results.arrange(earlier.arranged(self.jobs, self.folder))
-        work = sort(self.jobs, earlier, self.folder, tasks_live=live, resubmit=self.resubmit)
+        work = find_work(self.jobs, earlier, self.folder, tasks_live=live, resubmit=self.resubmit)
         self._work, self._open = work, {job.index: job for job in work.open}
-        self._lost.clear()
+        self._unanswered.clear()
         for words in filter(None, [*self.changes, work.words()]):
             self.display.note(words)
         return work
 
     async def stop(self, reason: str) -> None:
-        """Write the truth about every job that has no row of this run; the client is closed."""
+        """Write a row for every job that has none from this run. The client must be closed.
+
+        Args:
+            reason: Why the run stopped, for the rows.
+        """
         for job in list(self._open.values()):
             handle = self._handles.get(job.index)
             if handle is None:
@@ -186,23 +200,23 @@ class Crew:
             self._put(job, row)
 
     def observe(self, event: Event) -> None:
-        """Keep in mind what was lost, and since when the provider does not serve."""
+        """Record lost creates, and since when the provider is down."""
         match event:
             case GateShut(error=error):
                 self._outage.begin(error)
             case PollFailed(error=error):
-                self._outage.goes_on(error)
+                self._outage.update(error)
             case SubmissionLost(index=index):
-                if self.begun and not self._lost:
+                if self.work_is_known and not self._unanswered:
                     self.display.note(LOST)
-                self._lost.add(index)
+                self._unanswered.add(index)
             case GateOpened():
                 self._outage.end()
             case _:
                 pass
 
     def counts(self) -> Counts:
-        """Where everything stands."""
+        """Count the videos by their current state."""
         work = self._work or Work()
         states = Counter(_state(self._handles.get(index)) for index in self._open)
         return Counts(
@@ -218,19 +232,19 @@ class Crew:
             elapsed=anyio.current_time() - self._started,
         )
 
-    def _take(self, batch: Batch, jobs: Mapping[int, Job]) -> None:
+    def _add_handles(self, batch: Batch, jobs: Mapping[int, Job]) -> None:
         self._handles |= {job.index: batch[place] for place, job in jobs.items()}
 
     async def _show(self) -> None:
         while True:
-            self._outage.tell()
+            self._outage.report()
             self.display.show(self.counts())
             await anyio.sleep(self.display.interval)
 
-    async def _clear(self, handle: TaskHandle) -> None:
-        """Let a row of what is not asked for say so once it is proven that nothing was made.
+    async def _correct_row(self, handle: TaskHandle) -> None:
+        """Correct the row of a task that no job asks for, once it is proven that no task exists.
 
-        Uncertain, it would keep its line from being made, should that come back.
+        If the row stayed uncertain and its line came back, a later run would not submit it.
         """
         error = (await handle.outcome()).error
         if not isinstance(error, NotSubmittedError) or handle.spec is None:
@@ -238,14 +252,14 @@ class Crew:
         spec = comparable(handle.spec)
         for row in self.results.rows.values():
             unasked = row.index >= len(self.jobs) and row.status is Ending.UNCERTAIN
-            if unasked and made_from(row) == spec:
-                self.results.put(unmade_row(row, error))
+            if unasked and spec_of_row(row) == spec:
+                self.results.put(not_made_row(row, error))
                 return
 
     async def _watch(
         self, batch: Batch, jobs: Mapping[int, Job], send: ObjectSendStream[tuple[Job, Video]]
     ) -> None:
-        """Record what failed, pass on what is to be fetched; the others are not waited for."""
+        """Write rows for failures and queue videos for download, until all of *jobs* have ended."""
         left = len(jobs)
         async for outcome in batch.as_completed():
             job = jobs.get(outcome.index)
@@ -268,16 +282,16 @@ class Crew:
         async for job, video in receive:
             error: DownloadError | None = None
             try:
-                await self._bring(downloader, job, video)
+                await self._fetch(downloader, job, video)
             except DownloadError as exc:
                 error = exc
             self._put(job, video_row(job, self.provider, video, error))
 
-    async def _bring(self, downloader: Downloader, job: Job, video: Video) -> None:
-        """Fetch a video and its last frame, unless that was done and only its row is missing.
+    async def _fetch(self, downloader: Downloader, job: Job, video: Video) -> None:
+        """Download a video and its last frame, unless both are on disk and only the row is missing.
 
         Raises:
-            DownloadError: They could not be brought.
+            DownloadError: One of them could not be downloaded.
         """
         handle = self._handles[job.index]
         path = self.folder / job.file
@@ -299,7 +313,7 @@ class Crew:
 
 
 def _state(handle: TaskHandle | None) -> Status | None:
-    """Where a task without a row stands; ``None`` without an id."""
+    """The state to show for a task that has no row yet; ``None`` without an id."""
     if handle is None or handle.task_id is None:
         return None
     match handle.status:
@@ -307,5 +321,5 @@ def _state(handle: TaskHandle | None) -> Status | None:
             return Status.QUEUED
         case Status.SUCCEEDED:
             return Status.SUCCEEDED
-        case _:  # or it has ended this moment, and its row is written next
+        case _:  # running, or it has just failed and its row is written next
             return Status.RUNNING

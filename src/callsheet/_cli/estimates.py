@@ -1,4 +1,4 @@
-"""What the specs of a file may cost, in lines and in events."""
+"""What the specs of a file may cost, as lines of text and as events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from callsheet import pricing
 from callsheet._catalog import PROVIDERS
-from callsheet._cli.money import plain, rounded, sums
+from callsheet._cli.money import exact_text, money_text, rounded
 from callsheet._cli.plan import entries_of, jobs_of
 from callsheet._cli.progress import put_line
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _MOST_KINDS = 10
 
 
-class Lined(Protocol):
-    """Something that is to be made, and the line that it comes from."""
+class SpecWithLine(Protocol):
+    """A spec, and the line of the file that it comes from."""
 
     @property
     def line(self) -> int: ...
@@ -35,18 +35,18 @@ class Lined(Protocol):
 
 
 Estimated = tuple[int, pricing.Estimate]
-"""The line of a video, and what it may cost."""
+"""The line of a video in the file, and what the video may cost."""
 
 
-def estimated(rows: Iterable[Lined], provider: str) -> list[Estimated]:
-    """What each may cost at a provider, by its list prices."""
+def estimates_of(rows: Iterable[SpecWithLine], provider: str) -> list[Estimated]:
+    """Estimate each video by the list prices of a provider."""
     return [(row.line, pricing.estimate(row.spec, provider=provider)) for row in rows]
 
 
-async def rehearse(order: Order) -> int:
-    """Check the file of *order* and say what all of it may cost; gives the exit code.
+async def estimate_order(order: Order) -> int:
+    """Check the file of *order*, print what all its videos may cost, and return the exit code.
 
-    Nothing is sent and nothing is written. What an earlier run has brought is not looked at.
+    Nothing is sent and nothing is written. Results of earlier runs are not considered.
 
     Raises:
         InputError: The file of specs cannot be used.
@@ -57,12 +57,12 @@ async def rehearse(order: Order) -> int:
         defaults=order.defaults,
         limit=order.limit,
     )
-    found = estimated(jobs_of(entries, order.samples), order.provider)
+    found = estimates_of(jobs_of(entries, order.samples), order.provider)
     if order.events:
         for event in events(order.source, found):
             put_line(json.dumps(event, ensure_ascii=False))
     elif order.quiet:
-        put_line(together(found), sys.stderr)
+        put_line(total_line(found), sys.stderr)
     else:
         put_line(f"{order.source}: {len(found)} videos for {order.label}, none of them is made")
         for line in summary(order.source, found):
@@ -71,7 +71,7 @@ async def rehearse(order: Order) -> int:
 
 
 def summary(source: Path, found: Sequence[Estimated]) -> list[str]:
-    """Lines about each kind of video, about all together, and about why they are not exact."""
+    """Lines about each kind of video, the total, and the reasons why figures are not exact."""
     kinds: dict[pricing.Estimate, list[int]] = {}
     for line, each in found:
         kinds.setdefault(each, []).append(line)
@@ -81,21 +81,21 @@ def summary(source: Path, found: Sequence[Estimated]) -> list[str]:
     ]
     if (rest := len(kinds) - _MOST_KINDS) > 0:
         lines.append(f"  … and {rest} more kinds of video")
-    lines.append(together(found))
+    lines.append(total_line(found))
     lines += [f"  note: {note}" for note in dict.fromkeys(n for each in kinds for n in each.notes)]
     prices = {(each.price.source, each.price.dated) for each in kinds if each.price is not None}
     return lines + [f"  prices: {where}, {when}" for where, when in sorted(prices)]
 
 
-def together(found: Sequence[Estimated]) -> str:
-    """What all videos may cost."""
+def total_line(found: Sequence[Estimated]) -> str:
+    """One line that says what all videos may cost in total."""
     amount = pricing.total(each for _, each in found)
     measured = amount.tasks - amount.unmeasured
     priced = amount.tasks - amount.unpriced
     exact = all(each.exact and each.money == each.money_at_least for _, each in found)
     bound = "at most " if measured and not exact else ""
     tokens = f"{amount.tokens:,} tokens" if measured else "tokens unknown"
-    money = sums(amount) if priced else "price unknown"
+    money = money_text(amount) if priced else "price unknown"
     more = (
         f"; {amount.unmeasured} more of unknown tokens" * (0 < amount.unmeasured < amount.tasks),
         f"; {amount.unpriced} more of unknown price" * (0 < amount.unpriced < amount.tasks),
@@ -104,15 +104,15 @@ def together(found: Sequence[Estimated]) -> str:
 
 
 def events(source: Path, found: Sequence[Estimated]) -> Iterable[dict[str, Any]]:
-    """An event for each video, and one for all together; money as text, to the last digit."""
+    """An event for each video, then one for the total. Money is text with all its digits."""
     for line, each in found:
         yield {
             "event": "estimate",
             "place": f"{source}:{line}",
             "tokens": each.tokens,
             "tokens_at_least": each.tokens_at_least,
-            "money": plain(each.money),
-            "money_at_least": plain(each.money_at_least),
+            "money": exact_text(each.money),
+            "money_at_least": exact_text(each.money_at_least),
             "currency": each.currency,
             "notes": list(each.notes),
         }
@@ -121,8 +121,8 @@ def events(source: Path, found: Sequence[Estimated]) -> Iterable[dict[str, Any]]
         "event": "total",
         "tasks": amount.tasks,
         "tokens": amount.tokens,
-        "usd": plain(amount.usd),
-        "cny": plain(amount.cny),
+        "usd": exact_text(amount.usd),
+        "cny": exact_text(amount.cny),
         "unmeasured": amount.unmeasured,
         "unpriced": amount.unpriced,
     }

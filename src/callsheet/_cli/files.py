@@ -1,4 +1,4 @@
-"""The videos of an output folder: which are there, and under which names."""
+"""The video files of an output folder: which exist, and what they are called."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def present(row: Row, folder: Path) -> bool:
-    """Whether everything that the row names is on disk."""
+    """Whether the row names files and all of them are on disk."""
     names = [name for name in (row.file, row.last_frame_file) if name]
     return bool(names) and all((folder / name).is_file() for name in names)
 
 
 def rename(rows: Mapping[int, Row], jobs: Sequence[Job], folder: Path) -> dict[int, Row]:
-    """Bring videos under the names that their jobs have now; gives the rows that say so.
+    """Rename videos to the names that their jobs have now, and return the changed rows.
 
     Args:
         rows: Rows by the index of their job.
-        jobs: Everything that is wanted.
+        jobs: All jobs of this run.
         folder: Where the videos are.
 
     Raises:
@@ -61,15 +61,15 @@ def rename(rows: Mapping[int, Row], jobs: Sequence[Job], folder: Path) -> dict[i
 
 
 def _in_order(moves: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The moves in an order in which none falls upon a file that is still to be moved."""
+    """Order the moves so that none overwrites a file that has yet to be moved."""
     while moves:
         free = [
             key for key, (_, new) in moves.items() if key_of(new) == key or key_of(new) not in moves
         ]
         for key in free:
             yield moves.pop(key)
-        if not free:  # they change places: one steps aside
+        if not free:  # only cycles are left: move one file to a temporary name
             key, (old, new) = moves.popitem()
-            aside = f".callsheet-{len(moves)}"
-            yield old, aside
-            moves[aside] = aside, new
+            temporary = f".callsheet-{len(moves)}"
+            yield old, temporary
+            moves[temporary] = temporary, new

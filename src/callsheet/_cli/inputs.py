@@ -1,4 +1,4 @@
-"""Read a file of specs: ``.txt``, ``.jsonl`` or ``.csv``; every problem is found, not the first."""
+"""Read a file of specs: ``.txt``, ``.jsonl`` or ``.csv``. All problems are found, not only one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _WHOLE = frozenset({"duration", "frames", "seed", "execution_expires_after", "pr
 _FLAGS = frozenset({"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"})
 _JSON = frozenset({"references", "tools", "extra"})
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_LARGEST_CELL = 64 * 1024 * 1024  # the provider's limit of a body: a data URL may fill one cell
+_LARGEST_CELL = 64 * 1024 * 1024
+"""Bytes of one CSV cell: the provider's limit for a body, as a cell may hold a data URL."""
 
 
 @attrs.frozen
@@ -33,8 +34,8 @@ class Entry:
     """One spec of the file.
 
     Attributes:
-        line: Where it starts, from 1.
-        spec: What it says.
+        line: The line where it starts, from 1.
+        spec: The spec.
     """
 
     line: int
@@ -46,9 +47,9 @@ class Fault:
     """One thing that is wrong with the file.
 
     Attributes:
-        text: What, and what would be right.
-        line: Where, from 1; ``None`` for the file as a whole.
-        column: Character of that line, from 1.
+        text: What is wrong, and what would be right.
+        line: The line, from 1; ``None`` for the file as a whole.
+        column: The character in that line, from 1; ``None`` for the whole line.
     """
 
     text: str
@@ -57,14 +58,14 @@ class Fault:
 
 
 class InputError(Exception):
-    """A file that cannot be used; nothing of it is."""
+    """The file cannot be used. No spec of it is used, not even a correct one."""
 
     def __init__(self, path: Path, faults: Sequence[Fault]) -> None:
         super().__init__(path, faults)
         self.path, self.faults = path, tuple(faults)
 
     def lines(self) -> list[str]:
-        """One line of text per fault, starting with its place."""
+        """One line of text per fault. It starts with the file and the line number."""
         return [_place(self.path, fault) + fault.text for fault in self.faults]
 
 
@@ -74,10 +75,10 @@ def _place(path: Path, fault: Fault) -> str:
 
 
 def read(path: Path) -> Parsed:
-    """Read *path*: the specs of the lines that can be read, and what is wrong with the others.
+    """Read *path*. Return the specs that can be read, and the faults of the other lines.
 
     Raises:
-        InputError: No line of it can be read.
+        InputError: The file cannot be read, or it has no specs and no faults.
     """
     try:
         if path.is_dir():
@@ -97,10 +98,10 @@ def read(path: Path) -> Parsed:
 
 
 def decode(data: bytes, path: Path) -> str:
-    """UTF-8 text, with or without a byte order mark.
+    """Decode UTF-8 text, with or without a byte order mark.
 
     Raises:
-        InputError: It is something else.
+        InputError: The data is not UTF-8.
     """
     try:
         return data.decode("utf-8-sig")
@@ -115,20 +116,25 @@ Parsed = tuple[list[Entry], list[Fault]]
 
 
 def parse_text(text: str, _base: Path) -> Parsed:
-    """One prompt a line; blank lines count for nothing."""
+    """Read one prompt per line. Blank lines are skipped."""
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
     return [Entry(number, TaskSpec(line)) for number, line in lines if line], []
 
 
 def parse_jsonl(text: str, base: Path) -> Parsed:
-    """One object a line, with the fields of `TaskSpec`; relative paths start from *base*."""
+    """Read one JSON object per line, with the fields of `TaskSpec`.
+
+    Relative paths in it start from *base*.
+    """
     entries: list[Entry] = []
     faults: list[Fault] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_without_twins, parse_constant=_no_constant)
+            row = json.loads(
+                line, object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant
+            )
         except json.JSONDecodeError as exc:
             faults.append(Fault(f"not JSON: {exc.msg}", number, exc.colno))
         except (ValueError, RecursionError) as exc:
@@ -140,7 +146,10 @@ def parse_jsonl(text: str, base: Path) -> Parsed:
 
 
 def parse_csv(text: str, base: Path) -> Parsed:
-    """A header of `TaskSpec` fields, then one spec a row; an empty cell is not set."""
+    """Read a header of `TaskSpec` fields, then one spec per row.
+
+    An empty cell leaves its field unset. Relative paths start from *base*.
+    """
     csv.field_size_limit(_LARGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     entries: list[Entry] = []
@@ -173,9 +182,10 @@ _PARSERS: dict[str, Callable[[str, Path], Parsed]] = {
 
 
 def with_defaults(spec: TaskSpec, defaults: Mapping[str, Any]) -> TaskSpec:
-    """The spec with *defaults* for what it sets neither as a field nor as a command in the prompt.
+    """Fill in *defaults* where the spec sets neither the field nor a command in the prompt.
 
-    A length is one thing: a spec with `frames` takes no default `duration`, nor the other way.
+    `duration` and `frames` both set the length, so a spec that has one gets no default for the
+    other.
     """
     said = {name for name in FIELDS if getattr(spec, name) is not None}
     said |= set(commands_in(spec.prompt)) if isinstance(spec.prompt, str) else set()
@@ -207,7 +217,7 @@ def _add(number: int, value: object, base: Path, entries: list[Entry], faults: l
 
 
 def _rows(reader: Any, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
-    """The records, each with the line it starts on; a broken one ends the reading."""
+    """The records, each with the line where it starts. Reading stops at the first broken one."""
     while True:
         start = reader.line_num + 1
         try:
@@ -259,7 +269,9 @@ def _value(name: str, cell: str) -> Any:
             raise ValueError(word)
         return _WORDS[word]
     if name in _JSON:
-        return json.loads(cell, object_pairs_hook=_without_twins, parse_constant=_no_constant)
+        return json.loads(
+            cell, object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant
+        )
     return cell if name == "prompt" else cell.strip()
 
 
@@ -269,7 +281,7 @@ def _wanted(name: str) -> str:
     return "true or false" if name in _FLAGS else "JSON"
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, value in pairs:
         if name in row:
@@ -278,7 +290,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _no_constant(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON value")
 
 

@@ -1,4 +1,4 @@
-"""What earlier runs have left, and which of it belongs to what is wanted now."""
+"""Rows and tasks of earlier runs, and the jobs of this run that they belong to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Stage(StrEnum):
-    """Where a task of the journal stands when a run begins, in words."""
+    """The state of a submission in the journal when a run begins. The values are user text."""
 
     PLANNED = "not sent"
     SOUGHT = "its create got no answer, and is looked for"
@@ -40,14 +40,14 @@ class Stage(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """What the journal has kept of one submission.
+    """One submission in the journal.
 
     Attributes:
         place: Its position in the journal.
-        spec: What it is made from, `comparable`; ``None`` if it was attached by id.
-        task_id: The provider's id, if there is one.
-        file: Name of the file to which its video was saved, if that was done.
-        stage: Where it stands.
+        spec: Its spec, made `comparable`; ``None`` if the task was attached by id.
+        task_id: The provider's id; ``None`` if it has none.
+        file: Name of the saved video; ``None`` if it was not saved.
+        stage: Its state.
     """
 
     place: int
@@ -58,15 +58,15 @@ class Task:
 
 
 @attrs.frozen(kw_only=True)
-class Earlier:
-    """What earlier runs have left. Each job has at most one row and one task of it.
+class EarlierRuns:
+    """What earlier runs left. Each job has at most one row and at most one task.
 
     Attributes:
         rows: Rows by the index of their job.
         tasks: Tasks by the index of their job.
-        other_rows: Rows of what is not wanted now.
-        other_tasks: The same for tasks; those that are over are nobody's, and left out.
-        over: Ids of the tasks that ended without a video.
+        other_rows: Rows that belong to no job of this run.
+        other_tasks: Tasks that belong to no job of this run, without those in `over`.
+        over: Ids of the tasks that ended without a video. They belong to no job.
     """
 
     rows: dict[int, Row]
@@ -76,9 +76,9 @@ class Earlier:
     over: frozenset[str | None]
 
     def arranged(self, jobs: Sequence[Job], folder: Path) -> dict[int, Row]:
-        """The rows by index: each at that of its job, and what is not wanted now behind all.
+        """All rows by index: each at the index of its job, rows without a job after all jobs.
 
-        A video that was taken out of *folder* and is not wanted now has no file there any more.
+        A row without a job loses its file names if its video is no longer in *folder*.
         """
         rows = {
             index: attrs.evolve(row, index=index, spec=jobs[index].spec.to_dict())
@@ -94,12 +94,12 @@ class Earlier:
         return rows
 
 
-async def tasks_of(batch: Batch, sought: Collection[int]) -> list[Task]:
-    """What a journal holds, as it was resumed.
+async def tasks_of(batch: Batch, unanswered: Collection[int]) -> list[Task]:
+    """Describe every submission of a resumed journal.
 
     Args:
-        batch: All of it.
-        sought: The positions of those whose create got no answer.
+        batch: All submissions of the journal.
+        unanswered: Positions of those whose create got no answer.
     """
     return [
         Task(
@@ -107,66 +107,68 @@ async def tasks_of(batch: Batch, sought: Collection[int]) -> list[Task]:
             spec=None if handle.spec is None else comparable(handle.spec),
             task_id=handle.task_id,
             file=None if handle.file is None else handle.file.name,
-            stage=await _stage(handle, sought=place in sought),
+            stage=await _stage(handle, unanswered=place in unanswered),
         )
         for place, handle in enumerate(batch)
     ]
 
 
-def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Earlier:
+def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> EarlierRuns:
     """Find the job of each row and of each task.
 
-    A row belongs to a job with an equal spec, where several are equal to the one that has its file
-    or its index. A task belongs to the job whose row has its id, else to one with an equal spec, in
-    order. So lines can change their places, and one that is changed itself is a new one.
+    A row belongs to a job with an equal spec. If several jobs have an equal spec, the job with the
+    same file name comes first, then the job with the same index.
+
+    A task belongs to the job whose row has its id. Otherwise it belongs to a job with an equal
+    spec, in order. So lines may move in the input, and a changed line counts as a new one.
     """
     texts = [_text(job.spec.to_dict()) for job in jobs]
     specs = [comparable(job.spec) for job in jobs]
-    mine, other_rows = _paired(
+    rows_by_job, other_rows = _pair(
         jobs,
         sorted(rows, key=lambda row: row.index),
         (lambda job: (texts[job.index], job.file), lambda row: (_text(row.spec), row.file)),
         (lambda job: (texts[job.index], job.index), lambda row: (_text(row.spec), row.index)),
         (lambda job: texts[job.index], lambda row: _text(row.spec)),
     )
-    every = list(tasks)
-    noted = {task.task_id for task in every}
+    all_tasks = list(tasks)
+    known_ids = {task.task_id for task in all_tasks}
 
     def spec_of(job: Job) -> TaskSpec | None:
-        """Its spec, unless its row holds a task of which the journal does not know."""
-        row = mine.get(job.index)
-        elsewhere = row is not None and row.status in PAID and row.task_id not in noted
-        return None if elsewhere else specs[job.index]
+        """The spec of a job; ``None`` if its row names a task that is not in the journal."""
+        row = rows_by_job.get(job.index)
+        unknown_task = row is not None and row.status in PAID and row.task_id not in known_ids
+        return None if unknown_task else specs[job.index]
 
-    over = frozenset(task.task_id for task in every if task.stage is Stage.OVER)
-    found, other_tasks = _paired(
+    over = frozenset(task.task_id for task in all_tasks if task.stage is Stage.OVER)
+    found, other_tasks = _pair(
         jobs,
-        [task for task in every if task.stage is not Stage.OVER],
-        (lambda job: _id_in(mine, job), lambda task: task.task_id),
+        [task for task in all_tasks if task.stage is not Stage.OVER],
+        (lambda job: _id_in(rows_by_job, job), lambda task: task.task_id),
         (
             lambda job: spec_of(job) and (spec_of(job), job.file),
             lambda task: (task.spec, task.file),
         ),
         (spec_of, lambda task: task.spec),
     )
-    bare = {task.task_id: index for index, task in found.items() if index not in mine}
-    for row in other_rows:  # from another working directory its paths read otherwise
-        if row.task_id is not None and row.task_id in bare:
-            mine[bare.pop(row.task_id)] = row
-    belonging = set(map(id, mine.values()))
-    return Earlier(
-        rows=mine,
+    without_row = {task.task_id: index for index, task in found.items() if index not in rows_by_job}
+    for row in other_rows:  # relative paths differ if the run starts in another working directory
+        if row.task_id is not None and row.task_id in without_row:
+            rows_by_job[without_row.pop(row.task_id)] = row
+    matched_rows = set(map(id, rows_by_job.values()))
+    return EarlierRuns(
+        rows=rows_by_job,
         tasks=found,
-        other_rows=[row for row in other_rows if id(row) not in belonging],
+        other_rows=[row for row in other_rows if id(row) not in matched_rows],
         other_tasks=other_tasks,
         over=over,
     )
 
 
 def comparable(spec: TaskSpec) -> TaskSpec:
-    """The spec with one spelling for each file, from whatever folder it is named."""
+    """The spec with absolute, normalised paths, so that equal specs compare equal."""
 
-    def there(medium: Any) -> Any:
+    def with_absolute_path(medium: Any) -> Any:
         match medium:
             case Media(source=Path() as path):
                 return type(medium)(Path(os.path.normpath(path.absolute())))
@@ -175,52 +177,59 @@ def comparable(spec: TaskSpec) -> TaskSpec:
 
     return attrs.evolve(
         spec,
-        first_frame=there(spec.first_frame),
-        last_frame=there(spec.last_frame),
-        references=tuple(map(there, spec.references)),
+        first_frame=with_absolute_path(spec.first_frame),
+        last_frame=with_absolute_path(spec.last_frame),
+        references=tuple(map(with_absolute_path, spec.references)),
     )
 
 
-def made_from(row: Row) -> TaskSpec | None:
-    """The spec of a row, `comparable`; ``None`` if another version has written what it holds."""
+def spec_of_row(row: Row) -> TaskSpec | None:
+    """The spec of a row, made `comparable`; ``None`` if this version cannot read it."""
     try:
         return comparable(TaskSpec.from_dict(row.spec))
     except SpecError:
         return None
 
 
-def _paired(
+def _pair(
     jobs: Sequence[Job],
     found: Sequence[T],
-    *marks: tuple[Callable[[Job], Hashable], Callable[[T], Hashable]],
+    *keys: tuple[Callable[[Job], Hashable], Callable[[T], Hashable]],
 ) -> tuple[dict[int, T], list[T]]:
-    """Give each job at most one of what was *found*: by the first mark that agrees, in order."""
+    """Pair each job with at most one item of *found*. Return the pairs and the items left over.
+
+    Args:
+        jobs: The jobs.
+        found: Rows or tasks.
+        keys: Pairs of key functions, one for jobs and one for items. They are tried in order. A job
+            and an item match if their keys are equal; a job whose key is ``None`` matches nothing.
+    """
     pairs: dict[int, T] = {}
     left = list(found)
-    for of_job, of_found in marks:
+    for of_job, of_found in keys:
         waiting: dict[Hashable, deque[T]] = {}
         for each in left:
             waiting.setdefault(of_found(each), deque()).append(each)
         for job in jobs:
-            mark = None if job.index in pairs else of_job(job)
-            if mark is not None and waiting.get(mark):
-                pairs[job.index] = waiting[mark].popleft()
+            key = None if job.index in pairs else of_job(job)
+            if key is not None and waiting.get(key):
+                pairs[job.index] = waiting[key].popleft()
         taken = set(map(id, pairs.values()))
         left = [each for each in left if id(each) not in taken]
     return pairs, left
 
 
-async def _stage(handle: TaskHandle, *, sought: bool) -> Stage:
+async def _stage(handle: TaskHandle, *, unanswered: bool) -> Stage:
     if not handle.done:
         if handle.task_id is not None:
             return Stage.UNDER_WAY
-        return Stage.SOUGHT if sought else Stage.PLANNED
+        return Stage.SOUGHT if unanswered else Stage.PLANNED
     outcome = await handle.outcome()
     if outcome.video is not None:
         return Stage.RENDERED
     if isinstance(outcome.error, SubmissionUncertainError):
         return Stage.UNCERTAIN
-    # "no such task" may only mean another account's key
+    # "no such task" may only mean that the key is of another account
     given_up = outcome.task_id is not None and not isinstance(outcome.error, TaskError)
     return Stage.UNDER_WAY if given_up else Stage.OVER
 

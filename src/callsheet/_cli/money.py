@@ -1,4 +1,4 @@
-"""Sums of money and tokens, in words and in events."""
+"""Amounts of money and tokens, as text and as JSON values."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from callsheet._models.spend import Amount, Spend
 
 
-def sums(amount: Amount) -> str:
-    """The money, rounded up."""
+def money_text(amount: Amount) -> str:
+    """The money of an amount as text, rounded up."""
     named = (("USD", amount.usd), ("CNY", amount.cny))
     said = [f"{currency} {rounded(money, ROUND_CEILING)}" for currency, money in named if money]
     return " and ".join(said) or "free"
 
 
 def rounded(money: Decimal, rounding: str) -> str:
-    """Two digits behind the point, four for less than one."""
+    """Round to two decimal places, or to four if it is less than one."""
     unit = Decimal("0.01") if money >= 1 else Decimal("0.0001")
     return str(money.quantize(unit, rounding=rounding))
 
 
-def plain(money: Decimal | None) -> str | None:
-    """The money to the last digit."""
+def exact_text(money: Decimal | None) -> str | None:
+    """The money as text with all its digits; ``None`` if it is not known."""
     return None if money is None else f"{money.normalize():f}"
 
 
 def spend_words(spend: Spend) -> str | None:
-    """What was spent and may have to be paid; ``None`` where nothing costs anything."""
+    """Text about the spend and its limit; ``None`` if nothing costs money and no limit is set."""
     every = spend.committed
     costs = every.usd or every.cny or every.unpriced
     limit = _limit_words(spend.limit)
@@ -47,12 +47,12 @@ def spend_words(spend: Spend) -> str | None:
 
 
 def spend_event(spend: Spend) -> dict[str, Any]:
-    """The same as JSON values; money as text, to the last digit."""
+    """The spend and the limit as JSON values. Money is text with all its digits."""
     return {
         "spent": _event(spend.spent),
         "reserved": _event(spend.reserved),
         "uncertain": _event(spend.uncertain),
-        "limit": {"usd": plain(spend.limit.usd), "cny": plain(spend.limit.cny)},
+        "limit": {"usd": exact_text(spend.limit.usd), "cny": exact_text(spend.limit.cny)},
     }
 
 
@@ -62,7 +62,7 @@ def _words(amount: Amount) -> str:
         return tasks
     measured, priced = amount.tasks - amount.unmeasured, amount.tasks - amount.unpriced
     tokens = f"{amount.tokens:,} tokens" if measured else "tokens unknown"
-    money = sums(amount) if priced else "price unknown"
+    money = money_text(amount) if priced else "price unknown"
     more = f" ({amount.unpriced} more of unknown price)" * (0 < amount.unpriced < amount.tasks)
     return f"{tasks}, {tokens}, {money}{more}"
 
@@ -75,4 +75,4 @@ def _limit_words(limit: SpendLimit) -> str | None:
 
 
 def _event(amount: Amount) -> dict[str, Any]:
-    return {**attrs.asdict(amount), "usd": plain(amount.usd), "cny": plain(amount.cny)}
+    return {**attrs.asdict(amount), "usd": exact_text(amount.usd), "cny": exact_text(amount.cny)}

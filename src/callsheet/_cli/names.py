@@ -1,8 +1,8 @@
-"""File names for videos, made from their prompts alone.
+"""File names for videos, made from their prompts only.
 
-A name holds on every common file system and depends only on the input, so that the same input
-gives the same names again. Two prompts whose names would be equal, also on a file system that
-does not tell ``a`` from ``A``, are told apart by ``~2``, ``~3``, … in input order.
+Every common file system accepts the names. They depend only on the input, so the same input gives
+the same names. If two prompts would get the same name, the later ones get ``~2``, ``~3``, … in
+input order. Names count as the same if they differ only in upper and lower case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUFFIX = ".mp4"
 FRAME_SUFFIX = "-last.png"
 
 _LONGEST = 255 - len("." + ".part.etag")
-"""Bytes a name may have, with room for the name a download has while it is under way."""
+"""Most bytes of a name. The rest of the usual 255 is for the name of an unfinished download."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _RESERVED = re.compile(
@@ -32,39 +32,39 @@ def file_names(prompts: Sequence[str | None], samples: int | None = None) -> lis
     """The file names of every prompt: one, or *samples* of them.
 
     Args:
-        prompts: In input order; one without words gets ``video-<position>``.
+        prompts: In input order. A prompt without words gets ``video-<position>``.
         samples: ``None`` for ``<prompt>.mp4``; else ``<prompt>-<i>.mp4`` with i from 0, the form
             that VBench reads.
     """
     endings = [SUFFIX] if samples is None else [f"-{i}{SUFFIX}" for i in range(samples)]
     room = _LONGEST - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
     taken: set[str] = set()
-    reached: dict[str, int] = {}
+    next_number: dict[str, int] = {}
     found: list[list[str]] = []
     for index, prompt in enumerate(prompts):
         stem = _stem(prompt or "")
-        if samples is None:  # "A cat..mp4" is only ugly; before "-0" the dot belongs to the prompt
+        if samples is None:  # avoids "A cat..mp4"; before "-0" VBench wants the prompt unchanged
             stem = stem.rstrip(". ")
         stem = stem or f"video-{index}"
-        first = reached.get(key_of(stem), 1)
+        first = next_number.get(key_of(stem), 1)
         for count, candidate in _candidates(stem, room, first):
             names = [_allowed(candidate + ending) for ending in endings]
             keys = {key_of(name) for name in names}
             if not keys & taken:
                 taken |= keys
-                reached[key_of(stem)] = count + 1
+                next_number[key_of(stem)] = count + 1
                 found.append(names)
                 break
     return found
 
 
 def frame_name(video_name: str) -> str:
-    """The name of the last frame's picture beside a video."""
+    """The file name of a video's last frame."""
     return video_name.removesuffix(SUFFIX) + FRAME_SUFFIX
 
 
 def key_of(name: str) -> str:
-    """The same for names that some file systems take for one."""
+    """A key that is equal for names which some file systems treat as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -77,13 +77,13 @@ def _stem(prompt: str) -> str:
 def _candidates(stem: str, room: int, first: int) -> Iterator[tuple[int, str]]:
     count = first
     while True:
-        mark = "" if count == 1 else f"~{count}"
-        yield count, _cut(stem, room - len(mark)) + mark
+        suffix = "" if count == 1 else f"~{count}"
+        yield count, _cut(stem, room - len(suffix)) + suffix
         count += 1
 
 
 def _cut(text: str, size: int) -> str:
-    """At most *size* bytes of *text* in UTF-8, whole characters with their accents only."""
+    """Cut *text* to at most *size* bytes of UTF-8. Characters keep their accents."""
     data = text.encode()
     if len(data) <= size:
         return text
@@ -95,5 +95,5 @@ def _cut(text: str, size: int) -> str:
 
 
 def _allowed(name: str) -> str:
-    """Keep clear of the device names of Windows, which hold with any suffix."""
+    """Change a name that Windows reserves for a device. A suffix does not make it allowed."""
     return f"_{name}" if _RESERVED.match(name) else name

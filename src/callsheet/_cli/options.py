@@ -1,4 +1,4 @@
-"""The options that say what specs hold where the file does not."""
+"""Options that fill fields which the specs of the file leave unset."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ class Defaults:
     callback_url: str | None = None
 
     def given(self) -> dict[str, Any]:
-        """The fields that were set."""
+        """The fields that the user has set."""
         return {name: value for name, value in attrs.asdict(self).items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a run has to make: every spec of the file, as often as it is wanted, with its file."""
+"""The jobs of a run: every spec of the file, once per sample, with the name of its video."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Job:
 
     Attributes:
         index: Position among the jobs, from 0.
-        line: Line of the file that it comes from.
-        spec: What is to be made.
-        file: Name of its video below the output folder.
+        line: Line of the input file that it comes from, from 1.
+        spec: What to make.
+        file: Name of its video in the output folder.
     """
 
     index: int
@@ -51,10 +51,16 @@ def title_of(prompt: str | None) -> str:
 async def entries_of(
     path: Path, *, provider: Provider, defaults: Mapping[str, Any], limit: int | None
 ) -> list[Entry]:
-    """The specs of a file, completed with what the command line says; nothing is sent.
+    """Read the specs of a file, fill in defaults, and check them. Nothing is sent.
+
+    Args:
+        path: The file.
+        provider: The provider that must accept the specs.
+        defaults: Values for fields that a spec does not set.
+        limit: How many specs of the file to take; ``None`` for all.
 
     Raises:
-        InputError: With every problem of every line, also what the provider does not take.
+        InputError: With every problem of every line, and whatever the provider does not accept.
     """
     found, faults = read(path)
     entries = [
@@ -72,7 +78,12 @@ async def entries_of(
 
 
 def jobs_of(entries: Sequence[Entry], samples: int | None) -> list[Job]:
-    """Every spec *samples* times, the samples of one spec side by side."""
+    """Make a job for each sample of each spec. The samples of one spec follow each other.
+
+    Args:
+        entries: The specs.
+        samples: Videos of each spec; ``None`` for one with a plain name.
+    """
     names = file_names([entry.spec.prompt for entry in entries], samples)
     pairs = [(entry, name) for entry, row in zip(entries, names, strict=True) for name in row]
     return [

@@ -1,4 +1,4 @@
-"""How far a run is: the numbers, and the four ways of showing them."""
+"""The progress of a run: the numbers, and four ways to show them."""
 
 from __future__ import annotations
 
@@ -42,18 +42,21 @@ _STYLES = {
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """The numbers at one moment. Every video counts in one of them, but for those that say so.
+    """The numbers at one moment.
+
+    Every video counts in exactly one of `kept`, `waiting`, `queued`, `running`, `rendered` and
+    `endings`.
 
     Attributes:
-        total: Videos that are wanted; all of them.
-        submitted: Specs for which the provider has given an id in this run, whatever came of them.
-        kept: Videos that an earlier run has brought.
+        total: All videos of the run.
+        submitted: Specs that got an id from the provider in this run, whatever their outcome.
+        kept: Videos from an earlier run.
         waiting: Not sent yet, or sent and without an id.
         queued: Has an id, not seen running yet.
         running: Seen running.
         rendered: Rendered, not on disk yet.
-        endings: What has a row of this run, by its status.
-        settled: How many of `endings` had a task: what was never sent tells nothing of the pace.
+        endings: Videos with a row of this run, by its status.
+        settled: How many of `endings` had a task. Only these count for the rate.
         elapsed: Seconds since the run began.
     """
 
@@ -70,30 +73,30 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """Videos about which nothing remains to be done."""
+        """Videos that need no more work in this run."""
         return self.kept + sum(self.endings.values())
 
     @property
     def per_minute(self) -> float:
-        """Tasks that ended in a minute of this run."""
+        """Tasks that end per minute, on average over this run."""
         return self.settled / max(self.elapsed, 0.1) * 60
 
     @property
     def left(self) -> float | None:
-        """Seconds to go at this rate; ``None`` until something has ended, and at the end."""
+        """Seconds left at this rate; ``None`` before the first task has ended, and at the end."""
         open_ = self.total - self.ended
         return open_ / self.per_minute * 60 if open_ and self.per_minute else None
 
     def states(self) -> dict[str, int]:
-        """Every video under one name: where it stands, or how it ended, as its row says it."""
-        on_their_way = {
+        """Number of videos by state, or by the status of their row. Each video counts once."""
+        without_row = {
             "kept": self.kept,
             "waiting": self.waiting,
             "queued": self.queued,
             "running": self.running,
             "rendered": self.rendered,
         }
-        return on_their_way | {ending.value: self.endings.get(ending, 0) for ending in Ending}
+        return without_row | {ending.value: self.endings.get(ending, 0) for ending in Ending}
 
     def words(self) -> str:
         """The states, in one line."""
@@ -102,42 +105,42 @@ class Counts:
         )
 
     def pace(self) -> str:
-        """Time, rate and what is left, in one line."""
+        """Time, rate and time left, in one line."""
         rate = f", {self.per_minute:.0f} a minute" if self.settled else ""
-        left = "" if self.left is None else f", about {clock(self.left)} to go"
-        return f"{clock(self.elapsed)}{rate}{left}"
+        left = "" if self.left is None else f", about {time_text(self.left)} to go"
+        return f"{time_text(self.elapsed)}{rate}{left}"
 
 
 class Display(Protocol):
-    """One way of showing a run.
+    """One way to show a run.
 
     Attributes:
         interval: Seconds between two calls of `show`.
-        repeats: Seconds after which what still holds is noted again.
+        repeats: Seconds after which a note that is still true is shown again.
     """
 
     interval: float
     repeats: float
 
     def note(self, text: str) -> None:
-        """Say something about the run as a whole."""
+        """Show a note about the run as a whole."""
 
     def show(self, counts: Counts) -> None:
         """Show the numbers."""
 
     def row(self, job: Job, row: Row, place: str) -> None:
-        """A spec has ended; *place* names its line."""
+        """Show that a spec has ended; *place* names its file and line."""
 
     def close(self) -> None:
-        """Leave the screen as it should stay."""
+        """Finish the output, so that the screen can stay as it is."""
 
 
 class LiveDisplay:
-    """Numbers that stay in place on a terminal, with the last failures below."""
+    """Numbers that update in place on a terminal, with the latest failures below."""
 
     def __init__(self, title: str) -> None:
         self.interval = 0.2
-        self.repeats = math.inf  # its clock shows that it lives
+        self.repeats = math.inf  # the running clock shows that the run still works
         self._title = title
         self._failures: deque[str] = deque(maxlen=4)
         self._counts: Counts | None = None
@@ -149,7 +152,7 @@ class LiveDisplay:
         self._console.print(Text(text))
 
     def row(self, job: Job, row: Row, place: str) -> None:
-        if _worth_a_line(row):
+        if _failed_by_itself(row):
             self._failures.append(failure_line(job, row, place))
 
     def show(self, counts: Counts) -> None:
@@ -179,20 +182,21 @@ class LiveDisplay:
             Text(f"✗ {line}", "red", no_wrap=True, overflow="ellipsis") for line in self._failures
         ]
         pace = Text(counts.pace(), "dim")
-        # the short line is the last: a ^C that the terminal echoes behind it does not wrap
+        # the shortest line comes last: a ^C that the terminal echoes after it must not wrap
         return Group(Text(self._title, "bold"), bar, numbers, *failures, pace)
 
 
 class LineDisplay:
-    """Plain lines, for logs and pipes: now and then the numbers, and each new kind of failure.
+    """Plain lines for logs and pipes: the numbers from time to time, and each new kind of failure.
 
-    A failure waits for the next numbers, so that the summary of a short run does not repeat it.
+    A failure is shown with the next numbers. A short run shows no numbers, so its summary does not
+    repeat the failure.
     """
 
     def __init__(self) -> None:
         self.interval = 1.0
         self.repeats = 60.0
-        self._said: tuple[float, str] = (0.0, "")
+        self._last_shown: tuple[float, str] = (0.0, "")
         self._kinds: set[Kind] = set()
         self._failures: list[str] = []
 
@@ -200,25 +204,25 @@ class LineDisplay:
         put_line(text)
 
     def row(self, job: Job, row: Row, place: str) -> None:
-        if _worth_a_line(row) and (kind := kind_of(job, row)) not in self._kinds:
+        if _failed_by_itself(row) and (kind := kind_of(job, row)) not in self._kinds:
             self._kinds.add(kind)
             self._failures.append(f"{in_words(row.status)}: {failure_line(job, row, place)}")
 
     def show(self, counts: Counts) -> None:
-        then, words = self._said
+        then, words = self._last_shown
         if counts.elapsed - then >= 5 and counts.words() != words:  # noqa: PLR2004 - seconds
-            self._said = (counts.elapsed, counts.words())
+            self._last_shown = (counts.elapsed, counts.words())
             for line in self._failures:
                 put_line(line)
             self._failures.clear()
             put_line(f"{counts.ended}/{counts.total}: {counts.words()} ({counts.pace()})")
 
     def close(self) -> None:
-        """Lines stay by themselves."""
+        """Do nothing: printed lines need no end."""
 
 
 class QuietDisplay:
-    """Nothing before the end."""
+    """Shows nothing before the summary."""
 
     def __init__(self) -> None:
         self.interval = 3600.0
@@ -231,7 +235,7 @@ class QuietDisplay:
 
 
 class EventDisplay:
-    """One JSON object a line: ``note``, ``progress`` and ``row`` events."""
+    """One JSON object per line: ``note``, ``progress`` and ``row`` events."""
 
     def __init__(self) -> None:
         self.interval = 1.0
@@ -251,7 +255,7 @@ class EventDisplay:
             self._put("progress", **numbers, elapsed=round(counts.elapsed, 3))
 
     def close(self) -> None:
-        """Events stay by themselves."""
+        """Do nothing: printed events need no end."""
 
     @staticmethod
     def _put(event: str, **values: Any) -> None:
@@ -259,7 +263,7 @@ class EventDisplay:
 
 
 def display_for(title: str, *, quiet: bool, events: bool) -> Display:
-    """The way of showing that fits the options and where stdout goes."""
+    """Choose the display by the options, and by whether stdout is a terminal."""
     if events:
         return EventDisplay()
     if quiet:
@@ -267,19 +271,19 @@ def display_for(title: str, *, quiet: bool, events: bool) -> Display:
     return LiveDisplay(title) if sys.stdout.isatty() else LineDisplay()
 
 
-def _worth_a_line(row: Row) -> bool:
-    """Whether it failed by itself; what was stopped or never sent all has one reason."""
+def _failed_by_itself(row: Row) -> bool:
+    """Whether this spec failed for its own reason. Stopped and unsent specs share one reason."""
     return row.status not in {"succeeded", "not_submitted", "interrupted"}
 
 
 Kind = tuple[str, str]
-"""Status and reason, without what differs from task to task."""
+"""Status and reason, without the parts that differ from task to task."""
 
 _MARK = re.compile(r" \((?:request|token) [^)]*\)")
 
 
 def kind_of(job: Job, row: Row) -> Kind:
-    """Equal for rows that differ only by their task."""
+    """The kind of a failure: equal for rows that differ only by their task."""
     reason = _MARK.sub("", _reason(row))
     for name in (row.task_id, job.file, frame_name(job.file)):
         reason = reason.replace(name or "\0", "")
@@ -287,7 +291,7 @@ def kind_of(job: Job, row: Row) -> Kind:
 
 
 def failure_line(job: Job, row: Row, place: str, more: int = 0) -> str:
-    """Line, prompt and reason of a row that did not succeed, and how many *more* are like it."""
+    """Line, prompt and reason of a row that did not succeed; *more* counts others of its kind."""
     rest = f" and {more} more" if more else ""
     return f"{place} {job.title}{rest}: {_reason(row)}"
 
@@ -297,12 +301,15 @@ def _reason(row: Row) -> str:
 
 
 def in_words(name: str) -> str:
-    """The name of a state or the status of a row, as a person reads it."""
+    """The name of a state or of a row status, with spaces between its words."""
     return name.replace("_", " ")
 
 
 def put_line(text: str, to: TextIO | None = None) -> None:
-    """Print a line; if nobody reads any more, go on in silence: the videos are paid for."""
+    """Print a line.
+
+    If the reader of the pipe is gone, the run continues without output: its videos are paid for.
+    """
     stream = sys.stdout if to is None else to
     try:
         print(text, file=stream, flush=True)
@@ -310,8 +317,8 @@ def put_line(text: str, to: TextIO | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def clock(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+def time_text(seconds: float) -> str:
+    """Format seconds as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

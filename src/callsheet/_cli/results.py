@@ -1,7 +1,7 @@
-"""``results.jsonl``: one row for every video that was asked for, with the truth about it.
+"""``results.jsonl``: one row for every video that was asked for, with its outcome.
 
-Rows are appended as specs end. Where an index stands there twice, the later row holds; the file
-is put in order when the run is over.
+Rows are appended as specs end. If the file has two rows with one index, the later row counts. The
+file is sorted when the run is over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXTS = ("task_id", "last_status", "url", "file", "last_frame_file")
 
 
 class Ending(StrEnum):
-    """How a row ended, as its ``status`` says."""
+    """The values of ``status`` in a row."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -42,31 +42,31 @@ class Ending(StrEnum):
 
 UNFETCHED = frozenset({Ending.DOWNLOAD_FAILED, Ending.INTERRUPTED, Ending.TIMEOUT})
 PAID = UNFETCHED | {Ending.SUCCEEDED}
-"""What is said of a task that was bought, and whose id stands in the row."""
+"""Statuses of a task that was bought. The row has its id."""
 
 
 class ResultsError(Exception):
-    """The output folder cannot be used for this run; nothing was submitted."""
+    """The output folder cannot be used for this run. Nothing was submitted."""
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One line of the file; see the attributes for its keys.
+    """One line of the file. The attributes are its keys.
 
     Attributes:
-        index: Position among what was asked for, from 0.
+        index: Position among the videos that were asked for, from 0.
         spec: The spec, as `TaskSpec.to_dict` gives it.
-        provider: Where it was sent.
-        task_id: The provider's id; ``None`` if no task came to be.
-        status: One of the words of `Ending`.
-        last_status: Where the task stood when the run left it, if it had not ended.
-        url: Where the video is, while the URL lives.
+        provider: The provider it was sent to.
+        task_id: The provider's id; ``None`` if no task is known.
+        status: How it ended; a value of `Ending`.
+        last_status: The last known status of a task that had not ended when the run stopped.
+        url: URL of the video. It expires.
         file: Name of the video in this folder.
         last_frame_file: Name of its last frame, if that was asked for.
-        seed: The seed really used.
-        usage: What it cost: ``completion_tokens``, ``total_tokens``.
-        seconds: From creation to end, by the provider's clock.
-        error: ``type``, ``message`` and ``code`` of what went wrong.
+        seed: The seed that was used.
+        usage: Tokens: ``completion_tokens`` and ``total_tokens``.
+        seconds: Seconds from creation to end, by the provider's clock.
+        error: ``type``, ``message`` and ``code`` of the error.
     """
 
     index: int
@@ -84,7 +84,7 @@ class Row:
     error: dict[str, str | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the two rare keys stand there only if they say something."""
+        """The row as JSON values, without ``last_status`` and ``last_frame_file`` if not set."""
         row = attrs.asdict(self, recurse=False)
         for name in ("last_status", "last_frame_file"):
             if row[name] is None:
@@ -96,20 +96,20 @@ class Results:
     """The rows of one output folder, used as ``with Results(folder) as results``.
 
     Attributes:
-        rows: The row that holds, by index.
+        rows: The rows that count, by index.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self.rows: dict[int, Row] = {}
-        self._waiting: list[bytes] = []
+        self._unwritten: list[bytes] = []
         self._file: io.FileIO | None = None
         self._end = 0
-        self._last = -1
-        self._loose = False
+        self._last_index = -1
+        self._unsorted = False
 
     def __enter__(self) -> Self:
-        """Read what is there.
+        """Read the file.
 
         Raises:
             ResultsError: The file cannot be read or written.
@@ -122,13 +122,13 @@ class Results:
             self._file.close()
 
     def read(self) -> None:
-        """Read what is there now; to be called before the first row is put.
+        """Read the file again. Call it before the first `put`.
 
         Raises:
             ResultsError: The file cannot be read or written.
         """
         self.rows.clear()
-        self._last, self._loose = -1, False
+        self._last_index, self._unsorted = -1, False
         try:
             with self.path.open("r+b") as file:
                 data = file.read()
@@ -136,7 +136,8 @@ class Results:
             return
         except OSError as exc:
             raise ResultsError(f"{self.path}: {exc.strerror}") from exc
-        self._end = data.rfind(b"\n") + 1  # a run that was killed may have left half a line
+        # a killed run may have left half a line; the next row overwrites it
+        self._end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[: self._end].splitlines(), 1):
             if not line.strip():
                 continue
@@ -145,10 +146,10 @@ class Results:
             except (ValueError, TypeError, KeyError) as exc:
                 text = f"{self.path}:{number}: not a row of a run ({exc})"
                 raise ResultsError(f"{text}; move it away, or use another --out") from None
-            self._take(row)
+            self._record(row)
 
     def arrange(self, rows: Mapping[int, Row]) -> None:
-        """Let *rows*, each at its index, be what stands there; before the first row is put.
+        """Replace all rows by *rows*, by index. Call it before the first `put`.
 
         Raises:
             ResultsError: The file cannot be written.
@@ -159,16 +160,16 @@ class Results:
                 self._end = self._rewrite()
             except OSError as exc:
                 raise ResultsError(f"{self.path}: {exc.strerror}") from exc
-            self._last, self._loose = max(self.rows, default=-1), False
+            self._last_index, self._unsorted = max(self.rows, default=-1), False
 
     def put(self, row: Row) -> bool:
-        """Append *row*; False if the disk does not take it now, in which case it is kept."""
-        self._take(row)
-        self._waiting.append(_line(row))
+        """Append *row*; False if it cannot be written now. It is then written with a later row."""
+        self._record(row)
+        self._unwritten.append(_line(row))
         return self._append()
 
     def _append(self) -> bool:
-        data = b"".join(self._waiting)
+        data = b"".join(self._unwritten)
         try:
             if self._file is None:
                 self._file = self.path.open("r+b" if self._end else "wb", buffering=0)
@@ -179,35 +180,35 @@ class Results:
         except OSError:
             return False
         self._end += len(data)
-        self._waiting.clear()
+        self._unwritten.clear()
         return True
 
     def finish(self) -> list[Row]:
-        """Put the rows in order, once each; gives the rows that the disk did not take."""
+        """Sort the file, with one row per index. Return the rows that could not be written."""
         lost: list[Row] = []
-        if self._waiting and not self._append():
-            lost = [_read(line) for line in self._waiting]
-        if self._loose and not lost:
-            with contextlib.suppress(OSError):  # what was appended holds as it is
+        if self._unwritten and not self._append():
+            lost = [_read(line) for line in self._unwritten]
+        if self._unsorted and not lost:
+            with contextlib.suppress(OSError):  # the unsorted file is complete, too
                 self._rewrite()
         return lost
 
-    def _take(self, row: Row) -> None:
-        self._loose |= row.index <= self._last
-        self._last = row.index
+    def _record(self, row: Row) -> None:
+        self._unsorted |= row.index <= self._last_index
+        self._last_index = row.index
         self.rows[row.index] = row
 
     def _rewrite(self) -> int:
-        """Replace the file by the rows in order; gives its size."""
-        beside = self.path.with_name(f".{NAME}.part")
+        """Replace the file by the sorted rows and return its size in bytes."""
+        temporary = self.path.with_name(f".{NAME}.part")
         try:
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.writelines(_line(self.rows[index]) for index in sorted(self.rows))
                 os.fsync(file.fileno())
                 size = file.tell()
-            beside.replace(self.path)
+            temporary.replace(self.path)
         except OSError:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         return size
 
@@ -217,11 +218,11 @@ def _line(row: Row) -> bytes:
 
 
 def _read(line: bytes) -> Row:
-    """The row on a line, which anybody may have edited.
+    """Read one row. The line may have been edited by hand, so everything is checked.
 
     Raises:
-        ValueError: It is no JSON, or a value is none that a row has.
-        TypeError: It has a key too many or too few.
+        ValueError: It is not JSON, or a value has the wrong type.
+        TypeError: It has an unknown key, or lacks one.
     """
     match json.loads(line):
         case {"index": int(), "spec": dict(), "status": str(status)}:
@@ -232,10 +233,10 @@ def _read(line: bytes) -> Row:
     error: object = row.get("error")
     if error is not None and not isinstance(error, dict):
         raise ValueError("error is no object")
-    told: dict[str, Any] = row.get("error") or {}
+    error_fields: dict[str, Any] = row.get("error") or {}
     texts = {name: row.get(name) for name in _TEXTS}
     texts["spec.prompt"] = row["spec"].get("prompt")
-    texts |= {f"error.{name}": told.get(name) for name in ("type", "message")}
+    texts |= {f"error.{name}": error_fields.get(name) for name in ("type", "message")}
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name} is no text")

@@ -1,4 +1,4 @@
-"""From what the client says about a spec to its row."""
+"""Make the row of a spec from what the client says about it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ _ENDINGS: dict[type[CallsheetError], Ending] = {
 
 
 def video_row(job: Job, provider: str, video: Video, error: CallsheetError | None) -> Row:
-    """The row of a task that succeeded; *error* says why its video is not on disk."""
+    """The row of a task that succeeded.
+
+    Args:
+        job: The job of the row.
+        provider: The provider, as the rows name it.
+        video: The video.
+        error: Why the video is not on disk; ``None`` if it is.
+    """
     return Row(
         index=job.index,
         spec=job.spec.to_dict(),
@@ -63,15 +70,15 @@ def failure_row(
     """The row of a spec that has ended without a video.
 
     Args:
-        job: Whose row.
-        provider: Where it went.
+        job: The job of the row.
+        provider: The provider, as the rows name it.
         outcome: How it ended.
-        snapshot: The last status answer.
-        before: Its row in an earlier run, if its task was attached again.
+        snapshot: The last status answer; ``None`` if there was none.
+        before: Its row from an earlier run, if its task was attached again; else ``None``.
 
-    A row that counts as failed would be bought again. So a task fails only by the provider's word,
-    and not if that is a success, which is billed though it shows no video: "no such task" may only
-    mean another account's key.
+    The next run buys a failed row again. So a task counts as failed only if the provider says so.
+    "No such task" is not enough: the key may be of another account. A success without a video is
+    billed, so it counts as a failed download.
     """
     error = outcome.error
     ending = _ENDINGS.get(type(error), Ending.FAILED) if error is not None else Ending.FAILED
@@ -104,7 +111,16 @@ def stopped_row(
     last_status: str | None = None,
     url: str | None = None,
 ) -> Row:
-    """The row of a spec that the run left before its end."""
+    """The row of a spec that had no outcome when the run stopped.
+
+    Args:
+        job: The job of the row.
+        provider: The provider, as the rows name it.
+        reason: Why the run stopped.
+        task_id: The provider's id; ``None`` if it has none.
+        last_status: The last known status of the task.
+        url: URL of the video, if it is rendered.
+    """
     return Row(
         index=job.index,
         spec=job.spec.to_dict(),
@@ -118,8 +134,8 @@ def stopped_row(
     )
 
 
-def unmade_row(row: Row, error: CallsheetError) -> Row:
-    """The row of what was uncertain, now that *error* says that nothing was made."""
+def not_made_row(row: Row, error: CallsheetError) -> Row:
+    """Change an uncertain row to not submitted; *error* says that no task was made."""
     return attrs.evolve(row, status=Ending.NOT_SUBMITTED, error=_error(error))
 
 

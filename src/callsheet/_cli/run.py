@@ -1,4 +1,4 @@
-"""``callsheet run``: from a file of prompts to video files."""
+"""``callsheet run``: make video files from a file of prompts."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _EMBEDDED_SPEED = 60.0
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """What the command line asks for.
+    """The options of one ``callsheet run``.
 
     Attributes:
         source: The file of specs.
         folder: Where videos and results go.
         provider: Name of the provider.
-        base_url: Its address, if it is another than the usual one.
-        defaults: Fields for specs that do not set them.
+        base_url: The provider's address; ``None`` for the usual one.
+        defaults: Values for fields that a spec does not set.
         samples: Videos of each spec; ``None`` for one with a plain name.
         limit: How many specs of the file to take; ``None`` for all.
-        delay: Seconds between the end of a task and its being noticed, to aim for.
+        delay: Target for the seconds from the end of a task until the client notices it.
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
-        speed: How much faster than life the emulator runs; ``None`` for its default.
-        resubmit: What happens to a create of which nobody can say whether it made a task.
-        spend: Most that may be spent.
-        quiet: Say only how it ended.
+        speed: How much faster than real time the emulator runs; ``None`` for the default.
+        resubmit: What to do with a create if it cannot be known whether it made a task.
+        spend: The spend limit.
+        quiet: Print only the summary.
         events: Print JSON events instead of text.
     """
 
@@ -74,25 +74,25 @@ class Order:
 
     @property
     def embedded(self) -> bool:
-        """Whether the run brings its own emulator."""
+        """Whether the run starts its own emulator."""
         return self.provider == "emulator" and self.base_url is None
 
     @property
     def label(self) -> str:
-        """The provider as the rows name it."""
+        """The provider, as the rows name it. It holds no secrets."""
         if self.base_url is None:
             return self.provider
         return f"{self.provider} at {without_secrets(self.base_url)}"
 
 
 async def run(order: Order) -> int:
-    """Make every video of *order*; gives the exit code.
+    """Make every video of *order* and return the exit code.
 
     Raises:
         InputError: The file of specs cannot be used.
         ResultsError: The output folder cannot be used.
-        ConfigurationError: The client cannot work like this, or the journal is in use, of another
-            key or address, or damaged.
+        ConfigurationError: The options or the key do not work; or the journal is in use, is
+            damaged, or belongs to another key or address.
         JournalError: The journal cannot be read.
     """
     entries = await entries_of(
@@ -115,13 +115,13 @@ async def run(order: Order) -> int:
             left = changes(earlier, order.folder, tasks_live=not order.embedded)
             ending = Finish(changes=list(left), idle=True)
         else:
-            ending = await _bring(order, jobs, results)
+            ending = await _make_videos(order, jobs, results)
         lost = results.finish()
     return report(order, jobs, results, lost, ending)
 
 
 def _finished(jobs: Sequence[Job], results: Results, folder: Path) -> bool:
-    """Whether all is there as it should be, so that nobody need be asked anything."""
+    """Whether every video is on disk under its name, so that no request is needed."""
     rows = [results.rows.get(job.index) for job in jobs]
     return all(
         row is not None
@@ -132,8 +132,8 @@ def _finished(jobs: Sequence[Job], results: Results, folder: Path) -> bool:
     )
 
 
-async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
-    """Do what is left to be done."""
+async def _make_videos(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
+    """Make the videos that are missing."""
     title = f"{order.source} → {order.folder} ({order.label})"
     display = display_for(title, quiet=order.quiet, events=order.events)
     try:
@@ -148,16 +148,16 @@ async def _bring(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
             had_journal=not order.embedded and (order.folder / JOURNAL).exists(),
             resubmit=order.resubmit == "always",
         )
-        return await _perform(order, crew)
+        return await _run_with_client(order, crew)
     finally:
         display.close()
 
 
 def prepare(folder: Path) -> None:
-    """Make the output folder and see that it takes a file.
+    """Create the output folder and check that a file can be written to it.
 
     Raises:
-        ResultsError: It does not.
+        ResultsError: The folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,36 +168,40 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
 
 
-async def _perform(order: Order, crew: Crew) -> Finish:
-    """Do the work with a client of its own."""
+async def _run_with_client(order: Order, crew: Crew) -> Finish:
+    """Run *crew* with a new client, until it is done, has failed, or a signal comes."""
     failure: Exception | None = None
     scope = anyio.CancelScope()
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, scope, crew.display)
         try:
             with scope:
-                async with _opened(order, crew) as (client, downloader):
+                async with _open_client(order, crew) as (client, downloader):
                     await crew.run(client, downloader, parallel=order.parallel_downloads)
-        except Exception as exc:  # noqa: BLE001 - raised again below, outside of the group
+        except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
             failure = exc
         finally:
             with anyio.CancelScope(shield=True):
                 await crew.stop("stopped by the user" if failure is None else str(failure))
         group.cancel_scope.cancel()
-    trouble = str(failure) if isinstance(failure, JournalError) and crew.begun else None
-    if failure is not None and trouble is None:
+    in_journal = isinstance(failure, JournalError) and crew.work_is_known
+    journal_error = str(failure) if in_journal else None
+    if failure is not None and journal_error is None:
         raise failure
     return Finish(
-        stopped=scope.cancelled_caught, trouble=trouble, spend=crew.spend, changes=crew.changes
+        stopped=scope.cancelled_caught,
+        journal_error=journal_error,
+        spend=crew.spend,
+        changes=crew.changes,
     )
 
 
 @asynccontextmanager
-async def _opened(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Downloader]]:
+async def _open_client(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Downloader]]:
     async with AsyncExitStack() as stack:
         provider = PROVIDERS[order.provider]
         if order.embedded:
-            from callsheet.emulator import running  # noqa: PLC0415 - an extra of its own
+            from callsheet.emulator import running  # noqa: PLC0415 - a separate extra
 
             speed = order.speed or _EMBEDDED_SPEED
             origin = await stack.enter_async_context(running(speed=speed))

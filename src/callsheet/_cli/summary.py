@@ -1,4 +1,4 @@
-"""What is said when a run is over."""
+"""What a run prints when it is over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 _FULL = (os.strerror(errno.ENOSPC), "disk is full")
-"""How the system says it, and how SQLite does."""
+"""How the operating system reports a full disk, and how SQLite does."""
 
 _ADDRESS = "correct the address and give another --out, as a folder is of one address,"
 
@@ -44,14 +44,14 @@ class Finish:
 
     Attributes:
         stopped: Whether the user stopped it.
-        trouble: What could not be written into the journal.
-        spend: The client's books; ``None`` if nobody was asked anything.
-        changes: What earlier runs have left that is not asked for now, in lines.
-        idle: Whether all was there before, so that no run began.
+        journal_error: Why the journal could not be written; ``None`` if it could.
+        spend: What the client has spent; ``None`` if no client was started.
+        changes: Lines about what earlier runs left and this run does not ask for.
+        idle: Whether every video was there already, so that no work was needed.
     """
 
     stopped: bool = False
-    trouble: str | None = None
+    journal_error: str | None = None
     spend: Spend | None = None
     changes: Sequence[str] = ()
     idle: bool = False
@@ -60,7 +60,15 @@ class Finish:
 def report(
     order: Order, jobs: Sequence[Job], results: Results, lost: Sequence[Row], finish: Finish
 ) -> int:
-    """Say how the run ended; gives the exit code."""
+    """Print how the run ended and return the exit code.
+
+    Args:
+        order: The options of the run.
+        jobs: All jobs of the run.
+        results: The rows.
+        lost: Rows that could not be written.
+        finish: How the run ended as a whole.
+    """
     rows = [(job, results.rows[job.index]) for job in jobs if job.index in results.rows]
     numbers = Counter(row.status for _, row in rows)
     if order.events:
@@ -75,20 +83,20 @@ def report(
         out = sys.stderr if order.quiet else sys.stdout
         for line in _lines(order, rows, numbers, finish):
             put_line(line, out)
-    if finish.trouble is not None:
-        put_line(f"error: {finish.trouble}", sys.stderr)
+    if finish.journal_error is not None:
+        put_line(f"error: {finish.journal_error}", sys.stderr)
     for line in _lost_lines(order, results, lost, finish):
         put_line(line, sys.stderr)
     if finish.stopped:
         return INTERRUPTED
-    whole = numbers[Ending.SUCCEEDED] == len(jobs) and not lost and finish.trouble is None
-    return 0 if whole else 1
+    complete = numbers[Ending.SUCCEEDED] == len(jobs) and not lost and finish.journal_error is None
+    return 0 if complete else 1
 
 
 def _lines(
     order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
-    if order.quiet or finish.idle:  # else it was said when the run began
+    if order.quiet or finish.idle:  # otherwise they were shown when the run began
         yield from finish.changes
     quiet = {Ending.SUCCEEDED, Ending.NOT_SUBMITTED, Ending.INTERRUPTED}
     kinds: dict[Kind, list[tuple[Job, Row]]] = {}
@@ -123,19 +131,21 @@ def _lines(
 def _advice(
     order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
-    """What is still to be done, and how."""
+    """What the user can do next."""
     if finish.stopped:
         if under_way := numbers[Ending.INTERRUPTED]:
-            live = "they go on at the provider, and their ids are kept"
-            fate = "ended with the emulator" if order.embedded else live
-            yield f"tasks under way: {under_way}; {fate}"
+            still_running = "they go on at the provider, and their ids are kept"
+            state = "ended with the emulator" if order.embedded else still_running
+            yield f"tasks under way: {under_way}; {state}"
         yield "to go on, run the same command again"
         return
     left = [(job, row) for job, row in rows if row.status is not Ending.SUCCEEDED]
     limited = [job for job, row in left if _reason(row) == "SpendLimitError"]
     if limited:
         yield from dict.fromkeys(_limit_advice(order, job, finish.spend) for job in limited)
-    first = " and ".join(dict.fromkeys(filter(None, (_obstacle(order, row) for _, row in left))))
+    first = " and ".join(
+        dict.fromkeys(filter(None, (_required_fix(order, row) for _, row in left)))
+    )
     if first:
         yield f"to try again what failed, {first} first, then run the same command again"
     elif left and not limited:
@@ -145,7 +155,7 @@ def _advice(
 
 
 def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
-    """What lets a video be sent that the spend limit has kept back."""
+    """How to get a video that the spend limit did not allow."""
     limit = SpendLimit() if spend is None else spend.limit
     caps = {"USD": limit.usd, "CNY": limit.cny}
     each = estimate(job.spec, provider=order.provider)
@@ -160,8 +170,8 @@ def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
     return "to go on, run the same command with a limit that allows it"
 
 
-def _obstacle(order: Order, row: Row) -> str | None:
-    """What has to be put right before a row can end otherwise."""
+def _required_fix(order: Order, row: Row) -> str | None:
+    """What the user has to fix first, before the row can succeed; ``None`` if nothing."""
     error = row.error or {}
     message = error.get("message") or ""
     variable = PROVIDERS[order.provider].key_variable
@@ -175,11 +185,11 @@ def _obstacle(order: Order, row: Row) -> str | None:
 def _lost_lines(
     order: Order, results: Results, lost: Sequence[Row], finish: Finish
 ) -> Iterator[str]:
-    """What is to be known about rows that the disk did not take."""
+    """Lines about rows that could not be written."""
     if not lost:
         return
     text = f"{results.path} could not be written; rows that are not in it: {len(lost)}"
-    if finish.trouble is not None:
+    if finish.journal_error is not None:
         yield f"{text}. What has an id:"
         yield from (json.dumps(row.to_dict(), ensure_ascii=False) for row in lost if row.task_id)
     elif order.embedded:
@@ -189,7 +199,7 @@ def _lost_lines(
 
 
 def _unsent_lines(order: Order, unsent: Sequence[tuple[Job, Row]]) -> Iterator[str]:
-    """A line for each kind of reason, with the first place and the first words."""
+    """One line per kind of reason, with the line number and message of its first spec."""
     kinds: dict[str | None, list[tuple[Job, Row]]] = {}
     for job, row in unsent:
         kinds.setdefault(_reason(row), []).append((job, row))

@@ -1,8 +1,9 @@
-"""A strict stand-in of the video-task service, for rehearsals and tests.
+"""An emulator of the video task service, for trial runs and tests.
 
-It speaks the provider's JSON on its own ground, refuses what the service refuses, keeps its quotas
-and its books, and serves small films that show their prompt. Nothing here is told what a client
-would like.
+It answers with the provider's JSON, refuses what the service refuses, applies its quotas, and
+counts what it bills. It serves small videos that show their prompt. It is written from the
+provider's documentation and shares no code with the client, so it does not repeat the client's
+mistakes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accounts: what belongs to one key."""
+"""Accounts: the tasks, queues and quotas of one API key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Place(NamedTuple):
-    """A task in line: high priority first, then first come, first served."""
+class QueueEntry(NamedTuple):
+    """A task in a queue. Entries sort by priority, highest first, then by creation.
+
+    Attributes:
+        rank: The negative priority.
+        number: The index of the task.
+        task: The task.
+    """
 
     rank: int
     number: int
@@ -24,20 +30,31 @@ class Place(NamedTuple):
 
 @attrs.define(eq=False)
 class Lane:
-    """The queue of one account, model and tier."""
+    """The tasks of one account, model and tier.
+
+    Attributes:
+        limit: Most tasks that run at a time.
+        creates: The quota of creates, shared by all tiers of the model.
+        running: How many tasks run.
+        queue: A heap of waiting tasks. It may hold tasks that have ended since.
+    """
 
     limit: int
     creates: Window
     running: int = 0
-    line: list[Place] = attrs.field(factory=list[Place])
+    queue: list[QueueEntry] = attrs.field(factory=list[QueueEntry])
 
 
 @attrs.define(eq=False)
 class Account:
-    """What belongs to one key: tasks, lanes and quotas.
+    """What belongs to one API key: tasks, lanes and quotas.
 
     Attributes:
+        gets: The quota of GETs of one task.
+        lists: The quota of list calls.
+        deletes: The quota of DELETEs.
         tasks: Tasks on record by id, oldest first.
+        lanes: Lanes by model family and tier.
         queued: How many tasks wait.
     """
 
@@ -50,5 +67,5 @@ class Account:
 
 
 def newest_first(account: Account) -> Iterator[Task]:
-    """Go through the tasks on record, the latest created first."""
+    """Iterate over the tasks on record, newest first."""
     return reversed(account.tasks.values())

@@ -1,4 +1,4 @@
-"""The bodies of refusals: Ark's error object and CometAPI's."""
+"""Error answers: the error bodies of Ark and of CometAPI."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _TYPES = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - an answer of the service, no mistake of ours
-    """A request that the service does not take.
+class Refusal(Exception):  # noqa: N818 - an answer of the service, not an error here
+    """The service refuses a request.
 
     Attributes:
         status: HTTP status, 400 to 500.
         code: The provider's error code.
-        message: The sentence, without the request id.
-        param: The one parameter it names; "" if none.
-        tail: What stands between the sentence and the request id; "": no request id.
+        message: The message, without the request id.
+        param: The parameter that the refusal names; "" for none.
+        tail: Text between the message and the request id; "" for no request id.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ def invalid(param: str, why: str) -> Refusal:
 
 
 def unsupported(param: str, family: str) -> Refusal:
-    """Refuse a parameter that models of *family* do not take."""
+    """Refuse a parameter that models of *family* do not support."""
     message = f"The parameter `{param}` specified in the request is not supported by {family}."
     return Refusal(400, "InvalidParameter.UnsupportedParameter", message, param)
 
@@ -96,13 +96,13 @@ def model_not_open(name: str) -> Refusal:
 
 
 def unauthorized() -> Refusal:
-    """Refuse a request without a good key."""
+    """Refuse a request without a valid key."""
     message = "the API key or AK/SK in the request is missing or invalid."
     return Refusal(401, "AuthenticationError", message, tail="request id:")
 
 
 def unknown_task(task_id: str) -> Refusal:
-    """Refuse an id that is not, or no longer, on record."""
+    """Refuse an id that is not on record."""
     return Refusal(404, "NotFound", f"The task {task_id} is not found.", "id")
 
 
@@ -113,7 +113,7 @@ def running() -> Refusal:
 
 
 def already_cancelled() -> Refusal:
-    """Refuse to delete a cancelled task; the code is a guess, only the refusal is documented."""
+    """Refuse to delete a cancelled task. The refusal is documented; its code is a guess."""
     message = "Cannot delete task because it is already cancelled"
     return Refusal(403, "OperationDenied.InvalidState", message)
 
@@ -146,6 +146,6 @@ def queue_full() -> Refusal:
 
 
 def failed() -> Refusal:
-    """Answer a request on which the service itself failed."""
+    """Report an internal error of the service."""
     message = "The service encountered an unexpected internal error."
     return Refusal(500, "InternalServiceError", message)

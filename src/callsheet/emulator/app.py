@@ -1,4 +1,4 @@
-"""The HTTP face of the service: two APIs, the files, and a look inside."""
+"""The HTTP interface of the service: two APIs, the files, and the emulator's own state."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from starlette.routing import Route
 
 from callsheet.emulator.answers import Refusal, ark_error, comet_error
 from callsheet.emulator.callbacks import Callback, Callbacks
-from callsheet.emulator.courier import Courier, Post, post_on_loopback
+from callsheet.emulator.courier import CallbackSender, Post, post_on_loopback
 from callsheet.emulator.faults import Fault, Faults, read_faults
-from callsheet.emulator.faulty import LATE, Faulty
-from callsheet.emulator.messages import dump, json_answer, read_body, read_key, stray
+from callsheet.emulator.faulty import LATE, FaultInjector
+from callsheet.emulator.messages import dump, json_answer, read_body, read_key, wrong_route
 from callsheet.emulator.routes import ARK, COMET, FILES
 from callsheet.emulator.service import Service
 from callsheet.emulator.settings import Settings
@@ -43,22 +43,22 @@ _Answer = Callable[[Request], Awaitable[Response]]
 class Emulator:
     """An emulated provider as an ASGI application.
 
-    Emulated time starts at the first use, at the wall clock's time or ``settings.epoch``, and goes
-    on only by the clock. Nothing runs in the background but `send_callbacks`, which a server starts
-    as the application's lifespan.
+    Emulated time starts at the first use, at the wall clock's time or at ``settings.epoch``. From
+    then on it follows *clock*. The only background work is `send_callbacks`. A server starts it
+    through the application's ASGI lifespan.
 
     Args:
-        settings: How it behaves.
-        clock: Seconds on any steady clock; default: the monotonic one. A virtual clock makes hours
-            pass in no time.
-        film: Makes the bytes of a video or still, in place of the renderer. It is called on the
-            event loop and should be quick.
-        post: Posts a callback in place of the one that reaches receivers on this machine only.
+        settings: How the emulator behaves.
+        clock: Returns seconds on any steady clock; default: the monotonic clock. With a virtual
+            clock, hours of emulated time take no real time.
+        film: Makes the bytes of a video or of a last frame, instead of the renderer. It is called
+            on the event loop, so it should be quick.
+        post: Sends a callback. The default sends to receivers on this machine only.
 
     Attributes:
-        settings: How it behaves.
-        app: The ASGI application. Faults that end a connection leave it as `ConnectionCut`.
-        faults: What goes wrong, and how often it did.
+        settings: How the emulator behaves.
+        app: The ASGI application. For a fault that ends the connection it raises `ConnectionCut`.
+        faults: Which requests fail, and how many did.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Emulator:
     ) -> None:
         self.settings = settings or Settings()
         self.faults = Faults(self.settings.seed, self.settings.faults)
-        self._service = Service(self.settings, self._call_back)
+        self._service = Service(self.settings, self._queue_callback)
         self._clock = clock or time.monotonic
         self._origin: tuple[float, float] | None = None
         self._store = Store(self._service, self._advance, film)
@@ -81,17 +81,19 @@ class Emulator:
             doubled=self.settings.callbacks_doubled,
             held=self.settings.callbacks_held,
         )
-        self._courier = Courier(
+        self._callback_sender = CallbackSender(
             self._callbacks,
             post,
             advance=self._advance,
-            next_change=lambda: self._service.next_change if self._service.listened else math.inf,
+            next_change=lambda: (
+                self._service.next_change if self._service.has_callbacks else math.inf
+            ),
             speed=self.settings.speed,
         )
-        self.app = Faulty(self._build(), self.faults, self.now)
+        self.app = FaultInjector(self._build(), self.faults, self.now)
 
     def now(self) -> float:
-        """Tell the emulated time, unix seconds."""
+        """Return the emulated time in unix seconds."""
         clock = self._clock()
         if self._origin is None:
             epoch = self.settings.epoch
@@ -101,17 +103,21 @@ class Emulator:
 
     @property
     def ledger(self) -> Ledger:
-        """What was taken and billed until now."""
+        """What the service has accepted and billed until now."""
         self._advance()
         return self._service.ledger
 
     @property
     def requests(self) -> Requests:
-        """What was asked, and how much of it was refused by quota."""
+        """How many requests of each verb came in, and how many a quota refused."""
         return self._service.requests
 
     def state(self, *, rows: bool = True) -> dict[str, Any]:
-        """Put ledger and requests into one JSON object; *rows* adds a row per task."""
+        """Return ledger, request counts and callback counts as one JSON object.
+
+        Args:
+            rows: Whether to add one row per task.
+        """
         ledger = self.ledger
         state: dict[str, Any] = {
             "now": self.now(),
@@ -126,12 +132,12 @@ class Emulator:
         return state | {"tasks": ledger.rows()} if rows else state
 
     def set_faults(self, *faults: Fault) -> None:
-        """Let *faults* happen from now on in place of all others; none: nothing goes wrong."""
+        """Replace all faults by *faults* from now on. Without arguments, all requests work."""
         self.faults.replace(*faults, now=self.now())
 
     async def send_callbacks(self) -> None:
-        """Post callbacks, each at its time, until cancelled."""
-        await self._courier.run()
+        """Send each callback at its time, until cancelled."""
+        await self._callback_sender.run()
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
@@ -146,11 +152,11 @@ class Emulator:
         return now
 
     def _build(self) -> Starlette:
-        ark = partial(self._guarded, error=ark_error)
-        comet = partial(self._guarded, error=comet_error)
+        ark = partial(self._with_error_body, error=ark_error)
+        comet = partial(self._with_error_body, error=comet_error)
         one = "/{task_id}"
-        faces = [
-            # a POST below a task is no "cancel": it falls into the create handler (seen live)
+        routes = [
+            # the service has no POST "cancel": a POST to any path below is a create (seen live)
             Route(ARK, ark(self._create), methods=["POST"]),
             Route(ARK + "/{rest:path}", ark(self._create), methods=["POST"]),
             Route(ARK, ark(self._list), methods=["GET"]),
@@ -160,23 +166,23 @@ class Emulator:
             Route(COMET + one, comet(self._get), methods=["GET"]),
         ]
         if self.settings.comet_full:
-            faces += [
+            routes += [
                 Route(COMET, comet(self._list), methods=["GET"]),
                 Route(COMET + one, comet(self._delete), methods=["DELETE"]),
             ]
         return Starlette(
             routes=[
-                *faces,
+                *routes,
                 Route(FILES + "/{task_id}/{name}", self._store.download, methods=["GET", "HEAD"]),
                 Route("/_emulator/state", self._state),
                 Route("/_emulator/faults", self._faults, methods=["GET", "PUT"]),
             ],
-            exception_handlers={HTTPException: stray},
+            exception_handlers={HTTPException: wrong_route},
             lifespan=self._lifespan,
         )
 
-    def _guarded(self, answer: _Answer, *, error: Callable[..., dict[str, Any]]) -> _Answer:
-        """Turn refusals into the face's error body."""
+    def _with_error_body(self, answer: _Answer, *, error: Callable[..., dict[str, Any]]) -> _Answer:
+        """Wrap an endpoint: answer a refusal with the error body of its API."""
 
         async def endpoint(request: Request) -> Response:
             self._answered += 1
@@ -193,7 +199,7 @@ class Emulator:
     async def _create(self, request: Request) -> Response:
         self.requests.create.seen += 1
         key = read_key(request)
-        self._service.account(key)  # a wrong key is refused before the body is looked at
+        self._service.account(key)  # a wrong key is refused before the body is read
         body = await read_body(request)
         task = self._service.create(
             key,
@@ -203,10 +209,10 @@ class Emulator:
             origin=_origin(request),
             delay=request.scope.get(LATE, 0.0),
         )
-        if self._service.listened:
-            self._courier.ring()
+        if self._service.has_callbacks:
+            self._callback_sender.wake()
         if task is None:
-            return json_answer({})  # on its way to nobody
+            return json_answer({})  # a late create: the fault discards this answer
         answer = {"id": task.id}
         if task.order.safety_identifier is not None and self._is_full(comet=_is_comet(request)):
             answer["safety_identifier"] = task.order.safety_identifier
@@ -219,7 +225,7 @@ class Emulator:
 
     async def _list(self, request: Request) -> Response:
         self.requests.list.seen += 1
-        account = self._service.look(read_key(request), self.now())
+        account = self._service.account_to_list(read_key(request), self.now())
         query = Query.read(request.query_params)
         return json_answer(query.run(account, partial(self._store.link, _origin(request))))
 
@@ -246,8 +252,8 @@ class Emulator:
         view = full_view if self._is_full(comet=comet) else short_view
         return view(task, partial(self._store.link, origin))
 
-    def _call_back(self, task: Task) -> None:
-        """Note that a task's receiver is to hear of its status; nobody hears of a cancellation."""
+    def _queue_callback(self, task: Task) -> None:
+        """Queue a callback about a task's new status. A cancellation causes no callback."""
         url = task.order.callback_url
         if url is not None and task.status != "cancelled":
             body = dump(self._show(task, task.origin, comet=task.comet)).encode()

@@ -1,4 +1,4 @@
-"""The models of the provider: what each takes, how large and how slow its videos are."""
+"""The models of the provider: which fields each accepts, and its sizes and render times."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ _SLOWNESS = {"480p": 0.75, "720p": 1.0, "1080p": 1.4, "4k": 4.0}
 
 @attrs.frozen(kw_only=True)
 class Model:
-    """What one family of models takes.
+    """What one family of models accepts.
 
     Source: capability table of the Ark create reference (Aug 2026), live probes of BytePlus by
     TanStack/ai (July 2026) and the Ark tutorials for quotas.
 
     Attributes:
         family: Its name in messages.
-        era: Generation in the size table.
-        text: Whether a prompt alone makes a video.
-        frames: How many of first and last frame it takes, 0 to 2.
+        generation: Generation of the model in the size table.
+        text: Whether it makes a video from a prompt alone.
+        frames: 0: no frames; 1: a first frame; 2: a first and a last frame.
         images: Most reference images.
-        clips: Most reference videos, and most reference audios.
+        clips: Most reference videos; the same number limits reference audios.
         audio_alone: Whether reference audio may come without image or video.
-        resolutions: Those it renders, lower case.
-        resolution: Default.
+        resolutions: The resolutions that it renders, lower case.
+        resolution: Default resolution.
         adaptive: Whether a prompt alone has ratio ``adaptive`` by default (else 16:9).
         shortest: Shortest duration, seconds.
         longest: Longest duration, seconds.
         duration: Default duration, seconds; -1: the model chooses.
-        takes: Body fields that some other model refuses and this one takes.
+        takes: Body fields that this model accepts and some other model refuses.
         ignores: Body fields that it accepts without effect.
-        commands: Whether ``--commands`` in the prompt count.
-        expiry_floor: Least ``execution_expires_after``, seconds.
+        commands: Whether it reads ``--commands`` in the prompt.
+        expiry_floor: Smallest ``execution_expires_after``, seconds.
         concurrency: Tasks rendered at a time for one account.
         creates_per_minute: Tasks created per minute for one account.
-        seconds: Median render time of 5 s at 720p, seconds.
+        seconds: Median render time of a 5 s video at 720p, seconds.
     """
 
     family: str
-    era: str = "1.0"
+    generation: str = "1.0"
     text: bool = True
     frames: int = 2
     images: int = 0
@@ -98,12 +98,12 @@ class Model:
         return self.adaptive
 
     def size(self, resolution: str, ratio: str) -> tuple[int, int]:
-        """Width and height of a video, pixels."""
-        table = SIZES.get((resolution, self.era)) or SIZES[resolution, "1.5"]
+        """Return width and height of a video, pixels."""
+        table = SIZES.get((resolution, self.generation)) or SIZES[resolution, "1.5"]
         return table[ratio]
 
     def closest_ratio(self, resolution: str, aspect: float) -> str:
-        """Name the ratio nearest to *aspect* (width / height)."""
+        """Return the ratio nearest to *aspect* (width / height)."""
 
         def distance(ratio: str) -> float:
             width, height = self.size(resolution, ratio)
@@ -112,7 +112,7 @@ class Model:
         return min(_SHORTHAND, key=distance)
 
     def render_seconds(self, resolution: str, duration: float) -> float:
-        """Median seconds from start to end of a render of *duration* seconds."""
+        """Return the median render time, seconds, of a video of *duration* seconds."""
         return self.seconds * _SLOWNESS[resolution] * (duration + 1.25) / 6.25
 
 
@@ -156,7 +156,7 @@ PRO_FAST = Model(
 )
 PRO_15 = Model(
     family="seedance-1-5-pro",
-    era="1.5",
+    generation="1.5",
     adaptive=True,
     shortest=4,
     takes=_ONE | {"generate_audio", "draft"},
@@ -164,7 +164,7 @@ PRO_15 = Model(
 )
 TWO = Model(
     family="seedance-2-0",
-    era="1.5",
+    generation="1.5",
     images=9,
     clips=3,
     resolutions=("480p", "720p", "1080p", "4k"),
@@ -181,7 +181,7 @@ TWO_MINI = attrs.evolve(TWO_FAST, family="seedance-2-0-mini", seconds=150)
 TWO_4K = attrs.evolve(TWO, family="seedance-2-0-4k", concurrency=1, creates_per_minute=15)
 TWO_FIVE = Model(
     family="seedance-2-5",
-    era="2.5",
+    generation="2.5",
     images=30,
     clips=10,
     audio_alone=True,
@@ -195,7 +195,7 @@ TWO_FIVE = Model(
 )
 
 GATED = _ONE | _TWO | TWO_FIVE.takes | {"frames", "draft"}
-"""Body fields that not every model takes; a model refuses those that it does not take."""
+"""Body fields that not every model accepts. A model refuses those that it does not accept."""
 
 MODELS: Mapping[str, Model] = {
     "doubao-seedance-1-0-lite-t2v-250428": LITE_T2V,

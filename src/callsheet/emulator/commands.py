@@ -1,4 +1,4 @@
-"""Options written into the prompt: ``A cat yawns --duration 5 --ratio 16:9``."""
+"""Options in the prompt, such as ``A cat yawns --duration 5 --ratio 16:9``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COMMAND = re.compile(r"(?:^|\s)--([A-Za-z]+)[ \t]+(\S+)")
 
 
 def read_commands(prompt: str) -> dict[str, object]:
-    """Read the commands of *prompt* into body fields; what cannot be read is left out.
+    """Read the commands of *prompt* into body fields. Unreadable commands are ignored.
 
-    ``--framespersecond`` is known and without effect: every video has 24 frames per second.
+    ``--framespersecond`` has no effect: every video has 24 frames per second.
 
     Source: Ark create reference of the 1.0 and 1.5 era.
     """

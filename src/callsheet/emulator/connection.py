@@ -1,4 +1,4 @@
-"""Connections that really break: reset or closed, at any byte."""
+"""Connections that really end early, by a reset or a close, after any number of bytes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from callsheet.emulator.faulty import FAULT, ConnectionCut, Faulty, until_gone
+from callsheet.emulator.faulty import FAULT, ConnectionCut, FaultInjector, wait_for_disconnect
 
 
 if TYPE_CHECKING:
     from callsheet.emulator.faults import Fault
 
 
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends a reset
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER with 0 s: the close sends a reset
 
 
-class _Line:
-    """The transport of a connection; it can be told to let only so many bytes out."""
+class _CuttableTransport:
+    """A transport that can end its connection after a given number of sent bytes."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -30,12 +30,17 @@ class _Line:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def allow(self, count: int | None, how: str = "") -> None:
-        """Cut the connection after *count* more bytes; None: never."""
+    def cut_after(self, count: int | None, how: str = "") -> None:
+        """End the connection after *count* more sent bytes; None: never.
+
+        Args:
+            count: Number of bytes, or None.
+            how: ``reset`` or ``close``.
+        """
         self._left, self._how = count, how
 
     def write(self, data: bytes) -> None:
-        """Send *data*, or as much of it as is still let out."""
+        """Send *data*, or as much of it as is still allowed."""
         if self._left is None:
             self._transport.write(data)
         elif not self._transport.is_closing():
@@ -57,30 +62,30 @@ class _Line:
 
 
 class Connection(H11Protocol):
-    """A connection of the server. It draws the fault of a request when its first line is in."""
+    """A connection of the server. It chooses the fault when the first line of a request is read."""
 
     def connection_made(self, transport: Any) -> None:
-        """Put a line between the protocol and its transport, and this between it and the app."""
-        self._line = _Line(transport)
-        self._faulty, self._app = cast("Faulty", self.config.app), self.app
-        super().connection_made(cast("Any", self._line))
+        """Wrap the transport and the application, so that both can be interrupted."""
+        self._cuttable = _CuttableTransport(transport)
+        self._injector, self._app = cast("FaultInjector", self.config.app), self.app
+        super().connection_made(cast("Any", self._cuttable))
         self.app = cast("Any", self._answer)
-        self._forget()
+        self._expect_request()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the request is to be cut before the end of *data*."""
+        """Pass *data* on, unless the connection must end before its last byte."""
         self._count += len(data)
         if not self._drawn and self.conn.their_state is h11.IDLE:
             self._head += data
             self._draw()
         fault = self._fault
         if fault is not None and _is_cut(fault, "lost") and self._count >= (fault.cut_at or 0):
-            self._line.cut(str(fault.answer))
+            self._cuttable.cut(str(fault.answer))
         else:
             super().data_received(data)
 
-    def _forget(self) -> None:
-        """Be ready for the next request."""
+    def _expect_request(self) -> None:
+        """Reset the state of a request, ready for the next one."""
         self._count = 0
         self._head = b""
         self._drawn = False
@@ -88,26 +93,26 @@ class Connection(H11Protocol):
 
     def _draw(self) -> None:
         line, end, _ = self._head.partition(b"\r\n")
-        words = line.decode("latin-1").split()
-        if end and len(words) > 1:
+        parts = line.decode("latin-1").split()
+        if end and len(parts) > 1:
             self._drawn = True
-            self._fault = self._faulty.draw(words[0], words[1].partition("?")[0])
+            self._fault = self._injector.draw(parts[0], parts[1].partition("?")[0])
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         fault = self._fault
         if fault is not None and _is_cut(fault, "taken"):
-            self._line.allow(fault.cut_at, str(fault.answer))
+            self._cuttable.cut_after(fault.cut_at, str(fault.answer))
             fault = None
         if self._drawn:
             scope[FAULT] = fault
         try:
             await self._app(scope, receive, send)
         except ConnectionCut as cut:
-            self._line.cut(cut.how)
-            await until_gone(receive)
+            self._cuttable.cut(cut.how)
+            await wait_for_disconnect(receive)
         finally:
-            self._line.allow(None)
-            self._forget()
+            self._cuttable.cut_after(None)
+            self._expect_request()
 
 
 def _is_cut(fault: Fault, request: str) -> bool:

@@ -1,4 +1,4 @@
-"""The ``content`` array of a create request: roles, counts and scenarios."""
+"""Check the ``content`` array of a create request: roles, counts and scenarios."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Content:
     Attributes:
         prompt: The text items, joined.
         counts: Number of media by role.
-        aspect: Width / height of the first image that came as data, if any.
-        draft_task: Id of the draft to render in full.
+        aspect: Width / height of the first image that came as data; None if there was none.
+        draft_task: Id of the draft to render in full; None if this is no such request.
     """
 
     prompt: str = ""
@@ -41,17 +41,17 @@ class Content:
 
     @property
     def has_references(self) -> bool:
-        """Whether it works from reference media."""
+        """Whether it has reference media."""
         return any(self.counts.get(role) for role in _REFERENCES)
 
     @property
     def has_frames(self) -> bool:
-        """Whether it works from a first frame."""
+        """Whether it has a first frame."""
         return bool(self.counts.get("first_frame"))
 
     @property
     def is_text_only(self) -> bool:
-        """Whether the prompt is all there is."""
+        """Whether it is a prompt and nothing else."""
         return not self.counts and self.draft_task is None
 
 
@@ -59,7 +59,7 @@ def read_content(model: Model, items: object) -> Content:
     """Read and check a ``content`` array for *model*.
 
     Raises:
-        Refusal: Naming the first thing that the service would not take.
+        Refusal: The service would not accept it. The first problem is named.
 
     Source: Ark create reference, Aug 2026; Ark 2.5 tutorial, Sep 2026.
     """
@@ -71,7 +71,7 @@ def read_content(model: Model, items: object) -> Content:
     draft = _draft(model, items)
     if draft is not None:
         return Content(draft_task=draft)
-    texts, media = _sort(items)
+    texts, media = _split(items)
     counts, aspect = _read_media(model, media)
     content = Content(prompt="\n".join(texts), counts=counts, aspect=aspect)
     if not counts and not texts:
@@ -80,8 +80,8 @@ def read_content(model: Model, items: object) -> Content:
     return content
 
 
-def _sort(items: list[object]) -> tuple[list[str], list[tuple[str, Mapping[str, Any]]]]:
-    """Part the items into texts and media."""
+def _split(items: list[object]) -> tuple[list[str], list[tuple[str, Mapping[str, Any]]]]:
+    """Split the items into texts and media."""
     texts: list[str] = []
     media: list[tuple[str, Mapping[str, Any]]] = []
     for item in items:
@@ -127,7 +127,7 @@ def _read_media(
     model: Model, media: list[tuple[str, Mapping[str, Any]]]
 ) -> tuple[dict[str, int], float | None]:
     images = sum(kind == "image_url" for kind, _ in media)
-    heif = model.era != "1.0"
+    heif = model.generation != "1.0"
     counts: dict[str, int] = {}
     aspect: float | None = None
     for kind, item in media:
@@ -183,5 +183,5 @@ def _check_references(model: Model, counts: Mapping[str, int]) -> None:
 
 
 def _task_type(task: str, model: Model) -> Exception:
-    """Refuse a scenario in the service's own words (seen on Ark and through CometAPI)."""
+    """Refuse a scenario with the service's own message (seen on Ark and through CometAPI)."""
     return invalid("content", f"task_type {task} does not support model {model.family}")

@@ -1,4 +1,4 @@
-"""The courier: posts callbacks in the background."""
+"""Send callbacks in the background."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 Post = Callable[[str, bytes], Awaitable[int]]
-"""Posts a JSON body to a URL and gives the status of the answer, or raises."""
+"""Posts a JSON body to a URL and returns the status of the answer, or raises."""
 
 _AT_ONCE = 64
 _LONGEST_LINE = 4096
 
 
-class Courier:
-    """Sends what is due until it is cancelled.
+class CallbackSender:
+    """Sends each callback when it is due, until cancelled.
 
     Args:
-        callbacks: What waits. It is told the time.
-        post: Sends one.
-        advance: Brings the service up to date and tells the time, unix seconds.
-        next_change: Tells when the service changes next by itself; infinity: never.
+        callbacks: The callbacks that wait.
+        post: Sends one callback.
+        advance: Brings the service up to date and returns the time, unix seconds.
+        next_change: Returns the unix time of the service's next own change; infinity: never.
         speed: Emulated seconds per second of the clock.
     """
 
@@ -46,43 +46,43 @@ class Courier:
     ) -> None:
         self._callbacks, self._post = callbacks, post
         self._advance, self._next_change, self._speed = advance, next_change, speed
-        self._bell: anyio.Event | None = None
+        self._wake_event: anyio.Event | None = None
 
-    def ring(self) -> None:
-        """Look again: something may happen earlier than thought."""
-        if self._bell is not None:
-            self._bell.set()
+    def wake(self) -> None:
+        """Compute the next time again, because a callback may be due earlier than before."""
+        if self._wake_event is not None:
+            self._wake_event.set()
 
     async def run(self) -> None:
-        """Send until cancelled; what is under way then is given up."""
+        """Send until cancelled. Deliveries in progress are then cancelled, too."""
         at_once = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as deliveries:
             while True:
-                self._bell = anyio.Event()
+                self._wake_event = anyio.Event()
                 now = self._advance()
                 for callback in self._callbacks.due(now):
                     deliveries.start_soon(self._deliver, callback, at_once)
                 wake_at = min(self._callbacks.next_at, self._next_change())
                 with anyio.move_on_after(max(0.0, (wake_at - now) / self._speed)):
-                    await self._bell.wait()
+                    await self._wake_event.wait()
 
     async def _deliver(self, callback: Callback, at_once: anyio.CapacityLimiter) -> None:
-        """Send one, and those about the same task that come up meanwhile."""
+        """Send one callback, then those of the same task that became due meanwhile."""
         following: Callback | None = callback
         while following is not None:
             callback = following
             async with at_once:
                 sent_at = self._advance()
-                taken = await self._send(callback)
-            following = self._callbacks.done(callback, sent_at, taken=taken)
-            self.ring()
+                accepted = await self._send(callback)
+            following = self._callbacks.done(callback, sent_at, accepted=accepted)
+            self.wake()
 
     async def _send(self, callback: Callback) -> bool:
         status = 0
         with anyio.move_on_after(ANSWER_SECONDS / self._speed):
             try:
                 status = await self._post(callback.url, callback.body)
-            except Exception:  # noqa: BLE001 - whatever it was, the receiver has not taken it
+            except Exception:  # noqa: BLE001 - on any error the receiver has not accepted it
                 return False
         return 200 <= status < 300  # noqa: PLR2004 - success
 
@@ -90,12 +90,12 @@ class Courier:
 async def post_on_loopback(url: str, body: bytes) -> int:
     """Post a JSON body to a receiver on this machine.
 
-    A rehearsal may hold the callback URL of the real thing; nothing is sent to another machine.
+    A trial run may use the callback URL of the real system, so nothing is sent to other machines.
 
     Raises:
         OSError: If the receiver cannot be reached, or is on another machine.
         anyio.IncompleteRead: If it does not answer.
-        ValueError: If it does not answer in HTTP.
+        ValueError: If its answer is not HTTP.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to the service and back: decided here, done elsewhere."""
+"""Decide which requests fail on the way to the service or back. Other modules carry it out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 CUTS = ("reset", "close")
-"""Answers that are the end of the connection: a reset, or an orderly close."""
+"""Answers that end the connection: by a reset, or by an orderly close."""
 
 _ANSWERS: tuple[Any, ...] = (*CUTS, "silence", 200, 403, 429, 500, 502, 503, 504)
 
@@ -31,28 +31,28 @@ def _verbs(value: str | Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One way in which requests go wrong; every time is in emulated seconds.
+    """One way in which requests fail. All times are in emulated seconds.
 
     Attributes:
-        verbs: Requests that it may strike: ``create``, ``get``, ``list``, ``delete``,
-            ``download``; one may stand as a bare string.
-        share: Share of those requests that it strikes, 0 to 1. Faults that may strike the same
-            request share it out: 0.1 and 0.1 strike 0.2 of them, never one twice.
-        times: Most requests that it strikes, >= 1; None: no limit.
-        since: When it begins, seconds after the faults were set, or, for those of the settings,
-            after the first request; >= 0.
-        until: When it is over, on the same clock, > *since*; None: never.
-        request: What becomes of the request. ``lost``: the service never sees it. ``taken``: the
-            service does what it asks, only the answer suffers. ``late``: for creates only; the task
-            is made *delay* seconds later, and nothing shows it before.
-        delay: How late ``late`` is, seconds, > 0.
-        answer: What comes back. ``reset``: the connection is reset. ``close``: it is closed.
-            ``silence``: nothing, and the connection stays open. A number: an answer of that status;
-            429 and 500 as the service writes them, 200, 403, 502, 503 and 504 as a web page. With
-            403 a download is refused as one of an expired URL is.
-        cut_at: Bytes that pass before a ``reset`` or ``close``: of the answer if the request is
-            taken, of the request (its head counts) if it is lost. None: the whole request, and
-            nothing of the answer. Where no bytes cross a wire it means the same as None.
+        verbs: Requests that it may affect: ``create``, ``get``, ``list``, ``delete``,
+            ``download``. A single verb may be a plain string.
+        share: Share of those requests that it affects, 0 to 1. A request is affected by one fault
+            at most, so shares add up: two faults with 0.1 each affect 0.2 of the requests.
+        times: Most requests that it affects, >= 1; None: no limit.
+        since: When it begins, >= 0: seconds after the faults were set. For faults of the settings:
+            seconds after the first request.
+        until: When it ends, on the same clock, > *since*; None: never.
+        request: What happens to the request. ``lost``: the service does not receive it. ``taken``:
+            the service carries it out, and only the answer fails. ``late``: for creates only; the
+            task is made *delay* seconds later and cannot be seen before.
+        delay: How many seconds later the task of a ``late`` create is made, > 0.
+        answer: What the client gets. ``reset``: the connection is reset. ``close``: it is closed.
+            ``silence``: no answer, and the connection stays open. A number: an answer with that
+            status. 429 and 500 have the service's error body; 200, 403, 502, 503 and 504 are web
+            pages. A client sees a 403 on a download as an expired URL.
+        cut_at: Bytes that pass before a ``reset`` or ``close``. If the request is ``taken``, bytes
+            of the answer; if it is ``lost``, bytes of the request, with its head. None: the whole
+            request and nothing of the answer. Without a real connection it means the same as None.
         retry_after: Seconds in the ``Retry-After`` header of a status, >= 0; None: no such header.
     """
 
@@ -72,7 +72,7 @@ class Fault:
     retry_after: float | None = attrs.field(default=None, validator=optional(ge(0)))
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse combinations that have no meaning."""
         if self.until is not None and self.until <= self.since:
             raise ValueError("until must be after since")
         if self.request == "late" and self.verbs != ("create",):
@@ -83,16 +83,16 @@ class Fault:
             raise ValueError("retry_after is for an answer with a status")
 
     def covers(self, verb: str, seconds: float) -> bool:
-        """Whether it may strike a *verb* that comes *seconds* after the faults were set."""
+        """Whether it may affect a *verb* that comes *seconds* after the faults were set."""
         until = math.inf if self.until is None else self.until
         return verb in self.verbs and self.since <= seconds < until
 
 
 def read_faults(value: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]:
-    """Take faults as they are, or as mappings of their fields.
+    """Read faults, each a `Fault` or a mapping of its fields.
 
     Raises:
-        TypeError: If a field does not exist, or it is no list of faults.
+        TypeError: If a field does not exist, or *value* is not a list of faults.
         ValueError: If a value is out of range.
     """
     if isinstance(value, str | Mapping):
@@ -113,14 +113,14 @@ def _fault(value: object) -> Fault:
 
 @attrs.define
 class Faults:
-    """Decides which requests go wrong.
+    """Decides which requests fail.
 
     The same seed and the same order of the requests of a verb give the same decisions.
 
     Attributes:
-        seed: Whole number that the decisions follow from.
-        rules: What may go wrong; the first that applies does.
-        struck: How many requests each of them struck.
+        seed: Whole number. It determines the decisions.
+        rules: The faults. At most one affects a request; earlier ones are considered first.
+        struck: How many requests each fault has affected.
     """
 
     seed: int
@@ -130,16 +130,16 @@ class Faults:
     _seen: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Begin to count."""
+        """Set all counts to 0."""
         self.struck = [0] * len(self.rules)
 
     def replace(self, *rules: Fault, now: float) -> None:
-        """Put *rules* in the place of all others; their times count from *now*, in seconds."""
+        """Replace all faults by *rules*. Their times count from *now*, unix seconds."""
         self.rules, self.struck = rules, [0] * len(rules)
         self._start = now
 
     def strike(self, verb: str | None, now: float) -> Fault | None:
-        """Say what happens to a request that comes at *now*; None: nothing."""
+        """Choose the fault of a request that comes at *now*; None: the request works."""
         if verb is None or not self.rules:
             return None
         if self._start is None:
@@ -157,6 +157,6 @@ class Faults:
         return None
 
     def rows(self) -> list[dict[str, Any]]:
-        """List every rule and how often it struck, ready for JSON."""
+        """Return every fault and how many requests it has affected, as JSON values."""
         pairs = zip(self.rules, self.struck, strict=True)
         return [attrs.asdict(rule) | {"struck": struck} for rule, struck in pairs]

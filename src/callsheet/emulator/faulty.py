@@ -1,4 +1,4 @@
-"""The application behind its faults: requests get lost, answers do not come back."""
+"""An ASGI application that applies faults to the requests of another one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 FAULT = "callsheet.fault"
-"""Key of the scope under which a server says what it has drawn for a request."""
+"""Scope key of the fault that the server has chosen for a request."""
 
 LATE = "callsheet.late"
-"""Key of the scope under which a create reads how many seconds later it counts."""
+"""Scope key of the number of seconds by which a create is late."""
 
 
-class ConnectionCut(ConnectionResetError):  # noqa: N818 - what was asked for, no mistake of ours
-    """The connection ends without a (whole) answer; what an application cannot do itself.
+class ConnectionCut(ConnectionResetError):  # noqa: N818 - a wanted fault, not an error here
+    """The connection must end without a complete answer.
+
+    An ASGI application cannot end a connection itself, so the server or the test transport does.
 
     Attributes:
         how: ``reset`` or ``close``.
@@ -36,28 +38,28 @@ class ConnectionCut(ConnectionResetError):  # noqa: N818 - what was asked for, n
         self.how = how
 
 
-class Faulty:
-    """An ASGI application in front of which things go wrong.
+class FaultInjector:
+    """An ASGI application that makes some requests of *app* fail.
 
     Args:
-        app: Answers what nothing happens to.
-        faults: Decides.
-        now: Tells the emulated time, unix seconds.
+        app: Answers the requests that work.
+        faults: Decides which requests fail.
+        now: Returns the emulated time, unix seconds.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, now: Callable[[], float]) -> None:
         self._app, self._faults, self._now = app, faults, now
 
     def draw(self, method: str, path: str) -> Fault | None:
-        """Draw what happens to the next request."""
+        """Choose the fault of the next request; None: the request works."""
         return self._faults.strike(verb_of(method, path), self._now())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
 
         Raises:
-            ConnectionCut: If the connection has to end. A server turns it into the real thing; in
-                process, the caller's transport turns it into its own error.
+            ConnectionCut: If the connection must end. A server then ends the real connection. A
+                transport in the same process raises its own error.
         """
         fault: Fault | None = None
         if FAULT in scope:
@@ -71,17 +73,17 @@ class Faulty:
             await _read(receive)
         else:
             late = {LATE: fault.delay} if fault.request == "late" else {}
-            await self._app({**scope, **late}, receive, _nowhere)
+            await self._app({**scope, **late}, receive, _discard)
         if fault.answer in CUTS:
             raise ConnectionCut(str(fault.answer))
         if isinstance(fault.answer, int):
             await _refuse(fault.answer, fault, scope["path"])(scope, receive, send)
         else:
-            await until_gone(receive)
+            await wait_for_disconnect(receive)
 
 
-async def until_gone(receive: Receive) -> None:
-    """Wait until the other side, or somebody in between, has ended the connection."""
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client, or anything between it and the server, ends the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -92,7 +94,7 @@ async def _read(receive: Receive) -> None:
         more = (await receive()).get("more_body", False)
 
 
-async def _nowhere(_: Message) -> None:
+async def _discard(_: Message) -> None:
     pass
 
 

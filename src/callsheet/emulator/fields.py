@@ -1,4 +1,4 @@
-"""The optional fields of a create request, each checked on its own."""
+"""Check the optional fields of a create request, each without regard to the others."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ CHECKS: Mapping[str, Check] = {
     "safety_identifier": _identifier,
     "callback_url": _callback,
 }
-"""A check takes the model and the JSON value, and returns the value or raises a ``Refusal``.
+"""A check gets the model and the JSON value. It returns the value or raises a ``Refusal``.
 
-Source of the ranges: Ark create reference, Aug 2026. The floor of ``execution_expires_after`` is
-not enforced on 2.0, and seeds up to 2^32 - 1 were taken by every model (live probes, July 2026).
+Source of the ranges: Ark create reference, Aug 2026. The smallest ``execution_expires_after`` is
+not enforced on 2.0, and every model accepted seeds up to 2^32 - 1 (live probes, July 2026).
 """

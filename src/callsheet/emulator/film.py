@@ -1,8 +1,8 @@
-"""Films: real MP4s that show their prompt, cheap enough to make thousands.
+"""Render videos: real MP4s that show their prompt, fast enough to make thousands.
 
-The picture stands still but for a progress bar. The coded pictures after the first say only how the
-bar grows, so they are coded once for each size and length and shared by all films of that shape;
-a film of its own costs one coded picture. Silence is coded once as well.
+Only a progress bar moves in the picture. All frames after the first encode only how the bar grows.
+So they are encoded once per size and length, and all videos of that size and length share them. A
+new video costs one encoded frame. Silence is encoded once as well.
 """
 
 # PyAV's signatures mention numpy, which is not needed here and may be missing:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_SIDE = 640
-"""Films are scaled down to this, pixels: the ratio is the service's, the resolution is not."""
+"""Longest side of a rendered video, pixels. Only the ratio is that of the service's video."""
 
 _RATE = 16_000
 _SAMPLES = 1024
@@ -46,17 +46,17 @@ _CODER = {
 
 @attrs.frozen(kw_only=True)
 class Film:
-    """All that a film shows; equal films have equal bytes.
+    """Everything that a rendered video shows. Equal films give equal bytes.
 
     Attributes:
-        form: ``mp4``, ``mov``, or ``png`` for the last frame alone.
-        prompt: Written in the picture.
-        caption: The line under it.
+        form: ``mp4``, ``mov``, or ``png`` for only the last frame.
+        prompt: Text in the picture.
+        caption: The line below the prompt.
         width: Pixels, even.
         height: Pixels, even.
         frames: Number of frames, at 24 per second, >= 2.
-        sound: Whether there is a (silent, mono) sound track.
-        hue: Chooses the colour.
+        sound: Whether there is a sound track; it is silent and mono.
+        hue: Number that determines the colour.
     """
 
     form: str
@@ -70,11 +70,11 @@ class Film:
 
 
 FilmMaker = Callable[[Film], bytes]
-"""Makes the bytes of a film."""
+"""Renders a film to bytes."""
 
 
 def film_of(task: Task, form: str) -> Film:
-    """Describe the film (or, with ``png``, the last frame) of a finished task."""
+    """Describe the video of a finished task, or its last frame if *form* is ``png``."""
     order = task.order
     width, height = shrink(*task.size)
     caption = f"{order.model_id} · {order.resolution} {task.ratio} · seed {task.seed}"
@@ -91,9 +91,9 @@ def film_of(task: Task, form: str) -> Film:
 
 
 def shrink(width: int, height: int) -> tuple[int, int]:
-    """Scale a size down to at most 640 px, even sides, the exact ratio where there is one.
+    """Scale a size down to at most 640 px, with even sides and, if possible, the exact ratio.
 
-    Sizes such as 2206x946 have no smaller even size of the same ratio; the nearest is taken.
+    Sizes such as 2206x946 have no suitable even size of the same ratio, so the nearest is used.
     """
     unit = math.gcd(width, height)
     steps = LONGEST_SIDE * unit // max(width, height)
@@ -106,16 +106,18 @@ def shrink(width: int, height: int) -> tuple[int, int]:
 
 
 def render(film: Film) -> bytes:
-    """Make the bytes of *film*; the same film always gives the same bytes.
+    """Render *film* to bytes. The same film always gives the same bytes.
 
-    Source of the form: H.264 with 24 frames per second and mono sound in MP4, index in front.
+    The format is that of the service: MP4 with H.264 at 24 frames per second, mono sound, and the
+    index before the media data.
     """
     picture = _draw(film)
     if film.form == "png":
-        return _still(film, picture)
+        return _last_frame(film, picture)
     file = io.BytesIO()
     sounds = film.frames * _RATE // (FPS * _SAMPLES) if film.sound else 0
-    index = str(4096 + 12 * film.frames + 8 * sounds)  # room kept in front for the index
+    # bytes to reserve for the index, so that it fits before the media data
+    index = str(4096 + 12 * film.frames + 8 * sounds)
     options = {"moov_size": index, "fflags": "+bitexact"}
     with av.open(file, "w", format=film.form, options=options) as container:
         _write(container, film, picture, sounds)
@@ -132,7 +134,7 @@ def _write(container: OutputContainer, film: Film, picture: Image.Image, sounds:
         sound.codec_context.open()
     frame = _frame(film.width, film.height, picture, film.hue)
     first = b"".join(bytes(packet) for packet in video.encode(frame))
-    pictures = [first, *_growth(film.width, film.height, film.frames)]
+    pictures = [first, *_bar_frames(film.width, film.height, film.frames)]
     for number, data in enumerate(pictures):
         packet = av.Packet(data)
         packet.stream, packet.time_base = video, Fraction(1, FPS)
@@ -151,17 +153,17 @@ def _write(container: OutputContainer, film: Film, picture: Image.Image, sounds:
 
 
 def _bar(height: int) -> tuple[int, int]:
-    """Rows of the progress bar: inside one row of 16x16 blocks with nothing else in it."""
+    """First and end row of the progress bar. Its row of 16x16 blocks holds nothing else."""
     top = ((height - 1) // 16 - 1) * 16 + 5
     return top, top + 6
 
 
-def _reach(width: int, number: int, frames: int) -> int:
-    """How far the bar reaches in frame *number*, pixels: none in the first, all in the last."""
+def _bar_width(width: int, number: int, frames: int) -> int:
+    """Width of the filled bar in frame *number*, pixels: 0 in the first, full in the last."""
     return width * number // (frames - 1)
 
 
-def _blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _background(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     picture = Image.new("L", (width, height), _PAPER)
     pen = ImageDraw.Draw(picture)
     top, end = _bar(height)
@@ -170,8 +172,8 @@ def _blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _draw(film: Film) -> Image.Image:
-    """Draw the brightness of the first frame."""
-    picture, pen = _blank(film.width, film.height)
+    """Draw the luma (brightness) of the first frame."""
+    picture, pen = _background(film.width, film.height)
     margin = film.width // 20
     width = film.width - 2 * margin
     bottom = _bar(film.height)[0] - 16
@@ -185,7 +187,7 @@ def _draw(film: Film) -> Image.Image:
 
 
 def _colour(hue: int) -> tuple[int, int]:
-    """Choose both chroma values; neighbouring numbers differ clearly."""
+    """Compute both chroma values. Neighbouring numbers give clearly different colours."""
     angle = hue * 2.399963
     return 128 + round(26 * math.cos(angle)), 128 + round(26 * math.sin(angle))
 
@@ -204,19 +206,19 @@ def _frame(width: int, height: int, picture: Image.Image, hue: int) -> av.VideoF
 
 
 @lru_cache(maxsize=128)
-def _growth(width: int, height: int, frames: int) -> Sequence[bytes]:
-    """Code the pictures after the first, on a blank page: only the bar's blocks are in them."""
+def _bar_frames(width: int, height: int, frames: int) -> Sequence[bytes]:
+    """Encode the frames after the first, without text. They change only the bar's blocks."""
     coder = av.CodecContext.create("libx264", "w")
     coder.width, coder.height, coder.pix_fmt = width, height, "yuv420p"
     coder.time_base, coder.framerate = Fraction(1, FPS), Fraction(FPS)
     coder.options, coder.thread_count = _CODER, 1
     coder.flags |= Flags.global_header
-    frame = _frame(width, height, _blank(width, height)[0], 0)
+    frame = _frame(width, height, _background(width, height)[0], 0)
     plane = frame.planes[0]
     pixels, line = memoryview(plane), plane.line_size
     coded: list[bytes] = []
     for number in range(frames):
-        start, end = (_reach(width, max(0, n), frames) for n in (number - 1, number))
+        start, end = (_bar_width(width, max(0, n), frames) for n in (number - 1, number))
         for row in range(*_bar(height)):
             pixels[row * line + start : row * line + end] = bytes([_BAR]) * (end - start)
         frame.pts = number
@@ -226,7 +228,7 @@ def _growth(width: int, height: int, frames: int) -> Sequence[bytes]:
 
 @lru_cache(maxsize=1)
 def _silence() -> bytes:
-    """Code one packet of silence."""
+    """Encode one packet of silence."""
     coder = av.CodecContext.create("aac", "w")
     coder.sample_rate, coder.layout, coder.format = _RATE, "mono", "fltp"
     coder.time_base = Fraction(1, _RATE)
@@ -240,8 +242,8 @@ def _silence() -> bytes:
     return packet
 
 
-def _still(film: Film, picture: Image.Image) -> bytes:
-    """Make the last frame, a PNG."""
+def _last_frame(film: Film, picture: Image.Image) -> bytes:
+    """Render the last frame as a PNG."""
     top, end = _bar(film.height)
     ImageDraw.Draw(picture).rectangle((0, top, film.width - 1, end - 1), fill=_BAR)
     chroma = [Image.new("L", picture.size, value) for value in _colour(film.hue)]

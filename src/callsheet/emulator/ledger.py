@@ -1,4 +1,4 @@
-"""What the service took and billed: the truth for "paid exactly N"."""
+"""What the service accepted and billed, so that tests can check what a client paid for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Ledger:
-    """The books of the service; deleting a task does not change them.
+    """All tasks that the service accepted. Deleting a task does not change it.
 
     Attributes:
         tasks: Every task ever created, oldest first.
@@ -31,7 +31,7 @@ class Ledger:
 
     @property
     def billed(self) -> int:
-        """Number of tasks that succeeded; the service bills no others."""
+        """Number of tasks that succeeded. The service bills only these."""
         return sum(task.status == "succeeded" for task in self.tasks)
 
     @property
@@ -41,16 +41,16 @@ class Ledger:
 
     @property
     def created_twice(self) -> dict[str, int]:
-        """Safety identifiers that came with more than one accepted create, and with how many."""
+        """Safety identifiers with more than one accepted create, and how many each has."""
         return _repeated(self.tasks)
 
     @property
     def billed_twice(self) -> dict[str, int]:
-        """Safety identifiers under which more than one task was billed, and how many were."""
+        """Safety identifiers with more than one billed task, and how many each has."""
         return _repeated(task for task in self.tasks if task.status == "succeeded")
 
     def rows(self) -> list[dict[str, Any]]:
-        """List every task as a flat row, ready for JSON."""
+        """Return every task as a flat row of JSON values."""
         return [
             {
                 "id": task.id,

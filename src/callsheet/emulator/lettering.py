@@ -1,4 +1,4 @@
-"""Text in the picture: a font for every script, lines that fit."""
+"""Draw text in a picture: find a font for every character, and break lines to fit."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @lru_cache(maxsize=1)
-def _sources() -> tuple[_Font, ...]:
-    """Load what there is: the packaged Chinese font, then the system's, then Pillow's own."""
+def _fonts() -> tuple[_Font, ...]:
+    """Load the fonts that exist: the packaged Chinese font, the system's, then Pillow's own."""
     found: list[_Font] = []
     try:
         packaged = resources.files(_PACKAGED[0]).joinpath(_PACKAGED[1])
-        with resources.as_file(packaged) as path:  # a path is mapped, bytes are copied per size
+        # a font from a path is memory-mapped; a font from bytes is copied for each size
+        with resources.as_file(packaged) as path:
             found.append(ImageFont.truetype(path, _PROBE))
     except (ModuleNotFoundError, OSError):
-        pass  # the package is an extra; other fonts may do
+        pass  # the font package is optional; another font may have the characters
     for name in _SYSTEM:
         try:
             found.append(ImageFont.truetype(name, _PROBE))
@@ -55,12 +56,12 @@ def _sources() -> tuple[_Font, ...]:
 
 @lru_cache(maxsize=256)
 def _sized(index: int, size: int) -> _Font:
-    font = _sources()[index]
+    font = _fonts()[index]
     return font.font_variant(size=size) if isinstance(font, ImageFont.FreeTypeFont) else font
 
 
-def _shape(font: _Font, character: str) -> bytes:
-    """Draw one character alone."""
+def _glyph_pixels(font: _Font, character: str) -> bytes:
+    """Draw one character and return its pixels."""
     box = font.getbbox(character)
     picture = Image.new("L", (max(1, round(box[2])), max(1, round(box[3]))))
     ImageDraw.Draw(picture).text((0, 0), character, fill=255, font=font)
@@ -68,22 +69,22 @@ def _shape(font: _Font, character: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _tofu(index: int) -> bytes:
-    """Draw what the font shows for a character that it lacks."""
-    return _shape(_sources()[index], "\U0010ffff")
+def _missing_glyph(index: int) -> bytes:
+    """Return the pixels that a font shows for a character that it lacks."""
+    return _glyph_pixels(_fonts()[index], "\U0010ffff")
 
 
 @lru_cache(maxsize=65_536)
 def _font_for(character: str) -> int:
-    """Find the first font that has a glyph of its own for *character*."""
-    for index, font in enumerate(_sources()):
-        if _shape(font, character) != _tofu(index):
+    """Return the index of the first font that has *character*."""
+    for index, font in enumerate(_fonts()):
+        if _glyph_pixels(font, character) != _missing_glyph(index):
             return index
     return 0
 
 
 def _runs(text: str) -> Iterator[tuple[int, str]]:
-    """Cut *text* where the font changes."""
+    """Split *text* where the font changes."""
     for index, characters in groupby(text, _font_for):
         yield index, "".join(characters)
 
@@ -94,11 +95,11 @@ def _width(text: str, size: int = _PROBE) -> float:
 
 
 @attrs.frozen(kw_only=True)
-class Block:
+class TextBlock:
     """A text broken into lines for one font size.
 
     Attributes:
-        lines: What stands on each line.
+        lines: The text of each line.
         size: Font size, pixels.
     """
 
@@ -111,7 +112,7 @@ class Block:
         return round(len(self.lines) * self.size * _LEADING)
 
     def draw(self, pen: ImageDraw.ImageDraw, x: int, y: int, fill: int) -> None:
-        """Draw the lines with the upper left corner at *x*, *y*."""
+        """Draw the lines. The upper left corner is at *x*, *y*."""
         for number, line in enumerate(self.lines):
             at = float(x)
             for index, run in _runs(line):
@@ -121,25 +122,28 @@ class Block:
                 at += _width(run, self.size) if len(run) < len(line) else 0
 
 
-def fit(text: str, width: int, height: int, largest: int) -> Block:
-    """Break *text* into a box, as large as fits; what does not fit at 9 px ends in an ellipsis."""
+def fit(text: str, width: int, height: int, largest: int) -> TextBlock:
+    """Break *text* into lines that fit a box, in the largest font size that fits.
+
+    The smallest size is 9 px. If the text does not fit then, it is cut and ends in an ellipsis.
+    """
     tokens = _TOKEN.findall("".join(c if c.isprintable() else " " for c in text))
     measured = [(token, _width(token) / _PROBE) for token in tokens]
     size = max(largest, _LEAST)
     while True:
-        lines = _break(measured, width / size * 0.98)
+        lines = _wrap(measured, width / size * 0.98)
         room = max(1, int(height / (size * _LEADING)))
         if len(lines) <= room:
-            return Block(lines=tuple(lines), size=size)
+            return TextBlock(lines=tuple(lines), size=size)
         if size == _LEAST:
             kept = lines[:room]
             kept[-1] = kept[-1][:-2] + "…"
-            return Block(lines=tuple(kept), size=size)
+            return TextBlock(lines=tuple(kept), size=size)
         size = max(_LEAST, min(size - 1, int(size * (room / len(lines)) ** 0.3)))
 
 
-def _break(tokens: list[tuple[str, float]], room: float) -> list[str]:
-    """Fill lines of width *room*; both measures are in multiples of the font size."""
+def _wrap(tokens: list[tuple[str, float]], room: float) -> list[str]:
+    """Break *tokens* into lines of at most *room*. All widths are multiples of the font size."""
     lines: list[str] = []
     line, used = "", 0.0
     for token, width in tokens:

@@ -1,4 +1,4 @@
-"""Media that come inside a request: data URLs are decoded and looked at."""
+"""Check the media URLs of a request. Data URLs are decoded and checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_ASPECT, _MOST_ASPECT = 0.4, 2.5
 
 
 def is_web(url: str) -> bool:
-    """Tell whether *url* is an http(s) URL with a host."""
+    """Whether *url* is an http(s) URL with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -34,18 +34,18 @@ def is_web(url: str) -> bool:
 
 
 def check_url(url: str, *, kind: str, param: str, heif: bool = False) -> float | None:
-    """Check one media URL and return the aspect ratio of an image that came with it.
+    """Check one media URL. Return the aspect ratio if it is an image as a data URL.
 
-    Public URLs and ``asset://`` ids are taken as they are: the emulator fetches nothing.
+    Public URLs and ``asset://`` ids are accepted without a check: the emulator fetches nothing.
 
     Args:
-        url: What the request holds.
+        url: The URL from the request.
         kind: ``image``, ``video`` or ``audio``.
         param: Parameter that a refusal names.
         heif: Whether the model reads HEIC and HEIF.
 
     Raises:
-        Refusal: If the service would not take it.
+        Refusal: If the service would not accept it.
 
     Source: Ark create reference, Aug 2026 (formats, 300 to 6000 px, 0.4 to 2.5, 30 and 15 MB).
     """
@@ -84,7 +84,8 @@ def _check_image(data: bytes, form: str, param: str, *, heif: bool) -> float | N
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a decompression bomb is refused by its sides
+            # Pillow warns of very large images; they are refused by their size below
+            warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(data))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         raise invalid(param, "the image cannot be read") from None

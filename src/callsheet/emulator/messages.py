@@ -1,4 +1,4 @@
-"""HTTP messages: what is read from a request, and the forms of an answer."""
+"""HTTP messages: read parts of a request, and build answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_key(request: Request) -> str:
     """Read the API key from one ``Authorization: Bearer`` header.
 
     Raises:
-        Refusal: If there is no such header, or another one beside it.
+        Refusal: If there is no such header, or more than one.
     """
     headers = request.headers.getlist("authorization")
     scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
@@ -43,7 +43,7 @@ async def read_body(request: Request) -> object:
     """Read a JSON body of at most 64 MB.
 
     Raises:
-        Refusal: If it is larger, or no JSON.
+        Refusal: If it is larger, or not JSON.
     """
     chunks: list[bytes] = []
     size = 0
@@ -71,10 +71,10 @@ def json_answer(body: object, status: int = 200) -> Response:
 
 
 def file_answer(request: Request, data: bytes) -> Response:
-    """Answer with a file or a part of it.
+    """Answer with a file, or with the range of it that the request asks for.
 
     Raises:
-        Denied: If the part lies outside the file.
+        Denied: If the range lies outside the file.
     """
     etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
@@ -91,11 +91,11 @@ def file_answer(request: Request, data: bytes) -> Response:
 
 
 def page_answer(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer as a web server does that knows nothing of the API: with a page."""
+    """Answer with an HTML page, like a web server that does not know the API."""
     return HTMLResponse(_PAGE.format(status), status, headers)
 
 
-async def stray(_: Request, error: Exception) -> Response:
+async def wrong_route(_: Request, error: Exception) -> Response:
     """Answer a wrong path or method."""
     if isinstance(error, HTTPException):
         return page_answer(error.status_code, error.headers)

@@ -1,4 +1,4 @@
-"""The emulator as a process of its own."""
+"""Run the emulator in a separate process."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _LONGEST_LINE = 4096
 
 
 class EmulatorStartError(RuntimeError):
-    """The emulator's process ended before it could serve; the text holds what it wrote."""
+    """The emulator's process ended before it could serve. The message has what it wrote."""
 
 
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncGenerator[str, None]:
-    """Run an emulator in a process of its own, on a free loopback port.
+    """Run an emulator in a separate process, on a free loopback port.
 
-    The process is stopped on the way out, also under cancellation, and ends by itself if this
-    process is killed.
+    The process is stopped when the block ends, also after cancellation. If this process is killed,
+    the emulator ends by itself.
 
     Args:
         settings: Fields of `Settings`.
@@ -49,36 +49,36 @@ async def running(**settings: Any) -> AsyncGenerator[str, None]:
     wanted = attrs.asdict(Settings(**settings))
     command = [sys.executable, "-m", "callsheet.emulator", "--port", "0", "--until-stdin-closes"]
     command += ["--settings", json.dumps(wanted)]
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile() as stderr_file:
         process = await anyio.open_process(
             command,
             stdin=PIPE,
             stdout=PIPE,
-            stderr=complaints,
-            start_new_session=True,  # Ctrl-C in a terminal is the parent's to handle
+            stderr=stderr_file,
+            start_new_session=True,  # so that Ctrl-C in a terminal reaches only the parent
         )
         try:
-            yield await _origin(process, complaints)
+            yield await _origin(process, stderr_file)
         finally:
             with anyio.CancelScope(shield=True):
                 await _stop(process)
 
 
-async def _origin(process: anyio.abc.Process, complaints: IO[bytes]) -> str:
-    """Wait for the line that says where it serves."""
-    assert process.stdout is not None  # noqa: S101 - it was asked for
+async def _origin(process: anyio.abc.Process, stderr_file: IO[bytes]) -> str:
+    """Wait for the line with the URL, and return the URL."""
+    assert process.stdout is not None  # noqa: S101 - stdout=PIPE sets it
     lines = BufferedByteReceiveStream(process.stdout)
     try:
         line = await lines.receive_until(b"\n", _LONGEST_LINE)
         return str(json.loads(line)["url"])
     except (anyio.IncompleteRead, anyio.DelimiterNotFound, ValueError, LookupError) as error:
-        complaints.seek(0)
-        text = complaints.read().decode(errors="replace").strip()
+        stderr_file.seek(0)
+        text = stderr_file.read().decode(errors="replace").strip()
         raise EmulatorStartError(f"the emulator did not start: {text or error}") from error
 
 
 async def _stop(process: anyio.abc.Process) -> None:
-    """Ask it to end, then make it."""
+    """Ask the process to end. Kill it if it does not end in time."""
     if process.stdin is not None:
         await process.stdin.aclose()
     with anyio.move_on_after(_GRACE):

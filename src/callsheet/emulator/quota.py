@@ -8,13 +8,16 @@ import attrs
 
 
 TOLERANCE = 0.05
-"""Share by which a window is shorter than the published one, so that a client which spaces its
-calls exactly is not refused for a few milliseconds of jitter."""
+"""Share by which a window is shorter than the published one.
+
+Without it, a client that spaces its calls exactly would be refused for a few milliseconds of
+jitter.
+"""
 
 
 @attrs.define
 class Window:
-    """At most *limit* accepted calls in any *period*; refused calls do not count.
+    """At most *limit* accepted calls in any *period*. Refused calls do not count.
 
     Attributes:
         limit: Calls, >= 1.
@@ -38,7 +41,7 @@ class Window:
 
 @attrs.define
 class Counter:
-    """How many calls of one verb came in, and how many the quota refused."""
+    """How many calls of one verb came in, and how many a quota refused."""
 
     seen: int = 0
     refused: int = 0
@@ -46,7 +49,10 @@ class Counter:
 
 @attrs.define
 class Requests:
-    """Calls by verb, over all accounts; *refused* counts answers 429 and spent URLs."""
+    """Calls by verb, over all accounts.
+
+    *refused* counts 429 answers, and downloads above the limit of a URL.
+    """
 
     create: Counter = attrs.field(factory=Counter)
     get: Counter = attrs.field(factory=Counter)

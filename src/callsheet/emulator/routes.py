@@ -1,4 +1,4 @@
-"""Paths of the emulated service, and what a request to them is for."""
+"""Paths of the emulated service, and the verb of a request to them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ COMET = "/volc/v3/contents/generations/tasks"
 """Path of the task API on CometAPI."""
 
 FILES = "/files"
-"""Path below which the object store has its files."""
+"""Path prefix of the files in the object store."""
 
 VERBS = ("create", "get", "list", "delete", "download")
 
 
 def verb_of(method: str, path: str) -> str | None:
-    """Tell which verb a request is; None if it is for none of the service's routes."""
+    """Return the verb of a request; None if it matches no route of the service."""
     if path.startswith(f"{FILES}/"):
         return "download"
-    for face in (ARK, COMET):
-        if path == face or path.startswith(f"{face}/"):
+    for base in (ARK, COMET):
+        if path == base or path.startswith(f"{base}/"):
             if method == "GET":
-                return "list" if path == face else "get"
+                return "list" if path == base else "get"
             return {"POST": "create", "DELETE": "delete"}.get(method)
     return None

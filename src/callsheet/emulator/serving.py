@@ -1,4 +1,4 @@
-"""Serving an emulator over HTTP until told to stop."""
+"""Serve an emulator over HTTP until it is told to stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+    """A server that calls *on_ready* once it answers requests."""
 
     on_ready: Callable[[], None]
 
@@ -37,14 +37,14 @@ def serve(
     on_ready: Callable[[str], None],
     until_stdin_closes: bool = False,
 ) -> None:
-    """Serve on the loopback interface until interrupted; blocks.
+    """Serve on the loopback interface until interrupted. This call blocks.
 
     Args:
         settings: How the emulator behaves.
-        port: TCP port, 0 to 65535; 0: a free one.
+        port: TCP port, 0 to 65535; 0: any free port.
         on_ready: Called with the origin URL once requests are answered.
-        until_stdin_closes: Whether to stop when standard input ends, so that the server cannot
-            outlive a parent that holds the other end.
+        until_stdin_closes: Whether to stop when standard input ends. A parent process that holds
+            the other end of the pipe then never leaves the server running when it dies.
 
     Raises:
         OSError: If the port is taken.
@@ -67,10 +67,10 @@ def serve(
 
 
 def _listen(port: int) -> socket.socket:
-    """Bind a loopback socket of the named protocol TCP.
+    """Open a listening loopback socket that names TCP as its protocol.
 
-    Only on such sockets does asyncio switch Nagle's algorithm off; with it on, an answer in two
-    parts waits 40 ms for an acknowledgement.
+    asyncio switches off Nagle's algorithm only for such sockets. With the algorithm on, an answer
+    in two parts waits 40 ms for an acknowledgement.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -85,6 +85,6 @@ def _listen(port: int) -> socket.socket:
 
 
 def _watch_stdin(server: uvicorn.Server) -> None:
-    while os.read(0, 4096):  # not sys.stdin, whose lock would hang the interpreter's exit
+    while os.read(0, 4096):  # sys.stdin would hold a lock that blocks the exit of the interpreter
         pass
     server.should_exit = True

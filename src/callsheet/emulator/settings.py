@@ -1,4 +1,4 @@
-"""What a user may set on the emulator."""
+"""The settings of the emulator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _share: Callable[[object, attrs.Attribute[float], float], object] = and_(ge(0), 
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Take a bare string as one name, for a setting that holds many."""
+    """Accept a single string as one name, for a setting with many names."""
     if isinstance(value, str):
         return (value,)
     return tuple(value)
@@ -28,35 +28,36 @@ def _mapping(value: Mapping[str, str]) -> dict[str, str]:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How the emulated service behaves; every time is in emulated seconds.
+    """How the emulated service behaves. All times are in emulated seconds.
 
     Attributes:
-        keys: API keys that are let in; empty: any key that is not blank. One key is one account:
-            its own tasks, queue and quotas.
-        seed: Whole number from which render times, endings, seeds and ids are drawn.
-        speed: Emulated seconds per second of the clock, > 0; quotas and URL lifetimes follow it.
+        keys: Valid API keys; empty: any key that is not blank. Each key is one account with its
+            own tasks, queues and quotas.
+        seed: Whole number. It determines render times, outcomes, video seeds, doubled and delayed
+            callbacks, and which requests fail.
+        speed: Emulated seconds per second of the clock, > 0. Quotas and URL lifetimes follow it.
         epoch: Unix time at which emulated time starts, seconds; None: the wall clock's.
         concurrency: Tasks that one model renders at a time for one account, >= 1; None: the
             provider's published figure, 5 to 10 (1 for 4k).
         render_seconds: Median render time for every model and size, seconds, > 0; None: figures
             near those measured on the service, 33 s to 25 min.
         render_sigma: Spread of the log-normal render times, >= 0; 0: always the median.
-        failure_rate: Share of tasks that fail for no fault of their prompt, 0 to 1.
-        queue_limit: Queued tasks that one account may hold, >= 0; over it a create is refused.
-            None: no limit.
+        failure_rate: Share of tasks that fail although their prompt is valid, 0 to 1.
+        queue_limit: Most queued tasks of one account, >= 0. A create above it is refused. None: no
+            limit.
         creates_per_minute: Accepted creates per account and model in any 60 s, >= 1; None: the
             provider's published figure, 300 or 600 (15 for 4k).
         gets_per_second: GETs of one task per account in any second, >= 1.
         lists_per_second: List calls per account in any second, >= 1.
         deletes_per_second: DELETEs per account in any second, >= 1.
-        not_open: Model ids that answer ``ModelNotOpen``.
-        endpoints: Model id behind each endpoint id (``ep-…``); empty: every endpoint id is 1.5 pro.
-        faults: What goes wrong on the way: each a `Fault` or a mapping of its fields.
-        callbacks_doubled: Share of the callbacks that is sent twice, 0 to 1.
-        callbacks_held: Share of the callbacks that is held back for up to 60 s, so that later ones
-            overtake them, 0 to 1.
-        comet_full: Whether the CometAPI face has list and DELETE and returns every field, which its
-            reference does not document.
+        not_open: Model ids that are refused with ``ModelNotOpen``.
+        endpoints: Model id of each endpoint id (``ep-…``); empty: every endpoint id is 1.5 pro.
+        faults: Which requests fail, and how: each a `Fault` or a mapping of its fields.
+        callbacks_doubled: Share of the callbacks that are sent twice, 0 to 1.
+        callbacks_held: Share of the callbacks that are delayed by up to 60 s, 0 to 1. Later ones
+            may then arrive first.
+        comet_full: Whether the CometAPI routes have list and DELETE and return every field. Its
+            reference does not document that.
     """
 
     keys: tuple[str, ...] = attrs.field(default=(), converter=_names)

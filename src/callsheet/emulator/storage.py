@@ -1,4 +1,4 @@
-"""The object store behind the video URLs: signatures, expiry, and byte ranges."""
+"""The object store of the video URLs: signatures, expiry, and byte ranges."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
-class Denied(Exception):  # noqa: N818 - an answer of the store, no mistake of ours
-    """A download that the store does not serve.
+class Denied(Exception):  # noqa: N818 - an answer of the store, not an error here
+    """The store refuses a download.
 
     Attributes:
         status: HTTP status.
         code: The store's error code.
-        message: The sentence.
+        message: The message.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -46,7 +46,7 @@ class Denied(Exception):  # noqa: N818 - an answer of the store, no mistake of o
 
 @attrs.frozen
 class Signer:
-    """Signs paths for 24 hours, as TOS URLs look.
+    """Signs paths for 24 hours, in the form of TOS URLs.
 
     Attributes:
         secret: Key of the signatures.
@@ -55,7 +55,7 @@ class Signer:
     secret: str
 
     def query(self, path: str, at: float) -> str:
-        """Build the query string that opens *path* from unix time *at* on."""
+        """Build the query string that allows a GET of *path* for 24 hours from unix time *at*."""
         date = datetime.fromtimestamp(int(at), UTC).strftime(_STAMP)
         fields = {
             "X-Tos-Algorithm": _ALGORITHM,
@@ -71,7 +71,7 @@ class Signer:
         """Check a signed GET of *path*.
 
         Raises:
-            Denied: If the signature is missing or wrong, or its 24 h are over.
+            Denied: If the signature is missing or wrong, or the 24 hours are over.
         """
         date, signature = query.get("X-Tos-Date", ""), query.get("X-Tos-Signature", "")
         expected = self._sign(path, date).encode()
@@ -92,12 +92,12 @@ class Signer:
 
 
 def find_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Find the first byte and the end (exclusive) that a ``Range`` header asks for.
+    """Return the first byte and the end (exclusive) that a ``Range`` header asks for.
 
-    Returns None for the whole file: no header, several ranges, or one that makes no sense.
+    None means the whole file: there is no header, or it has several ranges or an invalid one.
 
     Raises:
-        Denied: With 416, if the range lies outside the file.
+        Denied: With status 416, if the range lies outside the file.
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
     if match is None or not (match[1] or match[2]):

@@ -1,4 +1,4 @@
-"""The object store over HTTP: who may fetch which film, and the films themselves."""
+"""The object store over HTTP: check a download request and answer it with the file."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Store:
     """Serves the files of finished tasks.
 
     Args:
-        service: Knows the tasks.
-        advance: Brings the service up to date and tells the time, unix seconds.
-        film: Makes the bytes of a film in place of the renderer.
+        service: The service with the tasks.
+        advance: Brings the service up to date and returns the time, unix seconds.
+        film: Makes the bytes of a video, instead of the renderer; None for the renderer.
     """
 
     def __init__(
@@ -47,24 +47,28 @@ class Store:
         self._renders = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     def link(self, origin: str, task: Task, suffix: str) -> str:
-        """Make the signed URL of a task's file below *origin*, a scheme and host."""
+        """Build the signed URL of a task's file. *origin* is its scheme and host."""
         path = f"{FILES}/{task.id}/{task.index:08x}.{suffix}"
         return f"{origin}{path}?{self._signer.query(path, task.updated_at)}"
 
     async def download(self, request: Request) -> Response:
-        """Answer with a file, a part of one, or the store's error."""
+        """Answer with a file, a range of a file, or the store's error."""
         self._service.requests.download.seen += 1
         data = b""
         try:
-            task = self._open(request)
+            task = self._find_task(request)
             data = await self._bytes(film_of(task, request.url.path.rpartition(".")[2]))
             return file_answer(request, data)
         except Denied as denied:
             headers = {"Content-Range": f"bytes */{len(data)}"} if denied.status == 416 else {}  # noqa: PLR2004
             return Response(denied.xml(), denied.status, headers, "application/xml")
 
-    def _open(self, request: Request) -> Task:
-        """Find the task whose file a request may read."""
+    def _find_task(self, request: Request) -> Task:
+        """Return the task whose file a request may read.
+
+        Raises:
+            Denied: If the request may not read a file, or there is none.
+        """
         now = self._advance()
         if "authorization" in request.headers:
             message = "Only one auth mechanism is allowed: the query signature."
@@ -76,7 +80,7 @@ class Store:
         if task is None:
             raise Denied(404, "NoSuchKey", "The specified key does not exist.")
         if not request.url.path.endswith(".png"):
-            if task.order.model.era == "2.5" and task.downloads >= DOWNLOAD_LIMIT:
+            if task.order.model.generation == "2.5" and task.downloads >= DOWNLOAD_LIMIT:
                 self._service.requests.download.refused += 1
                 raise Denied(403, "AccessDenied", "The URL was downloaded too often.")
             task.downloads += 1
@@ -89,7 +93,7 @@ class Store:
             data = self._film(film)
         else:
             data = await anyio.to_thread.run_sync(render, film, limiter=self._renders)
-        self._films[film] = data  # the latest used is the last
+        self._films[film] = data  # insertion order: the most recently used is last
         if len(self._films) > _FILMS:
             del self._films[next(iter(self._films))]
         return data

@@ -1,4 +1,4 @@
-"""One task: what it will become, drawn when it is created, and where it stands."""
+"""One task: its outcome, which is chosen at random when it is created, and its status."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 FPS = 24
 
 ASSUMED_VIDEO_SECONDS = 5
-"""Length taken for each reference video, which is not fetched, when tokens are counted."""
+"""Seconds that a reference video counts for in tokens. It is not fetched, so it is not measured."""
 
 _CST = timezone(timedelta(hours=8))
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SUFFIXES = len(_ALPHABET) ** 5
-_STRIDE = 27_644_437  # a prime: every index below 36^5 has a suffix of its own
+_STRIDE = 27_644_437  # a prime, so that every index below 36^5 has a different suffix
 
 
 class Ending(NamedTuple):
-    """How a task ends if nobody interferes."""
+    """How a task ends if it is not cancelled and does not expire first."""
 
     status: str
     code: str = ""
@@ -58,22 +58,23 @@ class Task:
     """A task on record.
 
     Attributes:
-        id: As the service names it.
-        index: How many tasks the service had taken before.
-        account: Key that created it.
-        order: What was asked for.
-        ending: How it ends if nobody interferes. ``[expire]`` ends ``expired`` when its render
-            would have ended, so that a rehearsal need not wait for two days.
-        render_seconds: From start to end.
-        seed: The one used, after -1 was resolved.
-        ratio: After ``adaptive`` was resolved.
-        duration: Whole seconds, after -1 was resolved; None if frames were asked for.
-        status: The service's word.
+        id: The service's id.
+        index: How many tasks the service had accepted before.
+        account: API key that created it.
+        order: The accepted request.
+        ending: How it ends if it is not cancelled and does not expire first. A task with
+            ``[expire]`` gets the status ``expired`` when its render would have ended, so that a
+            trial run does not wait for two days.
+        render_seconds: Seconds from start to end of the render.
+        seed: The seed that is used: a number instead of -1.
+        ratio: The ratio that is used: never ``adaptive``.
+        duration: Whole seconds, never -1; None if the request set the number of frames.
+        status: The service's status.
         created_at: Unix seconds.
         updated_at: Unix seconds of the last change of status.
-        comet: Whether it came in through CometAPI's face.
-        origin: Scheme and host that its create came to; a callback's URLs start with it.
-        downloads: How often its video was fetched.
+        comet: Whether it was created through CometAPI's route.
+        origin: Scheme and host of its create; the URLs in its callbacks start with it.
+        downloads: How often its video was downloaded.
     """
 
     id: str
@@ -92,8 +93,8 @@ class Task:
     status: str = "queued"
     downloads: int = 0
 
-    def move(self, status: str, at: float) -> None:
-        """Give it *status* at unix time *at*."""
+    def set_status(self, status: str, at: float) -> None:
+        """Change its status to *status* at unix time *at*."""
         self.status, self.updated_at = status, at
 
     @property
@@ -103,12 +104,12 @@ class Task:
 
     @property
     def frames(self) -> int:
-        """Number of frames of the film, at 24 per second."""
+        """Number of frames of the video, at 24 per second."""
         return self.order.frames or FPS * (self.duration or 0)
 
     @property
     def tokens(self) -> int:
-        """Tokens that it is billed if it succeeds.
+        """Tokens that are billed if it succeeds.
 
         Source: the formula of the Ark price page, with the 24 d + 1 frames that seven published
         answers show.
@@ -118,8 +119,8 @@ class Task:
         frames += self.order.videos * ASSUMED_VIDEO_SECONDS * FPS
         return width * height * frames // 1024
 
-    def as_drawn(self) -> Order:
-        """Give the order with what was drawn filled in, for a render of the same."""
+    def resolved_order(self) -> Order:
+        """Return the order with the seed, ratio and duration that were used."""
         return attrs.evolve(self.order, seed=self.seed, ratio=self.ratio, duration=self.duration)
 
 
@@ -133,8 +134,8 @@ def draw_task(
     comet: bool,
     origin: str,
 ) -> Task:
-    """Make task number *index*, created at *now*; all that is drawn follows from the seed."""
-    rng = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - a repeatable draw is the point
+    """Make task number *index*, created at *now*. Random values depend only on seed and index."""
+    rng = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - the values must be repeatable
     seed = order.seed if order.seed >= 0 else rng.randrange(100_000)
     duration, ratio = order.duration, order.ratio
     if duration == -1:
@@ -171,7 +172,7 @@ def _draw_ending(prompt: str, failure_rate: float, rng: random.Random) -> Ending
 
 
 def _ark_id(index: int, now: float, tier: str) -> str:
-    """Form an id as Ark does: ``cgt-20260801120000-x7k2p``, ``cgt-batch-…`` for flex."""
+    """Build an id in Ark's form: ``cgt-20260801120000-x7k2p``, or ``cgt-batch-…`` for flex."""
     stamp = datetime.fromtimestamp(now, _CST).strftime("%Y%m%d%H%M%S")
     number = (index + 1) * _STRIDE % _SUFFIXES
     suffix = ""
@@ -182,5 +183,5 @@ def _ark_id(index: int, now: float, tier: str) -> str:
 
 
 def _comet_id(index: int, now: float) -> str:
-    """Form an id as in CometAPI's reference: 02, milliseconds, and letters."""
+    """Build an id in the form of CometAPI's reference: 02, milliseconds, and letters."""
     return f"02{int(now * 1000)}{index:07x}"

@@ -1,4 +1,4 @@
-"""Tasks as the service shows them: Ark's object, CometAPI's shorter one, and pages of them."""
+"""Tasks as JSON: Ark's object, CometAPI's shorter object, and pages of tasks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STATUSES = frozenset({"queued", "running", "cancelled", "succeeded", "failed"})
 _MOST = 500
 
 Link = Callable[[Task, str], str]
-"""Makes the URL of a task's file with the given suffix (``mp4``, ``mov`` or ``png``)."""
+"""Builds the URL of a task's file with the given suffix (``mp4``, ``mov`` or ``png``)."""
 
 
 def full_view(task: Task, link: Link) -> dict[str, Any]:
-    """Show a task as Ark does; neither prompt nor input media are part of it.
+    """Build Ark's JSON of a task. It has neither the prompt nor the input media.
 
     Source: Ark get reference, July 2026; published answers of 1.0 pro.
     """
     order = task.order
-    body = _head(task)
+    body = _common_fields(task)
     if task.status == "succeeded":
         tokens = task.tokens
         body["content"] = _content(task, link)
@@ -38,7 +38,7 @@ def full_view(task: Task, link: Link) -> dict[str, Any]:
             usage["tool_usage"] = {"web_search": 1}
         body["usage"] = usage
         body["seed"] = task.seed
-        body |= _shape(task)
+        body |= _format_fields(task)
     body["service_tier"] = order.tier
     body["execution_expires_after"] = order.expires_after
     echoes = {
@@ -54,15 +54,15 @@ def full_view(task: Task, link: Link) -> dict[str, Any]:
 
 
 def short_view(task: Task, link: Link) -> dict[str, Any]:
-    """Show a task as CometAPI's reference does: no usage, no seed, no echoes."""
-    body = _head(task)
+    """Build the JSON of CometAPI's reference: no usage, no seed, and no fields of the request."""
+    body = _common_fields(task)
     if task.status == "succeeded":
         body["content"] = _content(task, link)
-        body |= _shape(task)
+        body |= _format_fields(task)
     return body
 
 
-def _head(task: Task) -> dict[str, Any]:
+def _common_fields(task: Task) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": task.id,
         "model": task.order.model_id,
@@ -82,7 +82,7 @@ def _content(task: Task, link: Link) -> dict[str, str]:
     return content
 
 
-def _shape(task: Task) -> dict[str, Any]:
+def _format_fields(task: Task) -> dict[str, Any]:
     body: dict[str, Any] = {"resolution": task.order.resolution, "ratio": task.ratio}
     if task.duration is None:
         body["frames"] = task.frames
@@ -98,10 +98,10 @@ class Query:
     Attributes:
         page_num: Page, 1 to 500.
         page_size: Tasks on a page, 1 to 500.
-        status: Only these, or None.
-        task_ids: Only these; empty: all.
-        model: Only this model or endpoint, or None.
-        tier: Only this tier; flex tasks are on no list that does not ask for them.
+        status: Only tasks with this status; None: any.
+        task_ids: Only these tasks; empty: all.
+        model: Only this model or endpoint; None: any.
+        tier: Only this tier. A list shows flex tasks only if it asks for that tier.
     """
 
     page_num: int
@@ -113,13 +113,13 @@ class Query:
 
     @classmethod
     def read(cls, params: QueryParams) -> Query:
-        """Read a query string; ``filter.task_ids`` is repeated and never split at commas.
+        """Read a query string. ``filter.task_ids`` may repeat and is never split at commas.
 
         Raises:
-            Refusal: If a value is out of range. Ark documents the ranges, not what follows; 400 is
-                what a gateway that copies it answers.
+            Refusal: If a value is out of range. Ark documents the ranges, but not the answer. 400
+                is the answer of a gateway that copies Ark.
 
-        Source: Ark list reference, July 2026; invisible flex tasks seen live on BytePlus.
+        Source: Ark list reference, July 2026; hidden flex tasks seen live on BytePlus.
         """
         status = params.get("filter.status") or None
         if status is not None and status not in _STATUSES:
@@ -137,9 +137,10 @@ class Query:
         )
 
     def run(self, account: Account, link: Link) -> dict[str, Any]:
-        """Answer from *account*, newest first; *total* counts matches over all pages.
+        """Return one page of the tasks of *account*, newest first.
 
-        Costs O(ids) when ids are asked for, else O(tasks on record).
+        *total* counts the matches on all pages. With ids the cost is O(ids), else O(tasks on
+        record).
         """
         found = [task for task in self._candidates(account) if self._matches(task)]
         first = (self.page_num - 1) * self.page_size
@@ -156,7 +157,7 @@ class Query:
         return (
             task.order.tier == self.tier
             and self.status in {None, task.status}
-            and self.model in {None, task.order.named, task.order.model_id}
+            and self.model in {None, task.order.requested_model, task.order.model_id}
         )
 
 
