@@ -17,6 +17,35 @@ PYTHONS = nox.project.python_versions(PROJECT)
 EXTRAS = ".[cli,emulator,fast,media]"
 PEERS = ("bench_peers.py", "bench_faults.py")
 
+CALLERS = [
+    "tests/cli",
+    "tests/emulator",
+    "tests/io",
+    *(f"tests/test_{name}.py" for name in ("batch", "callbacks", "cancellation", "client", "docs")),
+    *(f"tests/test_{name}.py" for name in ("downloads", "exports", "journal", "money", "stream")),
+]
+"""Tests of what calls anyio, attrs, httpx, tenacity, or what an extra brings."""
+
+SPEAKERS = [
+    "tests/cli/test_addresses.py",
+    "tests/cli/test_fetching.py",
+    "tests/cli/test_run.py",
+    "tests/emulator/test_connections.py",
+    *(f"tests/io/test_{name}.py" for name in ("calls", "fast", "media", "retry", "transport")),
+    *(f"tests/test_{name}.py" for name in ("bad_input", "client", "downloads", "errors")),
+    *(f"tests/test_{name}.py" for name in ("exports", "fresh_urls", "lost", "outages")),
+]
+"""Tests of what sends and reads by httpx, and of what it raises."""
+
+SMALL = [
+    ["bench_fanout.py", "100"],
+    ["bench_queue.py", "--seeds", "1"],
+    ["bench_transport.py", "--seconds", "0.3", "--repeats", "1"],
+    ["bench_downloads.py", "16", "--repeats", "1"],
+    ["bench_journal.py", "20", "--alone", "50", "--repeats", "1"],
+]
+"""Benchmarks at their smallest."""
+
 
 def _group(name: str) -> list[str]:
     """The requirements of a dependency group, without the project itself."""
@@ -24,41 +53,80 @@ def _group(name: str) -> list[str]:
     return [requirement for requirement in wanted if not requirement.startswith("callsheet")]
 
 
-@nox.session(python=PYTHONS)
+def _suite(session: nox.Session, *arguments: str, **environment: str) -> None:
+    """Run tests on two workers; what waits in real time stays on one of them."""
+    session.run("pytest", "-n", "2", "--dist", "loadgroup", *arguments, env=environment)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Run the suite against the installed package, on every Python that is there."""
+    """Run the suite on the Python at hand, on asyncio and on trio."""
     session.install(EXTRAS, *_group("tests"))
-    if session.python == PYTHONS[0]:
-        session.run("coverage", "run", "-m", "pytest", *session.posargs)
-        session.run("coverage", "report", "--skip-covered", "--skip-empty")
-    else:
-        session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+    _suite(session, *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """Run the suite on each supported Python, on asyncio; on the last in development mode."""
+    session.install(EXTRAS, *_group("tests"))
+    development = {"PYTHONDEVMODE": "1"} if session.python == PYTHONS[-1] else {}
+    _suite(session, "--asyncio-only", *session.posargs, **development)
 
 
 @nox.session(python=PYTHONS[0])
 def slow(session: nox.Session) -> None:
-    """Kill real processes and cut real connections, for some minutes."""
+    """Run the tests that take more than ten seconds: real processes, cut connections, crowds."""
     session.install(EXTRAS, *_group("tests"))
-    session.run("pytest", "-m", "slow", "--durations=5", *session.posargs)
+    session.run("pytest", "-m", "slow and not full", "--durations=5", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
-    """Run the suite on the lowest versions that the package declares."""
+    """Run what calls a dependency on the lowest versions that the package declares.
+
+    The rules in between (``tests/core``, ``tests/catalog``, ``tests/wire``) call none of them, and
+    the scenes of what goes wrong (``tests/test_lost.py`` and the like) make the same calls as the
+    files in ``CALLERS``. ``nox -s full`` runs all of it.
+    """
     declared = [*PROJECT["project"]["dependencies"]]
     for extra in PROJECT["project"]["optional-dependencies"].values():
         declared += extra
     pins = [requirement.replace(">=", "==") for requirement in dict.fromkeys(declared)]
     session.install(*_group("tests"), *pins)
     session.install("--no-deps", ".")
-    session.run("pytest", *session.posargs)
+    _suite(session, *(session.posargs or ["--asyncio-only", *CALLERS]))
 
 
 @nox.session(python=PYTHONS[0])
 def httpx2(session: nox.Session) -> None:
-    """Run the suite on httpx2 under the name of httpx, as an application may have it."""
+    """Run what speaks httpx on httpx2 under that name, as an application may have it.
+
+    That is the transport, the storage and the addresses, and clients that go through them to a
+    server or to the emulator. ``nox -s full`` runs the whole suite so.
+    """
     session.install(EXTRAS, *_group("tests"), "httpx2>=2.16")
-    session.run("pytest", "-p", "alias_httpx2", *session.posargs, env={"PYTHONPATH": "tests"})
+    arguments = session.posargs or ["--asyncio-only", *SPEAKERS]
+    _suite(session, "-p", "alias_httpx2", *arguments, PYTHONPATH="tests")
+
+
+@nox.session(python=PYTHONS)
+def full(session: nox.Session) -> None:
+    """Run everything there is, on every Python and on both event loops: before an issue is closed.
+
+    Slow tests and those that take minutes are among it; what is missing fails. After that come the
+    whole suite on the oldest dependencies and on httpx2, and the small benchmarks. On the first
+    Python it tells what the tests do not reach, so that one runs on a single worker.
+    """
+    session.install(EXTRAS, *_group("tests"))
+    everything = ["-m", "", "--nothing-missing", "--durations=20", *session.posargs]
+    if session.python == PYTHONS[0]:
+        session.run("coverage", "run", "-m", "pytest", *everything)
+        session.run("coverage", "report", "--skip-covered", "--skip-empty")
+        session.notify("oldest", ["--nothing-missing"])
+        session.notify("httpx2", ["--nothing-missing"])
+        session.notify("small")
+    else:
+        _suite(session, *everything, PYTHONDEVMODE="1")
 
 
 @nox.session(python=PYTHONS[0])
@@ -97,6 +165,14 @@ def bench(session: nox.Session) -> None:
     for path in sorted(Path("benchmarks").glob("bench_*.py")):
         if path.name not in PEERS:
             session.run("python", str(path))
+
+
+@nox.session(python=PYTHONS[0])
+def small(session: nox.Session) -> None:
+    """Run some benchmarks at their smallest, only to see that they work; nothing is kept."""
+    session.install(EXTRAS, *_group("bench"))
+    for script, *arguments in SMALL:
+        session.run("python", f"benchmarks/{script}", *arguments, "--keep-nothing")
 
 
 @nox.session(python=PYTHONS[0])

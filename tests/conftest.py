@@ -15,12 +15,70 @@ from hypothesis import HealthCheck, settings
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 
 # machines are shared: how long an example takes says nothing about it
 settings.register_profile("callsheet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("callsheet")
+
+
+REAL = {"listening", "running", "serving", "socket", "started", "subprocess"}
+"""What a module imports that starts processes or listens on sockets: it waits in real time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of the suite is run, and whether something may be missing."""
+    group = parser.getgroup("callsheet")
+    group.addoption("--asyncio-only", action="store_true", help="leave out what runs on trio")
+    group.addoption(
+        "--nothing-missing",
+        action="store_true",
+        help="what a test needs and does not find is a failure, not a reason to skip it",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out trio if that is wanted, and keep what waits in real time on one worker.
+
+    Such tests beside each other would wait for each other's processes, and fail on a busy machine.
+    """
+    if config.getoption("--asyncio-only"):
+        left_out = [item for item in items if _is_on_trio(item)]
+        items[:] = [item for item in items if not _is_on_trio(item)]
+        config.hook.pytest_deselected(items=left_out)
+    for item in items:
+        if REAL & vars(item.module).keys():
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
+def _is_on_trio(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and "trio" in call.params.values()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With ``--nothing-missing``, fail what skips itself; a ``skipif`` tells of the system."""
+    report = yield
+    if item.config.getoption("--nothing-missing") and not any(item.iter_markers("skipif")):
+        _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """The same for whole modules."""
+    report = yield
+    if collector.config.getoption("--nothing-missing"):
+        _fail_if_skipped(report)
+    return report
+
+
+def _fail_if_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"something is missing: {report.longrepr[2]}"
 
 
 AT_WORK: Counter[object] = Counter()

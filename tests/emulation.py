@@ -81,7 +81,7 @@ class Wire(httpx.AsyncBaseTransport):
             if answer is not None:
                 return answer
         try:
-            response = await self._asgi.handle_async_request(request)
+            response = await self._ask(request)
         except ConnectionCut as cut:
             await anyio.sleep(self.latency / 2)
             raise CUTS[cut.how]("the connection was cut") from None
@@ -90,6 +90,9 @@ class Wire(httpx.AsyncBaseTransport):
         if lost is not None:
             raise lost
         return self.change(request, response) or response
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        return await self._asgi.handle_async_request(request)
 
     def sent(self, method: str) -> list[httpx.Request]:
         """All requests of a verb, in order."""
@@ -104,6 +107,49 @@ class Wire(httpx.AsyncBaseTransport):
     def prompts(self) -> list[str]:
         """The prompts of all creates that left, as often as they left."""
         return [prompt_of(request) for request in self.sent("POST")]
+
+
+class Crowded(Wire):
+    """An emulator whose lists are scripted: its own tasks stand among thousands that nobody made.
+
+    To make so many through the emulator takes a minute; here they are rows of text, which are
+    there at once. They are running, carry marks, and can be asked for by id.
+    """
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        self._rows: dict[str, tuple[int, str]] = {}
+        self._listed: list[tuple[int, str]] = []
+
+    def crowd(self, count: int) -> list[str]:
+        """Let that many more tasks be there, made this very moment; gives their ids."""
+        now, first_new = int(self.emulator.now()), len(self._rows)
+        ids = [f"crowd-{number}" for number in range(first_new, first_new + count)]
+        model = ARK.default_model
+        for task_id in ids:
+            row = {"id": task_id, "model": model, "status": "running", "created_at": now}
+            row |= {"updated_at": now, "safety_identifier": f"of-{task_id}"}
+            self._rows[task_id] = (now, json.dumps(row))
+        self._listed = list(self._rows.values())[::-1]
+        return ids
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        task_id = request.url.path.rpartition("/")[2]
+        if request.method == "GET" and task_id in self._rows:
+            return httpx.Response(200, content=self._rows[task_id][1])
+        if not is_list(request):
+            return await super()._ask(request)
+        everything = request.url.copy_merge_params({"page_num": "1", "page_size": "500"})
+        made = body_of(
+            await super()._ask(httpx.Request("GET", everything, headers=request.headers))
+        )
+        mine = [(row["created_at"], json.dumps(row)) for row in made["items"]]
+        ids = asked(request)
+        others = [self._rows[each] for each in ids if each in self._rows] if ids else self._listed
+        rows = sorted(mine + others, key=lambda row: -row[0])
+        num, size = (int(request.url.params[f"page_{name}"]) for name in ("num", "size"))
+        page = ", ".join(text for _, text in rows[(num - 1) * size : num * size])
+        return httpx.Response(200, content=f'{{"items": [{page}], "total": {len(rows)}}}')
 
 
 def client(

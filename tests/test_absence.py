@@ -10,9 +10,9 @@ import anyio
 import httpx
 import pytest
 
-from callsheet import Limits, Polling, SubmissionUncertainError, TaskSpec
+from callsheet import Polling, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Emulator, Fault, Settings
-from emulation import Wire, asked, client, first, is_list
+from emulation import Crowded, Wire, asked, client, first, is_list
 
 
 if TYPE_CHECKING:
@@ -59,12 +59,11 @@ async def test_a_clock_set_back_does_not_hide_the_task_among_older_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """What would prove that it was never made is read to the end of the list."""
-    wire = Wire(concurrency=10_000, render_seconds=5000.0, creates_per_minute=100_000)
+    wire = Crowded(concurrency=10, render_seconds=5000.0)
     wire.lose = loses_one
     await leave_one_lost(wire, tmp_path / "shoot.db")
-    async with client(wire) as c:
-        await anyio.sleep(3600)
-        await (await c.submit_many([TaskSpec(f"kite {i}") for i in range(700)])).submitted()
+    await anyio.sleep(3600)
+    wire.crowd(700)
     set_clock(monkeypatch, -10 * 3600)
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         await c.run(TaskSpec("a star"))  # its answers tell the provider's time
@@ -114,9 +113,7 @@ async def test_a_sleep_of_the_machine_makes_no_namesake_too_old(monkeypatch: pyt
 async def test_a_look_that_an_outage_holds_up_proves_nothing():
     """It began within the window, and the task surfaced on a page that was read before."""
     late = Fault(request="late", delay=1000.0, since=30.0, times=1)
-    wire = Wire(
-        concurrency=10_000, render_seconds=9000.0, creates_per_minute=100_000, faults=(late,)
-    )
+    wire = Crowded(concurrency=10, render_seconds=9000.0, faults=(late,))
     down_until = 0.0
 
     async def down(request: httpx.Request) -> httpx.Response | None:
@@ -131,9 +128,7 @@ async def test_a_look_that_an_outage_holds_up_proves_nothing():
             await anyio.sleep(3)  # the first page passes, after a poll has shut the gate
         return None
 
-    async with client(wire, limits=Limits(creates_per_minute=100_000)) as others:
-        kites = await others.submit_many([TaskSpec(f"kite {i}") for i in range(600)])
-        await kites.submitted()
+    wire.crowd(600)
     async with client(wire) as c:
         pending = await c.submit(TaskSpec("a star"))
         await anyio.sleep(30)
@@ -190,9 +185,10 @@ async def test_a_task_that_slips_to_a_page_read_before_is_not_taken_for_absent(r
 
 async def test_a_long_list_leaves_polls_their_share():
     """While thousands of tasks are looked through, every other list is a poll's."""
-    wire = Wire(concurrency=10_000, render_seconds=3000.0, creates_per_minute=100_000)
-    async with client(wire, polling=Polling(delay=0.5)) as c:
-        await (await c.submit_many([TaskSpec(f"kite {i}") for i in range(5000)])).submitted()
+    wire = Crowded(render_seconds=3000.0)
+    retry = RetryPolicy(lookup=60)  # time enough to read all of them, and more than once
+    async with client(wire, polling=Polling(delay=0.5), retry=retry) as c:
+        c.attach_many(wire.crowd(5000))
         wire.fault = first(1, lambda: httpx.Response(502))
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -37,8 +36,6 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-
-needs_fastapi = pytest.mark.skipif(find_spec("fastapi") is None, reason="fastapi is not installed")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -132,8 +129,6 @@ def test_every_name_that_a_block_imports_is_there(place: str):
 @pytest.mark.parametrize("place", PIECES)
 def test_every_piece_can_be_pasted_into_a_program(place: str, monkeypatch: pytest.MonkeyPatch):
     """A block that is no program of its own defines and makes what it says without an error."""
-    if "fastapi" in PIECES[place] and find_spec("fastapi") is None:
-        pytest.skip("fastapi is not installed")
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("COMETAPI_KEY", "sk-test")
     exec(compile(PIECES[place], place, "exec"), {"__name__": "piece"})
@@ -157,7 +152,6 @@ def test_the_batch_example_brings_every_video_to_disk(runs: tuple[Path, dict[str
     assert films == {f"{number}.mp4" for number in range(len([p for p in prompts if p.strip()]))}
 
 
-@needs_fastapi
 async def test_the_service_example_turns_a_wish_into_a_video(monkeypatch: pytest.MonkeyPatch):
     """A wish gets an id at once and a URL later; bad wishes and unknown ids are refused."""
     monkeypatch.syspath_prepend(EXAMPLES)
@@ -194,7 +188,6 @@ async def test_the_service_example_turns_a_wish_into_a_video(monkeypatch: pytest
     assert wire.emulator.ledger.created == 1
 
 
-@needs_fastapi
 def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
     """The guide's own test holds, in real time."""
     monkeypatch.syspath_prepend(EXAMPLES)
@@ -204,7 +197,6 @@ def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
     anyio.run(names["test_a_wish_becomes_a_video"])
 
 
-@needs_fastapi
 async def test_the_callback_route_in_the_guide_refuses_what_holds_no_task():
     """Junk is answered with 400; a callback about nobody's task with a success."""
     (code,) = (code for code in PIECES.values() if "take_callback" in code)

@@ -25,7 +25,19 @@ from callsheet import (
 )
 from callsheet.emulator import Fault
 from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
-from emulation import ARK, COMET, Wire, asked, body_of, client, first, is_list, prompt_of, refusal
+from emulation import (
+    ARK,
+    COMET,
+    Crowded,
+    Wire,
+    asked,
+    body_of,
+    client,
+    first,
+    is_list,
+    prompt_of,
+    refusal,
+)
 
 
 BOAT = TaskSpec("a paper boat", duration=5)
@@ -332,14 +344,16 @@ async def test_a_service_that_is_away_proves_nothing():
 
 async def test_a_create_is_found_among_thousands_of_others():
     """The search reads on to further pages, and no further than the create can be."""
-    wire = Wire(concurrency=10_000, render_seconds=5000.0)
-    async with client(wire, limits=Limits(creates_per_minute=1_000_000, connections=200)) as c:
-        await (await c.submit_many(boats(1700))).submitted()
+    wire = Crowded(concurrency=10, render_seconds=5000.0)
+    async with client(wire) as c:
+        wire.crowd(1700)
         wire.lose = loses(1)
         lost = await c.submit_many([BOAT])
-        await anyio.sleep(0.2)
-        await (await c.submit_many(boats(700))).submitted()
+        await anyio.sleep(1)
+        wire.crowd(700)
         await lost.submitted()
+        pages = [request.url.params["page_num"] for request in wire.seen if is_list(request)]
+    assert pages == ["1", "2"]
     assert wire.prompts.count("a paper boat") == 1
 
 
@@ -419,21 +433,19 @@ async def test_a_list_that_ends_early_is_read_on(counted):
 
 async def test_a_list_with_unreadable_tasks_proves_nothing():
     """The task may be the one that cannot be read, on whatever page that stands."""
-    wire = Wire(concurrency=1000, render_seconds=5000.0)
+    wire = Crowded(concurrency=10, render_seconds=5000.0)
 
     def damaged(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         first_page = is_list(request) and request.url.params["page_num"] == "1"
         if not first_page or request.url.params["page_size"] != "500":
             return None
-        page = json.loads(b"".join(response.stream._body))
+        page = response.json()
         page["items"][3] = "?"
         return httpx.Response(200, json=page)
 
     wire.change = damaged
-    limits = Limits(creates_per_minute=1_000_000, connections=100)
-    async with client(wire, retry=RetryPolicy(lookup=30), limits=limits) as c:
-        others = await c.submit_many(boats(600))
-        await others.submitted()
+    async with client(wire, retry=RetryPolicy(lookup=30)) as c:
+        wire.crowd(600)
         wire.fault = first(1, lambda: httpx.Response(502))
         with pytest.raises(SubmissionUncertainError):
             await c.submit(BOAT)
