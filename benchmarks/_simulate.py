@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from callsheet._core.budget import Budget
-from callsheet._core.gate import Gate
-from callsheet._core.planner import Lists, Planner
-from callsheet._core.record import Record
-from callsheet._core.registry import Registry
-from callsheet._core.schedule import Schedule
-from callsheet._io.clock import Clock
-from callsheet._io.poller import Poller
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
+from callsheet._polling.planner import Lists, Planner
+from callsheet._polling.poller import Poller
+from callsheet._polling.schedule import Schedule
+from callsheet._state.circuit_breaker import Gate
+from callsheet._state.clock import Clock
+from callsheet._state.rate_limit import Budget
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callsheet._core.orders import Order
+    from callsheet._polling.poll_request import Order
 
 
 LATENCY = 0.05

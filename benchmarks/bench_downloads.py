@@ -38,7 +38,7 @@ from callsheet.downloads import Downloader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callsheet._io.transport import TransportChoice
+    from callsheet._http.transport import TransportChoice
 
 
 MIB = 1024 * 1024

@@ -33,10 +33,10 @@ from typing import TYPE_CHECKING
 from _table import keep, show
 
 from callsheet._catalog import render_time
-from callsheet._core.experience import Experience
-from callsheet._core.laws import RenderLaw
-from callsheet._core.record import Record
 from callsheet._models.spec import TaskSpec
+from callsheet._polling.render_time.distribution import RenderLaw
+from callsheet._polling.render_time.estimator import Experience
+from callsheet._state.record import Record
 
 
 if TYPE_CHECKING:

@@ -30,16 +30,16 @@ import anyio
 from _table import keep, show
 
 from callsheet import Client, Limits, Provider, TaskSpec
-from callsheet._io import journal as journal_module
-from callsheet._io.journal_file import JournalFile
+from callsheet._journal import journal as journal_module
+from callsheet._journal.sqlite import JournalFile
 from callsheet.emulator import running
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._io.entry import Note
-    from callsheet._io.spelling import Plan
+    from callsheet._journal.codec import Plan
+    from callsheet._journal.entries import Note
 
 
 RENDER = 5.0

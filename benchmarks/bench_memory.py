@@ -16,11 +16,11 @@ from pathlib import Path
 
 from _table import keep, show
 
-from callsheet._core.groups import Group
-from callsheet._core.record import Record
-from callsheet._core.registry import Registry
-from callsheet._core.schedule import Schedule
 from callsheet._models.spec import TaskSpec
+from callsheet._polling.schedule import Schedule
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry
 
 
 PAGE = 4096

@@ -25,7 +25,7 @@ from typing import cast
 import httpx
 from _table import keep, show
 
-from callsheet._io.transport import Transport, TransportChoice
+from callsheet._http.transport import Transport, TransportChoice
 from callsheet._wire import Request
 
 

@@ -9,8 +9,8 @@ import sys
 import anyio
 
 from callsheet import TaskSpec
-from callsheet._io.journal import Journal
-from callsheet._wire.http import Response
+from callsheet._journal.journal import Journal
+from callsheet._wire.messages import Response
 from callsheet._wire.snapshots import parse_snapshot
 from processes import say
 

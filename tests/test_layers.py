@@ -36,16 +36,19 @@ APART = {"emulator"}
 """Stands on its own ground: anybody may start it, and it imports nothing of ours."""
 
 ONE_IMPORTER = {
-    "httpx": {"_io/addresses.py", "_io/transport.py", "_io/storage.py"},
-    "tenacity": {"_io/retry.py"},
-    "imagesize": {"_io/media.py"},
-    "sqlite3": {"_io/journal_file.py"},
+    "httpx": {"_http/addresses.py", "_http/transport.py", "_download/http.py"},
+    "tenacity": {"_http/retry.py"},
+    "imagesize": {"_submission/media_files.py"},
+    "sqlite3": {"_journal/sqlite.py"},
     "asyncio": set(),
     "trio": set(),
     "requests": set(),
-    "aiohttp": {"_io/fast.py"},
+    "aiohttp": {"_http/aiohttp_session.py"},
 }
-LATE = {"_io/media.py": {"imagesize"}, "_io/fast.py": {"aiohttp", "yarl"}}
+LATE = {
+    "_submission/media_files.py": {"imagesize"},
+    "_http/aiohttp_session.py": {"aiohttp", "yarl"},
+}
 """What comes with an extra, by the one file that imports it."""
 IMPURE = {
     "anyio", "asyncio", "httpx", "io", "logging", "os", "secrets", "socket", "subprocess",
@@ -107,17 +110,17 @@ def test_imports_point_down_only(file):
 @pytest.mark.parametrize(
     ("file", "line", "found"),
     [
-        ("_wire/ark.py", "from callsheet._core.gate import Gate", {"_core"}),
-        ("_core/gate.py", "import callsheet._wire.ark", {"_wire"}),
+        ("_wire/ark.py", "from callsheet._state.circuit_breaker import Gate", {"_core"}),
+        ("_state/circuit_breaker.py", "import callsheet._wire.ark", {"_wire"}),
         ("_models/spec.py", "from callsheet import _catalog", {"_catalog"}),
         ("errors.py", "from callsheet._models.spec import TaskSpec", {"_models"}),
-        ("_io/engine.py", "def late():\n    from callsheet._client import Client", {"_client"}),
+        ("_runtime/engine.py", "def late():\n    from callsheet._client import Client", {"_client"}),
         ("_handle.py", "from callsheet._batch import Batch", {"_batch"}),
-        ("_core/lanes.py", "if TYPE_CHECKING:\n    from callsheet._io.calls import Calls", {"_io"}),
-        ("emulator/app.py", "from callsheet._wire.http import Request",
-         {"callsheet._wire.http", "callsheet._wire.http.Request"}),
-        ("_io/calls.py", "from callsheet._wire import Request", set()),
-        ("emulator/app.py", "from callsheet.emulator.film import Film", set()),
+        ("_polling/queue_model.py", "if TYPE_CHECKING:\n    from callsheet._http.api import Calls", {"_io"}),
+        ("emulator/app.py", "from callsheet._wire.messages import Request",
+         {"callsheet._wire.messages", "callsheet._wire.messages.Request"}),
+        ("_http/api.py", "from callsheet._wire import Request", set()),
+        ("emulator/app.py", "from callsheet.emulator.rendering import Film", set()),
     ],
 )  # fmt: skip
 def test_an_import_upwards_would_be_found(file, line, found):

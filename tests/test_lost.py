@@ -280,7 +280,7 @@ async def test_a_create_without_a_mark_is_searched_by_model_and_time(mark, made)
 
 async def test_no_task_of_the_journal_is_taken_for_one_without_a_mark(tmp_path, monkeypatch):
     """However many there are, only a task that nobody knows may be the lost one."""
-    monkeypatch.setattr("callsheet._io.finder.MOST_KNOWN", 3)
+    monkeypatch.setattr("callsheet._submission.reconciler.MOST_KNOWN", 3)
     wire = Wire(concurrency=20)
     bare = TaskSpec("boat", extra={"safety_identifier": None})
     async with client(wire, journal=tmp_path / "shoot.db") as c:

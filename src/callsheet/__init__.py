@@ -10,7 +10,7 @@ from callsheet import errors, events
 from callsheet._batch import Batch
 from callsheet._client import Client
 from callsheet._handle import TaskHandle
-from callsheet._io.tasks import Tasks
+from callsheet._http.tasks_api import Tasks
 from callsheet._models.media import AudioRef, Image, Media, VideoRef
 from callsheet._models.outcome import BatchResult, Outcome, Progress, Video
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Self, overload
 import anyio.lowlevel
 
 from callsheet._handle import TaskHandle
-from callsheet._io.turns import gathered
 from callsheet._models.outcome import BatchResult, Outcome, Progress
+from callsheet._state.cooperative import gathered
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from callsheet._core.groups import Group
-    from callsheet._core.record import Record
-    from callsheet._io.engine import Engine
+    from callsheet._runtime.engine import Engine
+    from callsheet._state.group import Group
+    from callsheet._state.record import Record
     from callsheet.errors import CallsheetError
 
 

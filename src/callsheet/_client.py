@@ -10,18 +10,18 @@ import anyio
 import attrs
 
 from callsheet._batch import Batch
-from callsheet._core.groups import Group
 from callsheet._handle import TaskHandle
-from callsheet._io.access import check_settings, key_for, provider_at
-from callsheet._io.books import Books
-from callsheet._io.engine import Engine
-from callsheet._io.home import Home
-from callsheet._io.preflight import check, checked
-from callsheet._io.recall import Recall
-from callsheet._io.transport import Transport, TransportChoice, check_transport
+from callsheet._http.transport import Transport, TransportChoice, check_transport
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
+from callsheet._preflight import check, checked
+from callsheet._runtime.configuration import check_settings, key_for, provider_at
+from callsheet._runtime.engine import Engine
+from callsheet._runtime.lifetime import Home
+from callsheet._runtime.resume import Recall
+from callsheet._state.group import Group
 from callsheet._stream import OutcomeStream
+from callsheet._submission.bookkeeping import Books
 from callsheet._wire import parse_callback
 from callsheet.errors import ClosedError, ConfigurationError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
-    from callsheet._io.tasks import Tasks
+    from callsheet._http.tasks_api import Tasks
     from callsheet._models.outcome import Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend

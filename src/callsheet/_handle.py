@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from callsheet._core.record import Record
-    from callsheet._io.engine import Engine
     from callsheet._models.outcome import Outcome, Video
     from callsheet._models.snapshot import Snapshot, Status
     from callsheet._models.spec import TaskSpec
+    from callsheet._runtime.engine import Engine
+    from callsheet._state.record import Record
 
 
 class TaskHandle:

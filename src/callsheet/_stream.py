@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import attrs
 
-from callsheet._core.groups import Group
-from callsheet._core.watched import Watched
-from callsheet._io.preflight import check
 from callsheet._models.spec import TaskSpec
+from callsheet._preflight import check
+from callsheet._state.group import Group
+from callsheet._state.observable import Watched
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
 if TYPE_CHECKING:
-    from callsheet._core.record import Record
-    from callsheet._io.engine import Engine
     from callsheet._models.outcome import Outcome
+    from callsheet._runtime.engine import Engine
+    from callsheet._state.record import Record
 
 
 @attrs.define(eq=False)

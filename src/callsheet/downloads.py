@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from callsheet._io.fetch import Allowance, Fetch
-from callsheet._io.part import Part
-from callsheet._io.storage import Storage
+from callsheet._download.fetch import Allowance, Fetch
+from callsheet._download.http import Storage
+from callsheet._download.partial_file import Part
 from callsheet._models.policy import RetryPolicy
 from callsheet.errors import CallsheetError, ClosedError, DownloadError, NotFoundError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callsheet._client import Client
-    from callsheet._io.transport import TransportChoice
+    from callsheet._http.transport import TransportChoice
     from callsheet._models.outcome import Video
 
 

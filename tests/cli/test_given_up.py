@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._cli.crew import Crew
+from callsheet._cli.job_runner import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import display_for
 from callsheet._cli.results import Ending, Results, Row

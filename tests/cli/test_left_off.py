@@ -18,7 +18,7 @@ from callsheet import (
     SubmissionUncertainError,
     TaskSpec,
 )
-from callsheet._cli.crew import Crew
+from callsheet._cli.job_runner import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import display_for
 from callsheet._cli.results import Ending, Results, Row

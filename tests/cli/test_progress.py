@@ -12,7 +12,7 @@ import pytest
 
 from callsheet import TaskSpec
 from callsheet._cli import main
-from callsheet._cli.crew import Crew
+from callsheet._cli.job_runner import Crew
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, LineDisplay
 from callsheet._cli.results import Ending, Results

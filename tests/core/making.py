@@ -6,10 +6,10 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from callsheet._core.record import Record
-from callsheet._core.search import FIRST_GAP, Lost, Search
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
+from callsheet._state.record import Record
+from callsheet._submission.list_scan import FIRST_GAP, Lost, Search
 from callsheet.errors import (
     APIError,
     AuthenticationError,

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import attrs
 
-from callsheet._core.budget import Budget
-from callsheet._core.gate import Gate
-from callsheet._core.orders import Order
-from callsheet._core.planner import Lists, Planner
-from callsheet._core.record import Record
-from callsheet._core.registry import Registry, verdict
-from callsheet._core.schedule import Schedule
 from callsheet._models.snapshot import Snapshot, Status
+from callsheet._polling.planner import Lists, Planner
+from callsheet._polling.poll_request import Order
+from callsheet._polling.schedule import Schedule
+from callsheet._state.circuit_breaker import Gate
+from callsheet._state.rate_limit import Budget
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry, verdict
 from callsheet.errors import CallsheetError
 from core.making import NEVER, fullest, record, snapshot
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.admission import Admission
-from callsheet._core.budget import Budget
-from callsheet._core.gate import Gate
+from callsheet._state.circuit_breaker import Gate
+from callsheet._state.rate_limit import Budget
+from callsheet._submission.admission import Admission
 from core.making import fullest, gaps, pauses
 
 

@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.backoff import pause_before
 from callsheet._models.policy import RetryPolicy
+from callsheet._state.backoff import pause_before
 
 
 attempts = st.integers(2, 10_000)

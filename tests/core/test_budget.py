@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet._core.budget import JITTER, Budget
+from callsheet._state.rate_limit import JITTER, Budget
 from core.making import fullest, gaps, moments, pauses
 
 

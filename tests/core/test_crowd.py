@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from callsheet._core.crowd import ABSENT, FEWEST, MANY, MOVED, Crowd
+from callsheet._polling.render_time.cohort import ABSENT, FEWEST, MANY, MOVED, Crowd
 
 
 AGE = 70.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.drift import FARTHEST, FEWEST, Drift
+from callsheet._polling.render_time.drift import FARTHEST, FEWEST, Drift
 
 
 def told(shares: list[float], *, known: float = 1.0, seen: float = 256.0) -> float:

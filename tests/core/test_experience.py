@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.experience import STEADY, WHOLE, Experience
+from callsheet._polling.render_time.estimator import STEADY, WHOLE, Experience
 from core.making import moments
 from core.studio import PRIOR
 

@@ -7,9 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.fairness import FairQueue
-from callsheet._core.groups import Group
-from callsheet._core.record import Record
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._submission.fair_queue import FairQueue
 
 
 batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1, max_size=6)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from callsheet._core.gate import FIRST_PAUSE, LONGEST_PAUSE, Gate
+from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, Gate
 from core.making import gaps, pauses
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from callsheet._core.groups import Group
-from callsheet._core.record import Record
-from callsheet._core.registry import verdict
 from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._state.registry import verdict
 from callsheet.errors import (
     AuthenticationError,
     ModelNotFoundError,

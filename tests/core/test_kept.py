@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._core.record import Record
-from callsheet._core.registry import verdict
-from callsheet._models.kept import Kept, keep, kept_snapshot, kept_url
+from callsheet._models.packed_snapshot import Kept, keep, kept_snapshot, kept_url
+from callsheet._state.record import Record
+from callsheet._state.registry import verdict
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from callsheet._core.lanes import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
-from callsheet._core.record import Record
-from callsheet._core.schedule import SWEEP
+from callsheet._polling.queue_model import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
+from callsheet._polling.schedule import SWEEP
+from callsheet._state.record import Record
 from core.making import LOST, NEVER
 
 

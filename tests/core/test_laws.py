@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet._core.laws import LONGEST_GAP, WINDOW, RenderLaw
+from callsheet._polling.render_time.distribution import LONGEST_GAP, WINDOW, RenderLaw
 
 
 medians = st.floats(0.01, 1e5)

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet._core.ledger import Ledger
 from callsheet._models.policy import SpendLimit
 from callsheet._models.spend import Amount, Estimate, Price
+from callsheet._submission.ledger import Ledger
 from callsheet.errors import SpendLimitError
 
 

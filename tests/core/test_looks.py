@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.looks import plan
+from callsheet._polling.render_time.look_times import plan
 
 
 def survivors(chances: list[float]) -> array[float]:

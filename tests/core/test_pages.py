@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.pages import FIRST_REST, LONGEST_REST, Pages
-from callsheet._core.planner import Lists
 from callsheet._models.snapshot import Status
+from callsheet._polling.pages import FIRST_REST, LONGEST_REST, Pages
+from callsheet._polling.planner import Lists
 from core.making import BAD_REQUEST, DOWN, NEVER, NO_ROUTE, fullest, snapshot
 from core.studio import Desk, planner
 

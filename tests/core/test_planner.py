@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from callsheet._core.orders import REFUSALS
-from callsheet._core.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, Lists
 from callsheet._models.snapshot import Status
+from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, Lists
+from callsheet._polling.poll_request import REFUSALS
 from core.making import (
     BAD_REQUEST,
     BUSY_FOR_AN_HOUR,

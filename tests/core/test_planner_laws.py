@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.planner import Lists
-from callsheet._core.schedule import SWEEP
 from callsheet._models.snapshot import Status
+from callsheet._polling.planner import Lists
+from callsheet._polling.schedule import SWEEP
 from callsheet.errors import ServerError
 from core.making import (
     BAD_REQUEST,

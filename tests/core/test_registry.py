@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.record import Record
-from callsheet._core.registry import AT_A_STRETCH, DEFAULT_EXPIRY, GRACE, Registry, verdict
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import ErrorDetail, Status
+from callsheet._state.record import Record
+from callsheet._state.registry import AT_A_STRETCH, DEFAULT_EXPIRY, GRACE, Registry, verdict
 from callsheet.errors import (
     NotFoundError,
     SubmissionUncertainError,

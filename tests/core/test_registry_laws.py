@@ -7,11 +7,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from callsheet._core.groups import Group
-from callsheet._core.record import Record
-from callsheet._core.registry import DEFAULT_EXPIRY, GRACE, Registry
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._state.registry import DEFAULT_EXPIRY, GRACE, Registry
 from callsheet.errors import (
     CallsheetError,
     NotSubmittedError,

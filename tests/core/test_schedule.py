@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._core.lanes import LONGEST_SWEEP
-from callsheet._core.record import Record
-from callsheet._core.schedule import MOST_MISSES_GAP, SWEEP, Schedule
 from callsheet._models.snapshot import Status
+from callsheet._polling.queue_model import LONGEST_SWEEP
+from callsheet._polling.schedule import MOST_MISSES_GAP, SWEEP, Schedule
+from callsheet._state.record import Record
 from core.making import LOST, NEVER, moments, pauses, record
 from core.studio import PRIOR
 
@@ -323,7 +323,7 @@ def test_with_more_running_than_a_page_shows_each_is_asked_by_its_own_law():
 @pytest.mark.parametrize("ended", [20.0, 300.0])
 def test_what_an_end_teaches_moves_looks_forward_only(monkeypatch, most, ended):
     """A first end that comes early hastens looks at others, if few; a late one puts off none."""
-    monkeypatch.setattr("callsheet._core.schedule.MOST_REPLANNED", most)
+    monkeypatch.setattr("callsheet._polling.schedule.MOST_REPLANNED", most)
     plan, tasks = schedule(), [record(f"t{i}") for i in range(7)]
     for each in tasks:
         plan.adopt(each, now=0.0)

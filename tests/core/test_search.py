@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.search import LISTED, MARGIN, Search
 from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._models.spec import TaskSpec
+from callsheet._submission.list_scan import LISTED, MARGIN, Search
 from callsheet.errors import SubmissionUncertainError
 from core.making import lost, searching, snapshot
 

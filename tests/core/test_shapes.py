@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._core.shapes import FRINGE, UNKNOWN, LogNormal, chances, fitted
+from callsheet._polling.render_time.lognormal import FRINGE, UNKNOWN, LogNormal, chances, fitted
 
 
 EDGES = [10.0 * 1.03**k for k in range(129)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from callsheet._core.experience import Experience
-from callsheet._core.lanes import Lane
-from callsheet._core.tiers import HORIZON, PRECISION, Tier
+from callsheet._polling.queue_model import Lane
+from callsheet._polling.render_time.estimator import Experience
+from callsheet._polling.service_tier import HORIZON, PRECISION, Tier
 from core.making import record
 from core.studio import PRIOR
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.emulator import COMET, Emulator, Settings
+from callsheet.emulator.callback_sender import post_on_loopback
 from callsheet.emulator.callbacks import REDELIVERIES, Callback, Callbacks
-from callsheet.emulator.courier import post_on_loopback
 from conftest import BACKENDS
 from emulator.desk import EPOCH, EmulatorClient, sample
 

@@ -14,7 +14,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from callsheet.emulator import ARK, EmulatorStartError, running
-from callsheet.emulator.courier import post_on_loopback
+from callsheet.emulator.callback_sender import post_on_loopback
 from emulator.desk import PRO, text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callsheet._io import fetch
+from callsheet._download import fetch
 
 
 def test_count_of_urls_stays_small():

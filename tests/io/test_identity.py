@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callsheet._io.identity import Identity
+from callsheet._journal.identity import Identity
 
 
 @pytest.mark.parametrize(

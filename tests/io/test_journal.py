@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._io import entry as notes
+from callsheet._journal import entries as notes
 from callsheet.errors import ClosedError, JournalError, SpecError
 from journals import entries_of, journal
 from processes import files, started

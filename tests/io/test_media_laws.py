@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import Image
-from callsheet._io.media import inspect
 from callsheet._models.media import MediaFacts
+from callsheet._submission.media_files import inspect
 from pictures import boxes, picture
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import AudioRef, Image, Media, TaskSpec, VideoRef, errors
-from callsheet._io.spelling import Contents, Plan, read_error, read_spec, spell_error, spell_spec
+from callsheet._journal.codec import Contents, Plan, read_error, read_spec, spell_error, spell_spec
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,

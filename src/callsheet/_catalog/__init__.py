@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from callsheet._catalog.estimates import estimate, tokens
 from callsheet._catalog.models import MODELS, Capability, capability
-from callsheet._catalog.preflight import check
 from callsheet._catalog.providers import PROVIDERS
 from callsheet._catalog.sizes import output_size
+from callsheet._catalog.spec_check import check
 from callsheet._catalog.timing import RenderTime, render_time
 
 

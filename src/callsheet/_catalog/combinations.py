@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import BODY_FIELDS, CheckContext, is_set, problem
+from callsheet._catalog.check_context import BODY_FIELDS, CheckContext, is_set, problem
 
 
 if TYPE_CHECKING:

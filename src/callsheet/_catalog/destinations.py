@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import CheckContext, is_set, problem
+from callsheet._catalog.check_context import CheckContext, is_set, problem
 from callsheet._catalog.providers import CLOUDS
 from callsheet._models.commands import COMMANDS, command_text, commands_in
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from callsheet._catalog.case import problem
+from callsheet._catalog.check_context import problem
 
 
 if TYPE_CHECKING:

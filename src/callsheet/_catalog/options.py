@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from callsheet._catalog.case import CheckContext, is_set, problem
+from callsheet._catalog.check_context import CheckContext, is_set, problem
 from callsheet._catalog.fields import is_json_object
 from callsheet._catalog.models import RATIOS
 from callsheet._catalog.urls import is_http_url, is_id

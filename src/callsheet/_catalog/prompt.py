@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from callsheet._catalog.case import CheckContext, problem
+from callsheet._catalog.check_context import CheckContext, problem
 
 
 if TYPE_CHECKING:

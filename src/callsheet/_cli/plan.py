@@ -9,8 +9,8 @@ import attrs
 from callsheet._catalog import check
 from callsheet._cli.inputs import Entry, Fault, InputError, read, with_defaults
 from callsheet._cli.names import file_names
-from callsheet._io.media import inspect_all
 from callsheet._models.spec import TaskSpec
+from callsheet._submission.media_files import inspect_all
 
 
 if TYPE_CHECKING:

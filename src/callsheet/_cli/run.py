@@ -15,8 +15,8 @@ import attrs
 from callsheet import Client, Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.continuing import changes
-from callsheet._cli.crew import Crew
 from callsheet._cli.files import present
+from callsheet._cli.job_runner import Crew
 from callsheet._cli.matching import match
 from callsheet._cli.plan import Job, entries_of, jobs_of
 from callsheet._cli.progress import Display, display_for

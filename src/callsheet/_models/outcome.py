@@ -9,7 +9,7 @@ from typing import Self, overload
 
 import attrs
 
-from callsheet._models.kept import Kept, kept_snapshot, kept_url
+from callsheet._models.packed_snapshot import Kept, kept_snapshot, kept_url
 from callsheet._models.snapshot import Snapshot, Usage
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import BatchError, CallsheetError

@@ -8,9 +8,9 @@ from callsheet._wire.ark import Ark
 from callsheet._wire.callback import TOKEN, parse_callback
 from callsheet._wire.comet import Comet
 from callsheet._wire.dialect import Dialect
-from callsheet._wire.http import Request, Response
+from callsheet._wire.messages import Request, Response
 from callsheet._wire.refusals import dooms_batch, error_of, parse_retry_after
-from callsheet._wire.targets import LIST_BASE, URL_ROOM, id_cost
+from callsheet._wire.task_requests import LIST_BASE, URL_ROOM, id_cost
 
 
 __all__ = [

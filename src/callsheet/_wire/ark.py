@@ -12,7 +12,7 @@ from callsheet._wire.dialect import Dialect
 if TYPE_CHECKING:
     from callsheet._models.media import Media
     from callsheet._models.spec import TaskSpec
-    from callsheet._wire.http import Request
+    from callsheet._wire.messages import Request
 
 
 class Ark(Dialect):

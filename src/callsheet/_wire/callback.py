@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callsheet._wire.http import Response
+from callsheet._wire.messages import Response
 from callsheet._wire.snapshots import parse_snapshot
 from callsheet.errors import APIError, ProtocolError, WebhookError
 

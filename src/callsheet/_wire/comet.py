@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from callsheet._models.media import Media
     from callsheet._models.spec import TaskSpec
-    from callsheet._wire.http import Request
+    from callsheet._wire.messages import Request
 
 
 ORDER = ("resolution", "duration", "frames", "ratio", "seed", "camera_fixed", "watermark")

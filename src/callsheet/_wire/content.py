@@ -9,8 +9,8 @@ import json
 import reprlib
 from typing import TYPE_CHECKING, Any, cast
 
-from callsheet._wire.http import Request
-from callsheet._wire.targets import TASKS
+from callsheet._wire.messages import Request
+from callsheet._wire.task_requests import TASKS
 from callsheet.errors import Problem, SpecError
 
 

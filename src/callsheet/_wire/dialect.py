@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING
 
-from callsheet._wire import snapshots, targets
+from callsheet._wire import snapshots, task_requests
 
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from callsheet._models.media import Media
     from callsheet._models.spec import TaskSpec
-    from callsheet._wire.http import Request
+    from callsheet._wire.messages import Request
 
 
 class Dialect(abc.ABC):
@@ -37,10 +37,10 @@ class Dialect(abc.ABC):
         """
 
     parse_create = staticmethod(snapshots.parse_create)
-    build_get = staticmethod(targets.build_get)
+    build_get = staticmethod(task_requests.build_get)
     parse_snapshot = staticmethod(snapshots.parse_snapshot)
-    build_list = staticmethod(targets.build_list)
+    build_list = staticmethod(task_requests.build_list)
     parse_page = staticmethod(snapshots.parse_page)
-    build_cancel = staticmethod(targets.build_cancel)
+    build_cancel = staticmethod(task_requests.build_cancel)
     parse_cancel = staticmethod(snapshots.parse_cancel)
     parse_callback = staticmethod(snapshots.parse_callback)

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from callsheet._wire.error_object import Words, read_error, reported_error
 from callsheet._wire.lenient import excerpt, integer, is_html, load_json, number, sanitize
-from callsheet._wire.words import Words, read_error, reported_error
 from callsheet.errors import (
     APIError,
     AuthenticationError,
@@ -34,7 +34,7 @@ from callsheet.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from callsheet._wire.http import Response
+    from callsheet._wire.messages import Response
 
 
 WRONG_ADDRESS = "nothing at this address speaks the task API"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage
-from callsheet._wire.http import Response
+from callsheet._wire.error_object import read_error, reported_error
 from callsheet._wire.lenient import (
     excerpt,
     flag,
@@ -24,8 +24,8 @@ from callsheet._wire.lenient import (
     timestamp,
     unwrap_json,
 )
+from callsheet._wire.messages import Response
 from callsheet._wire.refusals import create_error_of, error_of
-from callsheet._wire.words import read_error, reported_error
 from callsheet.errors import CallsheetError, ProtocolError, WebhookError
 
 

@@ -9,13 +9,13 @@ mistakes.
 from __future__ import annotations
 
 from callsheet.emulator.app import Emulator
-from callsheet.emulator.courier import Post
+from callsheet.emulator.callback_sender import Post
 from callsheet.emulator.faults import Fault, Faults
 from callsheet.emulator.faulty import ConnectionCut
-from callsheet.emulator.film import Film, FilmMaker, render
 from callsheet.emulator.ledger import Ledger
 from callsheet.emulator.process import EmulatorStartError, running
 from callsheet.emulator.quota import Requests
+from callsheet.emulator.rendering import Film, FilmMaker, render
 from callsheet.emulator.routes import ARK, COMET
 from callsheet.emulator.serving import serve
 from callsheet.emulator.settings import Settings

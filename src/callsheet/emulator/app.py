@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from callsheet.emulator.answers import Refusal, ark_error, comet_error
+from callsheet.emulator.callback_sender import CallbackSender, Post, post_on_loopback
 from callsheet.emulator.callbacks import Callback, Callbacks
-from callsheet.emulator.courier import CallbackSender, Post, post_on_loopback
 from callsheet.emulator.faults import Fault, Faults, read_faults
 from callsheet.emulator.faulty import LATE, FaultInjector
 from callsheet.emulator.messages import dump, json_answer, read_body, read_key, wrong_route
@@ -31,9 +31,9 @@ from callsheet.emulator.views import Query, full_view, short_view
 
 
 if TYPE_CHECKING:
-    from callsheet.emulator.film import FilmMaker
     from callsheet.emulator.ledger import Ledger
     from callsheet.emulator.quota import Requests
+    from callsheet.emulator.rendering import FilmMaker
     from callsheet.emulator.tasks import Task
 
 

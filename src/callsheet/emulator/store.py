@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from starlette.responses import Response
 
-from callsheet.emulator.film import Film, FilmMaker, film_of, render
 from callsheet.emulator.messages import file_answer
+from callsheet.emulator.rendering import Film, FilmMaker, film_of, render
 from callsheet.emulator.routes import FILES
 from callsheet.emulator.storage import Denied, Signer
 

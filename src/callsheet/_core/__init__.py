@@ -1,1 +1,0 @@
-"""Decisions without deeds: told the time, these modules hand out orders and never sleep."""

@@ -1,0 +1,1 @@
+"""From a video URL to a file on disk."""

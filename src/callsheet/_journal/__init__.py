@@ -1,0 +1,1 @@
+"""What is kept through the death of the process."""

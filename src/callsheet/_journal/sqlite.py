@@ -1,0 +1,287 @@
+"""The journal on disk: an SQLite database that one process at a time holds for itself.
+
+Everything here blocks and belongs in a worker thread, one call at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from callsheet._journal import lock_note
+from callsheet._journal.codec import read_spec
+from callsheet._journal.database_file import has_content, inode_of, writable
+from callsheet._journal.entries import Entry, Kind, Note, change_by
+from callsheet._journal.identity import Identity
+from callsheet.errors import CallsheetError, ConfigurationError, JournalError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from callsheet._journal.codec import Plan
+
+
+VERSION: Final = 1
+MARK: Final = 0x63736A6C
+"""The database's application id: it tells a journal from other databases."""
+
+PATIENCE: Final = 0.25
+"""Seconds to wait for a holder that is about to close."""
+
+_SCHEMA: Final = f"""
+    CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
+    CREATE TABLE batches (batch INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE tasks (row INTEGER PRIMARY KEY, batch INTEGER, place INTEGER, spec TEXT);
+    CREATE TABLE media (digest TEXT PRIMARY KEY, content BLOB);
+    CREATE TABLE notes (seq INTEGER PRIMARY KEY, row INTEGER, kind TEXT, value TEXT);
+    PRAGMA application_id = {MARK};
+    PRAGMA user_version = {VERSION};
+"""
+
+
+class JournalFile:
+    """One database, opened and locked.
+
+    Attributes:
+        path: Where it is.
+        rows: Number of the next row.
+        batches: Number of the next batch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = self.batches = 0
+        self._stored: set[str] = set()
+        self._inode: tuple[int, int] | None = None
+        self._turn = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def open(self, identity: Identity) -> None:
+        """Lock the database, or make it; what a killed process left is recovered.
+
+        A file that is refused is left as it is.
+
+        Raises:
+            ConfigurationError: Somebody else holds it, it belongs to other tasks, it is no journal
+                or a newer one, or it cannot be read and written. The path stands in the text.
+        """
+        try:
+            with self._turn:
+                self.path = self.path.resolve()  # the lock must not depend on how it is called
+                if has_content(self.path):
+                    self._look(identity)
+                self._database = self._locked(identity)
+        except sqlite3.Error as exc:
+            raise self._refusal(exc) from exc
+        except (OSError, ValueError, RuntimeError) as exc:  # a loop of links, a NUL in the name
+            if isinstance(exc, CallsheetError):
+                raise
+            words = getattr(exc, "strerror", None) or str(exc)
+            raise ConfigurationError(f"journal {self.path}: {words}") from exc
+
+    def close(self) -> None:
+        """Bring everything into the one file and let others have it."""
+        with self._turn:
+            if self._database is not None:
+                lock_note.erase(self.path)
+                self._database.close()
+                self._database = None
+
+    def write(self, plans: Sequence[Plan], notes: Sequence[Note]) -> None:
+        """Write in one transaction; it is on disk when this returns.
+
+        Raises:
+            sqlite3.Error: Nothing of it was written.
+        """
+        if not plans and not notes:
+            return
+        database = self._opened()
+        if inode_of(self.path) != self._inode:  # what is written would die with this process
+            raise sqlite3.OperationalError("it was deleted, moved or replaced")
+        stored: set[str] = set()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for plan in plans:
+                stored |= self._write_plan(database, plan)
+            database.executemany("INSERT INTO notes (row, kind, value) VALUES (?, ?, ?)", notes)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # some errors end it on their own
+                database.execute("ROLLBACK")
+            raise
+        self._stored |= stored
+
+    def read(self) -> list[Entry]:
+        """Everything that was written, in order.
+
+        Raises:
+            JournalError: A part of it cannot be read.
+        """
+        try:
+            return list(self._entries(self._opened()))
+        except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
+            raise JournalError(f"journal {self.path} cannot be read: {exc}") from exc
+
+    def _write_plan(self, database: sqlite3.Connection, plan: Plan) -> set[str]:
+        if plan.name is not None:
+            name = json.dumps(plan.name)
+            database.execute("INSERT INTO batches VALUES (?, ?)", (plan.batch, name))
+        new = plan.contents.by_digest.keys() - self._stored
+        database.executemany(
+            "INSERT OR IGNORE INTO media VALUES (?, ?)",
+            ((digest, plan.contents.by_digest[digest]) for digest in new),
+        )
+        database.executemany(
+            "INSERT INTO tasks VALUES (?, ?, ?, ?)",
+            (
+                (plan.first + place, plan.batch, place, text)
+                for place, text in enumerate(plan.texts)
+            ),
+        )
+        return new
+
+    def _entries(self, database: sqlite3.Connection) -> Iterator[Entry]:
+        facts: dict[int, dict[str, Any] | None] = {}
+        for row, kind, value in database.execute("SELECT row, kind, value FROM notes ORDER BY seq"):
+            change = change_by(kind, value)
+            facts[row] = None if change is None else (facts.get(row) or {}) | change
+        names = {row: json.loads(name) for row, name in database.execute("SELECT * FROM batches")}
+        media = _Media(database)
+        for row, batch, place, text in database.execute("SELECT * FROM tasks ORDER BY row"):
+            known = facts.get(row, {})
+            if known is not None:
+                spec = None if text is None else read_spec(text, media.content)
+                name = names.get(batch)
+                yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
+
+    def _look(self, identity: Identity) -> None:
+        """See whether the file is ours, without changing a byte of it."""
+        beside = (self.path.with_name(f"{self.path.name}-{kind}") for kind in ("wal", "journal"))
+        whole = not any(path.exists() for path in beside)  # nobody has it open
+        address = f"{self.path.as_uri()}?{'immutable=1' if whole else 'mode=ro'}"
+        try:
+            with contextlib.closing(_connect(address)) as database:
+                tables = ("tasks", "notes") if self._check(database, identity) else ()
+                for table in tables:
+                    ((word,),) = database.execute(f"PRAGMA quick_check('{table}')").fetchmany(1)
+                    if word != "ok":
+                        raise ConfigurationError(self._damaged(word))
+        except sqlite3.Error as exc:
+            # killed while it was being made: whoever has the lock can undo that
+            if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+
+    def _locked(self, identity: Identity) -> sqlite3.Connection:
+        database = _connect(f"{self.path.as_uri()}?mode=rwc")
+        try:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA synchronous = FULL")  # ids are money: power cuts count
+            database.execute("BEGIN EXCLUSIVE")
+            if not self._check(database, identity):
+                for statement in _SCHEMA.strip().split(";")[:-1]:
+                    database.execute(statement)
+            database.execute("DELETE FROM identity")
+            values = attrs.astuple(identity)
+            database.execute("INSERT INTO identity VALUES (?, ?, ?)", values)
+            database.execute("COMMIT")  # the lock stays
+            database.execute("PRAGMA journal_mode = WAL")
+            ((self.rows, self.batches),) = database.execute(
+                "SELECT max(ifnull(max(row), 0), (SELECT ifnull(max(row), 0) FROM notes)) + 1,"
+                " ifnull(max(batch), 0) + 1 FROM tasks"
+            )
+        except BaseException:
+            database.close()
+            raise
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_look`
+        lock_note.sign(self.path)
+        self._inode = inode_of(self.path)
+        return database
+
+    def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
+        """Whether the database is a journal; ``False`` if it is empty.
+
+        Raises:
+            ConfigurationError: It is another one, or something else.
+        """
+        ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
+        ((mark,),) = database.execute("PRAGMA application_id")
+        ((version,),) = database.execute("PRAGMA user_version")
+        if mark != MARK:
+            if tables or mark:
+                raise ConfigurationError(
+                    f"{self.path} is a database, but no journal; it was left as it is"
+                )
+            return False
+        if version > VERSION:
+            raise ConfigurationError(
+                f"journal {self.path} was written by a newer callsheet; it was left as it is"
+            )
+        ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
+        if not _bought(database):  # a key that bought nothing may be put right
+            fingerprint = identity.fingerprint
+        other = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
+        difference = identity.difference(other)
+        if difference is not None:
+            raise ConfigurationError(f"journal {self.path} cannot be used here: {difference}")
+        return True
+
+    def _refusal(self, exc: sqlite3.Error) -> ConfigurationError:
+        match getattr(exc, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                who = lock_note.holder(self.path)
+                text = f"journal {self.path} is in use by {who}; close that one first"
+            case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+                text = self._damaged(str(exc))
+            case _ if not writable(self.path):
+                text = f"journal {self.path} cannot be opened: it, or its folder, is read-only"
+            case _:
+                text = f"journal {self.path} cannot be opened: {exc}"
+        return ConfigurationError(text)
+
+    def _damaged(self, words: str) -> str:
+        return f"{self.path} is no journal, or a damaged one; it was left as it is ({words})"
+
+    def _opened(self) -> sqlite3.Connection:
+        assert self._database is not None, "open() comes first"  # noqa: S101 - for the type checkers
+        return self._database
+
+
+@attrs.define
+class _Media:
+    """Contents by digest, each read once."""
+
+    database: sqlite3.Connection
+    _known: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
+
+    def content(self, digest: str) -> bytes:
+        if digest not in self._known:
+            query = "SELECT content FROM media WHERE digest = ?"
+            ((content,),) = self.database.execute(query, (digest,))
+            if hashlib.sha256(content).hexdigest() != digest:
+                msg = f"the medium {digest} is damaged"
+                raise ValueError(msg)
+            self._known[digest] = content
+        return self._known[digest]
+
+
+def _bought(database: sqlite3.Connection) -> bool:
+    """Whether a task was made or attached, or may have been."""
+    kinds = ", ".join(f"'{kind}'" for kind in (Kind.SENDING, Kind.CREATED, Kind.UNSENT))
+    # beside max() a bare column is that of the same note
+    last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
+    ((count,),) = database.execute(f"SELECT count(*) FROM ({last}) WHERE kind != '{Kind.UNSENT}'")  # noqa: S608
+    return bool(count)
+
+
+def _connect(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        address, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+    )

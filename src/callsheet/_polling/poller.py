@@ -1,0 +1,204 @@
+"""Carries out the plan: one loop watches every task of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio.lowlevel
+import attrs
+
+from callsheet._http.api import Calls
+from callsheet._models.snapshot import Page, Snapshot, Status
+from callsheet._polling.planner import Planner
+from callsheet._state.clock import Bell, Clock
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry, verdict
+from callsheet.errors import CallsheetError, TransportError
+from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
+
+
+if TYPE_CHECKING:
+    from callsheet._polling.poll_request import Order
+
+
+SILENCE = 4.0
+"""Seconds without an answer after which a poll is given up at first: a service that answers nothing
+must not hold the one probe that tells of its return for a whole attempt's time."""
+
+AT_A_STRETCH = 5
+"""Answers that are taken in before others have their turn: ends teach, and wake those who wait."""
+
+SLOWER = 1.15
+"""How much longer the next poll may take if one was given up, in case the service is only slow."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Poller:
+    """Asks the provider what the planner orders, and brings the answers to the registry.
+
+    Attributes:
+        calls: The wire.
+        planner: Says what to ask next.
+        registry: Takes the answers.
+        clock: The client's clock.
+        room_made: Called when a task is seen to have left the provider's queue, or to have ended.
+        moved: Called with a record whose status has changed.
+        ended: Called with a record that has its outcome.
+        emit: Tells the observer.
+    """
+
+    calls: Calls
+    planner: Planner
+    registry: Registry
+    clock: Clock
+    room_made: Callable[[], None]
+    moved: Callable[[Record], None]
+    ended: Callable[[Record], None]
+    emit: Callable[[Event], None]
+    _bell: Bell = attrs.field(init=False)
+    _patience: dict[bool, float] = attrs.field(init=False)
+    """For gets and for lists: one may be slower than the other."""
+
+    def __attrs_post_init__(self) -> None:
+        """Make what the client's clock and the first polls need."""
+        self._bell = Bell(self.clock)
+        self._patience = dict.fromkeys((True, False), SILENCE)
+
+    def watch(self, *records: Record, fresh: bool) -> None:
+        """Ask about tasks from now on; *fresh* says that they were created just now."""
+        schedule = self.planner.schedule
+        plan, now = schedule.add if fresh else schedule.adopt, self.clock.now()
+        for record in records:
+            plan(record, now=now)
+        self._bell.ring()
+
+    def nudge(self, record: Record) -> None:
+        """Ask about a task as soon as the budget allows."""
+        self.planner.schedule.nudge(record, now=self.clock.now())
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with anyio.create_task_group() as polls:
+            while True:
+                now = self.clock.now()
+                for record, error in self.registry.overdue(now=now):
+                    self.settle(record, error)
+                order = self.planner.next(now=now)
+                if order is not None:
+                    polls.start_soon(self._carry_out, order)
+                    continue
+                times = (self.planner.wake_at(now=now), self.registry.next_deadline())
+                await self._bell.wait(min((t for t in times if t is not None), default=None))
+
+    def take(self, snapshot: Snapshot, *, single: bool = False) -> None:
+        """Bring a status answer to the registry and plan on.
+
+        A success without a video is asked about again by get, until a *single* answer, that of an
+        ordered get, is the last word.
+        """
+        record = self.registry.get(snapshot.task_id)
+        if record is None:
+            return
+        before = record.status
+        settled, now = self.registry.apply(snapshot), self.clock.now()
+        bare = not settled and snapshot.status is Status.SUCCEEDED
+        if bare and self.planner.bare(record, single=single, now=now):
+            settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+            for each in settled:
+                each.snapshot = snapshot  # it is billed all the same
+        if bare and not settled:
+            self._bell.ring()
+        for each in settled:
+            self.ended(each)
+        if settled:
+            self.planner.schedule.settled(record, now=now, updated_at=snapshot.updated_at)
+        elif not snapshot.status.terminal:
+            status = record.status or snapshot.status  # a stale answer has changed nothing
+            self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
+            if before is not status:
+                self.moved(record)
+                self.emit(StatusChanged(task_id=snapshot.task_id, before=before, after=status))
+        if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
+            self.room_made()
+
+    async def _carry_out(self, order: Order) -> None:
+        started, patience = anyio.current_time(), self._patience[order.single]
+        try:
+            page = await self._ask(order, patience)
+        except CallsheetError as error:
+            if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
+                usual = self._patience[order.single]
+                self._patience[order.single] = max(usual, patience * SLOWER)
+            await self._failed(order, error)
+        else:
+            took = anyio.current_time() - started
+            self._patience[order.single] = max(SILENCE, 2 * took)
+            await self._read(order, page)
+        self._bell.ring()
+
+    async def _ask(self, order: Order, patience: float) -> Page:
+        if order.single:
+            (record,) = order.records
+            return Page(items=[await self.calls.get(_id(record), most=patience)])
+        if order.page is not None:
+            return await self.calls.list(
+                page_num=order.page,
+                page_size=self.planner.page_size,
+                service_tier=order.tier,
+                most=patience,
+            )
+        ids = [_id(record) for record in order.records]
+        return await self.calls.list(
+            task_ids=ids, page_size=len(ids), service_tier=order.tier, most=patience
+        )
+
+    async def _read(self, order: Order, page: Page) -> None:
+        now, found, pages = self.clock.now(), 0, self.planner.pages[order.tier]
+        if order.page is not None:
+            pages.begin(now=now)
+        asked = {record.task_id for record in order.records}
+        for number, snapshot in enumerate(page.items, 1):
+            if order.page is None:
+                found += snapshot.task_id in asked
+            elif (record := self.registry.get(snapshot.task_id)) is not None:
+                found += pages.tells(record, now=now)
+            self.take(snapshot, single=order.single)
+            if number % AT_A_STRETCH == 0:
+                await anyio.lowlevel.checkpoint()
+        count, size = len(page.items) + page.unreadable, self.planner.page_size
+        last = count < size or (page.total is not None and page.total <= (order.page or 1) * size)
+        if self.planner.read(order, now=self.clock.now(), found=found, last=last):
+            self.emit(GateOpened())
+
+    async def _failed(self, order: Order, error: CallsheetError) -> None:
+        follows = self.planner.failed(order, error, now=self.clock.now())
+        ids = tuple(_id(record) for record in order.records)
+        self.emit(PollFailed(task_ids=ids, error=error))
+        if follows.opened_gate:
+            self.emit(GateOpened())
+        if follows.shut_gate:
+            self.emit(GateShut(error=error))
+        if follows.last_word:
+            self.settle(order.records[0], error)
+        if follows.locked_out:
+            for number, record in enumerate(list(self.registry), start=1):
+                if not record.settled:  # while others had their turn
+                    self.settle(record, error)
+                if number % AT_A_STRETCH == 0:
+                    await anyio.lowlevel.checkpoint()
+
+    def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
+        """End a task for which no answer will come."""
+        watched = self.registry.get(_id(record)) or record  # it may have another holder
+        settled = self.registry.settle(record, error, status)
+        for each in settled:
+            self.ended(each)
+        if settled:
+            self.planner.schedule.settled(watched, now=self.clock.now())
+            self.room_made()
+
+
+def _id(record: Record) -> str:
+    return record.task_id or ""

@@ -1,0 +1,1 @@
+"""How long tasks take: what is expected, and what is learned from those that have ended."""

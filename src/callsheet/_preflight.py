@@ -1,0 +1,84 @@
+"""Everything that is wrong with specs, found before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import attrs
+
+from callsheet import _catalog
+from callsheet._models.spec import TaskSpec
+from callsheet._state.cooperative import gathered
+from callsheet._submission.media_files import inspect_all
+from callsheet.errors import Problem, SpecError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from callsheet._models.media import Media, MediaFacts
+    from callsheet._models.provider import Provider
+    from callsheet._models.spend import Estimate
+
+
+AT_A_STRETCH = 50
+"""Specs checked before others get a turn: ten thousand must not hold the loop."""
+
+
+async def check(specs: Sequence[Any], *, provider: Provider) -> None:
+    """Name every problem of every spec, local media included.
+
+    Raises:
+        SpecError: With all problems; each has the index of its spec if there are several.
+        TypeError: One of them is no spec.
+    """
+    facts: dict[Media, MediaFacts | str] = {}
+    for start in range(0, len(specs), AT_A_STRETCH):
+        some = specs[start : start + AT_A_STRETCH]
+        for index, spec in enumerate(some, start=start):
+            if not isinstance(spec, TaskSpec):
+                raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
+        facts |= await inspect_all(spec for spec in some if _unknown(spec, facts))
+        if len(some) == AT_A_STRETCH:
+            await anyio.lowlevel.checkpoint()
+    problems: list[Problem] = []
+    for index, spec in enumerate(specs):
+        found = _catalog.check(spec, provider=provider, facts=facts)
+        problems += found if len(specs) == 1 else [attrs.evolve(p, index=index) for p in found]
+        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+            await anyio.lowlevel.checkpoint()
+    if problems:
+        raise SpecError(problems)
+
+
+async def checked(specs: Iterable[TaskSpec], *, provider: Provider) -> list[TaskSpec]:
+    """The specs of any iterable as a list, once nothing was found wrong with them.
+
+    Raises:
+        SpecError: As for `check`.
+        TypeError: As for `check`.
+    """
+    every = await gathered(specs)
+    await check(every, provider=provider)
+    return every
+
+
+def price(spec: TaskSpec, *, provider: Provider) -> Estimate | SpecError:
+    """What a spec may cost, or why nobody can say; it need not have been checked.
+
+    It is worked out here, once, so that nothing is left to work out between a create's turn and
+    its request, where nobody can interrupt it.
+    """
+    try:
+        return _catalog.estimate(spec, provider)
+    except Exception as error:  # noqa: BLE001 - whatever stands in a spec that nobody has checked
+        problem = SpecError([Problem("spec", type(error).__name__, str(error))])
+        problem.__cause__ = error
+        return problem
+
+
+def _unknown(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:
+    """Whether a local medium of the spec has not been looked at."""
+    media = [medium for _, medium in spec.media]
+    return any(medium.url is None and medium not in facts for medium in media)

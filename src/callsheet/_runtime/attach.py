@@ -1,0 +1,92 @@
+"""Watches tasks that exist already: ids that the caller brings, and those of an earlier process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+
+from callsheet._polling.poller import Poller
+from callsheet._state.clock import Clock
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry
+from callsheet._submission.bookkeeping import Books
+from callsheet.errors import CallsheetError, ConfigurationError
+
+
+if TYPE_CHECKING:
+    from callsheet._state.group import Group
+
+
+log = logging.getLogger("callsheet")
+
+
+@attrs.frozen(kw_only=True)
+class Attacher:
+    """Brings tasks into the registry that no create of a watched spec has brought there.
+
+    Attributes:
+        registry: Where ids are kept.
+        poller: Asks about them.
+        books: Where money and intents are kept.
+        clock: The client's clock.
+        spawn: Runs something until the client is left.
+    """
+
+    registry: Registry
+    poller: Poller
+    books: Books
+    clock: Clock
+    spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+    _unwatched: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
+
+    def release(self, record: Record) -> None:
+        """Watch a task of the bare wire only once it is attached; its money is reserved till then.
+
+        One that is attached already goes on beside the other's record.
+        """
+        task_id = record.task_id or ""
+        if self.registry.get(task_id) is record:
+            self.registry.forget(record)
+            self._unwatched[task_id] = record
+
+    def adopt(self, records: Sequence[Record], task_ids: Sequence[str]) -> None:
+        """Watch tasks that exist already, each with its record."""
+        adopt, now = self.registry.adopt, self.clock.now()
+        pairs = zip(records, task_ids, strict=True)
+        new = [record for record, task_id in pairs if adopt(record, task_id, now=now)]
+        self.poller.watch(*new, fresh=False)
+
+    def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
+        """Watch tasks that exist already; they are written down before the client is left.
+
+        Raises:
+            ConfigurationError: An id is blank.
+        """
+        for task_id in task_ids:
+            if not task_id.strip():
+                raise ConfigurationError(f"{task_id!r} is no task id")
+        group.total = len(task_ids)
+        records = [self._record(task_id, i, group) for i, task_id in enumerate(task_ids)]
+        self.adopt(records, task_ids)
+        if self.books.journal is not None:
+            self.spawn(partial(self._write_down, records, task_ids, name))
+        return records
+
+    def _record(self, task_id: str, index: int, group: Group) -> Record:
+        record = self._unwatched.pop(task_id, None) or Record(None)
+        record.index, record.group, record.status = index, group, None
+        return record
+
+    async def _write_down(
+        self, records: Sequence[Record], ids: Sequence[str], name: str | None
+    ) -> None:
+        try:
+            with anyio.CancelScope(shield=True):  # the client is left only when it is on disk
+                await self.books.adopt(records, ids, name)
+        except CallsheetError:
+            log.exception("%d attached tasks are not in the journal", len(ids))

@@ -1,0 +1,308 @@
+"""What runs inside an open client: registry, submitter and poller, wired together."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from callsheet import _catalog
+from callsheet._http.api import Calls
+from callsheet._http.tasks_api import Tasks
+from callsheet._polling.planner import Lists, Planner
+from callsheet._polling.poller import Poller
+from callsheet._polling.schedule import Schedule
+from callsheet._preflight import AT_A_STRETCH, price
+from callsheet._runtime.attach import Attacher
+from callsheet._runtime.cancel import Canceller
+from callsheet._runtime.quotas import quotas
+from callsheet._state.circuit_breaker import Gate
+from callsheet._state.clock import Clock
+from callsheet._state.cooperative import gathered
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry
+from callsheet._state.waiting import Waiting
+from callsheet._submission.admission import Admission
+from callsheet._submission.lost_creates import Lookups
+from callsheet._submission.reconciler import Finder
+from callsheet._submission.sender import Door
+from callsheet._submission.submitter import Submitter
+from callsheet._wire import LIST_BASE, URL_ROOM, dialect_of, id_cost
+from callsheet.errors import (
+    CallsheetError,
+    ClosedError,
+    NotSubmittedError,
+)
+from callsheet.events import Event, TaskSettled, TaskSubmitted
+
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from callsheet._http.transport import Transport
+    from callsheet._models.policy import Limits, Polling, RetryPolicy
+    from callsheet._models.provider import Provider
+    from callsheet._models.spec import TaskSpec
+    from callsheet._state.group import Group
+    from callsheet._submission.bookkeeping import Books
+
+
+log = logging.getLogger("callsheet")
+
+
+class Engine:
+    """The moving parts of one client.
+
+    Args:
+        provider: Whom requests are for.
+        transport: Where they go.
+        limits: What the caller allows, each rate replacing the provider's own.
+        polling: How soon ends should be noticed.
+        retry: How often requests are repeated.
+        books: Where money and intents are kept.
+        observer: Told every event.
+        rng: Source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        transport: Transport,
+        limits: Limits,
+        polling: Polling,
+        retry: RetryPolicy,
+        books: Books,
+        observer: Callable[[Event], None] | None,
+        rng: random.Random,
+    ) -> None:
+        self.provider = provider
+        self.books = books
+        self.clock = clock = Clock(provider.speed)
+        self.registry = Registry()
+        self.background: TaskGroup | None = None
+        self._observer = observer
+        self.waiting = Waiting()
+        self._unwatched: set[Record] = set()
+        calls = Calls(transport, dialect_of(provider.dialect), provider, retry.timeout)
+        budgets = quotas(provider, limits)
+        gate = Gate(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
+        creating = max(1, limits.connections * 3 // 4)
+        room = limits.unfinished or provider.limits.unfinished
+        planner = Planner(
+            schedule=Schedule(delay=polling.delay, prior=self._prior),
+            gate=gate,
+            gets=budgets.gets,
+            lists=budgets.lists,
+            support={True: Lists.YES, False: Lists.NO, None: Lists.UNPROVEN}[provider.lists],
+            id_cost=id_cost,
+            url_room=URL_ROOM - LIST_BASE,
+        )
+        door = Door(
+            calls=calls,
+            admission=Admission(budget=budgets.creates, gate=gate, width=creating, room=room),
+            registry=self.registry,
+            books=books,
+            clock=clock,
+            policy=retry,
+            created=self._created,
+            emit=self.emit,
+            rng=rng,
+        )
+        finder = Finder(
+            calls=calls,
+            lookups=Lookups(retry.lookup),
+            lists=budgets.lists,
+            planner=planner,
+            registry=self.registry,
+            clock=clock,
+        )
+        self.submitter = Submitter(
+            door=door,
+            finder=finder,
+            books=books,
+            policy=retry,
+            width=creating,
+            found=self._found,
+            ended=self._ended,
+            emit=self.emit,
+        )
+        self.poller = Poller(
+            calls=calls,
+            planner=planner,
+            registry=self.registry,
+            clock=clock,
+            room_made=self.submitter.room_made,
+            moved=books.moved,
+            ended=self._ended,
+            emit=self.emit,
+        )
+        self.tasks = Tasks(
+            submit=self.create,
+            calls=calls,
+            clock=clock,
+            gets=budgets.gets,
+            lists=budgets.lists,
+            cancels=budgets.cancels,
+            policy=retry,
+            rng=rng,
+        )
+        self.attacher = Attacher(
+            registry=self.registry,
+            poller=self.poller,
+            books=books,
+            clock=clock,
+            spawn=self.spawn,
+        )
+        self.canceller = Canceller(
+            submitter=self.submitter,
+            registry=self.registry,
+            poller=self.poller,
+            tasks=self.tasks,
+            wait_for_id=self._wait_for_id_or_end,
+            withdraw=self._withdraw,
+        )
+
+    def start(self, background: TaskGroup) -> None:
+        """Submit and poll in *background*, which the client owns."""
+        self.background = background
+        background.start_soon(self.submitter.run, name="callsheet submitter")
+        background.start_soon(self.poller.run, name="callsheet poller")
+
+    def close(self) -> None:
+        """Stop taking work; what was never sent ends as not submitted, the rest stays open.
+
+        Whoever waits is told with `ClosedError`.
+        """
+        for record in self.submitter.close():
+            self.end(record, NotSubmittedError("the client was closed before its turn"))
+        self.waiting.close()
+
+    def record(
+        self, spec: TaskSpec | None, *, index: int = 0, group: Group | None = None
+    ) -> Record:
+        """A record of a spec that is to be submitted, or of a task to be adopted."""
+        if spec is None:
+            return Record(None, index=index, group=group)
+        model = getattr(spec, "model", None) or self.provider.default_model
+        record = Record(spec, index=index, model=model, group=group)
+        record.estimate = price(spec, provider=self.provider)
+        return record
+
+    async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
+        """The records of a group's specs, in order; with pauses, since each is priced."""
+        each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
+        return await gathered(each, at_a_stretch=AT_A_STRETCH)
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run *work* until the client is left."""
+        if self.background is None or self.waiting.closed:
+            raise ClosedError("the client is closed")
+        self.background.start_soon(work)
+
+    async def submit(
+        self, records: Sequence[Record], *, name: str | None = None, priority: int = 0
+    ) -> None:
+        """Write records down and queue them; those of a higher priority are sent first.
+
+        Raises:
+            SpecError: A spec cannot be written down; nothing is queued.
+            JournalError: The journal cannot be written; nothing is queued.
+        """
+        await self.books.plan(records, name)
+        if self.waiting.closed:
+            raise ClosedError("the client was closed; nothing was sent")
+        self.submitter.put(records, priority=priority)
+
+    def called(self, task_id: str, token: str | None) -> bool:
+        """A callback came: ask about the task at once; tell whether it is one of ours."""
+        if token is not None and self.submitter.told(token, task_id):
+            return True
+        record = self.registry.get(task_id)
+        if record is not None:
+            self.poller.nudge(record)
+        return record is not None
+
+    async def create(self, spec: TaskSpec) -> str:
+        """Create a task and watch nothing; return its id."""
+        record = self.record(spec)
+        self._unwatched.add(record)
+        try:
+            self.submitter.put([record])
+            await self.wait_for_id(record)
+        finally:
+            self._unwatched.discard(record)
+        return record.task_id or ""
+
+    async def wait_for_id(self, record: Record) -> None:
+        """Wait until *record* has an id.
+
+        Raises:
+            CallsheetError: It ended without one.
+            ClosedError: The client was closed first.
+        """
+        try:
+            await self._wait_for_id_or_end(record)
+        except BaseException:
+            if self.submitter.withdrawn(record):
+                self._withdraw(record, "its submitter stopped waiting")
+            raise
+        if record.task_id is None and record.error is not None:
+            raise record.error
+
+    async def _wait_for_id_or_end(self, record: Record) -> None:
+        await self.waiting.wait(record, lambda: record.task_id is not None or record.settled)
+
+    def end(self, record: Record, error: CallsheetError) -> None:
+        """End a record that never became a task, unless it has ended already."""
+        if record.settle(error):
+            self._ended(record)
+
+    def _withdraw(self, record: Record, why: str) -> None:
+        """End a record that is not to be sent, now or by a later process."""
+        if record.settle(NotSubmittedError(why)):
+            self.books.withdrawn(record)
+            self._tell_end(record)
+
+    def emit(self, event: Event) -> None:
+        """Tell the observer; what it raises is logged."""
+        if self._observer is not None:
+            try:
+                self._observer(event)
+            except Exception:
+                log.exception("the observer failed on %r", event)
+
+    def _created(self, record: Record) -> None:
+        self.books.created(record)
+        self.submitter.finder.made(record)
+        if record in self._unwatched:
+            self.attacher.release(record)
+        elif self.registry.get(record.task_id or "") is record:  # else it was attached before
+            self.poller.watch(record, fresh=True)
+        self.emit(TaskSubmitted(task_id=record.task_id or "", index=record.index))
+
+    def _found(self, record: Record) -> None:
+        self._created(record)
+        first = self.registry.get(record.task_id or "")
+        if first is not None:
+            self.poller.nudge(first)
+
+    def _ended(self, record: Record) -> None:
+        self.books.ended(record)
+        self._tell_end(record)
+
+    def _tell_end(self, record: Record) -> None:
+        if self._observer is not None:
+            self.emit(TaskSettled(outcome=record.outcome))
+
+    @staticmethod
+    def _prior(record: Record) -> tuple[float, float]:
+        spec = record.spec
+        prior = _catalog.render_time(
+            record.model,
+            None if spec is None else spec.resolution,
+            None if spec is None else spec.duration,
+        )
+        return prior.median, prior.sigma

@@ -1,0 +1,42 @@
+"""How many requests of each verb an account may send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from callsheet import _catalog
+from callsheet._state.rate_limit import Budget
+
+
+if TYPE_CHECKING:
+    from callsheet._models.policy import Limits
+    from callsheet._models.provider import Provider
+
+
+@attrs.frozen(kw_only=True)
+class Quotas:
+    """One budget for each verb."""
+
+    creates: Budget
+    gets: Budget
+    lists: Budget
+    cancels: Budget
+
+
+def quotas(provider: Provider, limits: Limits) -> Quotas:
+    """The budgets of a client: its own limits, else the provider's, else Ark's."""
+    ark = _catalog.PROVIDERS["ark"].limits
+
+    def rate(name: str) -> float:
+        chosen = (getattr(each, name) for each in (limits, provider.limits, ark))
+        return float(next(value for value in chosen if value is not None))
+
+    creates = rate("creates_per_minute")
+    return Quotas(
+        creates=Budget(limit=creates, period=60.0, burst=max(1, int(creates / 10))),
+        gets=Budget(limit=rate("gets_per_second")),
+        lists=Budget(limit=rate("lists_per_second")),
+        cancels=Budget(limit=rate("cancels_per_second")),
+    )

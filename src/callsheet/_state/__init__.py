@@ -1,0 +1,1 @@
+"""What one client holds in memory, and how others wait for it."""

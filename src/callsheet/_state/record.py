@@ -1,0 +1,167 @@
+"""One spec on its way to an outcome."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import attrs
+
+from callsheet._models.outcome import Outcome, Video
+from callsheet._models.packed_snapshot import Kept, keep, kept_snapshot
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import TaskSpec, in_body
+from callsheet._models.spend import Estimate
+from callsheet._state.observable import Watched
+from callsheet.errors import CallsheetError, SpecError
+
+
+class Listener(Protocol):
+    """What a group of records is told about each of them."""
+
+    def moved(self, record: Record, before: Status | None) -> None:
+        """The record got an id, or another status."""
+
+    def settled(self, record: Record, before: Status | None) -> None:
+        """The record has its outcome."""
+
+
+@attrs.define(eq=False)
+class Record(Watched):
+    """One spec and the task that is made from it. Slots only: there may be a million.
+
+    Attributes:
+        spec: The spec; ``None`` for a task that was attached by id.
+        index: Its position in its group.
+        model: The model it was resolved to.
+        group: What is told of its changes.
+        task_id: The provider's id, once there is one.
+        status: The last known status; ``None`` without an id.
+        deadline: When waiting ends, on the client's clock.
+        due: When it is to be asked about next; the schedule's.
+        asked: Whether a poll about it is under way or in line; the schedule's.
+        started: When it was first known or presumed to run; the schedule's.
+        alive_at: When it was last known not to have ended; the schedule's.
+        unseen: Whether it was attached, and no answer has told of it yet; the schedule's.
+        row: Its number in the journal, if there is one.
+        twin: The next record of the same task; the registry's.
+        misses: Polls in a row that said nothing about it; the schedule's.
+        refusals: Those among them that denied it, its id or its video; the planner's.
+        refused_since: When the first of these came, or service failed last; the planner's.
+        known: Whether its task is known to exist; the registry's.
+    """
+
+    spec: TaskSpec | None
+    index: int = 0
+    model: str | None = None
+    group: Listener | None = None
+    task_id: str | None = None
+    status: Status | None = None
+    deadline: float = float("inf")
+    due: float = float("inf")
+    asked: bool = False
+    started: float | None = None
+    alive_at: float = 0.0
+    unseen: bool = False
+    misses: int = 0
+    refusals: int = 0
+    refused_since: float = 0.0
+    known: bool = False
+    row: int | None = None
+    _answer: Kept | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
+    """One slot for two: before the first answer it holds the estimate, of which nobody asks after
+    a create has brought an id. A slot more would cost every pending task 16 bytes."""
+    _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
+    twin: Record | None = attrs.field(default=None, init=False)
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier of its task, if it is not the default one: a list shows one tier."""
+        tier = None if self.spec is None else in_body(self.spec, "service_tier")
+        return tier if isinstance(tier, str) and tier != "default" else None
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last answer, kept from the moment it shows more than a place in a queue."""
+        match self._answer:
+            case Kept() as kept:
+                return kept_snapshot(kept)
+            case Snapshot() as snapshot:
+                return snapshot
+            case _:
+                return None
+
+    @snapshot.setter
+    def snapshot(self, snapshot: Snapshot | None) -> None:
+        self._answer = None if snapshot is None else keep(snapshot)
+
+    @property
+    def estimate(self) -> Estimate | SpecError | None:
+        """What its task may cost, or why nobody can say, until there is an answer about it."""
+        return self._answer if isinstance(self._answer, (Estimate, SpecError)) else None
+
+    @estimate.setter
+    def estimate(self, estimate: Estimate | SpecError) -> None:
+        self._answer = estimate
+
+    def share(self, other: Record) -> None:
+        """Know the same answer as a record of the same task."""
+        self._answer = other._answer
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its outcome."""
+        return self._end is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its outcome is a video."""
+        return self._end is True
+
+    @property
+    def error(self) -> CallsheetError | None:
+        """Why it ended without a video, if it did."""
+        return None if self._end is True else self._end
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended.
+
+        Raises:
+            ValueError: It has not ended.
+        """
+        if self._end is None:
+            msg = "the task has no outcome yet"
+            raise ValueError(msg)
+        answer = self._answer if self._end is True else None
+        if isinstance(answer, Snapshot):
+            video: Video | Kept | None = Video.from_snapshot(answer)
+        else:
+            video = answer if isinstance(answer, Kept) else None
+        return Outcome(
+            index=self.index,
+            spec=self.spec,
+            task_id=self.task_id,
+            video=video,
+            error=self.error,
+        )
+
+    def move(self, status: Status) -> None:
+        """Take a status that is not an end."""
+        before, self.status = self.status, status
+        if before is not status and self.group is not None:
+            self.group.moved(self, before)
+
+    def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
+        """Take the outcome, once and for all; tell whether this was the first."""
+        if self._end is not None:
+            return False
+        before = self.status
+        if isinstance(result, Video):
+            self.snapshot, self._end = result.snapshot, True
+        else:
+            self._end = result
+        self.status = status or self.status
+        if self.group is not None:
+            self.group.settled(self, before)
+        self.wake()
+        return True

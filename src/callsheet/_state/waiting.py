@@ -1,0 +1,82 @@
+"""How callers wait: without a task, a timer or an event of their own until they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from callsheet.errors import ClosedError, TaskTimeoutError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callsheet._state.observable import Watched
+    from callsheet._state.record import Record
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """Those who wait for something in an open client."""
+
+    closed: bool = attrs.field(default=False, init=False)
+    _wakes: set[Callable[[], None]] = attrs.field(factory=set[Callable[[], None]], init=False)
+
+    def close(self) -> None:
+        """Wake everybody; whoever still waits is told with `ClosedError`."""
+        self.closed = True
+        for wake in tuple(self._wakes):
+            wake()
+
+    async def wait_for_change(self, watched: Sequence[Watched], done: Callable[[], bool]) -> None:
+        """Wait until *done* holds, or one of *watched* tells of a change.
+
+        Raises:
+            ClosedError: The client was closed first.
+        """
+        if done():
+            return
+        if self.closed:
+            raise ClosedError("the client was closed; its tasks go on and can be attached")
+        event = anyio.Event()
+        self._wakes.add(event.set)
+        for each in watched:
+            each.watch(event.set)
+        try:
+            await event.wait()
+        finally:
+            self._wakes.discard(event.set)
+            for each in watched:
+                each.unwatch(event.set)
+
+    async def wait(self, watched: Watched, done: Callable[[], bool]) -> None:
+        """Wait until *done* holds; it is looked at whenever *watched* tells of a change.
+
+        Raises:
+            ClosedError: The client was closed first.
+        """
+        while not done():
+            await self.wait_for_change((watched,), done)
+
+    async def wait_until(
+        self,
+        record: Record,
+        *,
+        timeout: float | None,  # noqa: ASYNC109 - patience of one waiter
+    ) -> None:
+        """Wait for the outcome of *record*, at most *timeout* seconds.
+
+        Raises:
+            TaskTimeoutError: It has none yet; it goes on.
+            ClosedError: The client was closed first.
+        """
+        if timeout is None:  # ten thousand such waiters do without a scope each
+            await self.wait(record, lambda: record.settled)
+            return
+        with anyio.move_on_after(timeout):
+            await self.wait(record, lambda: record.settled)
+        if not record.settled:
+            raise TaskTimeoutError(record.task_id, timeout)

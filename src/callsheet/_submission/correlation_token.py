@@ -1,0 +1,41 @@
+"""Marks by which a task can be found whose create was not answered."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from callsheet._wire import TOKEN
+from callsheet._wire.lenient import text
+
+
+if TYPE_CHECKING:
+    from callsheet._models.provider import Provider
+    from callsheet._models.spec import TaskSpec
+    from callsheet._state.record import Record
+
+
+_KEY = "safety_identifier"
+
+
+def has_own(spec: TaskSpec | None) -> bool:
+    """Whether the caller has set the ``safety_identifier``, be it to nothing: no token is sent."""
+    return spec is not None and _KEY in (spec.extra or {})
+
+
+def own_mark(record: Record) -> str | None:
+    """The caller's ``safety_identifier`` as lists show it; ``None`` if they show none."""
+    extra = None if record.spec is None else record.spec.extra
+    return text((extra or {}).get(_KEY))
+
+
+def is_called(record: Record) -> bool:
+    """Whether a callback would bring the token back."""
+    url = None if record.spec is None else record.spec.callback_url
+    return isinstance(url, str) and TOKEN in url
+
+
+def new_token(record: Record, provider: Provider) -> str | None:
+    """A mark of our own for the next attempt, where anything echoes it."""
+    listed = provider.token and not has_own(record.spec)
+    return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None

@@ -1,0 +1,255 @@
+"""The one door through which paid requests leave: each at most once, and written down before."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from callsheet._http.api import Calls
+from callsheet._http.retry import repeat
+from callsheet._models.policy import RetryPolicy
+from callsheet._models.spec import TaskSpec
+from callsheet._state.backoff import pause_before
+from callsheet._state.clock import Bell, Clock
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._state.registry import Registry
+from callsheet._submission.admission import Admission
+from callsheet._submission.bookkeeping import Books
+from callsheet.errors import (
+    CallsheetError,
+    ConnectFailedError,
+    NotSubmittedError,
+    QueueFullError,
+    RateLimitError,
+    ServerError,
+    SubmissionUncertainError,
+)
+from callsheet.events import CreatePaused, Event, GateOpened, GateShut
+
+
+if TYPE_CHECKING:
+    from callsheet._wire import Request
+
+
+CLOSED = "the client was closed before its turn"
+
+GRACE = 5.0
+"""Seconds that a create in flight is given to bring its id when the client closes."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Door:
+    """Lets creates out when the admission says so, and notes how each came back.
+
+    Attributes:
+        calls: The wire.
+        admission: When a create may leave.
+        registry: Where ids are kept.
+        books: Where money and intents are kept.
+        clock: The client's clock.
+        policy: How often a create that made nothing is sent.
+        created: Called with a record as soon as its id is in the registry.
+        emit: Tells the observer.
+        rng: Source of jitter.
+    """
+
+    calls: Calls
+    admission: Admission
+    registry: Registry
+    books: Books
+    clock: Clock
+    policy: RetryPolicy
+    created: Callable[[Record], None]
+    emit: Callable[[Event], None]
+    rng: random.Random = attrs.field(factory=random.Random, repr=False)
+    _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
+    _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
+    _served: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _turn: Bell = attrs.field(init=False)
+    _line: list[int] = attrs.field(factory=list[int], init=False)
+    _places: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what sleeps on the client's clock."""
+        self._turn = Bell(self.clock)
+
+    def passed(self, record: Record) -> bool:
+        """Whether an attempt of *record* has left and may have made a task."""
+        return record in self._leaving
+
+    def room_made(self) -> None:
+        """A task of ours left the provider's queue, or ended."""
+        self.admission.room_made()
+        self._turn.ring()
+
+    def close(self) -> None:
+        """Let nothing more out, and give what is in flight only a few seconds more."""
+        self._closed = True
+        deadline = anyio.current_time() + GRACE
+        for scope in self._posts:
+            scope.deadline = min(scope.deadline, deadline)
+
+    async def create(
+        self,
+        record: Record,
+        token: str | None,
+        *,
+        turn_came: Callable[[], None],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Bring one record to the provider and its id into the registry.
+
+        Args:
+            record: The record.
+            token: The mark that its task carries.
+            turn_came: Called when an attempt has stopped waiting for its turn.
+            wanted: Asked whether an attempt may leave, and whether another one may follow it.
+
+        Raises:
+            SubmissionUncertainError: The task may exist; it was not sent again.
+            CallsheetError: No task came to be.
+        """
+        place = next(self._places)
+        request = await self.calls.prepare(record.spec or TaskSpec(), token=token)
+
+        async def attempt() -> None:
+            await self._take_turn(place)
+            turn_came()
+            await self._attempt(record, request, token, wanted)
+
+        try:
+            await repeat(
+                attempt,
+                again=lambda error, attempts, paused: (
+                    wanted() and self._again(error, attempts, paused)
+                ),
+                pause=lambda error, attempts: self._pause(record, error, attempts),
+                sleep=self.clock.sleep,
+            )
+        except CallsheetError:
+            self._leaving.discard(record)
+            raise
+        self._leaving.discard(record)
+
+    async def _attempt(
+        self, record: Record, request: Request, token: str | None, wanted: Callable[[], bool]
+    ) -> None:
+        with anyio.CancelScope(shield=True) as post:
+            self._posts.add(post)
+            try:
+                self._stop_unwanted(record, wanted)
+                self.books.reserve(record)
+                await self.books.sending(record, token)
+                self._stop_unwanted(record, wanted)  # writing takes its time
+                self._leaving.add(record)
+                task_id = await self.calls.create(request, token=token)
+                watched = len(self.registry) > 0
+                self.registry.add(record, task_id, now=self.clock.now())
+            except CallsheetError as error:
+                self._note(error)
+                raise
+            finally:
+                self._posts.discard(post)
+                self._turn.ring()
+            self._served = True
+            unfinished = len(self.registry)
+            now = self.clock.now()
+            if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
+                self.emit(GateOpened())
+            if isinstance(record.group, Group):
+                record.group.prove(record.model)
+            self.created(record)
+        if post.cancelled_caught:
+            self.admission.ended()
+            reason = "the client was closed before the answer came"
+            raise SubmissionUncertainError(reason, token)
+
+    def _stop_unwanted(self, record: Record, wanted: Callable[[], bool]) -> None:
+        """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
+        if record.task_id is not None:
+            raise NotSubmittedError("a callback has told of the task of an earlier attempt")
+        doom = doom_of(record)
+        if doom is not None or record.settled or self._closed:
+            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
+        if not wanted():
+            raise NotSubmittedError("it was cancelled before it left")
+
+    async def _take_turn(self, place: int) -> None:
+        """Wait until a create may leave and nobody waits who came before, be it for a refusal."""
+        bisect.insort(self._line, place)
+        try:
+            while True:
+                now, ready = self.clock.now(), None
+                if self._line[0] == place:
+                    ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
+                    if ready is not None and ready <= now:
+                        self.admission.take(now=now)
+                        return
+                await self._turn.wait(ready)
+        finally:
+            self._line.remove(place)
+            self._turn.ring()
+
+    def _note(self, error: CallsheetError) -> None:
+        """Tell the admission how an attempt ended; pauses follow in `_pause`."""
+        now = self.clock.now()
+        match error:
+            case ConnectFailedError():
+                if self.admission.failed(now=now):
+                    self.emit(GateShut(error=error))
+            case RateLimitError() | QueueFullError():
+                for_room = isinstance(error, QueueFullError)
+                unfinished = len(self.registry)
+                self.admission.refused(for_room=for_room, now=now, unfinished=unfinished)
+            case _:
+                self.admission.ended()
+
+    def _again(self, error: CallsheetError, attempts: int, paused: float) -> bool:
+        """Whether a create may be sent again: only if it provably made nothing."""
+        match error:
+            case QueueFullError():
+                return len(self.registry) > 0 or paused < self.policy.patience
+            case RateLimitError():
+                return paused < self.policy.patience
+            case ConnectFailedError() if self._served:  # it was there, so it may come back
+                return paused < self.policy.patience
+            case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
+                return attempts < self.policy.attempts
+            case _:
+                return False
+
+    def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
+        """Seconds until a record is in line again; the admission holds the others, too."""
+        self._leaving.discard(record)  # this attempt made nothing
+        self.books.unsent(record)
+        asked = getattr(error, "retry_after", None)
+        refused = isinstance(error, (RateLimitError, QueueFullError))
+        in_a_row = self.admission.refusals if refused else attempts
+        seconds = pause_before(in_a_row + 1, self.policy, rng=self.rng, retry_after=asked)
+        for_room = isinstance(error, QueueFullError) and len(self.registry) > 0
+        if refused and not (for_room and self.admission.probing):
+            self.admission.hold(until=self.clock.now() + seconds)
+        if for_room:
+            seconds = 0.0  # the admission lets it go when a task of ours has ended
+        self.emit(CreatePaused(error=error, seconds=seconds))
+        return seconds
+
+
+def doom_of(record: Record) -> CallsheetError | None:
+    """The error for which nothing more of the record's group and model is sent."""
+    return record.group.doom_of(record.model) if isinstance(record.group, Group) else None
+
+
+def not_submitted(doom: CallsheetError) -> NotSubmittedError:
+    """What the rest of a stopped batch ends with."""
+    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
+    error.__cause__ = doom
+    return error

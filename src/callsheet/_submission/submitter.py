@@ -1,0 +1,349 @@
+"""Turns records into tasks: whose turn it is, and what becomes of a create that was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio.lowlevel
+import attrs
+
+from callsheet._models.policy import RetryPolicy
+from callsheet._state.clock import Bell, Moment
+from callsheet._state.group import Group
+from callsheet._state.record import Record
+from callsheet._submission.attempts import Attempts
+from callsheet._submission.bookkeeping import Books, is_final
+from callsheet._submission.correlation_token import has_own, is_called, new_token, own_mark
+from callsheet._submission.fair_queue import FairQueue
+from callsheet._submission.reconciler import Finder
+from callsheet._submission.sender import CLOSED, Door, doom_of, not_submitted
+from callsheet._wire import dooms_batch
+from callsheet.errors import (
+    CallsheetError,
+    ConnectFailedError,
+    JournalError,
+    NotSubmittedError,
+    SpecError,
+    SubmissionUncertainError,
+)
+from callsheet.events import Event, SubmissionLost
+
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+
+AHEAD = 3
+"""Most records that are prepared while they wait for their turn: the others can be overtaken."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Submitter:
+    """Takes records and brings each to a task or to an error.
+
+    Attributes:
+        door: Sends creates.
+        finder: Looks for those whose answer was lost.
+        books: Where money and intents are kept.
+        policy: What happens to a create whose answer was lost.
+        width: Most records under way, >= 1.
+        found: Called with a record that has an id after all.
+        ended: Called with a record that ends without a task.
+        emit: Tells the observer.
+    """
+
+    door: Door
+    finder: Finder
+    books: Books
+    policy: RetryPolicy
+    width: int
+    found: Callable[[Record], None]
+    ended: Callable[[Record], None]
+    emit: Callable[[Event], None]
+    _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
+    _again: list[Record] = attrs.field(factory=list[Record], init=False)
+    _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
+    _attempts: Attempts = attrs.field(factory=Attempts, init=False)
+    _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
+    _doubts: dict[Record, SubmissionUncertainError] = attrs.field(
+        factory=dict[Record, SubmissionUncertainError], init=False
+    )
+    """Records that are sent again although an earlier attempt may have made a task."""
+    _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _bell: Bell = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make what sleeps on the client's clock, and take what the finder has to say."""
+        self._bell = Bell(self.door.clock)
+        self.finder.found = self._found
+        self.finder.absent = self._absent
+        self.finder.unknown = self._unknown
+
+    def put(self, records: Sequence[Record], *, priority: int = 0) -> None:
+        """Queue records: those of one group are sent in order, groups of one priority in turn."""
+        self._queue.put(records, priority=priority)
+        self._bell.ring()
+
+    def queued(self) -> list[Record]:
+        """The records that wait for their turn, group by group in order."""
+        return [record for record in (*self._again, *self._queue) if not record.settled]
+
+    def active(self) -> list[Record]:
+        """The records that are under way, or looked for, and have no id yet."""
+        lost = [each.record for each in self.finder.lookups]
+        return [record for record in (*self._active, *lost) if record.task_id is None]
+
+    def withdrawn(self, record: Record) -> bool:
+        """Whether *record*, which has no id, can still be kept from being sent."""
+        return self._is_here(record) and record not in self._doubts
+
+    def give_up(self, record: Record, *, for_good: bool = True) -> None:
+        """Should a create that may have made a task have made nothing, do not send it again.
+
+        *For good*, no later process does, either.
+        """
+        if record.task_id is None:
+            self._unwanted.add(record)
+            if for_good:
+                self.books.unwanted(record)
+            if record in self._again and record in self._doubts:
+                self._end(record, self._doubts[record])
+
+    def remember_doubt(self, record: Record, error: SubmissionUncertainError) -> None:
+        """Earlier attempts at a record are in doubt for ever: it never ends as one that is free."""
+        self._doubts[record] = error
+
+    def room_made(self) -> None:
+        """A task of ours left the provider's queue, or ended."""
+        self.door.room_made()
+        self._bell.ring()
+
+    def close(self) -> list[Record]:
+        """Stop; creates in flight have a few seconds left. Return what was never sent."""
+        self._closed = True
+        self.door.close()
+        for lost in self.finder.close():
+            self._end(lost.record, lost.error)
+        for record, doubt in tuple(self._doubts.items()):
+            if record in self._again:
+                self._end(record, doubt)
+        left = self.queued()
+        self._again.clear()
+        self._queue.clear()
+        return left
+
+    async def run(self) -> None:
+        """Submit until cancelled."""
+        async with anyio.create_task_group() as workers:
+            workers.start_soon(self.finder.run)
+            while True:
+                while self._start_next(workers):
+                    await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
+                await self._bell.wait(None)
+
+    def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
+        """Look for a create that left at *sent* and whose answer was lost, or end its record."""
+        self.books.doubted(record)
+        token, own = error.token, has_own(record.spec)
+        told = self._attempts.told(token)
+        if told is not None:
+            self._found(record, told)
+        elif self.finder.look_for(
+            record,
+            error,
+            mark=own_mark(record) if own else token,
+            ours=not own,
+            sent=sent,
+            called=token is not None and is_called(record),
+        ):
+            self.emit(SubmissionLost(index=record.index, error=error))
+        else:
+            self._unknown(record, error)
+
+    def told(self, token: str, task_id: str) -> bool:
+        """A callback brings the id of a submission; tell whether one of ours lacks it.
+
+        It may be that of an earlier attempt while a later one is looked for. Then the later one
+        stays in doubt for ever.
+        """
+        lost = self.finder.lookups.by_token(token)
+        if lost is not None:
+            self.finder.lookups.drop(lost.record)
+            self._found(lost.record, task_id)
+            return True
+        if self._attempts.tell(token, task_id):
+            return True
+        record, in_doubt = self._attempts.whose(token) or (None, False)
+        if record is None or record.settled or record.task_id or self.door.passed(record):
+            return False
+        if self.finder.lookups.drop(record) is not None and not in_doubt:
+            self.books.outlived(record)
+        if record in self._again:
+            self._again.remove(record)
+        self._found(record, task_id)
+        return True
+
+    def _is_here(self, record: Record) -> bool:
+        """Whether it has no id, and no attempt of it is out that may have made a task."""
+        out = self.door.passed(record) or record in self.finder.lookups
+        return record.task_id is None and not out
+
+    def _start_next(self, workers: TaskGroup) -> bool:
+        """Start on the next record, unless as many are under way as may be."""
+        abreast = min(self.width, self.door.admission.abreast(len(self.door.registry)))
+        if len(self._ahead) >= AHEAD or len(self._active) >= abreast:
+            return False
+        record = self._again.pop(0) if self._again else self._queue.take(self._may_start)
+        if record is None:
+            return False
+        doom = doom_of(record)
+        if doom is not None and not record.settled:
+            self._end(record, not_submitted(doom))
+        if not record.settled:
+            self._active[record] = None
+            self._ahead.add(record)
+            workers.start_soon(self._submit, record)
+        return True
+
+    def _may_start(self, record: Record) -> bool:
+        """Whether a record need not wait for the first create of its group and model."""
+        group = record.group
+        return (
+            not isinstance(group, Group)
+            or record.settled
+            or group.proven(record.model)
+            or group.doom_of(record.model) is not None
+            or not any(r.group is group and r.model == record.model for r in self._active)
+        )
+
+    async def _submit(self, record: Record) -> None:
+        token = new_token(record, self.door.calls.provider)
+        self._attempts.begin(token)
+        begun = self.door.clock.moment()
+
+        def turn_came() -> None:
+            nonlocal begun
+            begun = self.door.clock.moment()
+            self._ahead.discard(record)
+            self._bell.ring()
+
+        try:
+            await self.door.create(
+                record,
+                token,
+                turn_came=turn_came,
+                wanted=lambda: record not in self._unwanted,
+            )
+        except CallsheetError as error:
+            self._failed(record, error, sent=begun)
+        except BaseException:
+            if record.task_id is None:
+                self._end(record, self._torn_down(record, token))
+            raise
+        finally:
+            del self._active[record]
+            if record.task_id is not None:
+                self._forget(record)
+            self._attempts.over(token)
+            self._ahead.discard(record)
+            self._bell.ring()
+
+    def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
+        """See to a create that has brought no id and is not repeated."""
+        if record.task_id is not None:  # told by a callback, so it did not leave
+            return
+        if record in self._unwanted and error.transient:
+            self._withdraw(record)
+            return
+        fatal = isinstance(error, (ConnectFailedError, JournalError))
+        if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
+            record.group.condemn(record.model, error)
+        if isinstance(error, SubmissionUncertainError) and self._worth_looking(error):
+            self.lose(record, error, sent=sent)
+        else:
+            self._end(record, error)
+
+    def _torn_down(self, record: Record, token: str | None) -> CallsheetError:
+        """How a create ends that was cancelled, or broken off from outside."""
+        if self.door.passed(record):  # as by a second Ctrl-C
+            reason = "the program was interrupted before the answer came"
+            return SubmissionUncertainError(reason, token)
+        return NotSubmittedError(CLOSED)  # between attempts: none of them made a task
+
+    def _worth_looking(self, error: SubmissionUncertainError) -> bool:
+        """Whether it may be looked for: not when the client closes, nor at a wrong address."""
+        if self._attempts.told(error.token) is not None:
+            return True  # there is nothing to look for
+        return not (self._closed or dooms_batch(_origin(error)))
+
+    def _found(self, record: Record, task_id: str) -> None:
+        try:
+            self.door.registry.add(record, task_id, now=self.door.clock.now())
+        except SubmissionUncertainError as error:
+            self._end(record, error)
+            return
+        self._forget(record)
+        if isinstance(record.group, Group):
+            record.group.prove(record.model)
+        self.found(record)
+        self._bell.ring()
+
+    def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
+        """It provably made nothing."""
+        self.books.absent(record)
+        if record in self._unwanted:
+            self._withdraw(record)
+        elif self.policy.resubmit == "never":
+            self._end(record, error)
+        else:
+            self.books.unsent(record)
+            nothing = NotSubmittedError("each of its creates was lost, and made nothing")
+            nothing.__cause__ = error
+            self._resend(record, nothing, token=error.token, in_doubt=False)
+
+    def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
+        """Nobody can say whether it made a task."""
+        if self.policy.resubmit == "always" and record not in self._unwanted:
+            self.remember_doubt(record, error)
+            self._resend(record, error, token=error.token, in_doubt=True)
+        else:
+            self._end(record, error)
+
+    def _resend(
+        self, record: Record, error: CallsheetError, *, token: str | None, in_doubt: bool
+    ) -> None:
+        if self._attempts.lose(record, token, in_doubt=in_doubt) >= self.policy.attempts:
+            self._end(record, error)
+            return
+        self._again.append(record)
+        self._bell.ring()
+
+    def _withdraw(self, record: Record) -> None:
+        """End what is not wanted any more, also for a later process."""
+        self._end(record, NotSubmittedError("withdrawn; its create made nothing"))
+        self.books.withdrawn(record)
+
+    def _forget(self, record: Record) -> None:
+        self._attempts.forget(record)
+        self._doubts.pop(record, None)
+        self._unwanted.discard(record)
+
+    def _end(self, record: Record, error: CallsheetError) -> None:
+        doubt = self._doubts.get(record)
+        if doubt is not None and not isinstance(error, SubmissionUncertainError):
+            self.books.released(record)  # the last attempt made nothing, but one before it may have
+            if not is_final(error) or isinstance(error, SpecError):
+                reason = f"{doubt.reason}; sent again: {error}"
+                error = SubmissionUncertainError(reason, doubt.token)
+        self._forget(record)
+        if record.settle(error):
+            self.ended(record)
+
+
+def _origin(error: CallsheetError) -> Exception:
+    """What an uncertain submission came from: a page at a wrong address dooms its batch, too."""
+    cause = error.__cause__
+    lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
+    return cause if lost and isinstance(cause, CallsheetError) else error
