@@ -10,12 +10,12 @@ import attrs
 
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
-from callsheet._polling.planner import Lists, Planner
+from callsheet._polling.planner import ListSupport, Planner
 from callsheet._polling.poller import Poller
 from callsheet._polling.schedule import Schedule
-from callsheet._state.circuit_breaker import Gate
+from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.clock import Clock
-from callsheet._state.rate_limit import Budget
+from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 
@@ -23,7 +23,7 @@ from callsheet._state.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callsheet._polling.poll_request import Order
+    from callsheet._polling.poll_request import PollRequest
 
 
 LATENCY = 0.05
@@ -104,13 +104,13 @@ class Cost:
 class Watcher(Protocol):
     """Something that decides when to ask about what."""
 
-    def next(self, now: float) -> Order | None:
+    def next(self, now: float) -> PollRequest | None:
         """A request to send now."""
 
     def wake_at(self, now: float) -> float | None:
         """When to ask again if nothing comes back before."""
 
-    def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
+    def answered(self, poll: PollRequest, snapshots: list[Snapshot], now: float) -> None:
         """Take an answer."""
 
 
@@ -148,14 +148,14 @@ class Ours:
         self.registry = Registry()
         planner = Planner(
             schedule=Schedule(delay=delay, prior=prior),
-            gate=Gate(width=16),
-            gets=Budget(limit=20.0),
-            lists=Budget(limit=1.0),
-            support=Lists.YES if lists else Lists.NO,
+            breaker=CircuitBreaker(width=16),
+            gets=RateLimit(limit=20.0),
+            lists=RateLimit(limit=1.0),
+            support=ListSupport.YES if lists else ListSupport.NO,
             id_cost=lambda _: 41,
         )
         self.poller = Poller(
-            calls=None,  # type: ignore[arg-type] - nothing is sent here
+            api=None,  # type: ignore[arg-type] - nothing is sent here
             planner=planner,
             registry=self.registry,
             clock=self.clock,
@@ -171,18 +171,18 @@ class Ours:
             self.registry.add(record, f"cgt-{index}", now=0.0)
             self.poller.watch(record, fresh=True)
 
-    def next(self, now: float) -> Order | None:
+    def next(self, now: float) -> PollRequest | None:
         self.clock.set(now)
         return self.poller.planner.next(now=now)
 
     def wake_at(self, now: float) -> float | None:
         return self.poller.planner.wake_at(now=now)
 
-    def answered(self, order: Order, snapshots: list[Snapshot], now: float) -> None:
+    def answered(self, poll: PollRequest, snapshots: list[Snapshot], now: float) -> None:
         self.clock.set(now)
         for snapshot in snapshots:
-            self.poller.take(snapshot, single=order.single)
-        self.poller.planner.read(order, now=now, found=len(snapshots))
+            self.poller.take(snapshot, single=poll.single)
+        self.poller.planner.read(poll, now=now, found=len(snapshots))
 
 
 def simulate(world: World, watcher: Watcher) -> Cost:
@@ -190,25 +190,25 @@ def simulate(world: World, watcher: Watcher) -> Cost:
     n = len(world.ends)
     known: dict[int, float] = {}
     sent: dict[bool, list[float]] = {True: [], False: []}
-    coming: list[tuple[float, int, Order, float]] = []
+    coming: list[tuple[float, int, PollRequest, float]] = []
     now, number = 0.0, 0
     while len(known) < n:
-        while (order := watcher.next(now)) is not None:
+        while (poll := watcher.next(now)) is not None:
             number += 1
-            sent[order.single].append(now)
-            heapq.heappush(coming, (now + LATENCY, number, order, now + LATENCY / 2))
+            sent[poll.single].append(now)
+            heapq.heappush(coming, (now + LATENCY, number, poll, now + LATENCY / 2))
         wake = watcher.wake_at(now)
         times = [t for t in (wake, coming[0][0] if coming else None) if t is not None]
         now = max(now, min(times))
         while coming and coming[0][0] <= now:
-            _, _, order, looked = heapq.heappop(coming)
+            _, _, poll, looked = heapq.heappop(coming)
             snapshots = []
-            for record in order.records:
+            for record in poll.records:
                 snapshot = world.snapshot(record.index, looked)
                 snapshots.append(snapshot)
                 if snapshot.status.terminal:
                     known.setdefault(record.index, now)
-            watcher.answered(order, snapshots, now)
+            watcher.answered(poll, snapshots, now)
     return Cost(
         lists=len(sent[False]),
         gets=len(sent[True]),

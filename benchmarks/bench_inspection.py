@@ -34,8 +34,8 @@ from _table import keep, show
 
 from callsheet._catalog import render_time
 from callsheet._models.spec import TaskSpec
-from callsheet._polling.render_time.distribution import RenderLaw
-from callsheet._polling.render_time.estimator import Experience
+from callsheet._polling.render_time.distribution import RenderTimeDistribution
+from callsheet._polling.render_time.estimator import Estimator
 from callsheet._state.record import Record
 
 
@@ -152,28 +152,28 @@ def later(name: str, begun: int, seed: int) -> tuple[list[float], Costs]:
     return ends, programmes(ends)
 
 
-def one_by_one(law: RenderLaw, draw: Callable[[int], float]) -> int:
+def one_by_one(distribution: RenderTimeDistribution, draw: Callable[[int], float]) -> int:
     """Let 200 tasks end one after the other."""
     for number in range(200):
-        law.observe(draw(number))
+        distribution.observe(draw(number))
         if number % 32 == 31:
-            law.refit(())
-    law.refit(())
+            distribution.refit(())
+    distribution.refit(())
     return 200
 
 
-def at_once(law: RenderLaw, draw: Callable[[int], float]) -> int:
+def at_once(distribution: RenderTimeDistribution, draw: Callable[[int], float]) -> int:
     """Let the first 200 of 400 tasks end that were submitted together."""
     times = sorted(draw(number) for number in range(400))
     for number, time in enumerate(times[:200]):
-        law.observe(time)
+        distribution.observe(time)
         if number % 32 == 31:
-            law.refit((time,) * (399 - number))
-    law.refit((times[199],) * 200)
+            distribution.refit((time,) * (399 - number))
+    distribution.refit((times[199],) * 200)
     return 400
 
 
-STAGES: dict[str, Callable[[RenderLaw, Callable[[int], float]], int]] = {
+STAGES: dict[str, Callable[[RenderTimeDistribution, Callable[[int], float]], int]] = {
     "the prior alone": lambda _law, _draw: 0,
     "a prior far off": lambda _law, _draw: 0,
     "200 ended": one_by_one,
@@ -185,22 +185,22 @@ def frozen(name: str, stage: str, aim: float, seed: int) -> tuple[float, ...]:
     """Looks and delay by a law that learns no more, and the optimum's and fixed gap's delay."""
     rng = random.Random(seed)
     prior = FAR_OFF if stage == "a prior far off" else PRIOR
-    law = RenderLaw(median=prior.median, sigma=prior.sigma, delay=aim)
-    begun = STAGES[stage](law, lambda number: DISTRIBUTIONS[name](rng, number))
+    distribution = RenderTimeDistribution(median=prior.median, sigma=prior.sigma, delay=aim)
+    begun = STAGES[stage](distribution, lambda number: DISTRIBUTIONS[name](rng, number))
     ends, costs = later(name, min(begun, 200), seed)
-    polls, delay = looks(law.gap, ends)
+    polls, delay = looks(distribution.gap, ends)
     return polls, delay, optimum(costs, polls), fixed(ends, polls)
 
 
 def rest(name: str, aim: float, seed: int) -> tuple[float, ...]:
     """The same for the tasks of 400 that still run when 200 are known to have ended."""
     rng = random.Random(seed)
-    past = Experience(delay=aim, prior=lambda _: (PRIOR.median, PRIOR.sigma))
+    past = Estimator(delay=aim, prior=lambda _: (PRIOR.median, PRIOR.sigma))
     record = Record(TaskSpec("a boat", duration=5), index=0, model="a model")
     times = [DISTRIBUTIONS[name](rng, number) for number in range(400)]
     begins = [BEGIN * rng.random() for _ in times]
     running, asked, since = dict.fromkeys(range(400), 0.0), [0] * 400, math.inf
-    due = [begin + past.law(record).gap(0.0) for begin in begins]
+    due = [begin + past.distribution(record).gap(0.0) for begin in begins]
     heap = sorted(zip(due, range(400), strict=True))
     delays = dict[int, float]()
     while running:
@@ -216,7 +216,7 @@ def rest(name: str, aim: float, seed: int) -> tuple[float, ...]:
         if age < times[task]:
             running[task] = age
             taught = past.runs(record, age, ages)
-            due[task] = now + past.law(record).gap(age)
+            due[task] = now + past.distribution(record).gap(age)
             heapq.heappush(heap, (due[task], task))
         else:
             del running[task]
@@ -226,7 +226,7 @@ def rest(name: str, aim: float, seed: int) -> tuple[float, ...]:
         if len(delays) == 200:
             since = min(since, age + ROUND)
         for each, seen_at in running.items() if taught else ():
-            sooner = max(now, begins[each] + seen_at + past.law(record).gap(seen_at))
+            sooner = max(now, begins[each] + seen_at + past.distribution(record).gap(seen_at))
             if sooner < due[each]:
                 due[each] = sooner
                 heapq.heappush(heap, (sooner, each))

@@ -31,7 +31,7 @@ from _table import keep, show
 
 from callsheet import Client, Limits, Provider, TaskSpec
 from callsheet._journal import journal as journal_module
-from callsheet._journal.sqlite import JournalFile
+from callsheet._journal.sqlite import SqliteStore
 from callsheet.emulator import running
 
 
@@ -50,7 +50,7 @@ FREE = 1_000_000
 TOGETHER, ALONE = "together", "one by one"
 
 
-class Writer(JournalFile):
+class Writer(SqliteStore):
     """Writes, and counts what that takes.
 
     Attributes:
@@ -102,7 +102,7 @@ WORK = {TOGETHER: together, ALONE: one_by_one}
 
 def child(how: str, base: str, n: int, journal: str, transport: str) -> None:
     """Do one run here and print what it cost."""
-    journal_module.JournalFile = Writer  # type: ignore[misc]
+    journal_module.SqliteStore = Writer  # type: ignore[misc]
 
     async def run() -> dict[str, float]:
         path = journal or None

@@ -121,7 +121,7 @@ class Crowded(Wire):
         self._rows: dict[str, tuple[int, str]] = {}
         self._listed: list[tuple[int, str]] = []
 
-    def crowd(self, count: int) -> list[str]:
+    def cohort(self, count: int) -> list[str]:
         """Let that many more tasks be there, made this very moment; gives their ids."""
         now, first_new = int(self.emulator.now()), len(self._rows)
         ids = [f"crowd-{number}" for number in range(first_new, first_new + count)]

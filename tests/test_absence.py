@@ -63,7 +63,7 @@ async def test_a_clock_set_back_does_not_hide_the_task_among_older_ones(
     wire.lose = loses_one
     await leave_one_lost(wire, tmp_path / "shoot.db")
     await anyio.sleep(3600)
-    wire.crowd(700)
+    wire.cohort(700)
     set_clock(monkeypatch, -10 * 3600)
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         await c.run(TaskSpec("a star"))  # its answers tell the provider's time
@@ -128,7 +128,7 @@ async def test_a_look_that_an_outage_holds_up_proves_nothing():
             await anyio.sleep(3)  # the first page passes, after a poll has shut the gate
         return None
 
-    wire.crowd(600)
+    wire.cohort(600)
     async with client(wire) as c:
         pending = await c.submit(TaskSpec("a star"))
         await anyio.sleep(30)
@@ -188,7 +188,7 @@ async def test_a_long_list_leaves_polls_their_share():
     wire = Crowded(render_seconds=3000.0)
     retry = RetryPolicy(lookup=60)  # time enough to read all of them, and more than once
     async with client(wire, polling=Polling(delay=0.5), retry=retry) as c:
-        c.attach_many(wire.crowd(5000))
+        c.attach_many(wire.cohort(5000))
         wire.fault = first(1, lambda: httpx.Response(502))
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)

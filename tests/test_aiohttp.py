@@ -384,9 +384,9 @@ def test_a_proxy_of_an_unknown_kind_is_refused(monkeypatch):
 @pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
 async def test_trio_is_told_that_this_is_for_asyncio():
     """On trio, entering a client or a downloader says what is wrong."""
-    for door in (Client(api_key="k", transport="aiohttp"), Downloader(transport="aiohttp")):
+    for sender in (Client(api_key="k", transport="aiohttp"), Downloader(transport="aiohttp")):
         with pytest.raises(ConfigurationError, match="asyncio"):
-            async with door:
+            async with sender:
                 pass
 
 

@@ -219,7 +219,7 @@ async def first_is_told(wire: Wire, *, at: float, **options: object) -> list[tup
     Returns the tasks that were paid for, and those in doubt, now and after a `resume()`.
     """
     wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
-    books = []
+    bookkeeping = []
     async with client(wire, api_key="k", **options) as c:
         batch = await c.submit_many([TaskSpec("boat", callback_url=HOOK)])
         await anyio.sleep(at)
@@ -228,19 +228,19 @@ async def first_is_told(wire: Wire, *, at: float, **options: object) -> list[tup
         body = json.dumps({"id": task_id, "status": "running"}).encode()
         assert c.take_callback(body, token=parse_qs(urlsplit(url).query)["token"][0])
         assert (await batch[0]).task_id == task_id
-        books.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
+        bookkeeping.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
     async with client(wire, api_key="k", **options) as c:
         assert (await (await c.resume()).result())[0].video.task_id == task_id
-        books.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
-    return books
+        bookkeeping.append((c.spend.spent.tasks, c.spend.uncertain.tasks))
+    return bookkeeping
 
 
 async def test_a_callback_for_an_earlier_attempt_is_taken_while_a_later_one_is_sought(tmp_path):
     """The task is known then, nothing more is sent, and the later attempt stays in doubt."""
     late = Fault(verbs=("create",), request="late", delay=330.0, answer="reset", times=2)
     wire = Wire(render_seconds=100.0, concurrency=2, faults=(late,))
-    books = await first_is_told(wire, at=340.0, journal=tmp_path / "shoot.db")
-    assert books == [(1, 1)] * 2
+    bookkeeping = await first_is_told(wire, at=340.0, journal=tmp_path / "shoot.db")
+    assert bookkeeping == [(1, 1)] * 2
     assert len(wire.sent("POST")) == 2
 
 
@@ -248,6 +248,6 @@ async def test_with_always_the_attempt_that_a_callback_tells_of_is_in_doubt_no_m
     """What stays in doubt is the later one, and no third create is sent."""
     wire = Wire(render_seconds=100.0, concurrency=2)
     always = {"provider": COMET, "retry": RetryPolicy(resubmit="always")}
-    books = await first_is_told(wire, at=350.0, journal=tmp_path / "shoot.db", **always)
-    assert books == [(1, 1)] * 2
+    bookkeeping = await first_is_told(wire, at=350.0, journal=tmp_path / "shoot.db", **always)
+    assert bookkeeping == [(1, 1)] * 2
     assert len(wire.sent("POST")) == wire.emulator.ledger.created == 2

@@ -128,8 +128,8 @@ async def test_client_that_is_closed_is_named(tmp_path):
     """A refused URL cannot be renewed by a client that was left; its good URLs still work."""
     async with rendered() as (wire, _, _, found):
         pass
-    shut = client(wire)
-    async with Downloader(shut, transport=wire) as downloader:
+    tripped = client(wire)
+    async with Downloader(tripped, transport=wire) as downloader:
         with pytest.raises(DownloadError, match="no fresh URL: the client is closed"):
             await downloader.fetch(spoilt(found), tmp_path / "a.mp4")
         await downloader.fetch(found, tmp_path / "a.mp4")

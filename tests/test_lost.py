@@ -346,11 +346,11 @@ async def test_a_create_is_found_among_thousands_of_others():
     """The search reads on to further pages, and no further than the create can be."""
     wire = Crowded(concurrency=10, render_seconds=5000.0)
     async with client(wire) as c:
-        wire.crowd(1700)
+        wire.cohort(1700)
         wire.lose = loses(1)
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)
-        wire.crowd(700)
+        wire.cohort(700)
         await lost.submitted()
         pages = [request.url.params["page_num"] for request in wire.seen if is_list(request)]
     assert pages == ["1", "2"]
@@ -445,7 +445,7 @@ async def test_a_list_with_unreadable_tasks_proves_nothing():
 
     wire.change = damaged
     async with client(wire, retry=RetryPolicy(lookup=30)) as c:
-        wire.crowd(600)
+        wire.cohort(600)
         wire.fault = first(1, lambda: httpx.Response(502))
         with pytest.raises(SubmissionUncertainError):
             await c.submit(BOAT)

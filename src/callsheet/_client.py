@@ -17,11 +17,11 @@ from callsheet._models.provider import Provider, without_secrets
 from callsheet._preflight import check, checked
 from callsheet._runtime.configuration import check_settings, key_for, provider_at
 from callsheet._runtime.engine import Engine
-from callsheet._runtime.lifetime import Home
-from callsheet._runtime.resume import Recall
+from callsheet._runtime.lifetime import LoopGuard
+from callsheet._runtime.resume import Resumption
 from callsheet._state.group import Group
 from callsheet._stream import OutcomeStream
-from callsheet._submission.bookkeeping import Books
+from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._wire import parse_callback
 from callsheet.errors import ClosedError, ConfigurationError
 
@@ -94,11 +94,11 @@ class Client(anyio.AsyncContextManagerMixin):
         self._limits, self._polling, self._retry = limits, polling, retry
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit
-        self._books = Books.kept(self.provider, spend, path=journal, key=self._key)
+        self._bookkeeping = Bookkeeping.kept(self.provider, spend, path=journal, key=self._key)
         self._engine: Engine | None = None
-        self._home = Home()
+        self._loop_guard = LoopGuard()
         self._entered = False
-        self._recall: Recall | None = None
+        self._resumption: Resumption | None = None
         check_transport(self.provider.base_url, transport)
 
     def __repr__(self) -> str:
@@ -123,9 +123,9 @@ class Client(anyio.AsyncContextManagerMixin):
                     emulator.running(speed=self.provider.speed)
                 )
                 self.provider = attrs.evolve(self.provider, base_url=f"{origin}/api/v3")
-            if self._books.journal is not None:
-                await stack.enter_async_context(self._books.journal)
-                self._recall = Recall.of(self._books.journal)
+            if self._bookkeeping.journal is not None:
+                await stack.enter_async_context(self._bookkeeping.journal)
+                self._resumption = Resumption.of(self._bookkeeping.journal)
             transport = await stack.enter_async_context(
                 Transport(
                     base_url=self.provider.base_url,
@@ -140,7 +140,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 limits=self._limits,
                 polling=self._polling,
                 retry=self._retry,
-                books=self._books,
+                bookkeeping=self._bookkeeping,
                 observer=self._observer,
                 rng=random.Random(),  # noqa: S311 - jitter
             )
@@ -148,7 +148,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 self._engine = engine
                 engine.start(background)
                 try:
-                    with self._home.lived_in():
+                    with self._loop_guard.lived_in():
                         yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
@@ -300,9 +300,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         engine = self._open_engine()
-        if self._recall is None:
+        if self._resumption is None:
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
-        group, records, name = await self._recall.take_up(engine)
+        group, records, name = await self._resumption.take_up(engine)
         return Batch(engine, group, records, name)
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
@@ -332,7 +332,7 @@ class Client(anyio.AsyncContextManagerMixin):
         A task of ``tasks.create`` stays reserved until it was attached and has ended. Other
         attached tasks do not count.
         """
-        return self._books.ledger.spend
+        return self._bookkeeping.ledger.spend
 
     @property
     def tasks(self) -> Tasks:
@@ -346,5 +346,5 @@ class Client(anyio.AsyncContextManagerMixin):
     def _open_engine(self) -> Engine:
         if self._engine is None:
             raise ClosedError("the client is closed: use it inside its own 'async with'")
-        self._home.check()
+        self._loop_guard.check()
         return self._engine

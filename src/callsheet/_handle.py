@@ -65,12 +65,12 @@ class TaskHandle:
     @property
     def file(self) -> Path | None:
         """The path given to `saved`, also before a `Client.resume`; ``None`` if there was none."""
-        file = self._engine.books.files.get(self._record)
+        file = self._engine.bookkeeping.files.get(self._record)
         return None if file is None else Path(file)
 
     def saved(self, path: str | os.PathLike[str]) -> None:
         """Record the path of the task's video on disk, also in the journal if there is one."""
-        self._engine.books.saved(self._record, str(Path(path).absolute()))
+        self._engine.bookkeeping.saved(self._record, str(Path(path).absolute()))
 
     @property
     def done(self) -> bool:

@@ -13,7 +13,7 @@ import attrs
 from callsheet._models.spec import TaskSpec
 from callsheet._preflight import check
 from callsheet._state.group import Group
-from callsheet._state.observable import Watched
+from callsheet._state.observable import Observable
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class _AsyncSource(Watched):
+class _AsyncSource(Observable):
     """Takes one item at a time from an async iterable, and only on request.
 
     It runs as a background task of the client, so that outcomes can be delivered while the next

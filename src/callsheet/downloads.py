@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from callsheet._download.fetch import Allowance, Fetch
-from callsheet._download.http import Storage
-from callsheet._download.partial_file import Part
+from callsheet._download.http import StorageClient
+from callsheet._download.partial_file import PartialFile
 from callsheet._models.policy import RetryPolicy
 from callsheet.errors import CallsheetError, ClosedError, DownloadError, NotFoundError
 
@@ -70,7 +70,7 @@ class Downloader:
         self._slots = anyio.Semaphore(parallel)
         self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_PAUSE, timeout=timeout)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
-        self._storage = Storage(parallel, transport=transport)
+        self._storage = StorageClient(parallel, transport=transport)
         self._allowance = Allowance()
         self._entered = False
         self._active: set[Path] = set()
@@ -149,7 +149,7 @@ class Downloader:
             async with self._slots:
                 fetch = Fetch(
                     storage=self._storage,
-                    part=Part(target),
+                    part=PartialFile(target),
                     url=url,
                     fresh=fresh,
                     allowance=self._allowance,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._cli.job_runner import Crew
+from callsheet._cli.job_runner import JobRunner
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import display_for
 from callsheet._cli.results import Ending, Results, Row
@@ -79,7 +79,7 @@ async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
     """Run one job; return its row and the spend."""
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
     with Results(folder) as results:
-        crew = Crew(
+        crew = JobRunner(
             jobs=[job],
             results=results,
             display=display_for("boats", quiet=True, events=False),

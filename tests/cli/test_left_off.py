@@ -18,7 +18,7 @@ from callsheet import (
     SubmissionUncertainError,
     TaskSpec,
 )
-from callsheet._cli.job_runner import Crew
+from callsheet._cli.job_runner import JobRunner
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import display_for
 from callsheet._cli.results import Ending, Results, Row
@@ -56,7 +56,7 @@ class Workspace:
             for i, prompt in enumerate(prompts)
         ]
         with Results(self.folder) as results:
-            crew = Crew(
+            crew = JobRunner(
                 jobs=jobs,
                 results=results,
                 display=display_for("boats", quiet=True, events=False),
@@ -83,7 +83,7 @@ class Workspace:
             found = [handle for handle in batch if handle.done and handle.spec is not None]
             return {str(h.spec and h.spec.prompt): (await h.outcome()).error for h in found}
 
-    def _client(self, crew: Crew | None) -> Client:
+    def _client(self, crew: JobRunner | None) -> Client:
         return client(
             self.wire,
             provider=self.provider,

@@ -12,7 +12,7 @@ import pytest
 
 from callsheet import TaskSpec
 from callsheet._cli import main
-from callsheet._cli.job_runner import Crew
+from callsheet._cli.job_runner import JobRunner
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, LineDisplay
 from callsheet._cli.results import Ending, Results
@@ -112,7 +112,7 @@ async def test_an_outage_is_reported_again_each_minute(tmp_path, capsys, answer,
     wire.change = lambda request, _: answer() if request.method == "GET" else None
     job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
     with Results(tmp_path) as results:
-        crew = Crew(
+        crew = JobRunner(
             jobs=[job],
             results=results,
             display=LineDisplay(),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.record import Record
-from callsheet._submission.list_scan import FIRST_GAP, Lost, Search
+from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
 from callsheet.errors import (
     APIError,
     AuthenticationError,
@@ -88,16 +88,18 @@ def gaps(times: list[float]) -> list[float]:
 
 def lost(
     mark: str | None = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
-) -> Lost:
+) -> LostCreate:
     """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
     left = sent or 0.0
     known = {"at": left, "ours": True, "missed": left, "look_at": left + FIRST_GAP}
     known |= {"error": LOST_ANSWER, **values}
-    return Lost(record=record(tier=tier), mark=mark, sent=sent, **known)
+    return LostCreate(record=record(tier=tier), mark=mark, sent=sent, **known)
 
 
-def searching(*looked_for: Lost, began: float = 10.0, known=(), unmarked=(), **values) -> Search:
+def searching(
+    *looked_for: LostCreate, began: float = 10.0, known=(), unmarked=(), **values
+) -> ListScan:
     """A look for some of them; *known* are our own tasks, *unmarked* those that carry nothing."""
     ours = dict.fromkeys(known, True) | dict.fromkeys(unmarked, False)
     chosen = {"wall": began, "page_size": 4, **values}
-    return Search(began=began, lost=list(looked_for), known=ours.get, **chosen)
+    return ListScan(began=began, lost=list(looked_for), known=ours.get, **chosen)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import attrs
 
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet._polling.planner import Lists, Planner
-from callsheet._polling.poll_request import Order
+from callsheet._polling.planner import ListSupport, Planner
+from callsheet._polling.poll_request import PollRequest
 from callsheet._polling.schedule import Schedule
-from callsheet._state.circuit_breaker import Gate
-from callsheet._state.rate_limit import Budget
+from callsheet._state.circuit_breaker import CircuitBreaker
+from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry, verdict
 from callsheet.errors import CallsheetError
@@ -92,19 +92,19 @@ class Studio:
 
 
 Answer = CallsheetError | list[Snapshot]
-Wire = Callable[[Order, float], Answer]
+Wire = Callable[[PollRequest, float], Answer]
 """What comes back for an order that reaches the provider at a time."""
 
 
 def planner(
-    support: Lists, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
+    support: ListSupport, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
 ) -> Planner:
     """A planner with a simple prior, a calm gate and the usual budgets."""
     return Planner(
         schedule=Schedule(delay=delay, prior=lambda _: PRIOR, page=page),
-        gate=Gate(width=width, rng=random.Random(1)),
-        gets=Budget(limit=20),
-        lists=Budget(limit=1),
+        breaker=CircuitBreaker(width=width, rng=random.Random(1)),
+        gets=RateLimit(limit=20),
+        lists=RateLimit(limit=1),
         support=support,
         id_cost=lambda task_id: len(task_id) + 1,
         **values,
@@ -121,9 +121,9 @@ class Desk:
     planner: Planner
     registry: Registry = attrs.field(factory=Registry)
     now: float = 0.0
-    in_flight: list[Order] = attrs.field(factory=list)
+    in_flight: list[PollRequest] = attrs.field(factory=list)
     nudged: set[Record] = attrs.field(factory=set)
-    orders: int = 0
+    polls: int = 0
     gets: list[float] = attrs.field(factory=list)
     lists: list[float] = attrs.field(factory=list)
     last_words: list[Record] = attrs.field(factory=list)
@@ -139,48 +139,48 @@ class Desk:
             self.planner.schedule.adopt(made, now=self.now)
         return made
 
-    def next(self) -> Order | None:
+    def next(self) -> PollRequest | None:
         """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
         list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
         due = {each for each in self.registry if each in held or self._is_due(each)}
         lists = not plan._listing and list_at <= self.now
-        page, order = plan.schedule.page, plan.next(now=self.now)
-        if order is None:
+        page, poll = plan.schedule.page, plan.next(now=self.now)
+        if poll is None:
             self._check_sleep()
             return None
-        self._check(order, due, may_list=lists or bool(held), page=page)
-        self.orders += 1
-        self.in_flight.append(order)
-        return order
+        self._check(poll, due, may_list=lists or bool(held), page=page)
+        self.polls += 1
+        self.in_flight.append(poll)
+        return poll
 
     def wake_at(self) -> float | None:
         """When to ask for the next order."""
         return self.planner.wake_at(now=self.now)
 
-    def answer(self, order: Order, answer: Answer) -> None:
-        """Take what came back for *order*, as the client's poller does."""
-        self.in_flight.remove(order)
+    def answer(self, poll: PollRequest, answer: Answer) -> None:
+        """Take what came back for *poll*, as the client's poller does."""
+        self.in_flight.remove(poll)
         if isinstance(answer, CallsheetError):
-            follows = self.planner.failed(order, answer, now=self.now)
+            follows = self.planner.failed(poll, answer, now=self.now)
             if follows.last_word:
-                self.last_words.append(order.records[0])
-                self.settle(order.records[0], answer)
+                self.last_words.append(poll.records[0])
+                self.settle(poll.records[0], answer)
             if follows.locked_out:
                 self.locked_out = True
                 for each in list(self.registry):
                     self.settle(each, answer)
             return
-        asked, pages = set(order.records), self.planner.pages[order.tier]
-        if order.page is not None:
+        asked, pages = set(poll.records), self.planner.pages[poll.tier]
+        if poll.page is not None:
             pages.begin(now=self.now)
             asked = {each for each in self.registry if pages.tells(each, now=self.now)}
         found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
-            self.take(each, single=order.single)
+            self.take(each, single=poll.single)
         last = len(answer) < self.planner.page_size
-        self.planner.read(order, now=self.now, found=len(found), last=last)
+        self.planner.read(poll, now=self.now, found=len(found), last=last)
 
     def take(self, said: Snapshot, *, single: bool = False) -> None:
         """Bring one status answer, as the client's poller does."""
@@ -196,7 +196,7 @@ class Desk:
         elif not said.status.terminal:
             status = one.status or said.status
             self.planner.schedule.seen(one, status, now=self.now, updated_at=said.updated_at)
-            if any(one in order.records for order in self.in_flight):
+            if any(one in poll.records for poll in self.in_flight):
                 self.nudged.add(one)  # another answer has come first
 
     def settle(self, one: Record, error: CallsheetError) -> None:
@@ -214,23 +214,23 @@ class Desk:
         lane = self.planner.schedule._lane(one)
         return one.due <= self.now or (one.started is None and lane.sweep_at <= self.now)
 
-    def _check(self, order: Order, due: set[Record], *, may_list: bool, page: int) -> None:
-        assert order.records
-        assert len(set(order.records)) == len(order.records)
+    def _check(self, poll: PollRequest, due: set[Record], *, may_list: bool, page: int) -> None:
+        assert poll.records
+        assert len(set(poll.records)) == len(poll.records)
         busy = {each for one in self.in_flight for each in one.records} - self.nudged
-        assert busy.isdisjoint(order.records)
-        if order.single:
+        assert busy.isdisjoint(poll.records)
+        if poll.single:
             self.gets.append(self.now)
-            (one,) = order.records
+            (one,) = poll.records
             assert not one.settled
             too_long = self.planner.id_cost(one.task_id) > self.planner.url_room
             assert one in due or (may_list and too_long)
         else:
             self.lists.append(self.now)
-            costs = sum(self.planner.id_cost(each.task_id) for each in order.records)
+            costs = sum(self.planner.id_cost(each.task_id) for each in poll.records)
             assert costs <= self.planner.url_room
-            assert len(order.records) <= page
-            assert {each.tier for each in order.records} == {order.tier}
+            assert len(poll.records) <= page
+            assert {each.tier for each in poll.records} == {poll.tier}
             assert may_list
             assert all(one.single for one in self.in_flight)
 
@@ -265,10 +265,10 @@ class Day:
         """Go on until everything has its end, or *until* has come."""
         desk, called, vain = self.desk, False, []
         for _ in range(most):
-            sent = desk.orders
-            while (order := desk.next()) is not None:
-                self._send(order)
-            if called and desk.orders == sent:
+            sent = desk.polls
+            while (poll := desk.next()) is not None:
+                self._send(poll)
+            if called and desk.polls == sent:
                 vain.append(desk.now)
                 assert fullest(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
             if not self._agenda and not len(desk.registry):
@@ -285,13 +285,13 @@ class Day:
                 heapq.heappop(self._agenda)[2]()
         raise AssertionError("it never comes to rest")
 
-    def _send(self, order: Order) -> None:
+    def _send(self, poll: PollRequest) -> None:
         desk, sent = self.desk, self.desk.now
         seconds = self.latency()
 
         def arrive() -> None:
             before = set(desk.registry)
-            desk.answer(order, self.wire(order, sent + seconds / 2))
+            desk.answer(poll, self.wire(poll, sent + seconds / 2))
             for each in before - set(desk.registry):
                 self.settled_at[each.task_id] = desk.now
 

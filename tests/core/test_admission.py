@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet._state.circuit_breaker import Gate
-from callsheet._state.rate_limit import Budget
+from callsheet._state.circuit_breaker import CircuitBreaker
+from callsheet._state.rate_limit import RateLimit
 from callsheet._submission.admission import Admission
 from core.making import fullest, gaps, pauses
 
@@ -20,8 +20,10 @@ WIDTH = 4
 
 def admission(*, limit: float = 1000, width: int = WIDTH) -> Admission:
     """A door with a wide gate behind it."""
-    gate = Gate(width=8, rng=random.Random(1))
-    return Admission(budget=Budget(limit=limit, period=60.0, burst=3), gate=gate, width=width)
+    breaker = CircuitBreaker(width=8, rng=random.Random(1))
+    return Admission(
+        rate_limit=RateLimit(limit=limit, period=60.0, burst=3), breaker=breaker, width=width
+    )
 
 
 class Creates(RuleBasedStateMachine):
@@ -29,7 +31,7 @@ class Creates(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.door = admission(limit=30)
+        self.sender = admission(limit=30)
         self.now = 0.0
         self.in_flight = 0
         self.sent: list[float] = []
@@ -43,14 +45,14 @@ class Creates(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         """A create goes as soon as it may."""
-        ready = self.door.ready_at(now=self.now)
+        ready = self.sender.ready_at(now=self.now)
         if ready is None:
             return
         self.now = ready
-        self.door.take(now=ready)
+        self.sender.take(now=ready)
         self.in_flight += 1
         self.sent.append(ready)
-        assert self.in_flight <= (1 if self.refused or self.door.gate.shut else WIDTH)
+        assert self.in_flight <= (1 if self.refused or self.sender.breaker.tripped else WIDTH)
 
     @precondition(lambda self: self.in_flight)
     @rule(how=st.sampled_from(["accepted", "refused", "full", "failed", "ended"]), pause=pauses)
@@ -59,23 +61,23 @@ class Creates(RuleBasedStateMachine):
         self.in_flight -= 1
         match how:
             case "accepted":
-                self.door.accepted(now=self.now)
+                self.sender.accepted(now=self.now)
                 self.refused = False
             case "refused" | "full":
-                self.door.refused(for_room=how == "full", now=self.now)
-                self.door.hold(until=self.now + pause)
+                self.sender.refused(for_room=how == "full", now=self.now)
+                self.sender.hold(until=self.now + pause)
                 self.refused = True
-                ready = self.door.ready_at(now=self.now)
+                ready = self.sender.ready_at(now=self.now)
                 assert ready is None or ready >= self.now + pause
             case "failed":
-                self.door.failed(now=self.now, retry_after=pause)
+                self.sender.failed(now=self.now, retry_after=pause)
             case _:
-                self.door.ended()
+                self.sender.ended()
 
     @rule()
     def a_task_leaves_the_queue(self) -> None:
         """Room is made."""
-        self.door.room_made()
+        self.sender.room_made()
 
     @invariant()
     def no_minute_is_overfull(self) -> None:
@@ -85,7 +87,7 @@ class Creates(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_without_an_end(self) -> None:
         """A time is named unless a create in flight will bring the news."""
-        ready = self.door.ready_at(now=self.now)
+        ready = self.sender.ready_at(now=self.now)
         assert self.in_flight if ready is None else self.now <= ready <= self.now + 200
 
 
@@ -95,214 +97,214 @@ TestCreates = Creates.TestCase
 @given(st.integers(1, 8))
 def test_as_many_creates_fly_as_the_width_allows(width):
     """The width is filled without waiting, and no further."""
-    door = admission(width=width)
-    door.budget = Budget(limit=1000, burst=100)
+    sender = admission(width=width)
+    sender.rate_limit = RateLimit(limit=1000, burst=100)
     for _ in range(width):
-        assert door.ready_at(now=0.0) == 0.0
-        door.take(now=0.0)
-    assert door.ready_at(now=0.0) is None
-    door.ended()
-    assert door.ready_at(now=0.0) == 0.0
+        assert sender.ready_at(now=0.0) == 0.0
+        sender.take(now=0.0)
+    assert sender.ready_at(now=0.0) is None
+    sender.ended()
+    assert sender.ready_at(now=0.0) == 0.0
 
 
 def test_a_shut_gate_admits_one_create():
     """While creates fail, one at a time probes, and one that passes opens the gate."""
-    door = admission()
-    door.take(now=0.0)
-    assert door.failed(now=0.0)
-    probe = door.ready_at(now=0.0)
+    sender = admission()
+    sender.take(now=0.0)
+    assert sender.failed(now=0.0)
+    probe = sender.ready_at(now=0.0)
     assert probe >= 1.0
-    door.take(now=probe)
-    assert door.ready_at(now=probe) is None
-    assert door.accepted(now=probe)
+    sender.take(now=probe)
+    assert sender.ready_at(now=probe) is None
+    assert sender.accepted(now=probe)
 
 
 def test_after_a_refusal_one_create_tries():
     """A refusal for load narrows the door to one create until one is accepted."""
-    door = admission()
-    door.take(now=0.0)
-    door.refused(for_room=False, now=0.0)
-    door.hold(until=5.0)
-    assert door.ready_at(now=0.0) == 5.0
-    door.take(now=5.0)
-    assert door.ready_at(now=9.0) is None
-    door.accepted(now=9.0)
-    door.take(now=9.0)
-    assert door.ready_at(now=20.0) == 20.0
+    sender = admission()
+    sender.take(now=0.0)
+    sender.refused(for_room=False, now=0.0)
+    sender.hold(until=5.0)
+    assert sender.ready_at(now=0.0) == 5.0
+    sender.take(now=5.0)
+    assert sender.ready_at(now=9.0) is None
+    sender.accepted(now=9.0)
+    sender.take(now=9.0)
+    assert sender.ready_at(now=20.0) == 20.0
 
 
 def test_a_create_from_before_a_refusal_does_not_end_its_pause():
     """Whoever left before the refusal and is accepted in its pause says nothing about load."""
-    door = admission()
+    sender = admission()
     for _ in range(2):
-        door.take(now=0.0)
-    door.refused(for_room=False, now=0.0)
-    door.hold(until=9.0)
-    door.accepted(now=1.0)
-    assert door.ready_at(now=1.0) == 9.0
-    door.take(now=9.0)
-    assert door.ready_at(now=10.0) is None
-    door.accepted(now=10.0)
-    assert door.ready_at(now=10.0) is not None
+        sender.take(now=0.0)
+    sender.refused(for_room=False, now=0.0)
+    sender.hold(until=9.0)
+    sender.accepted(now=1.0)
+    assert sender.ready_at(now=1.0) == 9.0
+    sender.take(now=9.0)
+    assert sender.ready_at(now=10.0) is None
+    sender.accepted(now=10.0)
+    assert sender.ready_at(now=10.0) is not None
 
 
 def test_where_nobody_polls_a_create_opens_the_gate():
     """A gate that polls have shut waits for a poll, unless there are none."""
-    door = admission()
+    sender = admission()
     for polled in (True, False):
-        door.gate.failed(now=0.0, poll=True)
-        door.take(now=100.0)
-        assert door.accepted(now=100.0, polled=polled) is not polled
-        assert door.gate.shut is polled
+        sender.breaker.failed(now=0.0, poll=True)
+        sender.take(now=100.0)
+        assert sender.accepted(now=100.0, polled=polled) is not polled
+        assert sender.breaker.tripped is polled
 
 
 def test_holds_never_shorten_each_other():
     """The latest of several pauses counts."""
-    door = admission()
-    door.hold(until=50.0)
-    door.hold(until=20.0)
-    assert door.ready_at(now=0.0) == 50.0
+    sender = admission()
+    sender.hold(until=50.0)
+    sender.hold(until=20.0)
+    assert sender.ready_at(now=0.0) == 50.0
 
 
 def test_room_ends_a_wait_for_room():
     """A place in the provider's queue lets the create go that waited for one."""
-    door = admission()
-    door.take(now=0.0)
-    door.refused(for_room=True, now=0.0)
-    door.hold(until=50.0)
-    door.room_made()
-    assert door.ready_at(now=10.0) == 10.0
+    sender = admission()
+    sender.take(now=0.0)
+    sender.refused(for_room=True, now=0.0)
+    sender.hold(until=50.0)
+    sender.room_made()
+    assert sender.ready_at(now=10.0) == 10.0
 
 
 def without_quota(width: int = WIDTH) -> Admission:
     """A door that is held by room and refusals alone."""
-    door = admission(width=width)
-    door.budget = Budget(limit=10**9, burst=10**6)
-    return door
+    sender = admission(width=width)
+    sender.rate_limit = RateLimit(limit=10**9, burst=10**6)
+    return sender
 
 
-def send(door: Admission, *, now: float, unfinished: int, room: int) -> int:
+def send(sender: Admission, *, now: float, unfinished: int, room: int) -> int:
     """Send one create to a queue that takes *room* tasks; give how many it holds then."""
-    door.take(now=now)
+    sender.take(now=now)
     if unfinished < room:
-        door.accepted(now=now, unfinished=unfinished + 1)
+        sender.accepted(now=now, unfinished=unfinished + 1)
         return unfinished + 1
-    door.refused(for_room=True, now=now, unfinished=unfinished)
+    sender.refused(for_room=True, now=now, unfinished=unfinished)
     return unfinished
 
 
 @given(st.integers(1, 200), st.integers(1, 6))
 def test_a_full_queue_is_met_once_and_then_kept_full(room, in_flight):
     """After the refusals of one moment creates follow ends, one by one, and none is refused."""
-    door = without_quota(width=in_flight)
+    sender = without_quota(width=in_flight)
     now = unfinished = 0
-    while door.room is None:
+    while sender.room is None:
         flying = min(in_flight, room - unfinished + 1)
         for _ in range(flying):
-            door.take(now=now)
+            sender.take(now=now)
         for _ in range(flying):
             if unfinished < room:
                 unfinished += 1
-                door.accepted(now=now, unfinished=unfinished)
+                sender.accepted(now=now, unfinished=unfinished)
             else:
-                door.refused(for_room=True, now=now, unfinished=unfinished)
+                sender.refused(for_room=True, now=now, unfinished=unfinished)
         now += 1
-    assert door.room == room
+    assert sender.room == room
     for _ in range(5):
-        ready = door.ready_at(now=now, unfinished=room)
+        ready = sender.ready_at(now=now, unfinished=room)
         assert ready is not None
         assert ready > now
-        assert door.ready_at(now=now, unfinished=room - 1) == now
-        assert send(door, now=now, unfinished=room - 1, room=room) == room
+        assert sender.ready_at(now=now, unfinished=room - 1) == now
+        assert send(sender, now=now, unfinished=room - 1, room=room) == room
 
 
 def test_more_room_is_found_by_ever_larger_steps():
     """When others have left the queue, the room known doubles its growth with every probe."""
-    door, now, unfinished = without_quota(), 0.0, 10
-    send(door, now=now, unfinished=10, room=10)
+    sender, now, unfinished = without_quota(), 0.0, 10
+    send(sender, now=now, unfinished=10, room=10)
     probes = 0
     while unfinished < 200:
-        ready = door.ready_at(now=now, unfinished=unfinished)
+        ready = sender.ready_at(now=now, unfinished=unfinished)
         assert ready is not None
         probes += ready > now
         now = ready
-        unfinished = send(door, now=now, unfinished=unfinished, room=200)
+        unfinished = send(sender, now=now, unfinished=unfinished, room=200)
     assert probes < 10
 
 
 def test_probes_of_a_queue_that_stays_full_become_rare():
     """A day of a full queue without an end costs far fewer refusals than minutes."""
-    door, now = without_quota(), 0.0
+    sender, now = without_quota(), 0.0
     probes = 0
     while now < 86_400:
-        send(door, now=now, unfinished=50, room=50)
+        send(sender, now=now, unfinished=50, room=50)
         probes += 1
-        door.hold(until=now)
-        now = door.ready_at(now=now, unfinished=50)
+        sender.hold(until=now)
+        now = sender.ready_at(now=now, unfinished=50)
     assert probes < 160
 
 
 def test_a_room_that_is_given_is_never_passed():
     """With a room of five nothing is sent beside five unfinished tasks, however long it takes."""
-    door = admission()
-    door = Admission(budget=door.budget, gate=door.gate, width=WIDTH, room=5)
-    assert door.ready_at(now=0.0, unfinished=4) == 0.0
-    door.take(now=0.0)
-    assert door.ready_at(now=1e9, unfinished=4) is None
-    door.accepted(now=0.0, unfinished=5)
-    assert door.ready_at(now=1e9, unfinished=5) is None
-    door.take(now=1e9)
-    door.refused(for_room=True, now=1e9, unfinished=4)
-    assert door.room == 5
+    sender = admission()
+    sender = Admission(rate_limit=sender.rate_limit, breaker=sender.breaker, width=WIDTH, room=5)
+    assert sender.ready_at(now=0.0, unfinished=4) == 0.0
+    sender.take(now=0.0)
+    assert sender.ready_at(now=1e9, unfinished=4) is None
+    sender.accepted(now=0.0, unfinished=5)
+    assert sender.ready_at(now=1e9, unfinished=5) is None
+    sender.take(now=1e9)
+    sender.refused(for_room=True, now=1e9, unfinished=4)
+    assert sender.room == 5
 
 
 @pytest.mark.parametrize(("unfinished", "abreast"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
 def test_no_more_creates_are_begun_than_have_room(unfinished, abreast):
     """Whoever has no room yet is left in the queue, where others may overtake."""
-    door = admission()
-    door.room = 5
-    assert door.abreast(unfinished) == abreast
-    door.take(now=0.0)
-    door.refused(for_room=False, now=0.0)
-    assert door.abreast(unfinished) == 1
+    sender = admission()
+    sender.room = 5
+    assert sender.abreast(unfinished) == abreast
+    sender.take(now=0.0)
+    sender.refused(for_room=False, now=0.0)
+    assert sender.abreast(unfinished) == 1
 
 
 def test_refusals_of_one_moment_count_once():
     """Ten creates refused together are one refusal; the next one after the pause is another."""
-    door = without_quota(width=10)
+    sender = without_quota(width=10)
     for _ in range(10):
-        door.take(now=0.0)
+        sender.take(now=0.0)
     for _ in range(10):
-        door.refused(for_room=False, now=0.1)
-        door.hold(until=2.0)
-    assert door.refusals == 1
-    door.take(now=2.0)
-    door.refused(for_room=False, now=2.1)
-    assert door.refusals == 2
-    door.hold(until=6.0)
-    door.take(now=6.0)
-    door.accepted(now=6.1)
-    assert door.refusals == 0
+        sender.refused(for_room=False, now=0.1)
+        sender.hold(until=2.0)
+    assert sender.refusals == 1
+    sender.take(now=2.0)
+    sender.refused(for_room=False, now=2.1)
+    assert sender.refusals == 2
+    sender.hold(until=6.0)
+    sender.take(now=6.0)
+    sender.accepted(now=6.1)
+    assert sender.refusals == 0
 
 
 def test_room_does_not_end_a_wait_for_quota():
     """A place in the provider's queue says nothing about the rate of requests."""
-    door = admission()
-    door.take(now=0.0)
-    door.refused(for_room=False, now=0.0)
-    door.hold(until=50.0)
-    door.room_made()
-    assert door.ready_at(now=10.0) == 50.0
+    sender = admission()
+    sender.take(now=0.0)
+    sender.refused(for_room=False, now=0.0)
+    sender.hold(until=50.0)
+    sender.room_made()
+    assert sender.ready_at(now=10.0) == 50.0
 
 
 @given(st.lists(st.floats(0, 3), min_size=40, max_size=80))
 def test_the_quota_holds_for_creates(waits):
     """No minute holds more creates than the quota, however they ask."""
-    door, now, sent = admission(limit=20), 0.0, []
+    sender, now, sent = admission(limit=20), 0.0, []
     for wait in waits:
-        now = door.ready_at(now=now + wait)
-        door.take(now=now)
-        door.accepted(now=now)
+        now = sender.ready_at(now=now + wait)
+        sender.take(now=now)
+        sender.accepted(now=now)
         sent.append(now)
     assert fullest(sent, 60.0) <= 20
     assert all(gap >= 0 for gap in gaps(sent))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callsheet._state.rate_limit import JITTER, Budget
+from callsheet._state.rate_limit import JITTER, RateLimit
 from core.making import fullest, gaps, moments, pauses
 
 
@@ -19,9 +19,9 @@ bursts = st.integers(1, 50)
 
 
 @st.composite
-def budgets(draw: st.DrawFn) -> Budget:
+def limits_by_verb(draw: st.DrawFn) -> RateLimit:
     """Budgets of every kind."""
-    return Budget(limit=draw(limits), period=draw(periods), burst=draw(bursts))
+    return RateLimit(limit=draw(limits), period=draw(periods), burst=draw(bursts))
 
 
 def requests(start: float, pauses: list[float], period: float) -> list[float]:
@@ -29,7 +29,7 @@ def requests(start: float, pauses: list[float], period: float) -> list[float]:
     return list(accumulate((pause * period for pause in pauses), initial=start))
 
 
-def at_once(start: float, budget: Budget) -> object:
+def at_once(start: float, budget: RateLimit) -> object:
     """A burst's times: *start* but for rounding."""
     return pytest.approx([start] * budget.burst, rel=0, abs=1e-7)
 
@@ -37,14 +37,14 @@ def at_once(start: float, budget: Budget) -> object:
 shares = st.lists(st.just(0.0) | st.floats(0, 0.1) | st.floats(0, 3), max_size=150)
 
 
-@given(budgets(), moments, shares)
+@given(limits_by_verb(), moments, shares)
 def test_no_window_is_overfull(budget, start, shares):
     """Whatever the request times, no closed window of a period holds more than the limit."""
     times = [budget.take(now=now) for now in requests(start, shares, budget.period)]
     assert fullest(times, budget.period) <= math.ceil(budget.limit)
 
 
-@given(budgets(), moments, shares)
+@given(limits_by_verb(), moments, shares)
 def test_over_a_long_time_fractions_of_a_limit_count(budget, start, shares):
     """In many periods there are at most the limit per period, plus one burst."""
     times = [budget.take(now=now) for now in requests(start, shares, budget.period)]
@@ -52,7 +52,7 @@ def test_over_a_long_time_fractions_of_a_limit_count(budget, start, shares):
     assert len(times) <= periods * budget.limit / (1 + JITTER) + budget.burst + 1e-3
 
 
-@given(budgets(), moments, shares)
+@given(limits_by_verb(), moments, shares)
 def test_takings_are_in_order_and_never_in_the_past(budget, start, shares):
     """Each taking is at or after its request and every earlier taking."""
     asked = requests(start, shares, budget.period)
@@ -61,7 +61,7 @@ def test_takings_are_in_order_and_never_in_the_past(budget, start, shares):
     assert all(gap >= 0 for gap in gaps(times))
 
 
-@given(budgets(), moments, shares, pauses)
+@given(limits_by_verb(), moments, shares, pauses)
 def test_what_is_ready_is_taken_at_that_time(budget, start, shares, pause):
     """A taking happens exactly when it was said to be possible, and asking costs nothing."""
     for now in requests(start, shares, budget.period):
@@ -75,20 +75,20 @@ def test_what_is_ready_is_taken_at_that_time(budget, start, shares, pause):
 @given(st.integers(1, 60), st.sampled_from([1.0, 60.0]), bursts)
 def test_steady_demand_uses_nearly_all_of_the_limit(limit, period, burst):
     """Demand that never ends is served at what the burst leaves of the limit, less the margin."""
-    budget = Budget(limit=limit, period=period, burst=burst)
+    budget = RateLimit(limit=limit, period=period, burst=burst)
     times = [budget.take(now=0.0) for _ in range(40 * limit)]
     served = (len(times) - budget.burst) / (times[-1] / period)
     assert served == pytest.approx((limit - budget.burst + 1) / (1 + JITTER))
 
 
-@given(budgets(), moments)
+@given(limits_by_verb(), moments)
 def test_a_whole_burst_goes_at_once_and_no_more(budget, start):
     """After a pause a burst passes without waiting, and the next request waits."""
     assert [budget.take(now=start) for _ in range(budget.burst)] == at_once(start, budget)
     assert budget.ready_at(now=start) > start
 
 
-@given(budgets(), moments, shares)
+@given(limits_by_verb(), moments, shares)
 def test_a_long_pause_brings_the_burst_back(budget, start, shares):
     """Once the reserved time has passed, a whole burst passes again, and not more than one."""
     for now in requests(start, shares, budget.period):
@@ -98,7 +98,7 @@ def test_a_long_pause_brings_the_burst_back(budget, start, shares):
     assert budget.take(now=later) > later
 
 
-@given(budgets(), moments, shares)
+@given(limits_by_verb(), moments, shares)
 def test_slow_demand_never_waits(budget, start, shares):
     """Who asks less often than the steady rate is never held up."""
     gap = budget.period / (budget.limit - budget.burst + 1) * (1 + 2 * JITTER)
@@ -110,7 +110,7 @@ def test_slow_demand_never_waits(budget, start, shares):
 @example(limit=0.5, burst=2)
 def test_a_burst_above_the_limit_is_none(limit, burst):
     """A burst that would break the limit on its own is not granted."""
-    budget = Budget(limit=limit, burst=burst)
+    budget = RateLimit(limit=limit, burst=burst)
     assert budget.burst == (burst if burst <= limit else 1)
 
 
@@ -120,4 +120,4 @@ def test_a_burst_above_the_limit_is_none(limit, burst):
 def test_a_budget_of_nothing_is_refused(values):
     """Limit, period and burst are positive."""
     with pytest.raises(ValueError, match="must be"):
-        Budget(**values)
+        RateLimit(**values)

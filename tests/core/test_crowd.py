@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from callsheet._polling.render_time.cohort import ABSENT, FEWEST, MANY, MOVED, Crowd
+from callsheet._polling.render_time.cohort import ABSENT, FEWEST, MANY, MOVED, Cohort
 
 
 AGE = 70.0
 
 
-def crowd(running: int = 40, *, each: float = 1.0) -> Crowd:
+def cohort(running: int = 40, *, each: float = 1.0) -> Cohort:
     """Tasks of one age."""
-    made = Crowd()
+    made = Cohort()
     made.gather((AGE,) * running, each=each)
     return made
 
@@ -29,7 +29,7 @@ def half(_since: float, _until: float) -> float:
     return 0.5
 
 
-def needed(tasks: Crowd) -> int:
+def needed(tasks: Cohort) -> int:
     """Unexpected ends until they surprise."""
     count = 0
     while not tasks.surprises(AGE, never):
@@ -41,7 +41,7 @@ def needed(tasks: Crowd) -> int:
 @pytest.mark.parametrize(("running", "is_crowd"), [(FEWEST - 1, False), (FEWEST, True)])
 def test_a_few_tasks_surprise_nobody(running, is_crowd):
     """Below eight, neither ends nor their absence are news."""
-    tasks = crowd(running)
+    tasks = cohort(running)
     tasks.lose_one()
     tasks.lose_one()
     assert tasks.surprises(AGE, never) is is_crowd
@@ -49,7 +49,7 @@ def test_a_few_tasks_surprise_nobody(running, is_crowd):
 
 def test_ends_that_do_not_come_surprise_once_four_are_missed():
     """Those who pass an age at which half should have ended are counted one by one."""
-    tasks = crowd()
+    tasks = cohort()
     older = 1.01 * MOVED * AGE
     found = [tasks.surprises(older, half) for _ in range(9)]
     assert found == [False] * 8 + [True]
@@ -58,13 +58,13 @@ def test_ends_that_do_not_come_surprise_once_four_are_missed():
 
 def test_too_little_older_nobody_is_missed():
     """An age that has hardly grown is no news, and one that has shrunk none at all."""
-    tasks = crowd()
+    tasks = cohort()
     assert not any(tasks.surprises(age, half) for age in (0.9 * AGE, AGE) for _ in range(40))
 
 
 def test_ends_that_go_on_coming_surprise_less():
     """Of few tasks three are needed then, of a large crowd more and more up to one in 64."""
-    few, many = crowd(40), crowd(1000, each=10.0)
+    few, many = cohort(40), cohort(1000, each=10.0)
     counts = {40: [], 10_000: []}
     for tasks, found in zip((few, many), counts.values(), strict=True):
         for _ in range(10):
@@ -77,7 +77,7 @@ def test_ends_that_go_on_coming_surprise_less():
 
 def test_after_ends_that_did_not_come_one_is_news():
     """The first end of a crowd that was thought to end later is a surprise."""
-    tasks = crowd()
+    tasks = cohort()
     assert any(tasks.surprises(2 * AGE, half) for _ in range(40))
     tasks.gather((2 * AGE,) * 40, each=1.0)
     tasks.lose_one()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._polling.render_time.estimator import STEADY, WHOLE, Experience
+from callsheet._polling.render_time.estimator import STEADY, WHOLE, Estimator
 from core.making import moments
 from core.studio import PRIOR
 
@@ -18,9 +18,9 @@ from core.studio import PRIOR
 DELAY = 5.0
 
 
-def experience() -> Experience:
+def experience() -> Estimator:
     """Experience of nothing."""
-    return Experience(delay=DELAY, prior=lambda _: PRIOR)
+    return Estimator(delay=DELAY, prior=lambda _: PRIOR)
 
 
 @given(st.lists(st.tuples(moments, moments, moments | st.none()), min_size=1))
@@ -56,7 +56,7 @@ def test_one_who_was_believed_to_live_too_long_spoils_no_clock():
         assert believed == pytest.approx(change, abs=2.0)
 
 
-def seen_changes(past: Experience, times: range, *, ahead: float = 0.0) -> float:
+def seen_changes(past: Estimator, times: range, *, ahead: float = 0.0) -> float:
     """Changes each seen within 3 s, by a clock that is so far *ahead*; how far off the last is."""
     for now in times:
         believed = past.local(float(now - 1) + ahead, since=now - 3.0, now=float(now))

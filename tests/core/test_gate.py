@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, Gate
+from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
 from core.making import gaps, pauses
 
 
@@ -17,9 +17,9 @@ widths = st.integers(1, 20)
 asked = st.none() | st.floats(0, 300)
 
 
-def gate(width: int = 8, **values: float) -> Gate:
+def breaker(width: int = 8, **values: float) -> CircuitBreaker:
     """A gate with known jitter."""
-    return Gate(width=width, rng=random.Random(1), **values)
+    return CircuitBreaker(width=width, rng=random.Random(1), **values)
 
 
 class Traffic(RuleBasedStateMachine):
@@ -29,7 +29,7 @@ class Traffic(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = gate()
+        self.breaker = breaker()
         self.now = 0.0
         self.in_flight = 0
         self.probes: list[float] = []
@@ -44,18 +44,18 @@ class Traffic(RuleBasedStateMachine):
     @rule()
     def wait_for_the_gate(self) -> None:
         """Time passes until one more may go."""
-        ready = self.gate.ready_at(now=self.now, in_flight=self.in_flight)
+        ready = self.breaker.ready_at(now=self.now, in_flight=self.in_flight)
         self.now = self.now if ready is None else ready
 
     @rule(target=requests, poll=st.booleans())
     def send(self, poll: bool) -> tuple[bool, bool]:  # noqa: FBT001
         """A request goes if it may."""
-        ready = self.gate.ready_at(now=self.now, in_flight=self.in_flight)
+        ready = self.breaker.ready_at(now=self.now, in_flight=self.in_flight)
         if ready is None or ready > self.now:
             return (poll, False)
-        assert self.in_flight < (1 if self.gate.shut else 8)
+        assert self.in_flight < (1 if self.breaker.tripped else 8)
         self.in_flight += 1
-        if self.gate.shut:
+        if self.breaker.tripped:
             self.probes.append(self.now)
         return (poll, True)
 
@@ -66,11 +66,13 @@ class Traffic(RuleBasedStateMachine):
         if not sent:
             return
         self.in_flight -= 1
-        was_shut = self.gate.shut
-        assert self.gate.failed(now=self.now, poll=poll, retry_after=retry_after) is not was_shut
-        assert self.gate.shut
+        was_tripped = self.breaker.tripped
+        assert (
+            self.breaker.failed(now=self.now, poll=poll, retry_after=retry_after) is not was_tripped
+        )
+        assert self.breaker.tripped
         self.polls_failed |= poll
-        ready = self.gate.ready_at(now=self.now, in_flight=0)
+        ready = self.breaker.ready_at(now=self.now, in_flight=0)
         assert ready >= self.now + max(FIRST_PAUSE, min(retry_after or 0.0, 60.0))
 
     @rule(request=consumes(requests))
@@ -80,19 +82,19 @@ class Traffic(RuleBasedStateMachine):
         if not sent:
             return
         self.in_flight -= 1
-        was_shut = self.gate.shut
-        opened = self.gate.passed(now=self.now, poll=poll)
-        if was_shut and self.polls_failed and not poll:
+        was_tripped = self.breaker.tripped
+        opened = self.breaker.passed(now=self.now, poll=poll)
+        if was_tripped and self.polls_failed and not poll:
             assert not opened
-            assert self.gate.shut
+            assert self.breaker.tripped
             return
-        assert opened is was_shut
-        assert not self.gate.shut
+        assert opened is was_tripped
+        assert not self.breaker.tripped
         self.polls_failed = False
         self.probes.clear()
-        if was_shut:
+        if was_tripped:
             self.passes = 1
-            assert self.gate.ready_at(now=self.now, in_flight=1) is None
+            assert self.breaker.ready_at(now=self.now, in_flight=1) is None
 
     @invariant()
     def never_two_probes_within_a_second(self) -> None:
@@ -102,7 +104,7 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def an_idle_gate_names_a_time(self) -> None:
         """With nothing in flight a request may go within a minute."""
-        ready = self.gate.ready_at(now=self.now, in_flight=0)
+        ready = self.breaker.ready_at(now=self.now, in_flight=0)
         assert ready is not None
         assert self.now <= ready <= self.now + 60.0
 
@@ -113,22 +115,22 @@ TestTraffic = Traffic.TestCase
 @given(widths, st.integers(0, 30))
 def test_an_open_gate_lets_its_width_through(width, in_flight):
     """Fewer requests than the width may always have company; more may not."""
-    ready = gate(width).ready_at(now=5.0, in_flight=in_flight)
+    ready = breaker(width).ready_at(now=5.0, in_flight=in_flight)
     assert ready == (5.0 if in_flight < width else None)
 
 
 def test_a_shut_gate_waits_for_its_probe():
     """While the service is down and a probe is out, nothing else goes."""
-    shut = gate()
-    assert shut.failed(now=0.0, poll=True)
-    assert shut.ready_at(now=1000.0, in_flight=1) is None
-    assert shut.ready_at(now=1000.0, in_flight=0) == 1000.0
+    tripped = breaker()
+    assert tripped.failed(now=0.0, poll=True)
+    assert tripped.ready_at(now=1000.0, in_flight=1) is None
+    assert tripped.ready_at(now=1000.0, in_flight=0) == 1000.0
 
 
 @given(st.integers(1, 60))
 def test_pauses_grow_up_to_a_few_seconds(failures):
     """Between probes there is a second at least and five at most, however long the outage."""
-    down, now, paused = gate(), 0.0, []
+    down, now, paused = breaker(), 0.0, []
     for _ in range(failures):
         down.failed(now=now, poll=True)
         ready = down.ready_at(now=now, in_flight=0)
@@ -142,7 +144,7 @@ def test_pauses_grow_up_to_a_few_seconds(failures):
 @given(st.integers(1, 50))
 def test_failures_sent_together_count_once(together):
     """Requests that were out when the gate shut do not lengthen the pause by their number."""
-    down = gate(width=50)
+    down = breaker(width=50)
     for _ in range(together):
         down.failed(now=0.0, poll=True)
     assert down.ready_at(now=0.0, in_flight=0) <= 1.25 * FIRST_PAUSE
@@ -151,7 +153,7 @@ def test_failures_sent_together_count_once(together):
 @given(st.floats(0, 1e9), st.floats(0, 600))
 def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
     """What the service asks for is waited for, but not beyond the cap."""
-    down = gate(retry_after_cap=cap)
+    down = breaker(retry_after_cap=cap)
     down.failed(now=0.0, poll=True, retry_after=asked)
     ready = down.ready_at(now=0.0, in_flight=0)
     assert min(asked, cap) <= ready <= max(1.25 * FIRST_PAUSE, min(asked, cap))
@@ -160,14 +162,14 @@ def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
 @pytest.mark.parametrize("asked", [float("nan"), -5.0, None])
 def test_a_senseless_retry_after_changes_nothing(asked):
     """A wait that is no number of seconds counts as none."""
-    down = gate()
+    down = breaker()
     down.failed(now=0.0, poll=True, retry_after=asked)
     assert FIRST_PAUSE <= down.ready_at(now=0.0, in_flight=0) <= 1.25 * FIRST_PAUSE
 
 
 def test_a_late_failure_never_shortens_the_wait():
     """A failure without ``Retry-After`` leaves a longer wait as it is."""
-    down = gate()
+    down = breaker()
     down.failed(now=0.0, poll=True, retry_after=50.0)
     down.failed(now=1.0, poll=False)
     assert down.ready_at(now=1.0, in_flight=0) == 50.0
@@ -175,7 +177,7 @@ def test_a_late_failure_never_shortens_the_wait():
 
 def test_a_poll_opens_what_polls_and_creates_have_shut():
     """One status answer is proof enough that the service is back."""
-    down = gate()
+    down = breaker()
     down.failed(now=0.0, poll=True)
     down.failed(now=2.0, poll=False)
     assert down.passed(now=4.0, poll=True)
@@ -184,25 +186,25 @@ def test_a_poll_opens_what_polls_and_creates_have_shut():
 
 def test_a_create_does_not_open_what_polls_have_shut():
     """While the status route is down, a create that passes only puts off the next probe."""
-    down = gate()
+    down = breaker()
     down.failed(now=0.0, poll=True)
     assert not down.passed(now=2.0, poll=False)
-    assert down.shut
+    assert down.tripped
     assert down.ready_at(now=2.0, in_flight=0) >= 2.0 + FIRST_PAUSE
 
 
 def test_a_create_opens_what_creates_have_shut():
     """A gate that only creates have shut opens for a create that passes."""
-    down = gate()
+    down = breaker()
     assert down.failed(now=0.0, poll=False)
     assert down.passed(now=2.0, poll=False)
-    assert not down.shut
+    assert not down.tripped
 
 
 @given(widths)
 def test_after_an_outage_traffic_doubles_up_to_the_width(width):
     """One request at first, then twice as many with each that passes."""
-    back = gate(width)
+    back = breaker(width)
     back.failed(now=0.0, poll=True)
     back.passed(now=2.0, poll=True)
     allowed = 1

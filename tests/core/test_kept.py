@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._models.packed_snapshot import Kept, keep, kept_snapshot, kept_url
+from callsheet._models.packed_snapshot import Packed, pack, packed_url, unpack
 from callsheet._state.record import Record
 from callsheet._state.registry import verdict
 
@@ -44,12 +44,12 @@ snapshots = st.builds(
 @given(snapshots)
 def test_what_was_kept_comes_back_equal(snapshot: Snapshot):
     """Every value comes back as it was, the URL alone as well, and the collector is spared."""
-    kept = keep(snapshot)
-    assert isinstance(kept, Kept)
+    kept = pack(snapshot)
+    assert isinstance(kept, Packed)
     assert not gc.is_tracked(kept)
-    assert kept_snapshot(kept) == snapshot
-    assert repr(kept_snapshot(kept)) == repr(snapshot)
-    assert kept_url(kept) == snapshot.video_url
+    assert unpack(kept) == snapshot
+    assert repr(unpack(kept)) == repr(snapshot)
+    assert packed_url(kept) == snapshot.video_url
 
 
 @given(snapshots)
@@ -85,7 +85,7 @@ def test_an_answer_that_is_not_plain_json_is_kept_as_it_is():
         video_url="https://storage.test/1",
         raw=raw,
     )
-    assert keep(snapshot) is snapshot
+    assert pack(snapshot) is snapshot
     record = Record(None, task_id="cgt-1")
     record.snapshot = snapshot
     assert record.snapshot is snapshot

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from callsheet._models.snapshot import Status
-from callsheet._polling.planner import Lists
+from callsheet._polling.planner import ListSupport
 from callsheet._polling.schedule import SWEEP
 from callsheet.errors import ServerError
 from core.making import (
@@ -31,7 +31,7 @@ from core.making import (
 from core.studio import Day, Desk, Studio, planner
 
 
-supports = st.sampled_from(Lists)
+supports = st.sampled_from(ListSupport)
 ENDS = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 
 
@@ -41,7 +41,7 @@ def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims ar
     rng = random.Random(draw(st.integers(0, 2**32)))
     studio = Studio(places=draw(st.integers(1, 12)), rng=rng, in_turn=draw(st.booleans()))
     real = draw(supports)  # YES: lists; NO: refuses to; UNPROVEN: answers with nothing
-    belief = draw(supports) if real is not Lists.UNPROVEN else Lists.UNPROVEN
+    belief = draw(supports) if real is not ListSupport.UNPROVEN else ListSupport.UNPROVEN
     rooms, sizes = st.sampled_from([7500, 60, 12]), st.sampled_from([1, 8, 500])
     desk = Desk(planner=planner(belief, url_room=draw(rooms), page_size=draw(sizes)))
     failing = draw(st.sampled_from([0.0, 0.1, 0.6]))
@@ -52,22 +52,22 @@ def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims ar
     failures = draw(st.sampled_from([OUTAGES, (*OUTAGES, WRONG_KEY), (WRONG_KEY,)]))
     shuffled = draw(st.booleans())
 
-    def wire(order, at):
-        desk_ids = [each.task_id for each in order.records]
+    def wire(poll, at):
+        desk_ids = [each.task_id for each in poll.records]
         if at < calm and rng.random() < failing:
             return rng.choice(failures)
-        if order.single:
+        if poll.single:
             said = studio.look(desk_ids[0], now=at)
             half = at < calm and rng.random() < half_done
             return [snapshot(said.task_id, said.status, url=False)] if half else [said]
-        if real is Lists.NO:
+        if real is ListSupport.NO:
             return rng.choice([SOME_PAGE, NO_ROUTE, NOT_BUILT])
-        if real is Lists.UNPROVEN:
+        if real is ListSupport.UNPROVEN:
             return []
-        if order.page is None and poison in desk_ids:
+        if poll.page is None and poison in desk_ids:
             return rng.choice([BAD_REQUEST, ILL_SAID]) if at < calm else BAD_REQUEST
-        if order.page is not None:
-            desk_ids = studio.page(order.page, desk.planner.page_size)
+        if poll.page is not None:
+            desk_ids = studio.page(poll.page, desk.planner.page_size)
         seen = [studio.look(one, now=at) for one in desk_ids if rng.random() >= blind]
         if rng.random() < half_done:
             seen = [snapshot(s.task_id, s.status, url=False) for s in seen]
@@ -188,34 +188,34 @@ class Polls(RuleBasedStateMachine):
     def fail(self, which, error):
         """An order in flight fails."""
         flying = self.desk.in_flight
-        order = flying[which % len(flying)]
-        shut = self.desk.planner.gate.shut
-        self.desk.answer(order, error)
+        poll = flying[which % len(flying)]
+        tripped = self.desk.planner.breaker.tripped
+        self.desk.answer(poll, error)
         if isinstance(error, ServerError) and error.status_code == 503:
-            assert self.desk.planner.gate.shut or shut
+            assert self.desk.planner.breaker.tripped or tripped
 
     @precondition(lambda self: self.desk and self.desk.in_flight)
     @rule(which=st.integers(0, 9), data=st.data())
     def serve(self, which, data):
         """An order in flight is answered, about all or some of its tasks."""
         flying = self.desk.in_flight
-        order = flying[which % len(flying)]
+        poll = flying[which % len(flying)]
         said = []
-        for each in order.records:
+        for each in poll.records:
             status = data.draw(
-                st.sampled_from([None, *Status]) if not order.single else st.sampled_from(Status)
+                st.sampled_from([None, *Status]) if not poll.single else st.sampled_from(Status)
             )
             if status is not None:
                 said.append(snapshot(each.task_id, status, url=data.draw(st.booleans())))
-        self.desk.answer(order, said)
-        assert not self.desk.planner.gate.shut
+        self.desk.answer(poll, said)
+        assert not self.desk.planner.breaker.tripped
 
     @invariant()
     def every_pending_task_has_a_place(self):
         """A pending task is planned, about to be asked, or asked."""
         if self.desk is not None:
             plan = self.desk.planner
-            held = {each for order in self.desk.in_flight for each in order.records}
+            held = {each for poll in self.desk.in_flight for each in poll.records}
             held |= set(plan._singles) | {each for group in plan._groups for each in group}
             for each in self.desk.registry:
                 lane = plan.schedule._lane(each)
@@ -232,10 +232,10 @@ class Polls(RuleBasedStateMachine):
         desk = self.desk
         day = Day(
             desk=desk,
-            wire=lambda order, _: [snapshot(r.task_id, Status.SUCCEEDED) for r in order.records],
+            wire=lambda poll, _: [snapshot(r.task_id, Status.SUCCEEDED) for r in poll.records],
         )
-        for order in list(desk.in_flight):
-            desk.answer(order, LOST)
+        for poll in list(desk.in_flight):
+            desk.answer(poll, LOST)
         day.run(until=desk.now + SWEEP + 120.0, most=5000)
         assert len(desk.registry) == 0
         assert fullest(desk.gets, 1.0) <= 20

@@ -366,14 +366,14 @@ def test_tasks_that_do_not_end_are_expected_later():
             plan.seen(each, Status.RUNNING, now=now)
     end(tasks[0])
     plan.settled(tasks[0], now=50.0)
-    law = plan._past.law(tasks[1])
-    before = law.mean
+    distribution = plan._estimator.distribution(tasks[1])
+    before = distribution.mean
     for now in (90.0, 150.0):
         for each in tasks[1:]:
             plan.seen(each, Status.RUNNING, now=now)
             assert each.due > now
-        assert law.mean > 1.05 * before
-        before = law.mean
+        assert distribution.mean > 1.05 * before
+        before = distribution.mean
 
 
 def test_only_tasks_of_one_kind_teach_each_other():
@@ -391,7 +391,7 @@ def test_only_tasks_of_one_kind_teach_each_other():
                 plan.seen(each, Status.RUNNING, now=now)
         end(tasks[0])
         plan.settled(tasks[0], now=80.0)
-        laws.append(plan._past.law(tasks[1]))
+        laws.append(plan._estimator.distribution(tasks[1]))
     assert laws[0] is not laws[1]
     assert laws[0].seen == 1
     assert laws[0] == laws[1]
@@ -404,13 +404,13 @@ def test_who_never_held_a_place_gives_none_away(status):
     for each in tasks:
         plan.add(each, now=0.0)
     find_front(plan, running=tasks[0])
-    lane, aim = plan._lane(tasks[0]), plan._past.aim
+    lane, aim = plan._lane(tasks[0]), plan._estimator.aim
     gap = lane.sweep_gap
     for each in tasks[2:20]:
         end(each, status)
         plan.settled(each, now=6.0)
     assert list(lane.running) == [tasks[0]]
-    assert (lane.sweep_gap, plan._past.aim) == (gap, aim)
+    assert (lane.sweep_gap, plan._estimator.aim) == (gap, aim)
     assert lane.scout() is tasks[1]
 
 
@@ -477,12 +477,12 @@ def test_attached_in_mid_render_a_task_teaches_no_short_render():
     for number, each in enumerate(tasks[:20]):
         end(each)
         plan.settled(each, now=1002.0 + number, updated_at=1001.0 + number)
-    assert plan._past.law(tasks[0]).seen == 0
+    assert plan._estimator.distribution(tasks[0]).seen == 0
     plan.seen(tasks[20], Status.RUNNING, now=1022.0, updated_at=950.0)
     assert tasks[20].started == pytest.approx(950.0, abs=2.0)
     end(tasks[20])
     plan.settled(tasks[20], now=1031.0, updated_at=1030.0)
-    assert plan._past.law(tasks[0]).seen == 1
+    assert plan._estimator.distribution(tasks[0]).seen == 1
 
 
 def successor_seen(*, beats: bool) -> tuple[Record, float]:
@@ -549,7 +549,7 @@ def test_a_start_that_agrees_with_the_answer_stays():
     plan.seen(two, Status.RUNNING, now=60.0, updated_at=52.0)  # a moment after the other's end
     assert two.started == presumed
     plan.seen(two, Status.RUNNING, now=70.0, updated_at=54.0)  # as if the clock's were known anew
-    assert plan._past.steady
+    assert plan._estimator.steady
 
 
 def test_an_attached_task_gives_its_start_to_none_that_were_created_later():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._models.spec import TaskSpec
-from callsheet._submission.list_scan import LISTED, MARGIN, Search
+from callsheet._submission.list_scan import LISTED, MARGIN, ListScan
 from callsheet.errors import SubmissionUncertainError
 from core.making import lost, searching, snapshot
 
@@ -22,10 +22,10 @@ def task(task_id: str, mark: str | None = None, created: float | None = 0.0, **v
     return snapshot(task_id, Status.QUEUED, safety_identifier=mark, created_at=created, **values)
 
 
-def read(search: Search, *items: Snapshot, clocks: float | None = 0.0, **values) -> bool:
+def read(scan: ListScan, *items: Snapshot, clocks: float | None = 0.0, **values) -> bool:
     """Look through a page; *clocks* is how far the provider's clock is behind ours."""
     page = Page(items=items, **values)
-    return search.read(page, local=lambda at: None if clocks is None else at + clocks)
+    return scan.read(page, local=lambda at: None if clocks is None else at + clocks)
 
 
 def tasks(first: int, last: int) -> list[Snapshot]:
@@ -41,43 +41,43 @@ def full_page(created: float | None) -> list[Snapshot]:
 def test_a_token_in_a_list_is_our_task():
     """It is found, whatever else the list holds, and what echoes tokens is known to."""
     one, two = lost("a"), lost("b")
-    search = searching(one, two)
+    scan = searching(one, two)
     mine = task("cgt-1", "a")
-    assert not read(search, task("other"), mine, task("cgt-2", "theirs"), total=3)
-    assert search.found == {one.record: mine}
-    assert search.finished
-    assert search.echoes(two)
-    assert not search.may_hide(two)
+    assert not read(scan, task("other"), mine, task("cgt-2", "theirs"), total=3)
+    assert scan.found == {one.record: mine}
+    assert scan.finished
+    assert scan.echoes(two)
+    assert not scan.may_hide(two)
 
 
 def test_when_all_are_found_nothing_more_is_read():
     """A further page could show nothing that is wanted."""
-    search = searching(lost("a"))
-    assert not read(search, task("cgt-1", "a"), *full_page(None)[1:])
+    scan = searching(lost("a"))
+    assert not read(scan, task("cgt-1", "a"), *full_page(None)[1:])
 
 
 @pytest.mark.parametrize("mark", ["another", None])
 def test_our_own_tasks_show_whether_marks_are_echoed(mark):
     """A task of ours that is listed without its mark says that absence proves nothing."""
     one = lost("a")
-    search = searching(one, known=["cgt-1"])
-    read(search, task("cgt-1", mark))
-    assert search.echoes(one) == (mark is not None)
-    assert search.may_hide(one) == (mark is None)
-    assert not search.found
+    scan = searching(one, known=["cgt-1"])
+    read(scan, task("cgt-1", mark))
+    assert scan.echoes(one) == (mark is not None)
+    assert scan.may_hide(one) == (mark is None)
+    assert not scan.found
 
 
 @pytest.mark.parametrize(("age", "doubted"), [(-MARGIN, True), (-MARGIN - 1, False)])
 def test_a_nameless_task_that_is_young_enough_may_be_the_one(age, doubted):
     """Unless an identifier on another task of its model shows that lists have them."""
     one = lost("a", sent=1000.0)
-    search = searching(one)
-    read(search, task("nameless", None, 1000.0 + age, model="model"))
-    assert search.may_hide(one) == doubted
-    search = searching(one)
+    scan = searching(one)
+    read(scan, task("nameless", None, 1000.0 + age, model="model"))
+    assert scan.may_hide(one) == doubted
+    scan = searching(one)
     named = task("named", "theirs", 5.0, model="model")
-    read(search, task("nameless", None, 1000.0 + age, model="model"), named)
-    assert not search.may_hide(one)
+    read(scan, task("nameless", None, 1000.0 + age, model="model"), named)
+    assert not scan.may_hide(one)
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,31 @@ def test_what_one_model_shows_says_nothing_of_another(of, seen, doubted, ours):
     """Echoes depend on the model: a mark on one does not vouch for another that shows none."""
     one = lost("a")
     one.record.model = of
-    search = searching(one, known=["ours", "silent"] if ours else ["ours"])
+    scan = searching(one, known=["ours", "silent"] if ours else ["ours"])
     shown = task("ours", "b", 1.0, model="third")
-    read(search, shown, task("silent", None, 1.0, model=seen))
-    assert search.may_hide(one) == doubted
-    assert search.echoes(one) == (of == "ep-2026-1")
+    read(scan, shown, task("silent", None, 1.0, model=seen))
+    assert scan.may_hide(one) == doubted
+    assert scan.echoes(one) == (of == "ep-2026-1")
 
 
 def test_marks_of_the_caller_give_candidates():
     """Tasks with the same identifier are told once each, if they are not older than the create."""
     own = lost("user-1", ours=False, sent=1000.0)
-    search = searching(own, lost("user-2", ours=False, sent=1000.0), lost("a", sent=1000.0))
+    scan = searching(own, lost("user-2", ours=False, sent=1000.0), lost("a", sent=1000.0))
     old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
-    read(search, task("new", "user-1", young), task("old", "user-1", old))
-    read(search, task("new", "user-1", young), task("undated", "user-1", None))
-    assert search.candidates == {own.record: ["new", "undated"]}
-    assert not search.found
+    read(scan, task("new", "user-1", young), task("old", "user-1", old))
+    read(scan, task("new", "user-1", young), task("undated", "user-1", None))
+    assert scan.candidates == {own.record: ["new", "undated"]}
+    assert not scan.found
 
 
 def test_without_a_mark_model_and_time_give_candidates():
     """Tasks of the model that carry no mark, are young enough, and are not known as others."""
     bare = lost(None, ours=False, sent=1000.0)  # of the model "model"
-    search = searching(bare, unmarked=["made here"])
+    scan = searching(bare, unmarked=["made here"])
     old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
     read(
-        search,
+        scan,
         task("new", None, young, model="model"),
         task("undated", None, None),
         task("old", None, old, model="model"),
@@ -122,72 +122,72 @@ def test_without_a_mark_model_and_time_give_candidates():
         task("marked", "theirs", young, model="model"),
         task("made here", None, young, model="model"),
     )
-    assert search.candidates == {bare.record: ["new", "undated"]}
+    assert scan.candidates == {bare.record: ["new", "undated"]}
 
 
 def test_the_model_of_an_endpoint_is_not_known():
     """Whatever was made through it may be listed under any name."""
     bare = lost(None, ours=False)
     bare.record.model = "ep-2026-1"
-    search = searching(bare)
-    read(search, task("new", None, 1.0, model="other"))
-    assert search.candidates == {bare.record: ["new"]}
+    scan = searching(bare)
+    read(scan, task("new", None, 1.0, model="other"))
+    assert scan.candidates == {bare.record: ["new"]}
 
 
 def test_a_raw_key_says_of_which_model_a_create_was():
     """What ``extra`` puts into the body is what was made."""
     bare = lost(None, ours=False)
     bare.record.spec = TaskSpec("boat", extra={"model": "other"})
-    search = searching(bare)
-    read(search, task("no", None, 1.0, model="model"), task("yes", None, 1.0, model="other"))
-    assert search.candidates == {bare.record: ["yes"]}
+    scan = searching(bare)
+    read(scan, task("no", None, 1.0, model="model"), task("yes", None, 1.0, model="other"))
+    assert scan.candidates == {bare.record: ["yes"]}
 
 
 def test_our_own_tasks_without_a_mark_cast_no_doubt():
     """They were made without, so that they say nothing about lists."""
     one = lost("a")
-    search = searching(one, unmarked=["cgt-1"])
-    read(search, task("cgt-1", None))
-    assert not search.may_hide(one)
+    scan = searching(one, unmarked=["cgt-1"])
+    read(scan, task("cgt-1", None))
+    assert not scan.may_hide(one)
 
 
 def test_without_the_providers_clock_every_namesake_is_a_candidate():
     """Where no answer has told its time yet, nothing is too old."""
     own = lost("user-1", ours=False, sent=1000.0)
-    search = searching(own)
-    read(search, task("old", "user-1", 1.0), clocks=None)
-    assert search.candidates == {own.record: ["old"]}
+    scan = searching(own)
+    read(scan, task("old", "user-1", 1.0), clocks=None)
+    assert scan.candidates == {own.record: ["old"]}
 
 
 @pytest.mark.parametrize("count", range(PAGE + 1))
 def test_a_page_that_is_not_full_is_the_last_if_the_total_says_so(count):
     """Then everything was seen; without a total only an empty list has no second page."""
-    search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(None)[:count], total=count) == (count == PAGE)
-    assert search.finished == (count < PAGE)
-    search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(None)[:count]) == (count > 0)
-    assert search.finished == (count == 0)
+    scan = searching(lost("a", sent=-1e6))
+    assert read(scan, *full_page(None)[:count], total=count) == (count == PAGE)
+    assert scan.finished == (count < PAGE)
+    scan = searching(lost("a", sent=-1e6))
+    assert read(scan, *full_page(None)[:count]) == (count > 0)
+    assert scan.finished == (count == 0)
 
 
 def test_a_total_tells_of_more_pages():
     """A page that holds less than was asked for is not the last while tasks are missing."""
-    search = searching(lost("a"), page_size=100)
-    assert read(search, *tasks(0, 10), total=15)
-    assert (search.page_num, search.page_size) == (2, 8)
-    assert read(search, *tasks(8, 16), total=18)
-    assert not search.finished
-    assert not read(search, *tasks(14, 18), total=18)
-    assert search.finished
+    scan = searching(lost("a"), page_size=100)
+    assert read(scan, *tasks(0, 10), total=15)
+    assert (scan.page_num, scan.page_size) == (2, 8)
+    assert read(scan, *tasks(8, 16), total=18)
+    assert not scan.finished
+    assert not read(scan, *tasks(14, 18), total=18)
+    assert scan.finished
 
 
 def test_what_was_seen_already_ends_a_page_that_is_not_full():
     """A total may count what the list does not show."""
-    search = searching(lost("a"))
-    assert read(search, *tasks(0, 3), total=5)
-    assert (search.page_num, search.page_size) == (2, 2)
-    assert not read(search, *tasks(2, 3), total=5)
-    assert search.finished
+    scan = searching(lost("a"))
+    assert read(scan, *tasks(0, 3), total=5)
+    assert (scan.page_num, scan.page_size) == (2, 2)
+    assert not read(scan, *tasks(2, 3), total=5)
+    assert scan.finished
 
 
 @pytest.mark.parametrize(
@@ -203,48 +203,48 @@ def test_what_was_seen_already_ends_a_page_that_is_not_full():
 @pytest.mark.parametrize("total", [None, 5])
 def test_an_empty_page_proves_something_if_nothing_before_it_is_gone(total, count, still, proven):
     """As many tasks may have been removed meanwhile as stood before what was to be seen."""
-    search = searching(lost("a"))
-    assert read(search, *tasks(0, count), total=total)
-    assert read(search, total=total)
-    assert (search.page_num, search.page_size) == (1, 500)
-    assert not read(search, *tasks(*still), total=total)
-    assert search.finished == proven
+    scan = searching(lost("a"))
+    assert read(scan, *tasks(0, count), total=total)
+    assert read(scan, total=total)
+    assert (scan.page_num, scan.page_size) == (1, 500)
+    assert not read(scan, *tasks(*still), total=total)
+    assert scan.finished == proven
 
 
 def test_pages_that_are_not_turned_end_the_look_and_prove_nothing():
     """A list that always shows the same page may hold others."""
-    search = searching(lost("a"), page_size=100)
-    assert read(search, *tasks(0, 10))
-    assert not read(search, *tasks(0, 10))
-    assert not search.finished
+    scan = searching(lost("a"), page_size=100)
+    assert read(scan, *tasks(0, 10))
+    assert not read(scan, *tasks(0, 10))
+    assert not scan.finished
 
 
 def test_a_page_that_begins_with_nothing_known_proves_nothing():
     """Something may have slipped to a page that was read before."""
-    search = searching(lost("a"), page_size=100)
-    assert read(search, *tasks(0, 100))
-    assert (search.page_num, search.page_size) == (2, 80)
-    assert not read(search, *tasks(101, 120), total=119)
-    assert not search.finished
+    scan = searching(lost("a"), page_size=100)
+    assert read(scan, *tasks(0, 100))
+    assert (scan.page_num, scan.page_size) == (2, 80)
+    assert not read(scan, *tasks(101, 120), total=119)
+    assert not scan.finished
 
 
 def test_pages_too_small_to_overlap_are_read_and_prove_nothing():
     """A provider that shows one task at a time is searched all the same."""
-    search = searching(lost("a"), page_size=1)
-    assert [read(search, *tasks(i, i + 1)) for i in range(3)] == [True] * 3
-    assert search.page_num == 4
-    assert not read(search)
-    assert not search.finished
+    scan = searching(lost("a"), page_size=1)
+    assert [read(scan, *tasks(i, i + 1)) for i in range(3)] == [True] * 3
+    assert scan.page_num == 4
+    assert not read(scan)
+    assert not scan.finished
 
 
 @pytest.mark.parametrize("times", [(3, 1, 2), (1, 3, 2), (3, None, 1)])
 def test_several_pages_in_no_order_of_time_prove_nothing(times):
     """Tasks that change their places may be on no page at the time it is read."""
-    search = searching(lost("a"), page_size=4)
+    scan = searching(lost("a"), page_size=4)
     items = [task(f"t{i}", created=at) for i, at in enumerate((*times, 2))]
-    assert read(search, *items)
-    assert not read(search, *items[3:])
-    assert not search.finished
+    assert read(scan, *items)
+    assert not read(scan, *items[3:])
+    assert not scan.finished
 
 
 @given(st.data())
@@ -257,13 +257,13 @@ def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
     throughout = {each.task_id for each in there}
     clamp = data.draw(st.integers(1, 50))
     counted = data.draw(st.booleans())
-    search = searching(lost("a"), page_size=40, proving=True)
+    scan = searching(lost("a"), page_size=40, proving=True)
     more, made = True, 0
     for _ in range(400):
-        size = min(search.page_size, clamp)
-        begin = (search.page_num - 1) * size
+        size = min(scan.page_size, clamp)
+        begin = (scan.page_num - 1) * size
         items = there[begin : begin + size]
-        more = read(search, *items, total=len(there) if counted else None)
+        more = read(scan, *items, total=len(there) if counted else None)
         if not more:
             break
         for _ in range(data.draw(st.integers(0, 3))):
@@ -273,22 +273,20 @@ def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
             if there:
                 gone = there.pop(data.draw(st.integers(0, len(there) - 1)))
                 throughout.discard(gone.task_id)
-    if search.finished:
-        assert throughout <= search._ids
+    if scan.finished:
+        assert throughout <= scan._ids
 
 
 @given(count=st.integers(0, 20_000), page=st.integers(20, 500))
 def test_a_list_that_stands_still_is_read_to_its_end_in_few_pages(count, page):
     """Each page brings most of what it could; the last one proves that all was seen."""
     there = [task(str(-i), created=-i / 1000) for i in range(count)]
-    search = searching(lost("a"), page_size=page, proving=True)
+    scan = searching(lost("a"), page_size=page, proving=True)
     pages = 1
-    while read(
-        search, *there[(search.page_num - 1) * search.page_size :][: search.page_size], total=count
-    ):
+    while read(scan, *there[(scan.page_num - 1) * scan.page_size :][: scan.page_size], total=count):
         pages += 1
-    assert search.finished
-    assert len(search._ids) == count
+    assert scan.finished
+    assert len(scan._ids) == count
     assert pages <= 2 + 2 * count / page
 
 
@@ -296,10 +294,10 @@ def test_a_list_that_stands_still_is_read_to_its_end_in_few_pages(count, page):
 def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
     """A list that holds one on any page proves nothing."""
     first, last = unreadable
-    search = searching(lost("a", sent=-1e6))
-    assert read(search, *full_page(0.0)[first:], unreadable=first)
-    assert not read(search, *full_page(0.0)[-1:], unreadable=last)
-    assert not search.finished
+    scan = searching(lost("a", sent=-1e6))
+    assert read(scan, *full_page(0.0)[first:], unreadable=first)
+    assert not read(scan, *full_page(0.0)[-1:], unreadable=last)
+    assert not scan.finished
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -307,32 +305,32 @@ def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
 def test_newest_first_is_read_back_to_before_the_create(here, behind, age):
     """Once a page ends with a task from before the earliest create, by our clock, it is enough."""
     early = lost("a", sent=20_000.0 if here else None, at=20_000.0)
-    search = searching(lost("b", sent=50_000.0), early, began=60_000.0)
+    scan = searching(lost("b", sent=50_000.0), early, began=60_000.0)
     created = 20_000.0 - MARGIN - age - behind
-    more = read(search, *full_page(created), clocks=behind)
-    assert search.finished == (not more)
-    assert search.finished == (created + behind < 20_000.0 - MARGIN)
+    more = read(scan, *full_page(created), clocks=behind)
+    assert scan.finished == (not more)
+    assert scan.finished == (created + behind < 20_000.0 - MARGIN)
 
 
 def test_a_look_that_may_prove_something_is_read_to_the_end():
     """No clock decides that enough was seen: it may have stood still, or been set."""
-    search = searching(lost("a", sent=1e6), began=2e6, proving=True)
-    assert read(search, *full_page(0.0))
+    scan = searching(lost("a", sent=1e6), began=2e6, proving=True)
+    assert read(scan, *full_page(0.0))
 
 
 @pytest.mark.parametrize("times", [[1.0, 2.0, 3.0, 0.0], [3.0, None, 1.0, 0.0]])
 def test_a_list_in_another_order_is_read_to_its_end(times):
     """An old task at the end of a page then says nothing of the pages behind it."""
-    search = searching(lost("a", sent=1e6))
+    scan = searching(lost("a", sent=1e6))
     items = [task(f"other-{i}", created=created) for i, created in enumerate(times)]
-    assert read(search, *items)
-    assert not search.finished
+    assert read(scan, *items)
+    assert not scan.finished
 
 
 def test_without_the_providers_clock_a_list_is_read_to_its_end():
     """How old a task is cannot be told then."""
-    search = searching(lost("a", sent=1e6))
-    assert read(search, *full_page(0.0), clocks=None)
+    scan = searching(lost("a", sent=1e6))
+    assert read(scan, *full_page(0.0), clocks=None)
 
 
 def test_lists_cover_a_week():
@@ -363,9 +361,9 @@ def test_a_wall_clock_that_was_set_back_says_nothing(sent, covered):
 def test_every_namesake_is_a_candidate_where_clocks_are_in_doubt(values, slept):
     """After a restart or a sleep nobody can say what is too old."""
     own = lost("user-1", ours=False, at=1000.0, **values)
-    search = searching(own, began=1500.0, wall=1500.0 + slept)
-    read(search, task("old", "user-1", 1.0))
-    assert search.candidates == {own.record: ["old"]}
+    scan = searching(own, began=1500.0, wall=1500.0 + slept)
+    read(scan, task("old", "user-1", 1.0))
+    assert scan.candidates == {own.record: ["old"]}
 
 
 def test_a_callback_knows_our_tokens_only():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet._polling.queue_model import Lane
-from callsheet._polling.render_time.estimator import Experience
+from callsheet._polling.render_time.estimator import Estimator
 from callsheet._polling.service_tier import HORIZON, PRECISION, Tier
 from core.making import record
 from core.studio import PRIOR
@@ -12,9 +12,9 @@ from core.studio import PRIOR
 DELAY = 5.0
 
 
-def experience() -> Experience:
+def experience() -> Estimator:
     """Experience of nothing."""
-    return Experience(delay=DELAY, prior=lambda _: PRIOR)
+    return Estimator(delay=DELAY, prior=lambda _: PRIOR)
 
 
 def running(ages: list[float]) -> Tier:
@@ -28,29 +28,31 @@ def running(ages: list[float]) -> Tier:
     return Tier(lanes={"model": lane})
 
 
-def expected(past: Experience, tier: Tier, at: float) -> float:
+def expected(estimator: Estimator, tier: Tier, at: float) -> float:
     """Ends to be expected by a moment."""
     tasks = tier.lanes["model"].running
-    return sum(past.law(each).ended(-each.started, at - each.started) for each in tasks)
+    return sum(
+        estimator.distribution(each).ended(-each.started, at - each.started) for each in tasks
+    )
 
 
 def test_a_list_waits_for_more_ends_while_they_come_fast():
     """Of ten tasks of one age, more ends are awaited at their peak than while hardly any comes."""
-    past = experience()
+    estimator = experience()
     counts = []
     for age in (5.0, 60.0):
         tier = running([age] * 10)
-        at = tier.list_at(past, page=100, now=0.0)
-        counts.append(expected(past, tier, at))
+        at = tier.list_at(estimator, page=100, now=0.0)
+        counts.append(expected(estimator, tier, at))
     assert counts[1] > 1.1 * counts[0]
 
 
 def test_a_list_for_one_task_is_sent_at_the_chance_of_its_law():
     """With one task alone there is no company to wait for."""
-    past, tier = experience(), running([20.0])
-    at = tier.list_at(past, page=100, now=0.0)
-    mass = past.law(record()).mass
-    assert expected(past, tier, at - 2 * PRECISION) < mass <= expected(past, tier, at)
+    estimator, tier = experience(), running([20.0])
+    at = tier.list_at(estimator, page=100, now=0.0)
+    mass = estimator.distribution(record()).mass
+    assert expected(estimator, tier, at - 2 * PRECISION) < mass <= expected(estimator, tier, at)
 
 
 def test_the_more_run_the_sooner_is_a_list_worth_it():

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import AudioRef, Image, Media, TaskSpec, VideoRef, errors
-from callsheet._journal.codec import Contents, Plan, read_error, read_spec, spell_error, spell_spec
+from callsheet._journal.codec import (
+    Contents,
+    Plan,
+    decode_error,
+    decode_spec,
+    encode_error,
+    encode_spec,
+)
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -91,9 +98,9 @@ def test_the_strategy_knows_every_field():
 def test_a_spec_comes_back_with_every_value(spec):
     """Written and read again a spec is equal, down to the types; its text is plain ASCII."""
     contents = Contents()
-    text = spell_spec(spec, contents)
+    text = encode_spec(spec, contents)
     assert text.isascii()
-    back = read_spec(text, contents.by_digest.__getitem__)
+    back = decode_spec(text, contents.by_digest.__getitem__)
     assert back == spec
     for field in attrs.fields(TaskSpec):
         assert typed(getattr(back, field.name)) == typed(getattr(spec, field.name))
@@ -101,7 +108,7 @@ def test_a_spec_comes_back_with_every_value(spec):
 
 def test_a_short_spec_is_short():
     """What was not set takes no room."""
-    assert json.loads(spell_spec(TaskSpec("boat", duration=5), Contents())) == {
+    assert json.loads(encode_spec(TaskSpec("boat", duration=5), Contents())) == {
         "prompt": "boat",
         "duration": 5,
     }
@@ -112,7 +119,7 @@ def test_a_content_is_taken_once():
     contents = Contents()
     pixels = b"pixels"
     for image in (Image(pixels), Image(pixels), Image(bytes(bytearray(pixels)))):
-        spell_spec(TaskSpec(first_frame=image, references=[image]), contents)
+        encode_spec(TaskSpec(first_frame=image, references=[image]), contents)
     assert list(contents.by_digest.values()) == [pixels]
 
 
@@ -138,7 +145,7 @@ LOOP.append(LOOP)
 def test_what_json_cannot_hold_is_named(fields, named):
     """A spec that cannot be written is refused with every field that is at fault."""
     with pytest.raises(SpecError) as caught:
-        spell_spec(TaskSpec("boat", **fields), Contents())
+        encode_spec(TaskSpec("boat", **fields), Contents())
     assert {problem.field for problem in caught.value.problems} >= named - {"extra"}
     assert {problem.field for problem in caught.value.problems} <= named
     plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
@@ -149,7 +156,7 @@ def test_what_json_cannot_hold_is_named(fields, named):
 
 def through_json(error):
     """An error, written and read."""
-    return read_error(json.loads(json.dumps(spell_error(error))))
+    return decode_error(json.loads(json.dumps(encode_error(error))))
 
 
 VALUES = st.none() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -211,7 +218,7 @@ def test_causes_that_go_round_end():
 )
 def test_an_error_of_another_version_keeps_its_text(row):
     """A class or values that are not known here come as the text that they had."""
-    back = read_error({**row, "notes": ["spec 1"]})
+    back = decode_error({**row, "notes": ["spec 1"]})
     assert type(back) is CallsheetError
     assert str(back) == "from later"
     assert back.__notes__ == ["spec 1"]

@@ -111,7 +111,7 @@ class Knife:
         fault = {"times": 1, "request": request, "answer": how, "cut_at": at}
         (await self.http.put("/_emulator/faults", json=[fault])).raise_for_status()
 
-    async def books(self) -> tuple[int, int]:
+    async def bookkeeping(self) -> tuple[int, int]:
         """How many tasks were made and billed since this test began."""
         state = (await self.http.get("/_emulator/state?rows=false")).json()
         assert state["created_twice"] == {}
@@ -123,7 +123,7 @@ async def knife(origin: str) -> AsyncIterator[Knife]:
     """Something to cut with."""
     async with httpx.AsyncClient(base_url=origin) as http:
         made = Knife(http)
-        made.before, billed = await made.books()
+        made.before, billed = await made.bookkeeping()
         assert made.before == billed
         yield made
 
@@ -163,7 +163,7 @@ async def cut_at_each(places: range, request: str, how: str, *, knife: Knife, wa
                 await knife.cut(request, how, at)
                 assert (await c.run(BOAT, timeout=20)).url, at
                 done += 1
-                assert await knife.books() == (done, done), at
+                assert await knife.bookkeeping() == (done, done), at
             assert c.spend.spent.tasks == len(some)
             assert c.spend.uncertain.tasks == 0
 
@@ -194,10 +194,10 @@ async def test_where_nothing_may_be_sent_again_the_end_is_honest(origin, knife, 
             await knife.cut(request_, "reset", at)
             if request_ == "taken":
                 assert (await c.run(BOAT, timeout=20)).url
-                assert await knife.books() == (done, done)
+                assert await knife.bookkeeping() == (done, done)
                 continue
             with pytest.raises(SubmissionUncertainError) as caught:
                 await c.run(BOAT, timeout=20)
             assert caught.value.token
-            assert await knife.books() == (0, 0)
+            assert await knife.bookkeeping() == (0, 0)
             assert c.spend.uncertain.tasks == done

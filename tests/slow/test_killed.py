@@ -153,7 +153,7 @@ def crew() -> Iterator[Crew]:
     made.close()
 
 
-def books(origin: str) -> dict[str, object]:
+def bookkeeping(origin: str) -> dict[str, object]:
     """What the service has made and billed."""
     return httpx.get(f"{origin}/_emulator/state", params={"rows": "false"}).json()
 
@@ -196,10 +196,10 @@ def test_a_hundred_videos_are_a_hundred_billed_however_often_the_process_is_kill
             how |= {"key": f"key-{runs}", "speed": SPEED, "lookup": LOOKUP}
             kills += run(crew, rng, wanted - kills, **how)
             runs += 1
-            state = books(origin)
+            state = bookkeeping(origin)
             assert state["billed"] == state["created"] == COUNT * runs
             assert state["created_twice"] == {}
             again = crew.live(None, **how)
             assert again.all("spent")[0][0] == str(COUNT)
-            assert books(origin)["created"] == COUNT * runs
+            assert bookkeeping(origin)["created"] == COUNT * runs
     assert kills == wanted

@@ -40,7 +40,7 @@ LOST = "the answer to a create was lost: its task is looked for, for up to five 
 
 
 @attrs.define(kw_only=True)
-class Crew:
+class JobRunner:
     """One run, from the first submission to the last row.
 
     Attributes:

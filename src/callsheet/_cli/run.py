@@ -16,7 +16,7 @@ from callsheet import Client, Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.continuing import changes
 from callsheet._cli.files import present
-from callsheet._cli.job_runner import Crew
+from callsheet._cli.job_runner import JobRunner
 from callsheet._cli.matching import match
 from callsheet._cli.plan import Job, entries_of, jobs_of
 from callsheet._cli.progress import Display, display_for
@@ -137,7 +137,7 @@ async def _make_videos(order: Order, jobs: Sequence[Job], results: Results) -> F
     title = f"{order.source} → {order.folder} ({order.label})"
     display = display_for(title, quiet=order.quiet, events=order.events)
     try:
-        crew = Crew(
+        runner = JobRunner(
             jobs=jobs,
             results=results,
             display=display,
@@ -148,7 +148,7 @@ async def _make_videos(order: Order, jobs: Sequence[Job], results: Results) -> F
             had_journal=not order.embedded and (order.folder / JOURNAL).exists(),
             resubmit=order.resubmit == "always",
         )
-        return await _run_with_client(order, crew)
+        return await _run_with_client(order, runner)
     finally:
         display.close()
 
@@ -168,36 +168,38 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
 
 
-async def _run_with_client(order: Order, crew: Crew) -> Finish:
-    """Run *crew* with a new client, until it is done, has failed, or a signal comes."""
+async def _run_with_client(order: Order, runner: JobRunner) -> Finish:
+    """Run *runner* with a new client, until it is done, has failed, or a signal comes."""
     failure: Exception | None = None
     scope = anyio.CancelScope()
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, scope, crew.display)
+        group.start_soon(_stop_on_signal, scope, runner.display)
         try:
             with scope:
-                async with _open_client(order, crew) as (client, downloader):
-                    await crew.run(client, downloader, parallel=order.parallel_downloads)
+                async with _open_client(order, runner) as (client, downloader):
+                    await runner.run(client, downloader, parallel=order.parallel_downloads)
         except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
             failure = exc
         finally:
             with anyio.CancelScope(shield=True):
-                await crew.stop("stopped by the user" if failure is None else str(failure))
+                await runner.stop("stopped by the user" if failure is None else str(failure))
         group.cancel_scope.cancel()
-    in_journal = isinstance(failure, JournalError) and crew.work_is_known
+    in_journal = isinstance(failure, JournalError) and runner.work_is_known
     journal_error = str(failure) if in_journal else None
     if failure is not None and journal_error is None:
         raise failure
     return Finish(
         stopped=scope.cancelled_caught,
         journal_error=journal_error,
-        spend=crew.spend,
-        changes=crew.changes,
+        spend=runner.spend,
+        changes=runner.changes,
     )
 
 
 @asynccontextmanager
-async def _open_client(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client, Downloader]]:
+async def _open_client(
+    order: Order, runner: JobRunner
+) -> AsyncGenerator[tuple[Client, Downloader]]:
     async with AsyncExitStack() as stack:
         provider = PROVIDERS[order.provider]
         if order.embedded:
@@ -213,7 +215,7 @@ async def _open_client(order: Order, crew: Crew) -> AsyncGenerator[tuple[Client,
             provider=provider,
             base_url=provider.base_url,
             limits=Limits() if order.connections is None else Limits(connections=order.connections),
-            observer=crew.observe,
+            observer=runner.observe,
             polling=Polling() if order.delay is None else Polling(delay=order.delay),
             retry=RetryPolicy(resubmit=order.resubmit),
             journal=None if order.embedded else order.folder / JOURNAL,

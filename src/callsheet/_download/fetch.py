@@ -13,16 +13,16 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from callsheet._download.file_writer import Writer
-from callsheet._download.http import Storage
-from callsheet._download.partial_file import Part
+from callsheet._download.file_writer import FileWriter
+from callsheet._download.http import StorageClient
+from callsheet._download.partial_file import PartialFile
 from callsheet._models.policy import RetryPolicy
 from callsheet._state.backoff import pause_before
 from callsheet.errors import CallsheetError, DownloadError, TransportError
 
 
 if TYPE_CHECKING:
-    from callsheet._http.streamed_response import Answer
+    from callsheet._http.streamed_response import StreamedResponse
 
 
 MOST_REQUESTS = 100
@@ -81,8 +81,8 @@ class Fetch:
         on_bytes: Told the size of each piece that is on disk.
     """
 
-    storage: Storage
-    part: Part
+    storage: StorageClient
+    part: PartialFile
     url: str
     fresh: Callable[[], Awaitable[str]] | None
     allowance: Allowance
@@ -156,7 +156,7 @@ class Fetch:
         if self.part.size == 0:
             raise DownloadError(f"{_shown(self.url)} answered with 0 bytes")
 
-    async def _accept(self, answer: Answer, *, resuming: bool) -> int | None:
+    async def _accept(self, answer: StreamedResponse, *, resuming: bool) -> int | None:
         """Judge an answer's head, make the part ready for its body; gives the file's full size."""
         status, headers = answer.status_code, answer.headers
         where = f"{_shown(self.url)} answered HTTP {status}"
@@ -184,10 +184,10 @@ class Fetch:
         length = headers.get("content-length", "")
         return int(length) if length.isdecimal() else None
 
-    async def _pour(self, answer: Answer) -> None:
+    async def _pour(self, answer: StreamedResponse) -> None:
         """Write the body to disk, a large piece at a time, while the next one arrives."""
         failure: Exception | None = None
-        writer = Writer(part=self.part, on_bytes=self.on_bytes)
+        writer = FileWriter(part=self.part, on_bytes=self.on_bytes)
         async with writer.group:
             try:
                 await self._gather(answer, writer)
@@ -199,7 +199,7 @@ class Fetch:
         if failure is not None:
             raise failure
 
-    async def _gather(self, answer: Answer, writer: Writer) -> None:
+    async def _gather(self, answer: StreamedResponse, writer: FileWriter) -> None:
         begun = self.part.size > 0
         async with aclosing(answer.chunks()) as chunks:
             async for chunk in chunks:

@@ -10,11 +10,11 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskGroup
 
-from callsheet._download.partial_file import Part
+from callsheet._download.partial_file import PartialFile
 
 
 @attrs.define(kw_only=True)
-class Writer:
+class FileWriter:
     """Writes a piece while the next one is gathered; never two at once, and always in order.
 
     Attributes:
@@ -24,7 +24,7 @@ class Writer:
         failure: Why nothing more is written.
     """
 
-    part: Part
+    part: PartialFile
     on_bytes: Callable[[int], None]
     group: TaskGroup = attrs.field(factory=anyio.create_task_group, init=False)
     failure: Exception | None = attrs.field(default=None, init=False)

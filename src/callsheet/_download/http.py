@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from callsheet._http.addresses import host_of
-from callsheet._http.streamed_response import Answer
+from callsheet._http.streamed_response import StreamedResponse
 from callsheet._http.transport import BROKEN, BaseTransport, chosen, http_client
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
@@ -51,7 +51,7 @@ _MOVED = {
 _BASE_HEADERS = {"accept": "*/*", "user-agent": "callsheet"}
 
 
-class Storage:
+class StorageClient:
     """A small pool of connections, used as ``async with Storage() as storage``.
 
     Args:
@@ -90,7 +90,7 @@ class Storage:
 
     def open(
         self, url: str, *, headers: Mapping[str, str], stall: float
-    ) -> AbstractAsyncContextManager[Answer]:
+    ) -> AbstractAsyncContextManager[StreamedResponse]:
         """Send one GET and give its answer, whatever its status.
 
         Args:
@@ -116,7 +116,7 @@ async def _check(request: httpx.Request) -> None:
 @asynccontextmanager
 async def _over_httpx(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], stall: float
-) -> AsyncGenerator[Answer]:
+) -> AsyncGenerator[StreamedResponse]:
     with _our_errors():
         request = client.build_request(
             "GET", url, headers=headers, timeout=httpx.Timeout(stall, pool=None)
@@ -124,7 +124,7 @@ async def _over_httpx(
         response = await client.send(request, stream=True)
     try:  # what the block raises, as for a full disk, is none of these errors
         _widen(response)
-        yield Answer(
+        yield StreamedResponse(
             status_code=response.status_code,
             headers={name.lower(): value for name, value in response.headers.items()},
             chunks=partial(_chunks, response),
@@ -164,7 +164,7 @@ def _widen(response: httpx.Response) -> None:
 @asynccontextmanager
 async def _over_aiohttp(
     session: Session, url: str, headers: Mapping[str, str], stall: float
-) -> AsyncGenerator[Answer]:
+) -> AsyncGenerator[StreamedResponse]:
     for _ in range(1 + REDIRECTS):
         async with AsyncExitStack() as stack:
             try:

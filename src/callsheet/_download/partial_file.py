@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class Part:
+class PartialFile:
     """One unfinished file; every method blocks and belongs in a worker thread.
 
     Attributes:

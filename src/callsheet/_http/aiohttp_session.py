@@ -11,7 +11,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from callsheet._http.streamed_response import Answer
+from callsheet._http.streamed_response import StreamedResponse
 from callsheet.errors import ConfigurationError, ConnectFailedError, TransportError
 
 
@@ -97,7 +97,7 @@ class Session:
         body: bytes | None = None,
         connect: float,
         read: float,
-    ) -> AsyncGenerator[Answer]:
+    ) -> AsyncGenerator[StreamedResponse]:
         """Send a request once and give its answer, whatever its status.
 
         Cancellation closes the connection.
@@ -132,7 +132,7 @@ class Session:
         except ValueError as error:
             raise ConfigurationError(f"no URL that aiohttp takes ({_words(error)})") from None
         try:
-            yield Answer(
+            yield StreamedResponse(
                 status_code=reply.status,
                 headers=_joined(reply),
                 chunks=partial(_chunks, reply.content),

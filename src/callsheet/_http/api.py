@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Calls:
+class Api:
     """One attempt of each verb; who repeats what is decided above.
 
     Attributes:

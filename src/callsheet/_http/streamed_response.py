@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class StreamedResponse:
     """The head of an answer, and its body as it arrives.
 
     Attributes:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from callsheet._http.api import Calls
+from callsheet._http.api import Api
 from callsheet._http.retry import repeat
 from callsheet._models.policy import RetryPolicy
 from callsheet._models.spec import TaskSpec
 from callsheet._state.backoff import pause_before
 from callsheet._state.clock import Clock
-from callsheet._state.rate_limit import Budget
+from callsheet._state.rate_limit import RateLimit
 
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class Tasks:
     """
 
     submit: Callable[[TaskSpec], Awaitable[str]]
-    calls: Calls
+    api: Api
     clock: Clock
-    gets: Budget
-    lists: Budget
-    cancels: Budget
+    gets: RateLimit
+    lists: RateLimit
+    cancels: RateLimit
     policy: RetryPolicy
     rng: random.Random
 
@@ -71,7 +71,7 @@ class Tasks:
 
         async def attempt() -> Snapshot:
             await self._within(self.gets)
-            return await self.calls.get(task_id)
+            return await self.api.get(task_id)
 
         return await self.persist(attempt)
 
@@ -99,7 +99,7 @@ class Tasks:
 
         async def attempt() -> Page:
             await self._within(self.lists)
-            return await self.calls.list(
+            return await self.api.list(
                 task_ids=task_ids or (),
                 status=None if status is None else str(status),
                 page_num=page_num,
@@ -153,7 +153,7 @@ class Tasks:
 
         async def attempt() -> None:
             await self.turn_to_cancel()
-            await self.calls.cancel(task_id)
+            await self.api.cancel(task_id)
 
         await self.persist(attempt)
 
@@ -174,7 +174,7 @@ class Tasks:
             sleep=self.clock.sleep,
         )
 
-    async def _within(self, budget: Budget) -> None:
+    async def _within(self, budget: RateLimit) -> None:
         await self.clock.sleep_until(budget.take(now=self.clock.now()))
 
     def _pause(self, error: CallsheetError, attempts: int) -> float:

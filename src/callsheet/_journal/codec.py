@@ -44,7 +44,7 @@ class Contents:
         return found
 
 
-def spell_spec(spec: TaskSpec, contents: Contents) -> str:
+def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     """Write a spec as JSON; its paths become absolute, and bytes go to *contents*.
 
     Raises:
@@ -58,9 +58,9 @@ def spell_spec(spec: TaskSpec, contents: Contents) -> str:
             continue
         try:
             if name in _FRAMES:
-                value = _spell_medium(value, contents)
+                value = _encode_medium(value, contents)
             elif name == "references":
-                value = [_spell_medium(medium, contents) for medium in value]
+                value = [_encode_medium(medium, contents) for medium in value]
             elif name == "tools":
                 value = [_plain(tool) for tool in value]
             elif name == "extra":
@@ -104,15 +104,15 @@ class Plan:
         self.texts = []
         for index, spec in enumerate(self.specs):
             try:
-                self.texts.append(None if spec is None else spell_spec(spec, self.contents))
+                self.texts.append(None if spec is None else encode_spec(spec, self.contents))
             except SpecError as exc:
                 problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
         if problems:
             raise SpecError(problems)
 
 
-def read_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
-    """Read what `spell_spec` wrote.
+def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
+    """Read what `encode_spec` wrote.
 
     Args:
         text: The JSON.
@@ -121,13 +121,13 @@ def read_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
     row: dict[str, Any] = json.loads(text)
     for name in _FRAMES:
         if name in row:
-            row[name] = _read_medium(row[name], content_of)
+            row[name] = _decode_medium(row[name], content_of)
     if "references" in row:
-        row["references"] = [_read_medium(medium, content_of) for medium in row["references"]]
+        row["references"] = [_decode_medium(medium, content_of) for medium in row["references"]]
     return TaskSpec(**row)
 
 
-def spell_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
+def encode_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
     """Write an error as JSON values: class, values, notes, and causes down to some depth."""
     row: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
     if isinstance(error, SpecError):
@@ -137,12 +137,12 @@ def spell_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict
     if notes := getattr(error, "__notes__", None):
         row["notes"] = [str(note) for note in notes]
     if isinstance(error.__cause__, CallsheetError) and deepest:
-        row["cause"] = spell_error(error.__cause__, deepest=deepest - 1)
+        row["cause"] = encode_error(error.__cause__, deepest=deepest - 1)
     return row
 
 
-def read_error(row: Mapping[str, Any]) -> CallsheetError:
-    """Read what `spell_error` wrote.
+def decode_error(row: Mapping[str, Any]) -> CallsheetError:
+    """Read what `encode_error` wrote.
 
     An error of a class that is not known here comes as a plain `CallsheetError` with its text.
     """
@@ -156,11 +156,11 @@ def read_error(row: Mapping[str, Any]) -> CallsheetError:
     for note in row.get("notes", ()):
         error.add_note(note)
     if "cause" in row:
-        error.__cause__ = read_error(row["cause"])
+        error.__cause__ = decode_error(row["cause"])
     return error
 
 
-def _spell_medium(medium: object, contents: Contents) -> list[str]:
+def _encode_medium(medium: object, contents: Contents) -> list[str]:
     if not isinstance(medium, Media) or medium.kind not in _KINDS:
         raise TypeError("an Image, VideoRef or AudioRef")
     match medium.source:
@@ -173,7 +173,7 @@ def _spell_medium(medium: object, contents: Contents) -> list[str]:
     raise TypeError("a URL, an asset:// id, bytes or a file's path")
 
 
-def _read_medium(row: list[str], content_of: Callable[[str], bytes]) -> Media:
+def _decode_medium(row: list[str], content_of: Callable[[str], bytes]) -> Media:
     kind, form, value = row
     if form == "bytes":
         return _KINDS[kind](content_of(value))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from callsheet._journal.codec import read_error, spell_error
+from callsheet._journal.codec import decode_error, encode_error
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._wire.messages import Response
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Kind(enum.StrEnum):
+class NoteKind(enum.StrEnum):
     """What a note says."""
 
     SENDING = "sending"
@@ -35,7 +35,7 @@ class Kind(enum.StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-Note = tuple[int, Kind, str | None]
+Note = tuple[int, NoteKind, str | None]
 """Row, kind, and a value as JSON."""
 
 
@@ -78,49 +78,49 @@ class Entry:
 
 def sending(row: int, token: str | None, at: float, doubts: int = 0) -> Note:
     """An attempt is about to leave, and replaces all that is known of those that made nothing."""
-    return row, Kind.SENDING, json.dumps([token, at, doubts])
+    return row, NoteKind.SENDING, json.dumps([token, at, doubts])
 
 
 def created(row: int, task_id: str) -> Note:
     """The provider gave an id."""
-    return row, Kind.CREATED, json.dumps(task_id)
+    return row, NoteKind.CREATED, json.dumps(task_id)
 
 
 def moved(row: int, status: Status) -> Note:
     """The provider said where the task stands."""
-    return row, Kind.STATUS, json.dumps(status)
+    return row, NoteKind.STATUS, json.dumps(status)
 
 
 def settled(row: int, end: Snapshot | CallsheetError) -> Note:
     """The task ended, or no task came to be."""
     if isinstance(end, Snapshot):
-        return row, Kind.ANSWERED, json.dumps([end.task_id, end.raw], separators=(",", ":"))
-    return row, Kind.FAILED, json.dumps(spell_error(end), separators=(",", ":"))
+        return row, NoteKind.ANSWERED, json.dumps([end.task_id, end.raw], separators=(",", ":"))
+    return row, NoteKind.FAILED, json.dumps(encode_error(end), separators=(",", ":"))
 
 
 def unsent(row: int) -> Note:
     """The last attempt provably made nothing."""
-    return row, Kind.UNSENT, None
+    return row, NoteKind.UNSENT, None
 
 
 def doubted(row: int, doubts: int) -> Note:
     """So many attempts stay in doubt for ever, beside the one that is known."""
-    return row, Kind.DOUBTED, json.dumps(doubts)
+    return row, NoteKind.DOUBTED, json.dumps(doubts)
 
 
 def downloaded(row: int, file: str) -> Note:
     """The video is on disk."""
-    return row, Kind.DOWNLOADED, json.dumps(file)
+    return row, NoteKind.DOWNLOADED, json.dumps(file)
 
 
 def unwanted(row: int) -> Note:
     """It was cancelled while an attempt may have made a task; no later attempt changes that."""
-    return row, Kind.UNWANTED, None
+    return row, NoteKind.UNWANTED, None
 
 
 def withdrawn(row: int) -> Note:
     """Its plan is taken back."""
-    return row, Kind.WITHDRAWN, None
+    return row, NoteKind.WITHDRAWN, None
 
 
 def change_by(kind: str, value: str | None) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def change_by(kind: str, value: str | None) -> dict[str, Any] | None:
         ValueError: Kind or value is not what a note holds.
         CallsheetError: An answer that cannot be read.
     """
-    change = _CHANGES[Kind(kind)]
+    change = _CHANGES[NoteKind(kind)]
     return change(None if value is None else json.loads(value))
 
 
@@ -147,15 +147,15 @@ def _attempt(token: str | None, at: float, doubts: int = 0) -> dict[str, Any]:
 
 _NO_ATTEMPT: Final = dict.fromkeys(("token", "sent_at"))
 _NO_TASK: Final = dict.fromkeys(("task_id", "status", "answer", "error", "file"))
-_CHANGES: Final[dict[Kind, Callable[[Any], dict[str, Any] | None]]] = {
-    Kind.SENDING: lambda held: _attempt(*held),
-    Kind.CREATED: lambda held: {"task_id": held, "error": None},
-    Kind.STATUS: lambda held: {"status": Status(held)},
-    Kind.ANSWERED: _answer,
-    Kind.FAILED: lambda held: {"answer": None, "error": read_error(held)},
-    Kind.DOUBTED: lambda held: {"doubts": held},
-    Kind.UNSENT: lambda _: {**_NO_ATTEMPT},
-    Kind.DOWNLOADED: lambda held: {"file": held},
-    Kind.UNWANTED: lambda _: {"unwanted": True},
-    Kind.WITHDRAWN: lambda _: None,
+_CHANGES: Final[dict[NoteKind, Callable[[Any], dict[str, Any] | None]]] = {
+    NoteKind.SENDING: lambda held: _attempt(*held),
+    NoteKind.CREATED: lambda held: {"task_id": held, "error": None},
+    NoteKind.STATUS: lambda held: {"status": Status(held)},
+    NoteKind.ANSWERED: _answer,
+    NoteKind.FAILED: lambda held: {"answer": None, "error": decode_error(held)},
+    NoteKind.DOUBTED: lambda held: {"doubts": held},
+    NoteKind.UNSENT: lambda _: {**_NO_ATTEMPT},
+    NoteKind.DOWNLOADED: lambda held: {"file": held},
+    NoteKind.UNWANTED: lambda _: {"unwanted": True},
+    NoteKind.WITHDRAWN: lambda _: None,
 }

@@ -21,8 +21,8 @@ import attrs
 from callsheet._journal import entries as notes
 from callsheet._journal.codec import Plan
 from callsheet._journal.identity import Identity
-from callsheet._journal.sqlite import JournalFile
-from callsheet._journal.write_queue import Backlog, Step
+from callsheet._journal.sqlite import SqliteStore
+from callsheet._journal.write_queue import Transaction, WriteQueue
 from callsheet.errors import CallsheetError, ClosedError, JournalError
 
 
@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False)
-class _Load:
+class _Flush:
     """What goes to the disk together."""
 
-    steps: list[Step] = attrs.field(factory=list[Step])
+    steps: list[Transaction] = attrs.field(factory=list[Transaction])
     done: anyio.Event = attrs.field(factory=anyio.Event)
 
 
@@ -71,10 +71,10 @@ class Journal(anyio.AsyncContextManagerMixin):
     ) -> None:
         self.path = Path(path)
         self._identity = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
-        self._file = JournalFile(self.path)
+        self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
-        self._load: _Load | None = None
-        self._backlog = Backlog(self._file)
+        self._load: _Flush | None = None
+        self._backlog = WriteQueue(self._file)
         self._wake = anyio.Event()
         self._closing = False
 
@@ -95,7 +95,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         try:
             await self._in_thread(partial(self._file.open, self._identity))
             async with anyio.create_task_group() as background:
-                self._load = _Load()
+                self._load = _Flush()
                 background.start_soon(self._write, name="journal")
                 try:
                     yield self
@@ -167,7 +167,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: It could not be written: nothing may be sent.
         """
         with anyio.CancelScope(shield=True):
-            await self._put(Step([notes.sending(row, token, at, doubts)]))
+            await self._put(Transaction([notes.sending(row, token, at, doubts)]))
 
     def doubted(self, row: int, doubts: int) -> None:
         """Note how many attempts stay in doubt for ever, beside the one that has the task."""
@@ -204,7 +204,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: It could not be written; it is kept, and its ids stand in the text.
         """
         try:
-            await self._put(Step([]))
+            await self._put(Transaction([]))
         except JournalError as error:
             raise self._backlog.lost() or error from None
 
@@ -224,7 +224,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         notes_on: Callable[[range], list[Note]],
     ) -> range:
         rows = range(self._file.rows, self._file.rows + len(specs))
-        step = Step(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
+        step = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
         if rows:
             self._file.rows, self._file.batches = rows.stop, self._file.batches + 1
             try:
@@ -232,14 +232,14 @@ class Journal(anyio.AsyncContextManagerMixin):
             except anyio.get_cancelled_exc_class():
                 with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
                     back = [notes.withdrawn(row) for row in rows]
-                    self._append(Step(back, awaited=False, takes_back=step))
+                    self._append(Transaction(back, awaited=False, takes_back=step))
                 raise
         return rows
 
     def _note(self, note: Note, *, soon: bool = True) -> None:
-        self._append(Step([note], awaited=False), soon=soon)
+        self._append(Transaction([note], awaited=False), soon=soon)
 
-    def _append(self, step: Step, *, soon: bool = True) -> _Load:
+    def _append(self, step: Transaction, *, soon: bool = True) -> _Flush:
         if self._load is None:
             raise ClosedError(f"journal {self.path} is not open")
         self._load.steps.append(step)
@@ -247,7 +247,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             self._wake.set()
         return self._load
 
-    async def _put(self, step: Step) -> None:
+    async def _put(self, step: Transaction) -> None:
         await self._append(step).done.wait()
         if step.error is not None:
             raise step.error
@@ -260,7 +260,7 @@ class Journal(anyio.AsyncContextManagerMixin):
                 await self._wake.wait()
                 self._wake = anyio.Event()
                 await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
-                self._load = _Load()
+                self._load = _Flush()
                 try:
                     await self._in_thread(partial(self._backlog.write, load.steps))
                 except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was

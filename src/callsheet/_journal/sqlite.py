@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from callsheet._journal import lock_note
-from callsheet._journal.codec import read_spec
+from callsheet._journal.codec import decode_spec
 from callsheet._journal.database_file import has_content, inode_of, writable
-from callsheet._journal.entries import Entry, Kind, Note, change_by
+from callsheet._journal.entries import Entry, Note, NoteKind, change_by
 from callsheet._journal.identity import Identity
 from callsheet.errors import CallsheetError, ConfigurationError, JournalError
 
@@ -47,7 +47,7 @@ _SCHEMA: Final = f"""
 """
 
 
-class JournalFile:
+class SqliteStore:
     """One database, opened and locked.
 
     Attributes:
@@ -158,7 +158,7 @@ class JournalFile:
         for row, batch, place, text in database.execute("SELECT * FROM tasks ORDER BY row"):
             known = facts.get(row, {})
             if known is not None:
-                spec = None if text is None else read_spec(text, media.content)
+                spec = None if text is None else decode_spec(text, media.content)
                 name = names.get(batch)
                 yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
 
@@ -274,10 +274,12 @@ class _Media:
 
 def _bought(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been."""
-    kinds = ", ".join(f"'{kind}'" for kind in (Kind.SENDING, Kind.CREATED, Kind.UNSENT))
+    kinds = ", ".join(f"'{kind}'" for kind in (NoteKind.SENDING, NoteKind.CREATED, NoteKind.UNSENT))
     # beside max() a bare column is that of the same note
     last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
-    ((count,),) = database.execute(f"SELECT count(*) FROM ({last}) WHERE kind != '{Kind.UNSENT}'")  # noqa: S608
+    ((count,),) = database.execute(
+        f"SELECT count(*) FROM ({last}) WHERE kind != '{NoteKind.UNSENT}'"
+    )  # noqa: S608
     return bool(count)
 
 

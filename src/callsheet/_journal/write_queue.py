@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from callsheet._journal.codec import Plan
-from callsheet._journal.entries import Kind, Note
-from callsheet._journal.sqlite import JournalFile
+from callsheet._journal.entries import Note, NoteKind
+from callsheet._journal.sqlite import SqliteStore
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
@@ -18,7 +18,7 @@ log = logging.getLogger("callsheet")
 
 
 @attrs.define(eq=False)
-class Step:
+class Transaction:
     """What is written whole or not at all.
 
     Attributes:
@@ -33,7 +33,7 @@ class Step:
     notes: Sequence[Note]
     plan: Plan | None = None
     awaited: bool = True
-    takes_back: Step | None = None
+    takes_back: Transaction | None = None
     error: CallsheetError | None = None
 
     @property
@@ -43,18 +43,18 @@ class Step:
 
 
 @attrs.define(eq=False)
-class Backlog:
+class WriteQueue:
     """Writes steps in order, and keeps what nobody waits for while it cannot be written.
 
     A step that somebody waits for is never written before one that was kept: nothing new is begun
     while ids cannot be noted.
     """
 
-    file: JournalFile
-    _kept: list[Step] = attrs.field(factory=list[Step], init=False)
+    file: SqliteStore
+    _kept: list[Transaction] = attrs.field(factory=list[Transaction], init=False)
     _trouble: str | None = attrs.field(default=None, init=False)
 
-    def write(self, steps: Iterable[Step]) -> None:
+    def write(self, steps: Iterable[Transaction]) -> None:
         """Write what was kept, then *steps*; blocks on the disk."""
         spelled = [*filter(_spelled, steps)]
         waiting, self._kept = self._kept, []
@@ -62,7 +62,7 @@ class Backlog:
         self._store([*waiting, *spelled])
         self._tell(before)
 
-    def put_off(self, steps: Iterable[Step], cause: Exception) -> None:
+    def put_off(self, steps: Iterable[Transaction], cause: Exception) -> None:
         """Take steps that could not be tried at all, as for want of a thread."""
         before = self._trouble
         self._refuse(steps, self._words(cause))
@@ -76,12 +76,12 @@ class Backlog:
         ids = [
             f"{json.loads(value)} (row {row})"
             for row, kind, value in kept
-            if kind is Kind.CREATED and value is not None
+            if kind is NoteKind.CREATED and value is not None
         ]
         named = f"; new ids among them: {', '.join(ids)}" if ids else ""
         return JournalError(f"{self._trouble}; {len(kept)} notes are not on disk{named}")
 
-    def _store(self, steps: Sequence[Step]) -> None:
+    def _store(self, steps: Sequence[Transaction]) -> None:
         """Write steps together as far as possible, so that none fails for another's sake."""
         words = self._trouble
         if words is None:
@@ -100,7 +100,7 @@ class Backlog:
                 return
         self._refuse(steps, words)
 
-    def _refuse(self, steps: Iterable[Step], words: str) -> None:
+    def _refuse(self, steps: Iterable[Transaction], words: str) -> None:
         """Tell those who wait, and keep the rest."""
         for step in steps:
             if step.awaited:
@@ -119,7 +119,7 @@ class Backlog:
             log.info("journal %s is written again", self.file.path)
 
 
-def _spelled(step: Step) -> bool:
+def _spelled(step: Transaction) -> bool:
     """Whether the step can be put into words."""
     try:
         if step.plan is not None:

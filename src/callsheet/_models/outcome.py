@@ -9,7 +9,7 @@ from typing import Self, overload
 
 import attrs
 
-from callsheet._models.packed_snapshot import Kept, kept_snapshot, kept_url
+from callsheet._models.packed_snapshot import Packed, packed_url, unpack
 from callsheet._models.snapshot import Snapshot, Usage
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import BatchError, CallsheetError
@@ -88,8 +88,8 @@ def _expires_at(updated_at: float | None) -> datetime | None:
         return None
 
 
-def _to_video(video: Video | Kept | None) -> Video | None:
-    return Video.from_snapshot(kept_snapshot(video)) if isinstance(video, Kept) else video
+def _to_video(video: Video | Packed | None) -> Video | None:
+    return Video.from_snapshot(unpack(video)) if isinstance(video, Packed) else video
 
 
 _OUTCOME = ("index", "spec", "task_id", "video", "error")
@@ -109,7 +109,7 @@ class Outcome:
     index: int
     spec: TaskSpec | None
     task_id: str | None
-    _video: Video | Kept | None = attrs.field(default=None, alias="video", eq=_to_video)
+    _video: Video | Packed | None = attrs.field(default=None, alias="video", eq=_to_video)
     error: CallsheetError | None = None
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class Outcome:
     @property
     def video(self) -> Video | None:
         """The video; ``None`` if there is none. It is built when this is first read."""
-        if isinstance(self._video, Kept):
+        if isinstance(self._video, Packed):
             object.__setattr__(self, "_video", _to_video(self._video))
         return _to_video(self._video)
 
@@ -142,7 +142,7 @@ class Outcome:
             case Video() as video:
                 return video.url
             case kept:
-                return kept_url(kept)
+                return packed_url(kept)
 
 
 def _to_tuple(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:

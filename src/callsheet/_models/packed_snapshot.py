@@ -15,14 +15,14 @@ import attrs
 from callsheet._models.snapshot import ErrorDetail, Snapshot, Status, Usage
 
 
-Kept = bytes
+Packed = bytes
 """A snapshot as bytes, for this process only: first the URL of its video, then all fields."""
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
 _STATUS, _ERROR, _USAGE = (_FIELDS.index(name) for name in ("status", "error", "usage"))
 
 
-def keep(snapshot: Snapshot) -> Kept | Snapshot:
+def pack(snapshot: Snapshot) -> Packed | Snapshot:
     """Turn a snapshot into bytes.
 
     A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
@@ -40,15 +40,15 @@ def keep(snapshot: Snapshot) -> Kept | Snapshot:
         return snapshot
 
 
-def kept_url(kept: Kept) -> str | None:
-    """The URL of the video. This is much faster than `kept_snapshot`."""
-    url: str | None = marshal.loads(kept)[0]  # noqa: S302 - written by `keep`
+def packed_url(kept: Packed) -> str | None:
+    """The URL of the video. This is much faster than `unpack`."""
+    url: str | None = marshal.loads(kept)[0]  # noqa: S302 - written by `pack`
     return url
 
 
-def kept_snapshot(kept: Kept) -> Snapshot:
-    """A snapshot that equals the one that was given to `keep`."""
-    values = marshal.loads(marshal.loads(kept)[1])  # noqa: S302 - written by `keep`
+def unpack(kept: Packed) -> Snapshot:
+    """A snapshot that equals the one that was given to `pack`."""
+    values = marshal.loads(marshal.loads(kept)[1])  # noqa: S302 - written by `pack`
     values[_STATUS] = Status(values[_STATUS])
     if values[_ERROR] is not None:
         values[_ERROR] = ErrorDetail(*values[_ERROR])

@@ -12,14 +12,14 @@ import attrs
 from callsheet._polling.pages import SIZE, Pages
 from callsheet._polling.poll_request import (
     FailedPoll,
-    Order,
+    PollRequest,
     about_the_task,
     is_last_refusal,
     is_unaskable,
 )
 from callsheet._polling.schedule import Schedule
-from callsheet._state.circuit_breaker import Gate
-from callsheet._state.rate_limit import Budget
+from callsheet._state.circuit_breaker import CircuitBreaker
+from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet.errors import (
     AuthenticationError,
@@ -50,7 +50,7 @@ FAILED_LISTS = 3
 """Lists in a row that must fail for that, each with a get that passes after it."""
 
 
-class Lists(enum.Enum):
+class ListSupport(enum.Enum):
     """Whether the provider lists tasks by id."""
 
     YES = enum.auto()
@@ -64,7 +64,7 @@ class Planner:
 
     Attributes:
         schedule: When each task is due.
-        gate: How much traffic the service bears.
+        breaker: How much traffic the service bears.
         gets: Budget of requests for one task.
         lists: Budget of requests for many.
         support: Whether lists are available; probed at run time if unproven.
@@ -75,10 +75,10 @@ class Planner:
     """
 
     schedule: Schedule
-    gate: Gate
-    gets: Budget
-    lists: Budget
-    support: Lists
+    breaker: CircuitBreaker
+    gets: RateLimit
+    lists: RateLimit
+    support: ListSupport
     id_cost: Callable[[str], int]
     url_room: int = 7_500
     page_size: int = SIZE
@@ -87,7 +87,7 @@ class Planner:
     )
     _singles: OrderedDict[Record, None] = attrs.field(factory=OrderedDict[Record, None], init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
-    _sent: dict[Order, float] = attrs.field(factory=dict[Order, float], init=False)
+    _sent: dict[PollRequest, float] = attrs.field(factory=dict[PollRequest, float], init=False)
     _last_sent: float = attrs.field(default=-math.inf, init=False)
     _heard_at: float = attrs.field(default=-math.inf, init=False)
     _latency: float = attrs.field(default=0.0, init=False)
@@ -98,16 +98,16 @@ class Planner:
     _locked_since: float | None = attrs.field(default=None, init=False)
     _locked_at: float = attrs.field(default=-math.inf, init=False)
 
-    def next(self, *, now: float) -> Order | None:
+    def next(self, *, now: float) -> PollRequest | None:
         """The request to send now, if there is one. Every order must come back to this object."""
         ready = self._ready_at(now)
         if ready is None or ready > now:
             return None
-        order = self._next_get(now) or self._next_list_order(now)
-        if order is not None:
-            self._sent[order] = self._last_sent = now
-            self._listing += not order.single
-        return order
+        poll = self._next_get(now) or self._next_list_order(now)
+        if poll is not None:
+            self._sent[poll] = self._last_sent = now
+            self._listing += not poll.single
+        return poll
 
     def wake_at(self, *, now: float) -> float | None:
         """When `next` is worth asking again, if nothing happens before; ``None``: no idea."""
@@ -127,37 +127,37 @@ class Planner:
             times.append(max(due, self.lists.ready_at(now=now)))
         return max(ready, min(times)) if times else None
 
-    def read(self, order: Order, *, now: float, found: int, last: bool = True) -> bool:
+    def read(self, poll: PollRequest, *, now: float, found: int, last: bool = True) -> bool:
         """Note that the provider answered an order; tell whether this opened the gate.
 
         Records that a list of ids left out are asked by get, and those that a page did not show are
         due again; the caller has already told the schedule about the others.
 
         Args:
-            order: What was asked.
+            poll: What was asked.
             now: Seconds on the client's clock.
             found: How many of the tasks asked for an answer shows; of a page, see `Pages.tells`.
             last: Whether there is no page after it.
         """
-        self._latency += (now - self._returned(order) - self._latency) / 8
+        self._latency += (now - self._returned(poll) - self._latency) / 8
         self._heard_at = now
         self._locked_since = None
-        if order.page is not None:
+        if poll.page is not None:
             self._failed_lists = 0
-            instead = len(order.records)
-            self.pages[order.tier].read(told=found, instead=instead, last=last, now=now)
-            self._put_back(order, now)
-        elif not order.single:
+            instead = len(poll.records)
+            self.pages[poll.tier].read(told=found, instead=instead, last=last, now=now)
+            self._put_back(poll, now)
+        elif not poll.single:
             self._learn(found)
-            for record in order.records:
+            for record in poll.records:
                 if record.asked and not record.settled:
                     self.ask_alone(record)
-        return self.gate.passed(now=now, poll=True)
+        return self.breaker.passed(now=now, poll=True)
 
     def ask_alone(self, record: Record) -> None:
         """Ask about *record* by get, as soon as the budget allows, unless one is under way."""
         record.asked, record.due = True, math.inf
-        if not any(order.single and record in order.records for order in self._sent):
+        if not any(poll.single and record in poll.records for poll in self._sent):
             self._singles[record] = None
 
     def bare(self, record: Record, *, single: bool, now: float) -> bool:
@@ -178,64 +178,64 @@ class Planner:
         self.schedule.missed(record, now=now, own_fault=True)
         return False
 
-    def failed(self, order: Order, error: CallsheetError, *, now: float) -> FailedPoll:
+    def failed(self, poll: PollRequest, error: CallsheetError, *, now: float) -> FailedPoll:
         """Note that an order brought no status, and say what follows.
 
         What a list says of itself or of the account is believed only once a get has said the same.
         """
-        sent = self._returned(order)
-        if order.page is not None:
-            self.pages[order.tier].rest(now=now)
-        if not order.single and self._split(order, error, now):
-            return FailedPoll(opened_gate=self.gate.passed(now=now, poll=True))
-        if order.single and is_unaskable(error):
+        sent = self._returned(poll)
+        if poll.page is not None:
+            self.pages[poll.tier].rest(now=now)
+        if not poll.single and self._split(poll, error, now):
+            return FailedPoll(restored=self.breaker.passed(now=now, poll=True))
+        if poll.single and is_unaskable(error):
             return FailedPoll(last_word=True)
-        if order.single and about_the_task(error):
-            opened = self.gate.passed(now=now, poll=True)
+        if poll.single and about_the_task(error):
+            opened = self.breaker.passed(now=now, poll=True)
             self._locked_since = None
-            return FailedPoll(last_word=self.refused(order.records[0], now=now), opened_gate=opened)
+            return FailedPoll(last_word=self.refused(poll.records[0], now=now), restored=opened)
         if isinstance(error, (AuthenticationError, BalanceError)):  # of lists, too: they take turns
-            if now - self._locked_at > LOCKED_OUT + self.gate.retry_after_cap:
+            if now - self._locked_at > LOCKED_OUT + self.breaker.retry_after_cap:
                 self._locked_since = None
             self._locked_at = now
-        was_shut = self.gate.shut
+        was_tripped = self.breaker.tripped
         asked = getattr(error, "retry_after", None)
-        shut = self.gate.failed(now=now, poll=True, retry_after=asked, sent=sent)
-        for record in order.records:
+        tripped = self.breaker.failed(now=now, poll=True, retry_after=asked, sent=sent)
+        for record in poll.records:
             record.refused_since = now
             if record.asked:
-                self.schedule.missed(record, now=now, own_fault=not was_shut)
-        if order.single:
+                self.schedule.missed(record, now=now, own_fault=not was_tripped)
+        if poll.single:
             self._failed_lists = 0
-            return FailedPoll(shut_gate=shut, locked_out=self._locked_out(error, now))
-        self._doubt_lists(order, error, now)
-        return FailedPoll(shut_gate=shut)
+            return FailedPoll(tripped=tripped, locked_out=self._locked_out(error, now))
+        self._doubt_lists(poll, error, now)
+        return FailedPoll(tripped=tripped)
 
     def _may_list(self, now: float) -> bool:
-        return self.support is not Lists.NO and now >= self._lists_again_at
+        return self.support is not ListSupport.NO and now >= self._lists_again_at
 
-    def _doubt_lists(self, order: Order, error: CallsheetError, now: float) -> None:
+    def _doubt_lists(self, poll: PollRequest, error: CallsheetError, now: float) -> None:
         """Have a get find out whether the service is down or only its list route."""
-        if self.support is Lists.UNPROVEN and not isinstance(error, ConnectFailedError):
+        if self.support is ListSupport.UNPROVEN and not isinstance(error, ConnectFailedError):
             self._use_gets()
             return
         self._failed_lists += 1
         if self._failed_lists >= FAILED_LISTS:
             self._failed_lists, self._lists_again_at = 0, now + LISTS_PAUSE
             self._ungroup()
-        witness = next((record for record in order.records if not record.settled), None)
+        witness = next((record for record in poll.records if not record.settled), None)
         if witness is not None:
             self.ask_alone(witness)
 
     def _use_gets(self) -> None:
-        self.support = Lists.NO
+        self.support = ListSupport.NO
         self._ungroup()
 
     def _ungroup(self) -> None:
         while self._groups:
             self._singles.update(dict.fromkeys(self._groups.popleft()))
 
-    def _next_get(self, now: float) -> Order | None:
+    def _next_get(self, now: float) -> PollRequest | None:
         while self._singles and next(iter(self._singles)).settled:
             self._singles.popitem(last=False)
         if self.gets.ready_at(now=now) > now:
@@ -247,19 +247,19 @@ class Planner:
         else:
             return None
         self.gets.take(now=now)
-        return Order((record,), single=True)
+        return PollRequest((record,), single=True)
 
-    def _next_list_order(self, now: float) -> Order | None:
+    def _next_list_order(self, now: float) -> PollRequest | None:
         if not self._may_list(now) or self._listing or self.lists.ready_at(now=now) > now:
             return None
-        by_ids = bool(self._groups) or self.support is not Lists.YES
+        by_ids = bool(self._groups) or self.support is not ListSupport.YES
         records = self._next_group(now)
         if not records:
             return self._next_get(now)
         self.lists.take(now=now)
         tier = records[0].tier
         page = None if by_ids else self._next_page(tier, records, now)
-        return Order(records, single=False, tier=tier, page=page)
+        return PollRequest(records, single=False, tier=tier, page=page)
 
     def _next_page(self, tier: str | None, records: tuple[Record, ...], now: float) -> int | None:
         pages = self.pages[tier]
@@ -269,9 +269,9 @@ class Planner:
         heard = min(record.alive_at for record in records if record.asked)
         return pages.next(heard=heard, now=now)
 
-    def _put_back(self, order: Order, now: float) -> None:
+    def _put_back(self, poll: PollRequest, now: float) -> None:
         """Have those be due whom a page did not show."""
-        for record in order.records:
+        for record in poll.records:
             if record.asked and record not in self._singles:
                 self.schedule.nudge(record, now=now)
 
@@ -306,19 +306,19 @@ class Planner:
                 room -= cost
         return tuple(group)
 
-    def _split(self, order: Order, error: CallsheetError, now: float) -> bool:
+    def _split(self, poll: PollRequest, error: CallsheetError, now: float) -> bool:
         """Whether a list was refused for what it asked; its halves are asked one by one then."""
         if not isinstance(error, InvalidRequestError) or error.code is None:
             return False
-        if order.page is not None:
-            self._put_back(order, now)
+        if poll.page is not None:
+            self._put_back(poll, now)
             return True
-        if self.support is Lists.UNPROVEN:
+        if self.support is ListSupport.UNPROVEN:
             self._use_gets()
-        pending = tuple(r for r in order.records if not r.settled)
+        pending = tuple(r for r in poll.records if not r.settled)
         for record in pending:
             record.asked, record.due = True, math.inf
-        if self.support is Lists.NO or len(pending) == 1:
+        if self.support is ListSupport.NO or len(pending) == 1:
             self._singles.update(dict.fromkeys(pending))
         else:
             half = len(pending) // 2
@@ -328,9 +328,9 @@ class Planner:
     def _learn(self, found: int) -> None:
         self._failed_lists = 0
         self._fruitless = 0 if found else self._fruitless + 1
-        if self.support is Lists.UNPROVEN:
+        if self.support is ListSupport.UNPROVEN:
             if found:
-                self.support = Lists.YES
+                self.support = ListSupport.YES
             elif self._fruitless >= FRUITLESS_LISTS:
                 self._use_gets()
 
@@ -344,13 +344,13 @@ class Planner:
 
     def _ready_at(self, now: float) -> float | None:
         """When the gate lets one more poll through; a service that falls silent gets few."""
-        ready = self.gate.ready_at(now=now, in_flight=len(self._sent))
+        ready = self.breaker.ready_at(now=now, in_flight=len(self._sent))
         silent_since = max(next(iter(self._sent.values()), now), self._heard_at)
         if ready is not None and now - silent_since > max(SILENT, 4.0 * self._latency):
             return max(ready, self._last_sent + 1.0)
         return ready
 
-    def _returned(self, order: Order) -> float:
+    def _returned(self, poll: PollRequest) -> float:
         """Take an order back; when it was sent."""
-        self._listing -= not order.single
-        return self._sent.pop(order)
+        self._listing -= not poll.single
+        return self._sent.pop(poll)

@@ -18,7 +18,7 @@ again."""
 
 
 @attrs.frozen(eq=False)
-class Order:
+class PollRequest:
     """One request to send about *records*: a get if it is *single*, else a list of one *tier*.
 
     With *page* set the list is not of their ids: it is the page of that number of all tasks, which
@@ -37,14 +37,14 @@ class FailedPoll:
 
     Attributes:
         last_word: The refusal is the provider's last word on this one task.
-        opened_gate: The refusal shows that the service is back.
-        shut_gate: The gate was open until now.
+        restored: The refusal shows that the service is back.
+        tripped: The gate was open until now.
         locked_out: The account is refused for so long that waiting is pointless.
     """
 
     last_word: bool = False
-    opened_gate: bool = False
-    shut_gate: bool = False
+    restored: bool = False
+    tripped: bool = False
     locked_out: bool = False
 
 

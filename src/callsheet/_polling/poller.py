@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 import attrs
 
-from callsheet._http.api import Calls
+from callsheet._http.api import Api
 from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._polling.planner import Planner
-from callsheet._state.clock import Bell, Clock
+from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry, verdict
 from callsheet.errors import CallsheetError, TransportError
@@ -19,7 +19,7 @@ from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChan
 
 
 if TYPE_CHECKING:
-    from callsheet._polling.poll_request import Order
+    from callsheet._polling.poll_request import PollRequest
 
 
 SILENCE = 4.0
@@ -38,7 +38,7 @@ class Poller:
     """Asks the provider what the planner orders, and brings the answers to the registry.
 
     Attributes:
-        calls: The wire.
+        api: The wire.
         planner: Says what to ask next.
         registry: Takes the answers.
         clock: The client's clock.
@@ -48,7 +48,7 @@ class Poller:
         emit: Tells the observer.
     """
 
-    calls: Calls
+    api: Api
     planner: Planner
     registry: Registry
     clock: Clock
@@ -56,13 +56,13 @@ class Poller:
     moved: Callable[[Record], None]
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
-    _bell: Bell = attrs.field(init=False)
+    _wake_up: WakeEvent = attrs.field(init=False)
     _patience: dict[bool, float] = attrs.field(init=False)
     """For gets and for lists: one may be slower than the other."""
 
     def __attrs_post_init__(self) -> None:
         """Make what the client's clock and the first polls need."""
-        self._bell = Bell(self.clock)
+        self._wake_up = WakeEvent(self.clock)
         self._patience = dict.fromkeys((True, False), SILENCE)
 
     def watch(self, *records: Record, fresh: bool) -> None:
@@ -71,12 +71,12 @@ class Poller:
         plan, now = schedule.add if fresh else schedule.adopt, self.clock.now()
         for record in records:
             plan(record, now=now)
-        self._bell.ring()
+        self._wake_up.set()
 
     def nudge(self, record: Record) -> None:
         """Ask about a task as soon as the budget allows."""
         self.planner.schedule.nudge(record, now=self.clock.now())
-        self._bell.ring()
+        self._wake_up.set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -85,12 +85,12 @@ class Poller:
                 now = self.clock.now()
                 for record, error in self.registry.overdue(now=now):
                     self.settle(record, error)
-                order = self.planner.next(now=now)
-                if order is not None:
-                    polls.start_soon(self._carry_out, order)
+                poll = self.planner.next(now=now)
+                if poll is not None:
+                    polls.start_soon(self._carry_out, poll)
                     continue
                 times = (self.planner.wake_at(now=now), self.registry.next_deadline())
-                await self._bell.wait(min((t for t in times if t is not None), default=None))
+                await self._wake_up.wait(min((t for t in times if t is not None), default=None))
 
     def take(self, snapshot: Snapshot, *, single: bool = False) -> None:
         """Bring a status answer to the registry and plan on.
@@ -109,7 +109,7 @@ class Poller:
             for each in settled:
                 each.snapshot = snapshot  # it is billed all the same
         if bare and not settled:
-            self._bell.ring()
+            self._wake_up.set()
         for each in settled:
             self.ended(each)
         if settled:
@@ -123,65 +123,65 @@ class Poller:
         if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
             self.room_made()
 
-    async def _carry_out(self, order: Order) -> None:
-        started, patience = anyio.current_time(), self._patience[order.single]
+    async def _carry_out(self, poll: PollRequest) -> None:
+        started, patience = anyio.current_time(), self._patience[poll.single]
         try:
-            page = await self._ask(order, patience)
+            page = await self._ask(poll, patience)
         except CallsheetError as error:
             if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
-                usual = self._patience[order.single]
-                self._patience[order.single] = max(usual, patience * SLOWER)
-            await self._failed(order, error)
+                usual = self._patience[poll.single]
+                self._patience[poll.single] = max(usual, patience * SLOWER)
+            await self._failed(poll, error)
         else:
             took = anyio.current_time() - started
-            self._patience[order.single] = max(SILENCE, 2 * took)
-            await self._read(order, page)
-        self._bell.ring()
+            self._patience[poll.single] = max(SILENCE, 2 * took)
+            await self._read(poll, page)
+        self._wake_up.set()
 
-    async def _ask(self, order: Order, patience: float) -> Page:
-        if order.single:
-            (record,) = order.records
-            return Page(items=[await self.calls.get(_id(record), most=patience)])
-        if order.page is not None:
-            return await self.calls.list(
-                page_num=order.page,
+    async def _ask(self, poll: PollRequest, patience: float) -> Page:
+        if poll.single:
+            (record,) = poll.records
+            return Page(items=[await self.api.get(_id(record), most=patience)])
+        if poll.page is not None:
+            return await self.api.list(
+                page_num=poll.page,
                 page_size=self.planner.page_size,
-                service_tier=order.tier,
+                service_tier=poll.tier,
                 most=patience,
             )
-        ids = [_id(record) for record in order.records]
-        return await self.calls.list(
-            task_ids=ids, page_size=len(ids), service_tier=order.tier, most=patience
+        ids = [_id(record) for record in poll.records]
+        return await self.api.list(
+            task_ids=ids, page_size=len(ids), service_tier=poll.tier, most=patience
         )
 
-    async def _read(self, order: Order, page: Page) -> None:
-        now, found, pages = self.clock.now(), 0, self.planner.pages[order.tier]
-        if order.page is not None:
+    async def _read(self, poll: PollRequest, page: Page) -> None:
+        now, found, pages = self.clock.now(), 0, self.planner.pages[poll.tier]
+        if poll.page is not None:
             pages.begin(now=now)
-        asked = {record.task_id for record in order.records}
+        asked = {record.task_id for record in poll.records}
         for number, snapshot in enumerate(page.items, 1):
-            if order.page is None:
+            if poll.page is None:
                 found += snapshot.task_id in asked
             elif (record := self.registry.get(snapshot.task_id)) is not None:
                 found += pages.tells(record, now=now)
-            self.take(snapshot, single=order.single)
+            self.take(snapshot, single=poll.single)
             if number % AT_A_STRETCH == 0:
                 await anyio.lowlevel.checkpoint()
         count, size = len(page.items) + page.unreadable, self.planner.page_size
-        last = count < size or (page.total is not None and page.total <= (order.page or 1) * size)
-        if self.planner.read(order, now=self.clock.now(), found=found, last=last):
+        last = count < size or (page.total is not None and page.total <= (poll.page or 1) * size)
+        if self.planner.read(poll, now=self.clock.now(), found=found, last=last):
             self.emit(GateOpened())
 
-    async def _failed(self, order: Order, error: CallsheetError) -> None:
-        follows = self.planner.failed(order, error, now=self.clock.now())
-        ids = tuple(_id(record) for record in order.records)
+    async def _failed(self, poll: PollRequest, error: CallsheetError) -> None:
+        follows = self.planner.failed(poll, error, now=self.clock.now())
+        ids = tuple(_id(record) for record in poll.records)
         self.emit(PollFailed(task_ids=ids, error=error))
-        if follows.opened_gate:
+        if follows.restored:
             self.emit(GateOpened())
-        if follows.shut_gate:
+        if follows.tripped:
             self.emit(GateShut(error=error))
         if follows.last_word:
-            self.settle(order.records[0], error)
+            self.settle(poll.records[0], error)
         if follows.locked_out:
             for number, record in enumerate(list(self.registry), start=1):
                 if not record.settled:  # while others had their turn

@@ -11,7 +11,7 @@ import attrs
 
 from callsheet._models.snapshot import Status
 from callsheet._polling.queue_model import Lane
-from callsheet._polling.render_time.estimator import Experience, kind_of
+from callsheet._polling.render_time.estimator import Estimator, kind_of
 from callsheet._polling.service_tier import Heap, Tier, due_in, fresh, top
 from callsheet._state.record import Record
 
@@ -52,7 +52,7 @@ class Schedule:
     page: int = PAGE
     _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
-    _past: Experience = attrs.field(init=False)
+    _estimator: Estimator = attrs.field(init=False)
     _taught: dict[Lane, float] = attrs.field(factory=dict[Lane, float], init=False)
     """Lanes whose law has changed since the last decision, and when."""
     _vague: set[Record] = attrs.field(factory=set[Record], init=False)
@@ -60,7 +60,7 @@ class Schedule:
 
     def __attrs_post_init__(self) -> None:
         """Start without any experience but the prior."""
-        self._past = Experience(delay=self.delay, prior=self.prior)
+        self._estimator = Estimator(delay=self.delay, prior=self.prior)
 
     def add(self, record: Record, *, now: float) -> None:
         """Plan for a task that was just created."""
@@ -93,7 +93,7 @@ class Schedule:
         tier, lane = self._tier(record), self._lane(record)
         tier.ends_at = None
         if status is Status.QUEUED:
-            half = 0.5 * self._past.law(record).mean
+            half = 0.5 * self._estimator.distribution(record).mean
             lane.patience = min(2.0 * lane.patience, max(half, self.delay))
             front_known = lane.found_waiting(record)
             record.alive_at, record.unseen = now, False
@@ -104,19 +104,19 @@ class Schedule:
             return
         if record.started is None:
             lane.patience = self.delay
-            if record.unseen and not self._past.synchronous:
+            if record.unseen and not self._estimator.synchronous:
                 self._vague.add(record)
-            started = self._past.local(updated_at, since=_since(record), now=now)
+            started = self._estimator.local(updated_at, since=_since(record), now=now)
             for presumed in lane.found_running(record, started=started, now=now):
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
-        elif updated_at is not None and self._past.synchronous:
-            self._correct(lane, record, record.started, self._past.when(updated_at, now=now))
+        elif updated_at is not None and self._estimator.synchronous:
+            self._correct(lane, record, record.started, self._estimator.when(updated_at, now=now))
         lane.confirm(record)
         record.alive_at, record.unseen = now, False
         age = 0.0 if record.started is None else now - record.started
-        if self._past.runs(record, age, lambda: self._ages(record)):
+        if self._estimator.runs(record, age, lambda: self._ages(record)):
             self._taught[lane] = now
         self._date(record, now + self._gap(record, now))
 
@@ -139,21 +139,21 @@ class Schedule:
         if record.status is not Status.SUCCEEDED and not failed:
             # it was stopped, and may never have held a place: nobody moves up
             if record.started is not None:
-                self._past.left(record, max(record.alive_at - record.started, 0.0))
+                self._estimator.left(record, max(record.alive_at - record.started, 0.0))
             elif polled and not first:
                 lane.found_out_of_turn(now=now)  # what stopped it may have stopped others
             waits = lane.front_known and not (polled and first)
             self._send_scout(lane, now + (lane.patience if waits else 0.0))
             return
-        ended = self._past.local(updated_at, since=_since(record), now=now)
+        ended = self._estimator.local(updated_at, since=_since(record), now=now)
         if not record.unseen:
-            self._past.noticed(now - ended)
+            self._estimator.noticed(now - ended)
         if record.started is None and not first:
             lane.found_out_of_turn(now=now)
         elif (
             record.started is not None
             and not vague
-            and self._past.ran(record, ended - record.started, lambda: self._ages(record))
+            and self._estimator.ran(record, ended - record.started, lambda: self._ages(record))
         ):
             self._taught[lane] = now
         successor = lane.presume_next(ended)
@@ -202,7 +202,7 @@ class Schedule:
 
     def local(self, at: float) -> float | None:
         """The provider's time *at* on the client's clock; ``None`` if no answer told yet."""
-        return self._past.translated(at)
+        return self._estimator.translated(at)
 
     def _heaps(self) -> Iterator[Heap]:
         return (heap for tier in self._tiers.values() for heap in (tier.others, tier.running))
@@ -260,7 +260,7 @@ class Schedule:
 
     def _list_at(self, tier: Tier, now: float) -> float | None:
         fresh(tier.running)  # lists date anew all that run: old dates would pile up
-        return tier.list_at(self._past, page=self.page, now=now)
+        return tier.list_at(self._estimator, page=self.page, now=now)
 
     def _plan_anew(self) -> None:
         """Move looks forward that come too late by what was learned, unless they are very many.
@@ -309,13 +309,13 @@ class Schedule:
             record.started = min(changed, started)
             self._vague.discard(record)
         elif not lane.presumes(record):
-            self._past.steady &= changed <= started + 2.0 * SAME
-        elif self._past.steady and abs(changed - started) > SAME:
+            self._estimator.steady &= changed <= started + 2.0 * SAME
+        elif self._estimator.steady and abs(changed - started) > SAME:
             record.started = changed
 
     def _gap(self, record: Record, now: float) -> float:
         age = 0.0 if record.started is None else now - record.started
-        return self._past.law(record).gap(age)
+        return self._estimator.distribution(record).gap(age)
 
     def _send_scout(self, lane: Lane, when: float) -> None:
         scout = lane.scout()

@@ -12,8 +12,8 @@ from callsheet._state.record import Record
 
 
 if TYPE_CHECKING:
-    from callsheet._polling.render_time.distribution import RenderLaw
-    from callsheet._polling.render_time.estimator import Experience
+    from callsheet._polling.render_time.distribution import RenderTimeDistribution
+    from callsheet._polling.render_time.estimator import Estimator
 
 
 HORIZON = 600.0
@@ -52,52 +52,55 @@ class Tier:
         """Number of tasks that run."""
         return sum(len(lane.running) for lane in self.lanes.values())
 
-    def list_at(self, past: Experience, *, page: int, now: float) -> float | None:
+    def list_at(self, estimator: Estimator, *, page: int, now: float) -> float | None:
         """When a list is worth sending; ``None``: there is nothing to ask about.
 
         As long as one *page* shows all that run, each list renews what is known of all of them;
         with more, each is asked when its own law says so.
         """
-        slack = min(SLACK * past.delay, MOST_SLACK)
+        slack = min(SLACK * estimator.delay, MOST_SLACK)
         times = [self.others[0][0] + slack] if fresh(self.others) else []
         count = self.runners()
         if count > page:
             times += [self.running[0][0] + slack] if fresh(self.running) else []
         elif count:
             if self.ends_at is None:
-                self.ends_at = self._ends_at(past, count, now)
+                self.ends_at = self._ends_at(estimator, count, now)
             times.append(self.ends_at)
         return min(times, default=None)
 
-    def _ends_at(self, past: Experience, count: int, now: float) -> float:
+    def _ends_at(self, estimator: Estimator, count: int, now: float) -> float:
         """When a list is worth its price.
 
         With many tasks: the delay aimed for, after as many unseen ends are expected as come within
         that delay on average. So it waits for more while ends come fast, since few follow soon
         after; docs/polling.md says why. With one alone: at the chance at which its law would look.
         """
-        tasks: list[tuple[RenderLaw, float, float]] = []
+        tasks: list[tuple[RenderTimeDistribution, float, float]] = []
         worth = 0.0
         for lane in self.lanes.values():
             for record in lane.running:
                 if record.asked or record.refusals:
                     continue
-                law = past.law(record)
-                many = min(past.aim / law.mean, 0.25)
-                worth += many + max(law.mass - many, 0.0) / count
+                distribution = estimator.distribution(record)
+                many = min(estimator.aim / distribution.mean, 0.25)
+                worth += many + max(distribution.mass - many, 0.0) / count
                 started = record.started or 0.0
-                tasks.append((law, started, record.alive_at - started))
+                tasks.append((distribution, started, record.alive_at - started))
         if not tasks:
             return now + HORIZON
         early, late = 0.0, HORIZON
         while late - early > PRECISION:
             middle = (early + late) / 2.0
             at = now + middle
-            if sum(law.ended(age, at - started) for law, started, age in tasks) < worth:
+            if (
+                sum(distribution.ended(age, at - started) for distribution, started, age in tasks)
+                < worth
+            ):
                 early = middle
             else:
                 late = middle
-        return now + late + past.aim * (1.0 - 1.0 / count)
+        return now + late + estimator.aim * (1.0 - 1.0 / count)
 
 
 def top(heap: Heap) -> tuple[float, int]:

@@ -14,7 +14,7 @@ from callsheet._polling.poller import Poller
 from callsheet._state.clock import Clock
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
-from callsheet._submission.bookkeeping import Books
+from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet.errors import CallsheetError, ConfigurationError
 
 
@@ -32,14 +32,14 @@ class Attacher:
     Attributes:
         registry: Where ids are kept.
         poller: Asks about them.
-        books: Where money and intents are kept.
+        bookkeeping: Where money and intents are kept.
         clock: The client's clock.
         spawn: Runs something until the client is left.
     """
 
     registry: Registry
     poller: Poller
-    books: Books
+    bookkeeping: Bookkeeping
     clock: Clock
     spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
     _unwatched: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
@@ -73,7 +73,7 @@ class Attacher:
         group.total = len(task_ids)
         records = [self._record(task_id, i, group) for i, task_id in enumerate(task_ids)]
         self.adopt(records, task_ids)
-        if self.books.journal is not None:
+        if self.bookkeeping.journal is not None:
             self.spawn(partial(self._write_down, records, task_ids, name))
         return records
 
@@ -87,6 +87,6 @@ class Attacher:
     ) -> None:
         try:
             with anyio.CancelScope(shield=True):  # the client is left only when it is on disk
-                await self.books.adopt(records, ids, name)
+                await self.bookkeeping.adopt(records, ids, name)
         except CallsheetError:
             log.exception("%d attached tasks are not in the journal", len(ids))

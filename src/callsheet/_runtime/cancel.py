@@ -150,7 +150,7 @@ class Canceller:
         if snapshot.status.terminal or record.status is not Status.QUEUED:
             return isinstance(record.error, TaskCancelledError)
         try:
-            await self.tasks.calls.cancel(task_id)
+            await self.tasks.api.cancel(task_id)
         except ConflictError:
             self.poller.nudge(record)
             return False

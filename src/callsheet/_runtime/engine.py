@@ -6,25 +6,25 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from callsheet import _catalog
-from callsheet._http.api import Calls
+from callsheet._http.api import Api
 from callsheet._http.tasks_api import Tasks
-from callsheet._polling.planner import Lists, Planner
+from callsheet._polling.planner import ListSupport, Planner
 from callsheet._polling.poller import Poller
 from callsheet._polling.schedule import Schedule
 from callsheet._preflight import AT_A_STRETCH, price
 from callsheet._runtime.attach import Attacher
 from callsheet._runtime.cancel import Canceller
 from callsheet._runtime.quotas import quotas
-from callsheet._state.circuit_breaker import Gate
+from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.clock import Clock
 from callsheet._state.cooperative import gathered
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
-from callsheet._state.waiting import Waiting
+from callsheet._state.waiting import Waiters
 from callsheet._submission.admission import Admission
-from callsheet._submission.lost_creates import Lookups
-from callsheet._submission.reconciler import Finder
-from callsheet._submission.sender import Door
+from callsheet._submission.lost_creates import LostCreates
+from callsheet._submission.reconciler import Reconciler
+from callsheet._submission.sender import Sender
 from callsheet._submission.submitter import Submitter
 from callsheet._wire import LIST_BASE, URL_ROOM, dialect_of, id_cost
 from callsheet.errors import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from callsheet._models.provider import Provider
     from callsheet._models.spec import TaskSpec
     from callsheet._state.group import Group
-    from callsheet._submission.bookkeeping import Books
+    from callsheet._submission.bookkeeping import Bookkeeping
 
 
 log = logging.getLogger("callsheet")
@@ -61,7 +61,7 @@ class Engine:
         limits: What the caller allows, each rate replacing the provider's own.
         polling: How soon ends should be noticed.
         retry: How often requests are repeated.
-        books: Where money and intents are kept.
+        bookkeeping: Where money and intents are kept.
         observer: Told every event.
         rng: Source of jitter.
     """
@@ -74,55 +74,59 @@ class Engine:
         limits: Limits,
         polling: Polling,
         retry: RetryPolicy,
-        books: Books,
+        bookkeeping: Bookkeeping,
         observer: Callable[[Event], None] | None,
         rng: random.Random,
     ) -> None:
         self.provider = provider
-        self.books = books
+        self.bookkeeping = bookkeeping
         self.clock = clock = Clock(provider.speed)
         self.registry = Registry()
         self.background: TaskGroup | None = None
         self._observer = observer
-        self.waiting = Waiting()
+        self.waiting = Waiters()
         self._unwatched: set[Record] = set()
-        calls = Calls(transport, dialect_of(provider.dialect), provider, retry.timeout)
-        budgets = quotas(provider, limits)
-        gate = Gate(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
+        api = Api(transport, dialect_of(provider.dialect), provider, retry.timeout)
+        limits_by_verb = quotas(provider, limits)
+        breaker = CircuitBreaker(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
         room = limits.unfinished or provider.limits.unfinished
         planner = Planner(
             schedule=Schedule(delay=polling.delay, prior=self._prior),
-            gate=gate,
-            gets=budgets.gets,
-            lists=budgets.lists,
-            support={True: Lists.YES, False: Lists.NO, None: Lists.UNPROVEN}[provider.lists],
+            breaker=breaker,
+            gets=limits_by_verb.gets,
+            lists=limits_by_verb.lists,
+            support={True: ListSupport.YES, False: ListSupport.NO, None: ListSupport.UNPROVEN}[
+                provider.lists
+            ],
             id_cost=id_cost,
             url_room=URL_ROOM - LIST_BASE,
         )
-        door = Door(
-            calls=calls,
-            admission=Admission(budget=budgets.creates, gate=gate, width=creating, room=room),
+        sender = Sender(
+            api=api,
+            admission=Admission(
+                rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
+            ),
             registry=self.registry,
-            books=books,
+            bookkeeping=bookkeeping,
             clock=clock,
             policy=retry,
             created=self._created,
             emit=self.emit,
             rng=rng,
         )
-        finder = Finder(
-            calls=calls,
-            lookups=Lookups(retry.lookup),
-            lists=budgets.lists,
+        reconciler = Reconciler(
+            api=api,
+            lost_creates=LostCreates(retry.lookup),
+            lists=limits_by_verb.lists,
             planner=planner,
             registry=self.registry,
             clock=clock,
         )
         self.submitter = Submitter(
-            door=door,
-            finder=finder,
-            books=books,
+            sender=sender,
+            reconciler=reconciler,
+            bookkeeping=bookkeeping,
             policy=retry,
             width=creating,
             found=self._found,
@@ -130,29 +134,29 @@ class Engine:
             emit=self.emit,
         )
         self.poller = Poller(
-            calls=calls,
+            api=api,
             planner=planner,
             registry=self.registry,
             clock=clock,
             room_made=self.submitter.room_made,
-            moved=books.moved,
+            moved=bookkeeping.moved,
             ended=self._ended,
             emit=self.emit,
         )
         self.tasks = Tasks(
             submit=self.create,
-            calls=calls,
+            api=api,
             clock=clock,
-            gets=budgets.gets,
-            lists=budgets.lists,
-            cancels=budgets.cancels,
+            gets=limits_by_verb.gets,
+            lists=limits_by_verb.lists,
+            cancels=limits_by_verb.cancels,
             policy=retry,
             rng=rng,
         )
         self.attacher = Attacher(
             registry=self.registry,
             poller=self.poller,
-            books=books,
+            bookkeeping=bookkeeping,
             clock=clock,
             spawn=self.spawn,
         )
@@ -211,7 +215,7 @@ class Engine:
             SpecError: A spec cannot be written down; nothing is queued.
             JournalError: The journal cannot be written; nothing is queued.
         """
-        await self.books.plan(records, name)
+        await self.bookkeeping.plan(records, name)
         if self.waiting.closed:
             raise ClosedError("the client was closed; nothing was sent")
         self.submitter.put(records, priority=priority)
@@ -263,7 +267,7 @@ class Engine:
     def _withdraw(self, record: Record, why: str) -> None:
         """End a record that is not to be sent, now or by a later process."""
         if record.settle(NotSubmittedError(why)):
-            self.books.withdrawn(record)
+            self.bookkeeping.withdrawn(record)
             self._tell_end(record)
 
     def emit(self, event: Event) -> None:
@@ -275,8 +279,8 @@ class Engine:
                 log.exception("the observer failed on %r", event)
 
     def _created(self, record: Record) -> None:
-        self.books.created(record)
-        self.submitter.finder.made(record)
+        self.bookkeeping.created(record)
+        self.submitter.reconciler.made(record)
         if record in self._unwatched:
             self.attacher.release(record)
         elif self.registry.get(record.task_id or "") is record:  # else it was attached before
@@ -290,7 +294,7 @@ class Engine:
             self.poller.nudge(first)
 
     def _ended(self, record: Record) -> None:
-        self.books.ended(record)
+        self.bookkeeping.ended(record)
         self._tell_end(record)
 
     def _tell_end(self, record: Record) -> None:

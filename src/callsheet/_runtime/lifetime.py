@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class Home:
+class LoopGuard:
     """Tells whether the caller is in the loop that a client was opened in."""
 
     _here: RunVar[bool] = attrs.field(factory=lambda: RunVar[bool]("callsheet client"), init=False)

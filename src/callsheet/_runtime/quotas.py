@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet import _catalog
-from callsheet._state.rate_limit import Budget
+from callsheet._state.rate_limit import RateLimit
 
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Quotas:
     """One budget for each verb."""
 
-    creates: Budget
-    gets: Budget
-    lists: Budget
-    cancels: Budget
+    creates: RateLimit
+    gets: RateLimit
+    lists: RateLimit
+    cancels: RateLimit
 
 
 def quotas(provider: Provider, limits: Limits) -> Quotas:
@@ -35,8 +35,8 @@ def quotas(provider: Provider, limits: Limits) -> Quotas:
 
     creates = rate("creates_per_minute")
     return Quotas(
-        creates=Budget(limit=creates, period=60.0, burst=max(1, int(creates / 10))),
-        gets=Budget(limit=rate("gets_per_second")),
-        lists=Budget(limit=rate("lists_per_second")),
-        cancels=Budget(limit=rate("cancels_per_second")),
+        creates=RateLimit(limit=creates, period=60.0, burst=max(1, int(creates / 10))),
+        gets=RateLimit(limit=rate("gets_per_second")),
+        lists=RateLimit(limit=rate("lists_per_second")),
+        cancels=RateLimit(limit=rate("cancels_per_second")),
     )

@@ -29,7 +29,7 @@ AT_A_STRETCH = 50
 
 
 @attrs.define(eq=False, kw_only=True)
-class Recall:
+class Resumption:
     """The rows of a journal that an earlier process has left, taken up once and as a whole.
 
     Attributes:
@@ -86,7 +86,7 @@ class Recall:
             names.add(entry.name)
             record = engine.record(entry.spec, index=index, group=group)
             records.append(record)
-            engine.books.recall(record, entry)
+            engine.bookkeeping.recall(record, entry)
             if _is_lost(entry):
                 lost.append((record, entry))
             elif not _take_up(engine, record, entry):
@@ -96,7 +96,7 @@ class Recall:
         # what is looked for is told from all of them
         known = records if lost else records[-MOST_KNOWN:]
         for index, record in enumerate(known):
-            engine.submitter.finder.remember(record)
+            engine.submitter.reconciler.remember(record)
             if index % AT_A_STRETCH == AT_A_STRETCH - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         for record, entry in lost:  # some are sent again: not before the caller has them
@@ -114,11 +114,11 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
         record.task_id, record.snapshot = entry.answer.task_id, entry.answer
         record.move(Status.QUEUED)
         record.settle(verdict(entry.answer), entry.answer.status)
-        engine.books.account(record)
+        engine.bookkeeping.account(record)
     elif entry.error is not None:
         record.task_id = entry.task_id
         record.settle(entry.error)
-        engine.books.account(record)
+        engine.bookkeeping.account(record)
     elif entry.sent_at is not None:
         if entry.unwanted:
             engine.submitter.give_up(record)

@@ -14,7 +14,7 @@ for less than a minute."""
 
 
 @attrs.define(kw_only=True)
-class Gate:
+class CircuitBreaker:
     """How much traffic the service bears.
 
     Attributes:
@@ -36,13 +36,13 @@ class Gate:
         self._allowed = self.width
 
     @property
-    def shut(self) -> bool:
+    def tripped(self) -> bool:
         """Whether the last word of the service was a failure."""
         return self._failures > 0
 
     def ready_at(self, *, now: float, in_flight: int) -> float | None:
         """The earliest time for one more request; ``None``: not before one in flight is back."""
-        if self.shut:
+        if self.tripped:
             return None if in_flight else max(now, self._opens_at)
         return now if in_flight < self._allowed else None
 
@@ -59,7 +59,7 @@ class Gate:
         Failures of requests that were sent together count once: they tell of the same moment. The
         pause counts from *sent*: a request that waited long in vain has paused long enough.
         """
-        was_open = not self.shut
+        was_open = not self.tripped
         if was_open or now >= self._opens_at:
             self._failures += 1
         self._by_poll = self._by_poll or poll
@@ -72,13 +72,13 @@ class Gate:
 
         A create that passes does not open a gate that polls have shut: the routes fail apart.
         """
-        if self.shut and self._by_poll and not poll:
+        if self.tripped and self._by_poll and not poll:
             self._pause(now, None, now)
             return False
-        was_shut = self.shut
+        was_tripped = self.tripped
         self._failures, self._by_poll, self._opens_at = 0, False, float("-inf")
-        self._allowed = 1 if was_shut else min(self.width, self._allowed * 2)
-        return was_shut
+        self._allowed = 1 if was_tripped else min(self.width, self._allowed * 2)
+        return was_tripped
 
     def _pause(self, sent: float, retry_after: float | None, now: float) -> None:
         grown = min(FIRST_PAUSE * 1.5 ** min(self._failures - 1, 16), LONGEST_PAUSE)

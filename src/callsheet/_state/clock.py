@@ -53,7 +53,7 @@ class Clock:
 
 
 @attrs.define(eq=False)
-class Bell:
+class WakeEvent:
     """Wakes all who sleep; rung while nobody sleeps, it wakes the next one at once.
 
     A sleeper looks again at what it waits for, with no other wait between that look and this one.
@@ -63,7 +63,7 @@ class Bell:
     _rung: bool = False
     _event: anyio.Event | None = None
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake the sleepers."""
         event, self._event, self._rung = self._event, None, True
         if event is not None:

@@ -6,13 +6,13 @@ import attrs
 
 from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status
-from callsheet._state.observable import Watched
+from callsheet._state.observable import Observable
 from callsheet._state.record import Record
 from callsheet.errors import CallsheetError, ModelNotFoundError, QuotaExhaustedError
 
 
 @attrs.define(eq=False)
-class Group(Watched):
+class Group(Observable):
     """Counts and common fate of the specs of one batch or stream.
 
     Waiters are told of every id and every outcome.

@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.define(eq=False)
-class Watched:
+class Observable:
     """Callbacks made only when somebody waits: a million of these stay small."""
 
     _waiters: list[Callable[[], None]] | None = attrs.field(default=None, init=False)

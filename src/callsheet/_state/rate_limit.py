@@ -11,7 +11,7 @@ JITTER = 0.02
 
 
 @attrs.define(kw_only=True)
-class Budget:
+class RateLimit:
     """At most *limit* takings in any *period*, evenly spaced after a first *burst*.
 
     This is the generic cell rate algorithm: one number of state, no queue of past takings.

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 import attrs
 
 from callsheet._models.outcome import Outcome, Video
-from callsheet._models.packed_snapshot import Kept, keep, kept_snapshot
+from callsheet._models.packed_snapshot import Packed, pack, unpack
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
-from callsheet._state.observable import Watched
+from callsheet._state.observable import Observable
 from callsheet.errors import CallsheetError, SpecError
 
 
@@ -26,7 +26,7 @@ class Listener(Protocol):
 
 
 @attrs.define(eq=False)
-class Record(Watched):
+class Record(Observable):
     """One spec and the task that is made from it. Slots only: there may be a million.
 
     Attributes:
@@ -67,7 +67,7 @@ class Record(Watched):
     refused_since: float = 0.0
     known: bool = False
     row: int | None = None
-    _answer: Kept | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
+    _answer: Packed | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
     """One slot for two: before the first answer it holds the estimate, of which nobody asks after
     a create has brought an id. A slot more would cost every pending task 16 bytes."""
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
@@ -83,8 +83,8 @@ class Record(Watched):
     def snapshot(self) -> Snapshot | None:
         """The last answer, kept from the moment it shows more than a place in a queue."""
         match self._answer:
-            case Kept() as kept:
-                return kept_snapshot(kept)
+            case Packed() as kept:
+                return unpack(kept)
             case Snapshot() as snapshot:
                 return snapshot
             case _:
@@ -92,7 +92,7 @@ class Record(Watched):
 
     @snapshot.setter
     def snapshot(self, snapshot: Snapshot | None) -> None:
-        self._answer = None if snapshot is None else keep(snapshot)
+        self._answer = None if snapshot is None else pack(snapshot)
 
     @property
     def estimate(self) -> Estimate | SpecError | None:
@@ -134,9 +134,9 @@ class Record(Watched):
             raise ValueError(msg)
         answer = self._answer if self._end is True else None
         if isinstance(answer, Snapshot):
-            video: Video | Kept | None = Video.from_snapshot(answer)
+            video: Video | Packed | None = Video.from_snapshot(answer)
         else:
-            video = answer if isinstance(answer, Kept) else None
+            video = answer if isinstance(answer, Packed) else None
         return Outcome(
             index=self.index,
             spec=self.spec,

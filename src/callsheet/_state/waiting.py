@@ -14,12 +14,12 @@ from callsheet.errors import ClosedError, TaskTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._state.observable import Watched
+    from callsheet._state.observable import Observable
     from callsheet._state.record import Record
 
 
 @attrs.define(eq=False)
-class Waiting:
+class Waiters:
     """Those who wait for something in an open client."""
 
     closed: bool = attrs.field(default=False, init=False)
@@ -31,7 +31,9 @@ class Waiting:
         for wake in tuple(self._wakes):
             wake()
 
-    async def wait_for_change(self, watched: Sequence[Watched], done: Callable[[], bool]) -> None:
+    async def wait_for_change(
+        self, watched: Sequence[Observable], done: Callable[[], bool]
+    ) -> None:
         """Wait until *done* holds, or one of *watched* tells of a change.
 
         Raises:
@@ -52,7 +54,7 @@ class Waiting:
             for each in watched:
                 each.unwatch(event.set)
 
-    async def wait(self, watched: Watched, done: Callable[[], bool]) -> None:
+    async def wait(self, watched: Observable, done: Callable[[], bool]) -> None:
         """Wait until *done* holds; it is looked at whenever *watched* tells of a change.
 
         Raises:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from callsheet._state.circuit_breaker import Gate
-from callsheet._state.rate_limit import Budget
+from callsheet._state.circuit_breaker import CircuitBreaker
+from callsheet._state.rate_limit import RateLimit
 
 
 FIRST_PROBE = 30.0
@@ -26,15 +26,15 @@ class Admission:
     raises what is known; each one that passes lets the next step be twice as large.
 
     Attributes:
-        budget: Creates that the quota allows.
-        gate: How much traffic the service bears.
+        rate_limit: Creates that the quota allows.
+        breaker: How much traffic the service bears.
         width: Most creates in flight, >= 1.
         room: Most unfinished tasks that the provider is known to take; ``None`` if unknown.
         probing: Whether *room* was found out and may be passed by a probe.
     """
 
-    budget: Budget
-    gate: Gate
+    rate_limit: RateLimit
+    breaker: CircuitBreaker
     width: int
     room: int | None = None
     probing: bool = attrs.field(init=False)
@@ -70,10 +70,10 @@ class Admission:
         """
         if self._in_flight >= (1 if self._refusals else self.width):
             return None
-        gate = self.gate.ready_at(now=now, in_flight=self._in_flight)
-        if gate is None:
+        breaker = self.breaker.ready_at(now=now, in_flight=self._in_flight)
+        if breaker is None:
             return None
-        ready = max(gate, self._resumes_at, self.budget.ready_at(now=now))
+        ready = max(breaker, self._resumes_at, self.rate_limit.ready_at(now=now))
         if self.room is None or unfinished + self._in_flight < self.room:
             return ready
         if self._in_flight or not self.probing:
@@ -82,7 +82,7 @@ class Admission:
 
     def take(self, *, now: float) -> None:
         """One create leaves now."""
-        self.budget.take(now=now)
+        self.rate_limit.take(now=now)
         self._in_flight += 1
 
     def accepted(self, *, now: float, unfinished: int = 0, polled: bool = True) -> bool:
@@ -98,7 +98,7 @@ class Admission:
             self.room = unfinished + self._step
             self._step *= 2
             self._probe_gap, self._probe_at = FIRST_PROBE, now + FIRST_PROBE
-        return self.gate.passed(now=now, poll=not polled)
+        return self.breaker.passed(now=now, poll=not polled)
 
     def refused(self, *, for_room: bool, now: float, unfinished: int = 0) -> None:
         """A create was refused for load or, with *for_room*, because the queue is full."""
@@ -119,7 +119,7 @@ class Admission:
     def failed(self, *, now: float, retry_after: float | None = None) -> bool:
         """The service did not serve a create; tell whether this shut the gate."""
         self._in_flight -= 1
-        return self.gate.failed(now=now, poll=False, retry_after=retry_after)
+        return self.breaker.failed(now=now, poll=False, retry_after=retry_after)
 
     def ended(self) -> None:
         """A create ended in a way that says nothing about the service's load."""

@@ -44,7 +44,7 @@ _UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked o
 
 
 @attrs.define(eq=False, kw_only=True)
-class Books:
+class Bookkeeping:
     """Told of each step of a record's life, before it is taken where that matters.
 
     Attributes:

@@ -40,7 +40,7 @@ ENDPOINT = "ep-"
 
 
 @attrs.define(eq=False, kw_only=True)
-class Lost:
+class LostCreate:
     """A create that left and whose answer never came.
 
     Attributes:
@@ -101,7 +101,7 @@ class Lost:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Search:
+class ListScan:
     """One look through the pages of the list.
 
     Tasks may be made and removed while it is read. What is made moves others to later pages, where
@@ -131,7 +131,7 @@ class Search:
 
     began: float
     wall: float
-    lost: list[Lost]
+    lost: list[LostCreate]
     known: Callable[[str], bool | None]
     proving: bool = False
     page_num: int = attrs.field(default=1, init=False)
@@ -163,11 +163,11 @@ class Search:
         """Whose lists are read."""
         return self.lost[0].tier
 
-    def echoes(self, lost: Lost) -> bool:
+    def echoes(self, lost: LostCreate) -> bool:
         """Whether a task of ours, maybe of the same model, was listed with its mark."""
         return any(lost.may_be_of(model) for model in self._echoed)
 
-    def may_hide(self, lost: Lost) -> bool:
+    def may_hide(self, lost: LostCreate) -> bool:
         """Whether its task may be there without its mark: echoes depend on the model.
 
         That is if one of ours of its model is listed without, or another that is young enough to be
@@ -211,7 +211,7 @@ class Search:
         self._turn_over(count)
         return len(self.found) < len(self.lost)
 
-    def covers(self, lost: Lost) -> bool:
+    def covers(self, lost: LostCreate) -> bool:
         """Whether a task of that create could not have left the lists already, by any clock."""
         ago = self.wall - lost.at
         if lost.sent is None:
@@ -244,13 +244,13 @@ class Search:
                     ids.append(snapshot.task_id)
 
     def _in_time(
-        self, snapshot: Snapshot, lost: Lost, local: Callable[[float], float | None]
+        self, snapshot: Snapshot, lost: LostCreate, local: Callable[[float], float | None]
     ) -> bool:
         """Whether a task may be young enough to be the one."""
         created = None if snapshot.created_at is None else local(snapshot.created_at)
         return created is None or created >= self._since(lost) - MARGIN
 
-    def _since(self, lost: Lost) -> float:
+    def _since(self, lost: LostCreate) -> float:
         """When it left on the client's clock; long ago if that stood still since, as in a sleep."""
         if lost.sent is None:
             return float("-inf")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._state.record import Record
-from callsheet._submission.list_scan import Lost, Search
+from callsheet._submission.list_scan import ListScan, LostCreate
 
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ GIVEN_UP = 1800.0
 
 
 @attrs.define(eq=False)
-class Lookups:
+class LostCreates:
     """All lost creates of a client.
 
     Attributes:
@@ -31,7 +31,7 @@ class Lookups:
     """
 
     window: float
-    _lost: dict[Record, Lost] = attrs.field(factory=dict[Record, Lost], init=False)
+    _lost: dict[Record, LostCreate] = attrs.field(factory=dict[Record, LostCreate], init=False)
 
     def __contains__(self, record: Record) -> bool:
         return record in self._lost
@@ -39,18 +39,18 @@ class Lookups:
     def __len__(self) -> int:
         return len(self._lost)
 
-    def __iter__(self) -> Iterator[Lost]:
+    def __iter__(self) -> Iterator[LostCreate]:
         return iter(tuple(self._lost.values()))
 
-    def add(self, lost: Lost) -> None:
+    def add(self, lost: LostCreate) -> None:
         """Look for a create from now on."""
         self._lost[lost.record] = lost
 
-    def drop(self, record: Record) -> Lost | None:
+    def drop(self, record: Record) -> LostCreate | None:
         """Look for it no longer."""
         return self._lost.pop(record, None)
 
-    def by_token(self, token: str) -> Lost | None:
+    def by_token(self, token: str) -> LostCreate | None:
         """The lost create that carried one of our tokens, as its mark or only in its URL."""
         return next((each for each in self._lost.values() if token in each.tokens), None)
 
@@ -58,9 +58,9 @@ class Lookups:
         """When a look is due."""
         return min((each.look_at for each in self._lost.values()), default=None)
 
-    def search(
+    def scan(
         self, *, now: float, wall: float, known: Callable[[str], bool | None]
-    ) -> Search | None:
+    ) -> ListScan | None:
         """Begin a look for all of one tier, if one is due.
 
         Args:
@@ -76,9 +76,9 @@ class Lookups:
             each.look_at = now + each.gap
             each.gap = min(2.0 * each.gap, LONGEST_GAP)
         proving = any(self._is_over(each, now) for each in together)
-        return Search(began=now, wall=wall, lost=together, known=known, proving=proving)
+        return ListScan(began=now, wall=wall, lost=together, known=known, proving=proving)
 
-    def over(self, search: Search, *, now: float) -> list[Lost]:
+    def over(self, scan: ListScan, *, now: float) -> list[LostCreate]:
         """Those whose window has passed, so that this look was the last: they are dropped.
 
         What a search that was finished has not seen was never made, unless it began before the
@@ -86,18 +86,16 @@ class Lookups:
         proves nothing and is repeated, too, for `GIVEN_UP` seconds at most.
         """
 
-        def is_last(each: Lost) -> bool:
-            if search.finished or not each.listed:
-                return self._is_over(each, search.began)
+        def is_last(each: LostCreate) -> bool:
+            if scan.finished or not each.listed:
+                return self._is_over(each, scan.began)
             return self._is_over(each, now - GIVEN_UP)
 
-        last = [
-            each for each in search.lost if self._lost.get(each.record) is each and is_last(each)
-        ]
+        last = [each for each in scan.lost if self._lost.get(each.record) is each and is_last(each)]
         for each in last:
             del self._lost[each.record]
         return last
 
-    def _is_over(self, lost: Lost, now: float) -> bool:
+    def _is_over(self, lost: LostCreate, now: float) -> bool:
         """Whether its window has passed, on a clock that nobody sets."""
         return now >= lost.missed + self.window

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import attrs
 
-from callsheet._http.api import Calls
-from callsheet._polling.planner import Lists, Planner
-from callsheet._state.clock import Bell, Clock, Moment
-from callsheet._state.rate_limit import Budget
+from callsheet._http.api import Api
+from callsheet._polling.planner import ListSupport, Planner
+from callsheet._state.clock import Clock, Moment, WakeEvent
+from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.correlation_token import has_own, own_mark
-from callsheet._submission.list_scan import FIRST_GAP, Lost, Search
-from callsheet._submission.lost_creates import Lookups
+from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
+from callsheet._submission.lost_creates import LostCreates
 from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
@@ -32,7 +32,7 @@ WHILE_SHUT = 2.0
 
 
 @attrs.define(eq=False, kw_only=True)
-class Finder:
+class Reconciler:
     """Finds lost creates, or proves that they never were.
 
     One look through the list serves all that are lost, with growing gaps, because a task may
@@ -41,8 +41,8 @@ class Finder:
     by is never proven absent: the tasks that may be its own are named.
 
     Attributes:
-        calls: The wire.
-        lookups: What is lost.
+        api: The wire.
+        lost_creates: What is lost.
         lists: Budget of lists.
         planner: Knows whether the provider lists tasks, and whether it serves at all.
         registry: The tasks that are known.
@@ -52,9 +52,9 @@ class Finder:
         unknown: Called with a record of which nobody can say whether it has one, and its error.
     """
 
-    calls: Calls
-    lookups: Lookups
-    lists: Budget
+    api: Api
+    lost_creates: LostCreates
+    lists: RateLimit
     planner: Planner
     registry: Registry
     clock: Clock
@@ -62,11 +62,11 @@ class Finder:
     absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     _made: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
-    _bell: Bell = attrs.field(init=False)
+    _wake_up: WakeEvent = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock."""
-        self._bell = Bell(self.clock)
+        self._wake_up = WakeEvent(self.clock)
 
     def look_for(
         self,
@@ -88,14 +88,14 @@ class Finder:
             sent: When it left.
             called: Whether a callback would tell of it, too.
         """
-        shown = not ours or (mark is not None and self.calls.provider.token)
-        listed = shown and self.planner.support is not Lists.NO
+        shown = not ours or (mark is not None and self.api.provider.token)
+        listed = shown and self.planner.support is not ListSupport.NO
         if not (listed or called):
             return False
         now = self.clock.now()
-        look_at = now + (FIRST_GAP if listed else self.lookups.window)
-        self.lookups.add(
-            Lost(
+        look_at = now + (FIRST_GAP if listed else self.lost_creates.window)
+        self.lost_creates.add(
+            LostCreate(
                 record=record,
                 mark=mark,
                 ours=ours,
@@ -108,13 +108,13 @@ class Finder:
                 called=called,
             )
         )
-        self._bell.ring()
+        self._wake_up.set()
         return True
 
     def made(self, record: Record) -> None:
         """Remember a task that was created now, also once it has ended."""
         self.remember(record)
-        if len(self._made) > MOST_KNOWN and not self.lookups:
+        if len(self._made) > MOST_KNOWN and not self.lost_creates:
             for known in tuple(itertools.islice(self._made, 2)):  # and what came meanwhile
                 del self._made[known]
 
@@ -124,75 +124,77 @@ class Finder:
         if record.task_id is not None and marked is not None:
             self._made[record.task_id] = marked
 
-    def close(self) -> list[Lost]:
+    def close(self) -> list[LostCreate]:
         """Look no more; gives what is still lost."""
-        left = list(self.lookups)
+        left = list(self.lost_creates)
         for lost in left:
-            self.lookups.drop(lost.record)
+            self.lost_creates.drop(lost.record)
         return left
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             now, wall = self.clock.now(), self.clock.wall()
-            search = self.lookups.search(now=now, wall=wall, known=self._known)
-            if search is None:
-                await self._bell.wait(self.lookups.next_look())
+            scan = self.lost_creates.scan(now=now, wall=wall, known=self._known)
+            if scan is None:
+                await self._wake_up.wait(self.lost_creates.next_look())
                 continue
             try:
-                if any(lost.listed for lost in search.lost):
-                    await self._read(search)
+                if any(lost.listed for lost in scan.lost):
+                    await self._read(scan)
             except CallsheetError as error:
-                if self.planner.support is not Lists.YES and not error.transient:
-                    self.planner.support = Lists.NO
-            self._conclude(search)
+                if self.planner.support is not ListSupport.YES and not error.transient:
+                    self.planner.support = ListSupport.NO
+            self._conclude(scan)
 
-    async def _read(self, search: Search) -> None:
+    async def _read(self, scan: ListScan) -> None:
         for _ in range(MOST_PAGES):
-            while self.planner.gate.shut and len(self.registry) > 0:  # polls find out when it is up
+            while (
+                self.planner.breaker.tripped and len(self.registry) > 0
+            ):  # polls find out when it is up
                 await self.clock.sleep(WHILE_SHUT)
             await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
-            page = await self.calls.list(
-                page_num=search.page_num, page_size=search.page_size, service_tier=search.tier
+            page = await self.api.list(
+                page_num=scan.page_num, page_size=scan.page_size, service_tier=scan.tier
             )
-            if not search.read(page, local=self.planner.schedule.local):
+            if not scan.read(page, local=self.planner.schedule.local):
                 return
             ready = self.lists.ready_at(now=self.clock.now())
             await self.clock.sleep_until(ready + COURTESY)
 
-    def _conclude(self, search: Search) -> None:
-        for record, snapshot in search.found.items():
-            if self.lookups.drop(record) is not None:
+    def _conclude(self, scan: ListScan) -> None:
+        for record, snapshot in scan.found.items():
+            if self.lost_creates.drop(record) is not None:
                 self.found(record, snapshot.task_id)
         now = self.clock.now()
-        over = self.lookups.over(search, now=now)
-        if self.planner.support is Lists.NO and not search.finished:
+        over = self.lost_creates.over(scan, now=now)
+        if self.planner.support is ListSupport.NO and not scan.finished:
             over += self._unlist()
         for lost in over:
-            ids = search.candidates.get(lost.record)
+            ids = scan.candidates.get(lost.record)
             if ids:
                 self.unknown(lost.record, _ambiguous(lost, ids))
-            elif lost.listed and lost.mark and self._proves(search, lost):
+            elif lost.listed and lost.mark and self._proves(scan, lost):
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)
 
-    def _unlist(self) -> list[Lost]:
+    def _unlist(self) -> list[LostCreate]:
         """Look into no list any more; give those of which no callback will tell, either."""
-        listed = [lost for lost in self.lookups if lost.listed]
+        listed = [lost for lost in self.lost_creates if lost.listed]
         for lost in listed:
-            lost.listed, lost.look_at = False, lost.missed + self.lookups.window
-        return [lost for lost in listed if not lost.called and self.lookups.drop(lost.record)]
+            lost.listed, lost.look_at = False, lost.missed + self.lost_creates.window
+        return [lost for lost in listed if not lost.called and self.lost_creates.drop(lost.record)]
 
-    def _proves(self, search: Search, lost: Lost) -> bool:
+    def _proves(self, scan: ListScan, lost: LostCreate) -> bool:
         """Whether what is not in the list was never made.
 
         Ark documents that lists echo the mark, and is believed unless a task is listed without one
         that may be ours. Of a provider whose lists are not known to, a task of ours in the list
         must have shown it.
         """
-        shown = self.calls.provider.lists is True or search.echoes(lost)
-        return search.finished and search.covers(lost) and shown and not search.may_hide(lost)
+        shown = self.api.provider.lists is True or scan.echoes(lost)
+        return scan.finished and scan.covers(lost) and shown and not scan.may_hide(lost)
 
     def _known(self, task_id: str) -> bool | None:
         """Whether lists must show a mark on a task that was created here; ``None`` for others."""
@@ -203,10 +205,10 @@ class Finder:
     def _marked(self, record: Record) -> bool | None:
         if record.spec is None:
             return None
-        return own_mark(record) is not None if has_own(record.spec) else self.calls.provider.token
+        return own_mark(record) is not None if has_own(record.spec) else self.api.provider.token
 
 
-def _ambiguous(lost: Lost, ids: list[str]) -> SubmissionUncertainError:
+def _ambiguous(lost: LostCreate, ids: list[str]) -> SubmissionUncertainError:
     these = ", ".join(ids[:5]) + (" and others" if len(ids) > 5 else "")  # noqa: PLR2004
     alike = "with the same safety_identifier" if lost.mark else "of its model and time"
     reason = f"{lost.error.reason}; ambiguous: tasks {alike} may be it: {these}"

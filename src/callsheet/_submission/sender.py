@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from callsheet._http.api import Calls
+from callsheet._http.api import Api
 from callsheet._http.retry import repeat
 from callsheet._models.policy import RetryPolicy
 from callsheet._models.spec import TaskSpec
 from callsheet._state.backoff import pause_before
-from callsheet._state.clock import Bell, Clock
+from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.group import Group
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.admission import Admission
-from callsheet._submission.bookkeeping import Books
+from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -45,14 +45,14 @@ GRACE = 5.0
 
 
 @attrs.define(eq=False, kw_only=True)
-class Door:
+class Sender:
     """Lets creates out when the admission says so, and notes how each came back.
 
     Attributes:
-        calls: The wire.
+        api: The wire.
         admission: When a create may leave.
         registry: Where ids are kept.
-        books: Where money and intents are kept.
+        bookkeeping: Where money and intents are kept.
         clock: The client's clock.
         policy: How often a create that made nothing is sent.
         created: Called with a record as soon as its id is in the registry.
@@ -60,10 +60,10 @@ class Door:
         rng: Source of jitter.
     """
 
-    calls: Calls
+    api: Api
     admission: Admission
     registry: Registry
-    books: Books
+    bookkeeping: Bookkeeping
     clock: Clock
     policy: RetryPolicy
     created: Callable[[Record], None]
@@ -73,13 +73,13 @@ class Door:
     _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
     _served: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _turn: Bell = attrs.field(init=False)
+    _turn: WakeEvent = attrs.field(init=False)
     _line: list[int] = attrs.field(factory=list[int], init=False)
     _places: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock."""
-        self._turn = Bell(self.clock)
+        self._turn = WakeEvent(self.clock)
 
     def passed(self, record: Record) -> bool:
         """Whether an attempt of *record* has left and may have made a task."""
@@ -88,7 +88,7 @@ class Door:
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
         self.admission.room_made()
-        self._turn.ring()
+        self._turn.set()
 
     def close(self) -> None:
         """Let nothing more out, and give what is in flight only a few seconds more."""
@@ -118,7 +118,7 @@ class Door:
             CallsheetError: No task came to be.
         """
         place = next(self._places)
-        request = await self.calls.prepare(record.spec or TaskSpec(), token=token)
+        request = await self.api.prepare(record.spec or TaskSpec(), token=token)
 
         async def attempt() -> None:
             await self._take_turn(place)
@@ -146,11 +146,11 @@ class Door:
             self._posts.add(post)
             try:
                 self._stop_unwanted(record, wanted)
-                self.books.reserve(record)
-                await self.books.sending(record, token)
+                self.bookkeeping.reserve(record)
+                await self.bookkeeping.sending(record, token)
                 self._stop_unwanted(record, wanted)  # writing takes its time
                 self._leaving.add(record)
-                task_id = await self.calls.create(request, token=token)
+                task_id = await self.api.create(request, token=token)
                 watched = len(self.registry) > 0
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:
@@ -158,7 +158,7 @@ class Door:
                 raise
             finally:
                 self._posts.discard(post)
-                self._turn.ring()
+                self._turn.set()
             self._served = True
             unfinished = len(self.registry)
             now = self.clock.now()
@@ -196,7 +196,7 @@ class Door:
                 await self._turn.wait(ready)
         finally:
             self._line.remove(place)
-            self._turn.ring()
+            self._turn.set()
 
     def _note(self, error: CallsheetError) -> None:
         """Tell the admission how an attempt ended; pauses follow in `_pause`."""
@@ -229,7 +229,7 @@ class Door:
     def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
         """Seconds until a record is in line again; the admission holds the others, too."""
         self._leaving.discard(record)  # this attempt made nothing
-        self.books.unsent(record)
+        self.bookkeeping.unsent(record)
         asked = getattr(error, "retry_after", None)
         refused = isinstance(error, (RateLimitError, QueueFullError))
         in_a_row = self.admission.refusals if refused else attempts

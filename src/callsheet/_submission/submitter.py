@@ -9,15 +9,15 @@ import anyio.lowlevel
 import attrs
 
 from callsheet._models.policy import RetryPolicy
-from callsheet._state.clock import Bell, Moment
+from callsheet._state.clock import Moment, WakeEvent
 from callsheet._state.group import Group
 from callsheet._state.record import Record
 from callsheet._submission.attempts import Attempts
-from callsheet._submission.bookkeeping import Books, is_final
+from callsheet._submission.bookkeeping import Bookkeeping, is_final
 from callsheet._submission.correlation_token import has_own, is_called, new_token, own_mark
 from callsheet._submission.fair_queue import FairQueue
-from callsheet._submission.reconciler import Finder
-from callsheet._submission.sender import CLOSED, Door, doom_of, not_submitted
+from callsheet._submission.reconciler import Reconciler
+from callsheet._submission.sender import CLOSED, Sender, doom_of, not_submitted
 from callsheet._wire import dooms_batch
 from callsheet.errors import (
     CallsheetError,
@@ -43,9 +43,9 @@ class Submitter:
     """Takes records and brings each to a task or to an error.
 
     Attributes:
-        door: Sends creates.
-        finder: Looks for those whose answer was lost.
-        books: Where money and intents are kept.
+        sender: Sends creates.
+        reconciler: Looks for those whose answer was lost.
+        bookkeeping: Where money and intents are kept.
         policy: What happens to a create whose answer was lost.
         width: Most records under way, >= 1.
         found: Called with a record that has an id after all.
@@ -53,9 +53,9 @@ class Submitter:
         emit: Tells the observer.
     """
 
-    door: Door
-    finder: Finder
-    books: Books
+    sender: Sender
+    reconciler: Reconciler
+    bookkeeping: Bookkeeping
     policy: RetryPolicy
     width: int
     found: Callable[[Record], None]
@@ -72,19 +72,19 @@ class Submitter:
     """Records that are sent again although an earlier attempt may have made a task."""
     _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _bell: Bell = attrs.field(init=False)
+    _wake_up: WakeEvent = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock, and take what the finder has to say."""
-        self._bell = Bell(self.door.clock)
-        self.finder.found = self._found
-        self.finder.absent = self._absent
-        self.finder.unknown = self._unknown
+        self._wake_up = WakeEvent(self.sender.clock)
+        self.reconciler.found = self._found
+        self.reconciler.absent = self._absent
+        self.reconciler.unknown = self._unknown
 
     def put(self, records: Sequence[Record], *, priority: int = 0) -> None:
         """Queue records: those of one group are sent in order, groups of one priority in turn."""
         self._queue.put(records, priority=priority)
-        self._bell.ring()
+        self._wake_up.set()
 
     def queued(self) -> list[Record]:
         """The records that wait for their turn, group by group in order."""
@@ -92,7 +92,7 @@ class Submitter:
 
     def active(self) -> list[Record]:
         """The records that are under way, or looked for, and have no id yet."""
-        lost = [each.record for each in self.finder.lookups]
+        lost = [each.record for each in self.reconciler.lost_creates]
         return [record for record in (*self._active, *lost) if record.task_id is None]
 
     def withdrawn(self, record: Record) -> bool:
@@ -107,7 +107,7 @@ class Submitter:
         if record.task_id is None:
             self._unwanted.add(record)
             if for_good:
-                self.books.unwanted(record)
+                self.bookkeeping.unwanted(record)
             if record in self._again and record in self._doubts:
                 self._end(record, self._doubts[record])
 
@@ -117,14 +117,14 @@ class Submitter:
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
-        self.door.room_made()
-        self._bell.ring()
+        self.sender.room_made()
+        self._wake_up.set()
 
     def close(self) -> list[Record]:
         """Stop; creates in flight have a few seconds left. Return what was never sent."""
         self._closed = True
-        self.door.close()
-        for lost in self.finder.close():
+        self.sender.close()
+        for lost in self.reconciler.close():
             self._end(lost.record, lost.error)
         for record, doubt in tuple(self._doubts.items()):
             if record in self._again:
@@ -137,20 +137,20 @@ class Submitter:
     async def run(self) -> None:
         """Submit until cancelled."""
         async with anyio.create_task_group() as workers:
-            workers.start_soon(self.finder.run)
+            workers.start_soon(self.reconciler.run)
             while True:
                 while self._start_next(workers):
                     await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
-                await self._bell.wait(None)
+                await self._wake_up.wait(None)
 
     def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
-        self.books.doubted(record)
+        self.bookkeeping.doubted(record)
         token, own = error.token, has_own(record.spec)
         told = self._attempts.told(token)
         if told is not None:
             self._found(record, told)
-        elif self.finder.look_for(
+        elif self.reconciler.look_for(
             record,
             error,
             mark=own_mark(record) if own else token,
@@ -168,18 +168,18 @@ class Submitter:
         It may be that of an earlier attempt while a later one is looked for. Then the later one
         stays in doubt for ever.
         """
-        lost = self.finder.lookups.by_token(token)
+        lost = self.reconciler.lost_creates.by_token(token)
         if lost is not None:
-            self.finder.lookups.drop(lost.record)
+            self.reconciler.lost_creates.drop(lost.record)
             self._found(lost.record, task_id)
             return True
         if self._attempts.tell(token, task_id):
             return True
         record, in_doubt = self._attempts.whose(token) or (None, False)
-        if record is None or record.settled or record.task_id or self.door.passed(record):
+        if record is None or record.settled or record.task_id or self.sender.passed(record):
             return False
-        if self.finder.lookups.drop(record) is not None and not in_doubt:
-            self.books.outlived(record)
+        if self.reconciler.lost_creates.drop(record) is not None and not in_doubt:
+            self.bookkeeping.outlived(record)
         if record in self._again:
             self._again.remove(record)
         self._found(record, task_id)
@@ -187,12 +187,12 @@ class Submitter:
 
     def _is_here(self, record: Record) -> bool:
         """Whether it has no id, and no attempt of it is out that may have made a task."""
-        out = self.door.passed(record) or record in self.finder.lookups
+        out = self.sender.passed(record) or record in self.reconciler.lost_creates
         return record.task_id is None and not out
 
     def _start_next(self, workers: TaskGroup) -> bool:
         """Start on the next record, unless as many are under way as may be."""
-        abreast = min(self.width, self.door.admission.abreast(len(self.door.registry)))
+        abreast = min(self.width, self.sender.admission.abreast(len(self.sender.registry)))
         if len(self._ahead) >= AHEAD or len(self._active) >= abreast:
             return False
         record = self._again.pop(0) if self._again else self._queue.take(self._may_start)
@@ -219,18 +219,18 @@ class Submitter:
         )
 
     async def _submit(self, record: Record) -> None:
-        token = new_token(record, self.door.calls.provider)
+        token = new_token(record, self.sender.api.provider)
         self._attempts.begin(token)
-        begun = self.door.clock.moment()
+        begun = self.sender.clock.moment()
 
         def turn_came() -> None:
             nonlocal begun
-            begun = self.door.clock.moment()
+            begun = self.sender.clock.moment()
             self._ahead.discard(record)
-            self._bell.ring()
+            self._wake_up.set()
 
         try:
-            await self.door.create(
+            await self.sender.create(
                 record,
                 token,
                 turn_came=turn_came,
@@ -248,7 +248,7 @@ class Submitter:
                 self._forget(record)
             self._attempts.over(token)
             self._ahead.discard(record)
-            self._bell.ring()
+            self._wake_up.set()
 
     def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
         """See to a create that has brought no id and is not repeated."""
@@ -267,7 +267,7 @@ class Submitter:
 
     def _torn_down(self, record: Record, token: str | None) -> CallsheetError:
         """How a create ends that was cancelled, or broken off from outside."""
-        if self.door.passed(record):  # as by a second Ctrl-C
+        if self.sender.passed(record):  # as by a second Ctrl-C
             reason = "the program was interrupted before the answer came"
             return SubmissionUncertainError(reason, token)
         return NotSubmittedError(CLOSED)  # between attempts: none of them made a task
@@ -280,7 +280,7 @@ class Submitter:
 
     def _found(self, record: Record, task_id: str) -> None:
         try:
-            self.door.registry.add(record, task_id, now=self.door.clock.now())
+            self.sender.registry.add(record, task_id, now=self.sender.clock.now())
         except SubmissionUncertainError as error:
             self._end(record, error)
             return
@@ -288,17 +288,17 @@ class Submitter:
         if isinstance(record.group, Group):
             record.group.prove(record.model)
         self.found(record)
-        self._bell.ring()
+        self._wake_up.set()
 
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
         """It provably made nothing."""
-        self.books.absent(record)
+        self.bookkeeping.absent(record)
         if record in self._unwanted:
             self._withdraw(record)
         elif self.policy.resubmit == "never":
             self._end(record, error)
         else:
-            self.books.unsent(record)
+            self.bookkeeping.unsent(record)
             nothing = NotSubmittedError("each of its creates was lost, and made nothing")
             nothing.__cause__ = error
             self._resend(record, nothing, token=error.token, in_doubt=False)
@@ -318,12 +318,12 @@ class Submitter:
             self._end(record, error)
             return
         self._again.append(record)
-        self._bell.ring()
+        self._wake_up.set()
 
     def _withdraw(self, record: Record) -> None:
         """End what is not wanted any more, also for a later process."""
         self._end(record, NotSubmittedError("withdrawn; its create made nothing"))
-        self.books.withdrawn(record)
+        self.bookkeeping.withdrawn(record)
 
     def _forget(self, record: Record) -> None:
         self._attempts.forget(record)
@@ -333,7 +333,9 @@ class Submitter:
     def _end(self, record: Record, error: CallsheetError) -> None:
         doubt = self._doubts.get(record)
         if doubt is not None and not isinstance(error, SubmissionUncertainError):
-            self.books.released(record)  # the last attempt made nothing, but one before it may have
+            self.bookkeeping.released(
+                record
+            )  # the last attempt made nothing, but one before it may have
             if not is_final(error) or isinstance(error, SpecError):
                 reason = f"{doubt.reason}; sent again: {error}"
                 error = SubmissionUncertainError(reason, doubt.token)

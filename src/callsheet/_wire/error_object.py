@@ -25,7 +25,7 @@ _REQUEST_ID = re.compile(r"request[ _-]?id[\s:=]{1,4}([\w-]{6,})", re.IGNORECASE
 
 
 @attrs.frozen(kw_only=True)
-class Words:
+class ErrorText:
     """The fields of an error object; ``None`` or empty text where the provider gave nothing.
 
     Attributes:
@@ -41,13 +41,13 @@ class Words:
     request_id: str | None = None
 
 
-def read_error(value: object) -> Words | None:
+def read_error(value: object) -> ErrorText | None:
     """The fields of an error value in any form; ``None`` if all of them are empty."""
     fields = _read(value, _DEPTH)
-    return None if fields == Words() else fields
+    return None if fields == ErrorText() else fields
 
 
-def reported_error(value: object) -> Words | None:
+def reported_error(value: object) -> ErrorText | None:
     """The error that an answer reports; ``None`` if it reports none.
 
     An answer reports an error if it, or its ``data``, has an ``error`` that is not empty, or if it
@@ -59,13 +59,13 @@ def reported_error(value: object) -> Words | None:
     return read_error(root) if reported else None
 
 
-def _read(value: object, depth: int) -> Words:
+def _read(value: object, depth: int) -> ErrorText:
     value = unwrap_json(value)
     row = mapping(value)
     if row is None:
         message = text(value) or ""
-        return Words(message=sanitize(message, MESSAGE), request_id=_request_id_in(message))
-    fields = Words(
+        return ErrorText(message=sanitize(message, MESSAGE), request_id=_request_id_in(message))
+    fields = ErrorText(
         code=_code(row.get("code")),
         param=_short(row.get("param")),
         request_id=_short(row.get("request_id")),
@@ -76,12 +76,12 @@ def _read(value: object, depth: int) -> Words:
     return fields
 
 
-def _merged(inner: Words, outer: Words) -> Words:
+def _merged(inner: ErrorText, outer: ErrorText) -> ErrorText:
     """The fields of the inner object, and those of the outer one where the inner has none.
 
     The request id is the exception: the outer one is used first.
     """
-    return Words(
+    return ErrorText(
         code=inner.code or outer.code,
         message=inner.message or outer.message,
         param=inner.param or outer.param,

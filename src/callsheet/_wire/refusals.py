@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from callsheet._wire.error_object import Words, read_error, reported_error
+from callsheet._wire.error_object import ErrorText, read_error, reported_error
 from callsheet._wire.lenient import excerpt, integer, is_html, load_json, number, sanitize
 from callsheet.errors import (
     APIError,
@@ -220,7 +220,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(wait, timedelta()).total_seconds()
 
 
-def _error_in_success(response: Response) -> Words | None:
+def _error_in_success(response: Response) -> ErrorText | None:
     """The error that a 2xx answer reports; ``None`` if it reports none."""
     try:
         return reported_error(load_json(response.body))
@@ -228,13 +228,13 @@ def _error_in_success(response: Response) -> Words | None:
         return None
 
 
-def _error_in_refusal(response: Response) -> Words:
+def _error_in_refusal(response: Response) -> ErrorText:
     """The error that a 4xx or 5xx answer reports, in any form."""
     try:
         fields = read_error(load_json(response.body))
     except ProtocolError:
         fields = None
-    return fields or Words(message=_plain_excerpt(response))
+    return fields or ErrorText(message=_plain_excerpt(response))
 
 
 def _plain_excerpt(response: Response) -> str:
@@ -245,7 +245,7 @@ def _plain_excerpt(response: Response) -> str:
     return sanitize(f"an HTML page: {title[1].strip()}" if title else "an HTML page")
 
 
-def _error_class(status: int, fields: Words) -> type[APIError]:
+def _error_class(status: int, fields: ErrorText) -> type[APIError]:
     code = (fields.code or "").lower()
     if "task_not_exist" in fields.message:
         return NotFoundError

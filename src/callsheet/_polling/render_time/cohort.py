@@ -31,7 +31,7 @@ MANY = 64.0
 
 
 @attrs.define
-class Crowd:
+class Cohort:
     """Tasks of about one age that ran when their law was planned, and what was seen of them since.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs.validators import gt
 
-from callsheet._polling.render_time.cohort import MOVED, Crowd
+from callsheet._polling.render_time.cohort import MOVED, Cohort
 from callsheet._polling.render_time.drift import Drift
 from callsheet._polling.render_time.lognormal import LogNormal, chances, fitted
 from callsheet._polling.render_time.look_times import plan
@@ -83,7 +83,7 @@ LONGEST_GAP = 60.0
 
 
 @attrs.define(kw_only=True)
-class RenderLaw:
+class RenderTimeDistribution:
     """The distribution of render times of one kind of task, and the best times to look.
 
     Ages are counted in bins of equal width on a logarithmic scale around the prior's median. The
@@ -113,7 +113,7 @@ class RenderLaw:
     _mass: float = attrs.field(default=0.25, init=False)
     _mean: float = attrs.field(init=False)
     _drift: Drift = attrs.field(factory=Drift, init=False)
-    _crowd: Crowd = attrs.field(factory=Crowd, init=False)
+    _cohort: Cohort = attrs.field(factory=Cohort, init=False)
     _odd: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -143,7 +143,7 @@ class RenderLaw:
     def observe(self, age: float) -> None:
         """Learn that a task ran for *age* seconds."""
         self._seen += 1
-        self._crowd.lose_one()
+        self._cohort.lose_one()
         self._drift.ended(1.0 - self._survival(age))
         if self._seen > WINDOW:
             for index in range(BINS):
@@ -159,7 +159,7 @@ class RenderLaw:
 
         Then it is time to plan anew: all of them are about to run into what nobody knows.
         """
-        return self._crowd.surprises(age, self.ended)
+        return self._cohort.surprises(age, self.ended)
 
     def gap(self, age: float) -> float:
         """Seconds until the next look at a task that has run for *age* seconds."""
@@ -172,7 +172,7 @@ class RenderLaw:
             ahead = self._next[edge + 1] - then
             then += ahead if ahead > JUMP * self._width * age else ahead * part
         gap = max(then - age, SHORTEST_GAP)
-        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._crowd.age:
+        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._cohort.age:
             gap *= 0.5 + TURN * age % 1.0
         return min(gap, max(4.0 * self.delay, 0.25 * age)) if age > self._mean else gap
 
@@ -190,7 +190,7 @@ class RenderLaw:
         """
         self._follow(self._places(running, each), known=each == 1.0)
         places = self._places(running, each)
-        self._crowd.gather(running, each=each)
+        self._cohort.gather(running, each=each)
         smooth = _smoothed(self._ends)
         weight = min(1.0, WINDOW / max(self._seen, 1))
         got = [weight * count for count in _smoothed(places)]
@@ -245,8 +245,8 @@ class RenderLaw:
         """Chances to get to each edge: ends over the tasks that got to a bin."""
         left = list(itertools.accumulate(reversed(smooth)))[::-1]
         at_risk = [left[k] + risk[k] for k in range(BINS)]
-        front = min(max(self._edge_after(self._crowd.age) - 1, 0), BINS)
-        behind = range(max(front - BEHIND, 0), front if self._crowd.age else 0)
+        front = min(max(self._edge_after(self._cohort.age) - 1, 0), BINS)
+        behind = range(max(front - BEHIND, 0), front if self._cohort.age else 0)
         ends, got = sum(smooth[k] for k in behind), sum(at_risk[k] for k in behind)
         due = sum(expected[k] * at_risk[k] for k in behind)
         trust = max(0.0, 1.0 - ODD * (due + 1.0) / max((ends - due) ** 2, 1.0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import attrs
 
-from callsheet._polling.render_time.distribution import RenderLaw
+from callsheet._polling.render_time.distribution import RenderTimeDistribution
 from callsheet._state.record import Record
 
 
@@ -40,7 +40,7 @@ Running = Callable[[], tuple[tuple[float, ...], float]]
 
 
 @attrs.define(kw_only=True)
-class Experience:
+class Estimator:
     """Laws of render times, one for each model, resolution and length that was met.
 
     Attributes:
@@ -56,8 +56,8 @@ class Experience:
     prior: Callable[[Record], tuple[float, float]]
     aim: float = attrs.field(init=False)
     steady: bool = attrs.field(default=True, init=False)
-    _laws: dict[tuple[object, ...], RenderLaw] = attrs.field(
-        factory=dict[tuple[object, ...], RenderLaw], init=False
+    _distributions: dict[tuple[object, ...], RenderTimeDistribution] = attrs.field(
+        factory=dict[tuple[object, ...], RenderTimeDistribution], init=False
     )
     _usual: float = attrs.field(init=False)
     """The aim that needs no correction, as far as it is known."""
@@ -70,38 +70,40 @@ class Experience:
         """Aim at what is asked for, until what is reached teaches better."""
         self.aim = self._usual = self.delay
 
-    def law(self, record: Record) -> RenderLaw:
+    def distribution(self, record: Record) -> RenderTimeDistribution:
         """How long tasks like the record's run."""
         kind = kind_of(record)
-        law = self._laws.get(kind)
-        if law is None:
+        distribution = self._distributions.get(kind)
+        if distribution is None:
             median, sigma = self.prior(record)
-            law = self._laws[kind] = RenderLaw(median=median, sigma=sigma, delay=self.aim)
-        return law
+            distribution = self._distributions[kind] = RenderTimeDistribution(
+                median=median, sigma=sigma, delay=self.aim
+            )
+        return distribution
 
     def ran(self, record: Record, seconds: float, running: Running) -> bool:
         """Learn that the record's task ran for *seconds*; *running* tells of others.
 
         Tells whether the looks at tasks of its kind were planned anew.
         """
-        law = self.law(record)
-        law.observe(max(seconds, 0.1))
-        due = law.seen & (law.seen - 1) == 0 or law.seen % REFIT == 0
-        return self._refit(law, running) if due else self.runs(record, seconds, running)
+        distribution = self.distribution(record)
+        distribution.observe(max(seconds, 0.1))
+        due = distribution.seen & (distribution.seen - 1) == 0 or distribution.seen % REFIT == 0
+        return self._refit(distribution, running) if due else self.runs(record, seconds, running)
 
     def left(self, record: Record, seconds: float) -> None:
         """Learn that the record's task ran for *seconds* and was stopped, or is given up."""
-        self.law(record).left(seconds)
+        self.distribution(record).left(seconds)
 
     def runs(self, record: Record, seconds: float, running: Running) -> bool:
         """Learn that the record's task got to *seconds*; the rest as for `ran`."""
-        law = self.law(record)
-        return self._refit(law, running) if law.surprised(seconds) else False
+        distribution = self.distribution(record)
+        return self._refit(distribution, running) if distribution.surprised(seconds) else False
 
-    def _refit(self, law: RenderLaw, running: Running) -> bool:
-        law.delay = self.aim
+    def _refit(self, distribution: RenderTimeDistribution, running: Running) -> bool:
+        distribution.delay = self.aim
         ages, each = running()
-        law.refit(ages, each=each)
+        distribution.refit(ages, each=each)
         return True
 
     def noticed(self, late: float) -> None:
