@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from callsheet.errors import CallsheetError
 
 
-AT_A_STRETCH = 100
+OUTCOMES_PER_TURN = 100
 """Ready outcomes that are returned in a row before the event loop runs other tasks."""
 
 NAMED = 20
@@ -134,7 +134,7 @@ class _Completed:
         group = self._group
         if self._given == group.total:
             raise StopAsyncIteration
-        if self._given % AT_A_STRETCH == AT_A_STRETCH - 1:
+        if self._given % OUTCOMES_PER_TURN == OUTCOMES_PER_TURN - 1:
             await anyio.lowlevel.checkpoint()
         await self._engine.waiting.wait(group, lambda: len(group.finished) > self._given)
         self._given += 1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from callsheet._models.spend import Estimate
 
 
-AT_A_STRETCH = 50
+SPECS_PER_TURN = 50
 """Specs checked before others get a turn: ten thousand must not hold the loop."""
 
 
@@ -34,19 +34,19 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
         TypeError: One of them is no spec.
     """
     facts: dict[Media, MediaFacts | str] = {}
-    for start in range(0, len(specs), AT_A_STRETCH):
-        some = specs[start : start + AT_A_STRETCH]
+    for start in range(0, len(specs), SPECS_PER_TURN):
+        some = specs[start : start + SPECS_PER_TURN]
         for index, spec in enumerate(some, start=start):
             if not isinstance(spec, TaskSpec):
                 raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
         facts |= await inspect_all(spec for spec in some if _unknown(spec, facts))
-        if len(some) == AT_A_STRETCH:
+        if len(some) == SPECS_PER_TURN:
             await anyio.lowlevel.checkpoint()
     problems: list[Problem] = []
     for index, spec in enumerate(specs):
         found = _catalog.check(spec, provider=provider, facts=facts)
         problems += found if len(specs) == 1 else [attrs.evolve(p, index=index) for p in found]
-        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+        if index % SPECS_PER_TURN == SPECS_PER_TURN - 1:
             await anyio.lowlevel.checkpoint()
     if problems:
         raise SpecError(problems)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Downloader", "download"]
 
-_LONGEST_PAUSE = 30.0
+_LONGEST_RETRY_PAUSE = 30.0
 
 
 class Downloader:
@@ -68,7 +68,7 @@ class Downloader:
             raise ValueError(msg)
         self._client = client
         self._slots = anyio.Semaphore(parallel)
-        self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_PAUSE, timeout=timeout)
+        self._policy = RetryPolicy(attempts=attempts, ceiling=_LONGEST_RETRY_PAUSE, timeout=timeout)
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._storage = StorageClient(parallel, transport=transport)
         self._allowance = Allowance()

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from callsheet._polling.render_time.cohort import ABSENT, FEWEST, MANY, MOVED, Cohort
+from callsheet._polling.render_time.cohort import ABSENT, AGED, FEWEST_IN_COHORT, MANY, Cohort
 
 
 AGE = 70.0
@@ -38,7 +38,9 @@ def needed(tasks: Cohort) -> int:
     return count
 
 
-@pytest.mark.parametrize(("running", "is_crowd"), [(FEWEST - 1, False), (FEWEST, True)])
+@pytest.mark.parametrize(
+    ("running", "is_crowd"), [(FEWEST_IN_COHORT - 1, False), (FEWEST_IN_COHORT, True)]
+)
 def test_a_few_tasks_surprise_nobody(running, is_crowd):
     """Below eight, neither ends nor their absence are news."""
     tasks = cohort(running)
@@ -50,7 +52,7 @@ def test_a_few_tasks_surprise_nobody(running, is_crowd):
 def test_ends_that_do_not_come_surprise_once_four_are_missed():
     """Those who pass an age at which half should have ended are counted one by one."""
     tasks = cohort()
-    older = 1.01 * MOVED * AGE
+    older = 1.01 * AGED * AGE
     found = [tasks.surprises(older, half) for _ in range(9)]
     assert found == [False] * 8 + [True]
     assert 9 * half(AGE, older) > ABSENT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._polling.render_time.drift import FARTHEST, FEWEST, Drift
+from callsheet._polling.render_time.drift import FARTHEST, FEWEST_ENDS, Drift
 
 
 def told(shares: list[float], *, known: float = 1.0, seen: float = 256.0) -> float:
@@ -41,8 +41,8 @@ def test_chance_is_no_drift():
 
 def test_a_law_of_few_ends_is_wrong_rather_than_outdated():
     """Until the law has learned from some ends, later ones tell of no drift."""
-    assert told([0.9] * 32, seen=32.0 + FEWEST - 1.0) == 0.0
-    assert told([0.9] * 32, seen=32.0 + FEWEST) > 0.0
+    assert told([0.9] * 32, seen=32.0 + FEWEST_ENDS - 1.0) == 0.0
+    assert told([0.9] * 32, seen=32.0 + FEWEST_ENDS) > 0.0
 
 
 def test_tasks_that_began_together_end_without_a_drift():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._polling.render_time.estimator import STEADY, WHOLE, Estimator
+from callsheet._polling.render_time.estimator import ROUNDED_DOWN, STEADY, Estimator
 from core.making import moments
 from core.studio import PRIOR
 
@@ -43,7 +43,7 @@ def test_the_time_of_a_change_is_told_without_bias(whole, ahead):
         since, now = change - rng.uniform(0.0, 5.0), change + rng.uniform(0.0, 5.0)
         errors.append(past.local(said, since=since, now=now) - change)
     assert statistics.fmean(errors[100:]) == pytest.approx(0.0, abs=0.15)
-    assert max(map(abs, errors[100:])) < WHOLE
+    assert max(map(abs, errors[100:])) < ROUNDED_DOWN
 
 
 def test_one_who_was_believed_to_live_too_long_spoils_no_clock():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PROBE_PAUSE, CircuitBreaker
 from core.making import gaps, pauses
 
 
@@ -137,8 +137,8 @@ def test_pauses_grow_up_to_a_few_seconds(failures):
         paused.append(ready - now)
         now = ready
     assert FIRST_PAUSE <= paused[0] <= 1.25 * FIRST_PAUSE
-    assert max(paused) <= 1.25 * LONGEST_PAUSE
-    assert failures < 5 or paused[-1] >= LONGEST_PAUSE
+    assert max(paused) <= 1.25 * LONGEST_PROBE_PAUSE
+    assert failures < 5 or paused[-1] >= LONGEST_PROBE_PAUSE
 
 
 @given(st.integers(1, 50))

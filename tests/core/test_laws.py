@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet._polling.render_time.distribution import LONGEST_GAP, WINDOW, RenderTimeDistribution
+from callsheet._polling.render_time.distribution import (
+    LONGEST_LOOK_GAP,
+    WINDOW,
+    RenderTimeDistribution,
+)
 
 
 medians = st.floats(0.01, 1e5)
@@ -140,9 +144,11 @@ def test_whatever_was_seen_the_law_stays_a_law(distribution, ends, running, at):
 def test_gaps_grow_slowly_once_a_task_is_late(distribution, late):
     """Beyond the mean no gap is long beside the age or the aim; beyond all bins they are even."""
     age = distribution.mean * (1.0 + late)
-    assert distribution.gap(age) <= max(4.0 * distribution.delay, 0.25 * age, LONGEST_GAP)
+    assert distribution.gap(age) <= max(4.0 * distribution.delay, 0.25 * age, LONGEST_LOOK_GAP)
     beyond = distribution._edge(128) * (1.0 + late)
-    assert distribution.gap(beyond) == max(2.0 * distribution.delay, min(0.1 * beyond, LONGEST_GAP))
+    assert distribution.gap(beyond) == max(
+        2.0 * distribution.delay, min(0.1 * beyond, LONGEST_LOOK_GAP)
+    )
 
 
 def test_who_still_runs_makes_the_law_later():

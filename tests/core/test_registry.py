@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from callsheet._models.outcome import Video
 from callsheet._models.snapshot import ErrorDetail, Status
 from callsheet._state.record import Record
-from callsheet._state.registry import AT_A_STRETCH, DEFAULT_EXPIRY, GRACE, Registry, verdict
+from callsheet._state.registry import (
+    DEFAULT_EXPIRY,
+    EXPIRIES_PER_TURN,
+    EXPIRY_GRACE,
+    Registry,
+    verdict,
+)
 from callsheet.errors import (
     NotFoundError,
     SubmissionUncertainError,
@@ -39,14 +45,14 @@ def test_exactly_the_late_are_overdue(starts, now):
 def test_the_late_are_handed_out_some_at_a_time():
     """Thousands that are late together come out in portions, each of them once it is settled."""
     registry = Registry()
-    for number in range(3 * AT_A_STRETCH - 1):
+    for number in range(3 * EXPIRIES_PER_TURN - 1):
         registry.add(record(), f"cgt-{number}", now=number % 5 * BUCKET)
     portions: list[int] = []
     while late := registry.overdue(now=NEVER):
         portions.append(len(late))
         for each, error in late:
             assert registry.settle(each, error) == (each,)
-    assert portions == [AT_A_STRETCH, AT_A_STRETCH, AT_A_STRETCH - 1]
+    assert portions == [EXPIRIES_PER_TURN, EXPIRIES_PER_TURN, EXPIRIES_PER_TURN - 1]
     assert len(registry) == 0
 
 
@@ -57,7 +63,7 @@ def test_an_expiry_may_be_a_raw_key(field):
     raw = {"execution_expires_after": 3600}
     one = record(execution_expires_after=field, extra=raw)
     registry.add(one, "cgt-1", now=7.0)
-    assert one.deadline == 7.0 + 3600 + GRACE
+    assert one.deadline == 7.0 + 3600 + EXPIRY_GRACE
 
 
 @given(moments, st.integers(3600, 259_200), st.floats(0, 1e6))
@@ -76,7 +82,7 @@ def test_an_odd_expiry_counts_as_none(odd):
     """A spec that nobody checked may hold anything: its task gets the usual deadline."""
     registry, one = Registry(), record(execution_expires_after=odd)
     registry.add(one, "cgt-1", now=7.0)
-    assert one.deadline == 7.0 + DEFAULT_EXPIRY + GRACE
+    assert one.deadline == 7.0 + DEFAULT_EXPIRY + EXPIRY_GRACE
     ((late, error),) = registry.overdue(now=registry.next_deadline())
     assert late is one
     assert error.waited == registry.next_deadline() - 7.0

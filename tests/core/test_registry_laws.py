@@ -11,7 +11,7 @@ from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._state.registry import DEFAULT_EXPIRY, GRACE, Registry
+from callsheet._state.registry import DEFAULT_EXPIRY, EXPIRY_GRACE, Registry
 from callsheet.errors import (
     CallsheetError,
     NotSubmittedError,
@@ -93,7 +93,7 @@ class Answers(RuleBasedStateMachine):
             assert made.deadline == self.pending[task_id][0].deadline
         else:
             self.registry.add(made, task_id, now=self.now)
-            assert made.deadline == self.now + (expiry or DEFAULT_EXPIRY) + GRACE
+            assert made.deadline == self.now + (expiry or DEFAULT_EXPIRY) + EXPIRY_GRACE
             self.pending[task_id] = [made]
         return made
 

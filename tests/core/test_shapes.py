@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._polling.render_time.lognormal import FRINGE, UNKNOWN, LogNormal, chances, fitted
+from callsheet._polling.render_time.lognormal import (
+    FRINGE,
+    UNKNOWN_SHARE,
+    LogNormal,
+    chances,
+    fitted,
+)
 
 
 EDGES = [10.0 * 1.03**k for k in range(129)]
@@ -71,4 +77,4 @@ def test_chances_are_those_of_the_mixture(weight, median, sigma):
 
 def test_where_nobody_gets_some_chance_is_left():
     """Beyond all that is expected the chance to end is neither none nor certain."""
-    assert chances(EDGES, [LogNormal(1.0, 10.0, 0.05)])[-1] == UNKNOWN
+    assert chances(EDGES, [LogNormal(1.0, 10.0, 0.05)])[-1] == UNKNOWN_SHARE

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from callsheet.emulator import ARK
-from callsheet.emulator.catalog import MODELS, SIZES
+from callsheet.emulator.catalog import MODEL_RULES, SIZES
 from callsheet.emulator.messages import BODY_LIMIT
 from emulator.desk import PRO, TWO, TWO_FIVE, problem, text
 
@@ -357,7 +357,7 @@ async def test_a_body_with_only_a_model_tells_whether_it_is_open(make_client):
     assert codes == [MISSING, "ModelNotOpen", "InvalidEndpointOrModel.NotFound"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODEL_RULES)
 async def test_every_model_takes_a_plain_request(make_client, model):
     """Each dated model id of both clouds makes a task with its defaults."""
     client = make_client()
@@ -366,9 +366,9 @@ async def test_every_model_takes_a_plain_request(make_client, model):
     client.advance(30)
     body = (await client.get(task_id)).json()
     assert body["model"] == model
-    assert body["resolution"] == MODELS[model].resolution
-    low = MODELS[model].shortest
-    assert low <= body["duration"] <= MODELS[model].longest
+    assert body["resolution"] == MODEL_RULES[model].resolution
+    low = MODEL_RULES[model].shortest
+    assert low <= body["duration"] <= MODEL_RULES[model].longest
 
 
 async def test_commands_in_the_prompt_count_for_1_x(make_client):

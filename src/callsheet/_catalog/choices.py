@@ -25,7 +25,7 @@ _SHORTEST_DEFAULT: Final = 5
 _CHOOSE: Final = -1
 _FRAMES: Final = range(29, 290, 4)
 
-_FIELDS: Final = (
+_PRICED_FIELDS: Final = (
     "draft",
     "duration",
     "frames",
@@ -81,7 +81,7 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     reference).
     """
     commands = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
-    body = all_in_body(spec, _FIELDS)
+    body = all_in_body(spec, _PRICED_FIELDS)
     from_draft = spec.draft_task is not None
     draft = _body_value(body, "draft", bool) is True
     ratios = _ratios(body, commands, model, picture=spec.first_frame is not None)

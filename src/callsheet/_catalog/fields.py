@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callsheet.errors import Problem
 
 
-_TYPES: Final[dict[str, tuple[type, str]]] = {
+_FIELD_TYPES: Final[dict[str, tuple[type, str]]] = {
     "prompt": (str, "text"),
     "model": (str, "a model id or an endpoint id, as text"),
     "references": (tuple, "a sequence of Image, VideoRef and AudioRef"),
@@ -66,7 +66,7 @@ def drop_mistyped_fields(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
         The spec without these fields, and one problem for each of them.
     """
     problems: list[Problem] = []
-    for field, (kind, allowed) in _TYPES.items():
+    for field, (kind, allowed) in _FIELD_TYPES.items():
         value = getattr(spec, field)
         if value is None and kind is not tuple:
             continue
@@ -76,6 +76,6 @@ def drop_mistyped_fields(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
         allowed = "a mapping of names as text to values that JSON can hold"
         problems.append(problem("extra", spec.extra, allowed))
     wrong: dict[str, Any] = {
-        row.field: () if _TYPES[row.field][0] is tuple else None for row in problems
+        row.field: () if _FIELD_TYPES[row.field][0] is tuple else None for row in problems
     }
     return (attrs.evolve(spec, **wrong) if wrong else spec), problems

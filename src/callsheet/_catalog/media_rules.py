@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 MEGABYTE: Final = 1024 * 1024  # the references write MB; the larger reading refuses less
 
-MOST_BYTES: Final = {"image": 30 * MEGABYTE - 1, "audio": 15 * MEGABYTE}
+MOST_MEDIA_BYTES: Final = {"image": 30 * MEGABYTE - 1, "audio": 15 * MEGABYTE}
 """Kind to the most bytes of one medium: a picture has less than 30 MB, an audio clip at most 15 MB
 (Ark create reference, August 2026)."""
 
 MOST_BODY: Final = 64 * MEGABYTE
 """Most bytes of a request body, base64 included (Ark create reference, August 2026)."""
 
-_KINDS: Final = (Image, VideoRef, AudioRef)
+_MEDIA_CLASSES: Final = (Image, VideoRef, AudioRef)
 _SIDES: Final = (300, 6000)
 
 _FORMATS: Final = {
@@ -42,10 +42,10 @@ _ALIASES: Final = {"jpg": "jpeg", "tif": "tiff", "mpeg": "mp3", "x-wav": "wav", 
 def media_problems(context: CheckContext) -> Iterator[Problem]:
     """Each medium has a kind, a source, a format and a size that the provider accepts."""
     for i, item in enumerate(context.spec.references):
-        if not isinstance(item, _KINDS):
+        if not isinstance(item, _MEDIA_CLASSES):
             yield problem(f"references[{i}]", item, "an Image, a VideoRef or an AudioRef")
     for field, medium in context.spec.media:
-        if not isinstance(medium, _KINDS):
+        if not isinstance(medium, _MEDIA_CLASSES):
             continue
         match medium.source:
             case str(url):
@@ -113,7 +113,7 @@ def _format_problems(
 
 
 def _size_problems(field: str, medium: Media, size: int) -> Iterator[Problem]:
-    most = MOST_BYTES[medium.kind]
+    most = MOST_MEDIA_BYTES[medium.kind]
     if size > most:
         yield _mismatch(field, medium, f"{_megabytes(size)} MB", f"at most {_megabytes(most)} MB")
 

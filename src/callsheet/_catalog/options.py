@@ -35,7 +35,7 @@ _RANGES: Final = {
 another place the reference says that the largest seed is 2**31 - 1; the larger number is used."""
 
 _LATEST_EXPIRY: Final = 259_200
-_LONGEST: Final = 3600
+_LONGEST_VIDEO: Final = 3600
 _FRAMES: Final = range(29, 290, 4)
 _RESOLUTION: Final = re.compile(r"[0-9]{1,4}[pk]", re.IGNORECASE)
 _RATIO: Final = re.compile(r"[0-9]{1,3}:[0-9]{1,3}|adaptive")
@@ -74,7 +74,7 @@ def range_problems(context: CheckContext) -> Iterator[Problem]:
 def duration_problems(context: CheckContext) -> Iterator[Problem]:
     """The model can make a video of this duration, or of this number of frames."""
     model, duration, frames = context.model, context.spec.duration, context.spec.frames
-    least, most = (1, _LONGEST) if model is None else (model.shortest, model.longest)
+    least, most = (1, _LONGEST_VIDEO) if model is None else (model.shortest, model.longest)
     free = model is None or model.free_duration
     if duration is not None and not (least <= duration <= most or (free and duration == -1)):
         name = "" if model is None else f" at {model.name}"

@@ -48,7 +48,7 @@ class _Table:
     rates: Mapping[tuple[str, str | None], _Rates]
 
 
-_ARK: Final = _Table(
+_ARK_PRICES: Final = _Table(
     currency="CNY",
     source="Volcengine Ark price list, as copied by ArcReel, LiteLLM and others",
     dated="April to October 2026",
@@ -68,7 +68,7 @@ _ARK: Final = _Table(
     },
 )
 
-_BYTEPLUS: Final = _Table(
+_BYTEPLUS_PRICES: Final = _Table(
     currency="USD",
     source="BytePlus ModelArk price list, in three copies that agree",
     dated="July to October 2026",
@@ -88,7 +88,7 @@ _BYTEPLUS: Final = _Table(
     },
 )
 
-TABLES: Final[Mapping[str, _Table]] = {"ark": _ARK, "byteplus": _BYTEPLUS}
+TABLES: Final[Mapping[str, _Table]] = {"ark": _ARK_PRICES, "byteplus": _BYTEPLUS_PRICES}
 """Provider name to its list prices; CometAPI's are not known.
 
 The prices come from third-party copies of the two price pages, without temporary discounts. The

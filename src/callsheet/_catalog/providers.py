@@ -21,7 +21,7 @@ _ARK_LIMITS: Final = Limits(
 """The create rate of 1.5 pro, and the other rates per account and API call (Seedance 2.5 tutorial,
 September 2026). BytePlus publishes no rates for get and list, so the same ones are used."""
 
-_PROVIDERS: Final = (
+_PROVIDER_ROWS: Final = (
     Provider(
         name="cometapi",
         base_url="https://api.cometapi.com/volc/v3",
@@ -64,7 +64,9 @@ _PROVIDERS: Final = (
     ),
 )
 
-PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType({row.name: row for row in _PROVIDERS})
+PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
+    {row.name: row for row in _PROVIDER_ROWS}
+)
 """Name to provider.
 
 Sources: CometAPI's create and query references (2026), Ark create reference (August 2026), base

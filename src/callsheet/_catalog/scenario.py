@@ -48,7 +48,7 @@ def frame_problems(context: CheckContext) -> Iterator[Problem]:
         yield problem("first_frame", None, f"a picture, or references: {model.name} needs one")
 
 
-_KINDS: Final = (
+_REFERENCE_KINDS: Final = (
     (Image, "reference_images", "pictures"),
     (VideoRef, "reference_videos", "videos"),
     (AudioRef, "reference_audios", "clips"),
@@ -65,7 +65,7 @@ def reference_problems(context: CheckContext) -> Iterator[Problem]:
     spec, model = context.spec, context.model
     if model is None:
         return
-    for kind, limit, words in _KINDS:
+    for kind, limit, words in _REFERENCE_KINDS:
         most: int = getattr(model, limit)
         places = [i for i, item in enumerate(spec.references) if isinstance(item, kind)]
         for i in places[most:]:

@@ -18,7 +18,7 @@ _NEWER_1080P: Final = (
 )
 _NEWER_480P: Final = ((864, 496), (752, 560), (640, 640), (560, 752), (496, 864), (992, 432))
 
-_SIZES: Final = {
+_OUTPUT_SIZES: Final = {
     ("480p", "1.0"): ((864, 480), (736, 544), (640, 640), (544, 736), (480, 864), (960, 416)),
     ("480p", "1.5"): _NEWER_480P,
     ("480p", "2.0"): _NEWER_480P,
@@ -75,4 +75,4 @@ def output_size(
     name = (resolution or model.default_resolution).lower()
     if name not in model.resolutions:
         return None
-    return _SIZES[name, model.generation][RATIOS.index(ratio)]
+    return _OUTPUT_SIZES[name, model.generation][RATIOS.index(ratio)]

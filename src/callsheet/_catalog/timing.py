@@ -24,7 +24,7 @@ class RenderTime:
     sigma: float
 
 
-_UNKNOWN: Final = (120.0, 0.6, 1.0)
+_UNKNOWN_MODEL: Final = (120.0, 0.6, 1.0)
 
 _FAMILIES: Final = {
     "1.0 lite t2v": (33.0, 0.86, 0.4),
@@ -67,7 +67,7 @@ def render_time(model: str | None, resolution: str | None, duration: float | Non
         A first estimate, to be replaced by measured times.
     """
     row = capability(model) if model is not None else None
-    median, power, sigma = _FAMILIES[row.family] if row else _UNKNOWN
+    median, power, sigma = _FAMILIES[row.family] if row else _UNKNOWN_MODEL
     default = row.default_resolution if row else "720p"
     factor = _RESOLUTIONS.get((resolution or default).lower())
     seconds = 5.0 if duration is None else duration

@@ -7,13 +7,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 
-_BROKEN: Final = re.compile("[\0-\x20\x7f\ud800-\udfff]")
-_ID: Final = re.compile(r"[!-~]+")
+_BROKEN_CHARACTERS: Final = re.compile("[\0-\x20\x7f\ud800-\udfff]")
+_ID_PATTERN: Final = re.compile(r"[!-~]+")
 
 
 def is_http_url(text: str) -> bool:
     """Whether the text is an http(s) URL with a host and without spaces or control characters."""
-    if _BROKEN.search(text):
+    if _BROKEN_CHARACTERS.search(text):
         return False
     try:
         parts = urlsplit(text)
@@ -25,4 +25,4 @@ def is_http_url(text: str) -> bool:
 
 def is_id(text: str) -> bool:
     """Whether the text can be an id: printable ASCII without spaces, and not empty."""
-    return _ID.fullmatch(text) is not None
+    return _ID_PATTERN.fullmatch(text) is not None

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 FIELDS = tuple(field.name for field in attrs.fields(TaskSpec))
-_WHOLE = frozenset({"duration", "frames", "seed", "execution_expires_after", "priority"})
-_FLAGS = frozenset({"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"})
+_WHOLE_NUMBERS = frozenset({"duration", "frames", "seed", "execution_expires_after", "priority"})
+_FLAG_FIELDS = frozenset(
+    {"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"}
+)
 _JSON = frozenset({"references", "tools", "extra"})
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LARGEST_CELL = 64 * 1024 * 1024
@@ -262,9 +264,9 @@ def _typed(cells: Iterator[tuple[str, str]]) -> tuple[dict[str, Any], list[str]]
 
 
 def _value(name: str, cell: str) -> Any:
-    if name in _WHOLE:
+    if name in _WHOLE_NUMBERS:
         return int(cell)
-    if name in _FLAGS:
+    if name in _FLAG_FIELDS:
         if (word := cell.strip().lower()) not in _WORDS:
             raise ValueError(word)
         return _WORDS[word]
@@ -276,9 +278,9 @@ def _value(name: str, cell: str) -> Any:
 
 
 def _wanted(name: str) -> str:
-    if name in _WHOLE:
+    if name in _WHOLE_NUMBERS:
         return "a whole number"
-    return "true or false" if name in _FLAGS else "JSON"
+    return "true or false" if name in _FLAG_FIELDS else "JSON"
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

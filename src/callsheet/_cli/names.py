@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIX = ".mp4"
 FRAME_SUFFIX = "-last.png"
 
-_LONGEST = 255 - len("." + ".part.etag")
+_LONGEST_NAME = 255 - len("." + ".part.etag")
 """Most bytes of a name. The rest of the usual 255 is for the name of an unfinished download."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
@@ -37,7 +37,7 @@ def file_names(prompts: Sequence[str | None], samples: int | None = None) -> lis
             that VBench reads.
     """
     endings = [SUFFIX] if samples is None else [f"-{i}{SUFFIX}" for i in range(samples)]
-    room = _LONGEST - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
+    room = _LONGEST_NAME - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
     taken: set[str] = set()
     next_number: dict[str, int] = {}
     found: list[list[str]] = []

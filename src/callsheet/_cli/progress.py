@@ -279,12 +279,12 @@ def _failed_by_itself(row: Row) -> bool:
 Kind = tuple[str, str]
 """Status and reason, without the parts that differ from task to task."""
 
-_MARK = re.compile(r" \((?:request|token) [^)]*\)")
+_REQUEST_MARK = re.compile(r" \((?:request|token) [^)]*\)")
 
 
 def kind_of(job: Job, row: Row) -> Kind:
     """The kind of a failure: equal for rows that differ only by their task."""
-    reason = _MARK.sub("", _reason(row))
+    reason = _REQUEST_MARK.sub("", _reason(row))
     for name in (row.task_id, job.file, frame_name(job.file)):
         reason = reason.replace(name or "\0", "")
     return row.status.value, reason

@@ -30,7 +30,7 @@ from callsheet.errors import JournalError
 
 JOURNAL = "journal.db"
 
-_PROBE = 1024 * 1024
+_PROBE_BYTES = 1024 * 1024
 _EMBEDDED_SPEED = 60.0
 
 
@@ -162,7 +162,7 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".callsheet-") as probe:
-            probe.write(b"\0" * _PROBE)
+            probe.write(b"\0" * _PROBE_BYTES)
             probe.flush()
     except OSError as exc:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc

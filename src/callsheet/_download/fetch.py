@@ -34,7 +34,7 @@ _PIECE = 4 * 1024 * 1024
 """Bytes written at once: each hop to a worker thread costs both threads a fight for the
 interpreter, and the loop is free while it writes."""
 
-_REFUSED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+_REFUSED_STATUS = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -160,7 +160,7 @@ class Fetch:
         """Judge an answer's head, make the part ready for its body; gives the file's full size."""
         status, headers = answer.status_code, answer.headers
         where = f"{_shown(self.url)} answered HTTP {status}"
-        if status in _REFUSED:
+        if status in _REFUSED_STATUS:
             raise _RefusedError(f"{where}: the URL has expired or is refused")
         if status in _AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _AgainError(where, _retry_after(headers))

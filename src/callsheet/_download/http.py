@@ -20,7 +20,7 @@ import httpx
 
 from callsheet._http.addresses import host_of
 from callsheet._http.streamed_response import StreamedResponse
-from callsheet._http.transport import BROKEN, BaseTransport, chosen, http_client
+from callsheet._http.transport import BROKEN_CONNECTION, BaseTransport, chosen, http_client
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 
@@ -37,10 +37,10 @@ _READ = 256 * 1024
 """Bytes that are read at once over `httpx`: fewer cost more turns, and more are written in chunks
 that ext4 takes slower. It is what asyncio reads, too."""
 
-_READ_AHEAD = 1024 * 1024
+_FILE_READ_AHEAD = 1024 * 1024
 """Bytes that aiohttp reads before they are wanted, so that nobody waits for anybody."""
 
-_MOVED = {
+_REDIRECT_STATUS = {
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.FOUND,
     HTTPStatus.SEE_OTHER,
@@ -66,7 +66,7 @@ class StorageClient:
         self._borrowed = isinstance(transport, BaseTransport)
         self._over: httpx.AsyncClient | Session
         if isinstance(transport, str):
-            self._over = chosen(transport, decode=False, buffer=_READ_AHEAD)
+            self._over = chosen(transport, decode=False, buffer=_FILE_READ_AHEAD)
             return
         self._over = http_client(
             transport,
@@ -173,7 +173,7 @@ async def _over_aiohttp(
             except ConfigurationError:
                 raise DownloadError("not a URL that can be fetched") from None
             location = answer.headers.get("location")
-            if answer.status_code not in _MOVED or location is None:
+            if answer.status_code not in _REDIRECT_STATUS or location is None:
                 yield answer
                 return
             try:
@@ -193,7 +193,7 @@ def _our_errors() -> Generator[None]:
         raise DownloadError(f"more than {REDIRECTS} redirects in a row") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as exc:
         raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
-    except BROKEN as exc:
+    except BROKEN_CONNECTION as exc:
         raise TransportError(_words(exc)) from None
 
 

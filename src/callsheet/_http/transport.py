@@ -36,7 +36,7 @@ BaseTransport = httpx.AsyncBaseTransport
 TransportChoice = BaseTransport | Literal["aiohttp"]
 """What ``transport=`` takes: a transport of the caller's, or the name of a library."""
 
-MOST_BYTES = 8 * 1024 * 1024
+MOST_ANSWER_BYTES = 8 * 1024 * 1024
 """Largest answer that is read: a page of 500 tasks is below 1 MB."""
 
 READ_AHEAD = 64 * 1024
@@ -53,7 +53,7 @@ be words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
-BROKEN = (
+BROKEN_CONNECTION = (
     httpx.HTTPError,
     httpx.StreamError,
     httpx.InvalidURL,
@@ -228,7 +228,7 @@ class Transport:
                 raise ConnectFailedError(self._from_here(_words(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
-            except BROKEN as error:
+            except BROKEN_CONNECTION as error:
                 raise TransportError(self._without_key(_words(error))) from None
             except ConnectFailedError as error:  # over aiohttp it is one of ours already
                 raise ConnectFailedError(self._from_here(str(error))) from None
@@ -327,8 +327,8 @@ async def _whole(pieces: AsyncGenerator[bytes]) -> bytes:
     async with aclosing(pieces):
         async for piece in pieces:
             body += piece
-            if len(body) > MOST_BYTES:
-                raise ProtocolError(f"the answer is larger than {MOST_BYTES >> 20} MiB")
+            if len(body) > MOST_ANSWER_BYTES:
+                raise ProtocolError(f"the answer is larger than {MOST_ANSWER_BYTES >> 20} MiB")
     return bytes(body)
 
 

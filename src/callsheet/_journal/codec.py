@@ -18,9 +18,11 @@ from callsheet._models.spec import TaskSpec
 from callsheet.errors import CallsheetError, Problem, SpecError
 
 
-_KINDS: Final[dict[str, type[Media]]] = {kind.kind: kind for kind in (Image, VideoRef, AudioRef)}
-_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
-_FRAMES: Final = ("first_frame", "last_frame")
+_CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
+    kind.kind: kind for kind in (Image, VideoRef, AudioRef)
+}
+_SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
+_FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 
 
@@ -52,12 +54,12 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     """
     row: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, default in _FIELDS:
+    for name, default in _SPEC_FIELDS:
         value = getattr(spec, name)
         if value is default or value == ():
             continue
         try:
-            if name in _FRAMES:
+            if name in _FRAME_FIELDS:
                 value = _encode_medium(value, contents)
             elif name == "references":
                 value = [_encode_medium(medium, contents) for medium in value]
@@ -119,7 +121,7 @@ def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
         content_of: Gives the content with a digest.
     """
     row: dict[str, Any] = json.loads(text)
-    for name in _FRAMES:
+    for name in _FRAME_FIELDS:
         if name in row:
             row[name] = _decode_medium(row[name], content_of)
     if "references" in row:
@@ -161,7 +163,7 @@ def decode_error(row: Mapping[str, Any]) -> CallsheetError:
 
 
 def _encode_medium(medium: object, contents: Contents) -> list[str]:
-    if not isinstance(medium, Media) or medium.kind not in _KINDS:
+    if not isinstance(medium, Media) or medium.kind not in _CLASS_OF_KIND:
         raise TypeError("an Image, VideoRef or AudioRef")
     match medium.source:
         case str(url):
@@ -176,8 +178,8 @@ def _encode_medium(medium: object, contents: Contents) -> list[str]:
 def _decode_medium(row: list[str], content_of: Callable[[str], bytes]) -> Media:
     kind, form, value = row
     if form == "bytes":
-        return _KINDS[kind](content_of(value))
-    return _KINDS[kind](Path(value) if form == "path" else value)
+        return _CLASS_OF_KIND[kind](content_of(value))
+    return _CLASS_OF_KIND[kind](Path(value) if form == "path" else value)
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 VERSION: Final = 1
-MARK: Final = 0x63736A6C
+APPLICATION_ID: Final = 0x63736A6C
 """The database's application id: it tells a journal from other databases."""
 
 PATIENCE: Final = 0.25
@@ -42,7 +42,7 @@ _SCHEMA: Final = f"""
     CREATE TABLE tasks (row INTEGER PRIMARY KEY, batch INTEGER, place INTEGER, spec TEXT);
     CREATE TABLE media (digest TEXT PRIMARY KEY, content BLOB);
     CREATE TABLE notes (seq INTEGER PRIMARY KEY, row INTEGER, kind TEXT, value TEXT);
-    PRAGMA application_id = {MARK};
+    PRAGMA application_id = {APPLICATION_ID};
     PRAGMA user_version = {VERSION};
 """
 
@@ -214,7 +214,7 @@ class SqliteStore:
         ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
         ((mark,),) = database.execute("PRAGMA application_id")
         ((version,),) = database.execute("PRAGMA user_version")
-        if mark != MARK:
+        if mark != APPLICATION_ID:
             if tables or mark:
                 raise ConfigurationError(
                     f"{self.path} is a database, but no journal; it was left as it is"

@@ -18,13 +18,13 @@ COMMANDS = {
 """Field to the names of its command, the long name first (Ark create reference of the 1.0 and 1.5
 models)."""
 
-_FIELDS = {name: field for field, names in COMMANDS.items() for name in names}
-_COMMAND = re.compile(rf"(?:^|\s)--({'|'.join(_FIELDS)})(?:\s+|=)(\S+)", re.IGNORECASE)
+_FIELD_OF_NAME = {name: field for field, names in COMMANDS.items() for name in names}
+_COMMAND = re.compile(rf"(?:^|\s)--({'|'.join(_FIELD_OF_NAME)})(?:\s+|=)(\S+)", re.IGNORECASE)
 
 
 def commands_in(prompt: str) -> dict[str, str]:
     """The options that a prompt holds as text commands: field name to its value as text."""
-    return {_FIELDS[name.lower()]: value for name, value in _COMMAND.findall(prompt)}
+    return {_FIELD_OF_NAME[name.lower()]: value for name, value in _COMMAND.findall(prompt)}
 
 
 def command_text(value: object) -> str:

@@ -18,8 +18,8 @@ from callsheet._models.snapshot import ErrorDetail, Snapshot, Status, Usage
 Packed = bytes
 """A snapshot as bytes, for this process only: first the URL of its video, then all fields."""
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
-_STATUS, _ERROR, _USAGE = (_FIELDS.index(name) for name in ("status", "error", "usage"))
+_SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
+_STATUS, _ERROR, _USAGE = (_SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage"))
 
 
 def pack(snapshot: Snapshot) -> Packed | Snapshot:
@@ -27,7 +27,7 @@ def pack(snapshot: Snapshot) -> Packed | Snapshot:
 
     A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
     """
-    values = [getattr(snapshot, name) for name in _FIELDS]
+    values = [getattr(snapshot, name) for name in _SNAPSHOT_FIELDS]
     error, usage = snapshot.error, snapshot.usage
     values[_STATUS] = snapshot.status.value
     if error is not None:
@@ -55,4 +55,4 @@ def unpack(kept: Packed) -> Snapshot:
     if values[_USAGE] is not None:
         completion, total, tools = values[_USAGE]
         values[_USAGE] = Usage(completion_tokens=completion, total_tokens=total, tool_usage=tools)
-    return Snapshot(**dict(zip(_FIELDS, values, strict=True)))
+    return Snapshot(**dict(zip(_SNAPSHOT_FIELDS, values, strict=True)))

@@ -172,7 +172,7 @@ def all_in_body(spec: TaskSpec, fields: Iterable[str]) -> dict[str, Any]:
 
 
 _KINDS: dict[str, type[Media]] = {"image": Image, "video": VideoRef, "audio": AudioRef}
-_SUFFIXES = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
+_KIND_OF_SUFFIX = {".mp4": "video", ".mov": "video", ".wav": "audio", ".mp3": "audio"}
 
 
 def _shortened(value: object) -> str:
@@ -199,7 +199,7 @@ def _read_media(
         problems.append(Problem(field, found, "a URL, an asset:// id or a file's path"))
         return None
     path = value.split("?", 1)[0] if "://" in value else value
-    medium = _KINDS[kind or _SUFFIXES.get(Path(path).suffix.lower(), "image")](value)
+    medium = _KINDS[kind or _KIND_OF_SUFFIX.get(Path(path).suffix.lower(), "image")](value)
     if base is not None and isinstance(medium.source, Path):
         medium = type(medium)(base / medium.source)
     return medium

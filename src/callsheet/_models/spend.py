@@ -14,7 +14,7 @@ from callsheet._models.policy import SpendLimit
 Currency = Literal["CNY", "USD"]
 
 _MILLION_AS_POWER = 6
-_NOTHING = Decimal(0)
+_ZERO = Decimal(0)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,8 +93,8 @@ class Amount:
 
     tasks: int = 0
     tokens: int = 0
-    usd: Decimal = _NOTHING
-    cny: Decimal = _NOTHING
+    usd: Decimal = _ZERO
+    cny: Decimal = _ZERO
     unmeasured: int = 0
     unpriced: int = 0
 
@@ -106,8 +106,8 @@ class Amount:
         return cls(
             tasks=1,
             tokens=tokens or 0,
-            usd=money if money is not None and dollars else _NOTHING,
-            cny=money if money is not None and not dollars else _NOTHING,
+            usd=money if money is not None and dollars else _ZERO,
+            cny=money if money is not None and not dollars else _ZERO,
             unmeasured=int(tokens is None),
             unpriced=int(money is None),
         )
@@ -163,6 +163,6 @@ class Spend:
         return SpendLimit(
             tokens=None if limit.tokens is None else max(0, limit.tokens - committed.tokens),
             tasks=None if limit.tasks is None else max(0, limit.tasks - committed.tasks),
-            usd=None if limit.usd is None else max(_NOTHING, limit.usd - committed.usd),
-            cny=None if limit.cny is None else max(_NOTHING, limit.cny - committed.cny),
+            usd=None if limit.usd is None else max(_ZERO, limit.usd - committed.usd),
+            cny=None if limit.cny is None else max(_ZERO, limit.cny - committed.cny),
         )

@@ -11,7 +11,7 @@ from callsheet.errors import CallsheetError, InvalidRequestError, NotFoundError,
 REFUSALS = 3
 """Gets in a row that deny a task after which they are taken as the provider's last word on it."""
 
-REFUSED = 60.0
+REFUSED_FOR = 60.0
 """Seconds for which they must go on, too, if the task is known to exist: a create that was just
 answered may not be readable yet, a video's URL not be there, and what is given up may be bought
 again."""
@@ -53,7 +53,7 @@ def is_last_refusal(record: Record, *, now: float) -> bool:
     if not record.refusals:
         record.refused_since = now
     record.refusals += 1
-    long = not record.known or now - record.refused_since >= REFUSED
+    long = not record.known or now - record.refused_since >= REFUSED_FOR
     return record.refusals >= REFUSALS and long
 
 

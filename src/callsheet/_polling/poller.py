@@ -26,10 +26,10 @@ SILENCE = 4.0
 """Seconds without an answer after which a poll is given up at first: a service that answers nothing
 must not hold the one probe that tells of its return for a whole attempt's time."""
 
-AT_A_STRETCH = 5
+ANSWERS_PER_TURN = 5
 """Answers that are taken in before others have their turn: ends teach, and wake those who wait."""
 
-SLOWER = 1.15
+PATIENCE_GROWTH = 1.15
 """How much longer the next poll may take if one was given up, in case the service is only slow."""
 
 
@@ -130,7 +130,7 @@ class Poller:
         except CallsheetError as error:
             if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
                 usual = self._patience[poll.single]
-                self._patience[poll.single] = max(usual, patience * SLOWER)
+                self._patience[poll.single] = max(usual, patience * PATIENCE_GROWTH)
             await self._failed(poll, error)
         else:
             took = anyio.current_time() - started
@@ -165,7 +165,7 @@ class Poller:
             elif (record := self.registry.get(snapshot.task_id)) is not None:
                 found += pages.tells(record, now=now)
             self.take(snapshot, single=poll.single)
-            if number % AT_A_STRETCH == 0:
+            if number % ANSWERS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
         count, size = len(page.items) + page.unreadable, self.planner.page_size
         last = count < size or (page.total is not None and page.total <= (poll.page or 1) * size)
@@ -186,7 +186,7 @@ class Poller:
             for number, record in enumerate(list(self.registry), start=1):
                 if not record.settled:  # while others had their turn
                     self.settle(record, error)
-                if number % AT_A_STRETCH == 0:
+                if number % ANSWERS_PER_TURN == 0:
                     await anyio.lowlevel.checkpoint()
 
     def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:

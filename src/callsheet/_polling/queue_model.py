@@ -21,7 +21,7 @@ SHORTEST_SWEEP = 0.5
 LONGEST_SWEEP = 300.0
 """Seconds between sweeps, once many have found the queue in order."""
 
-SLOWER = 1.1
+SWEEP_GROWTH = 1.1
 """Growth of the seconds between sweeps with each one that finds the queue in order."""
 
 LONGEST_STRIDE = 1_000
@@ -162,7 +162,7 @@ class Lane:
             return []
         found = self.sweep(1)
         self.sweep_at = now + self.sweep_gap if self.scout() else math.inf
-        self.sweep_gap = min(self.sweep_gap * SLOWER, LONGEST_SWEEP)
+        self.sweep_gap = min(self.sweep_gap * SWEEP_GROWTH, LONGEST_SWEEP)
         return found
 
     def found_out_of_turn(self, *, now: float) -> None:

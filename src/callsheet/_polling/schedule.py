@@ -16,7 +16,7 @@ from callsheet._polling.service_tier import Heap, Tier, due_in, fresh, top
 from callsheet._state.record import Record
 
 
-PAGE = 180
+IDS_PER_LIST = 180
 """Ids that one list asks about: with 24 characters each they fit a line of 8 kB."""
 
 MOST_REPLANNED = 1_000
@@ -49,7 +49,7 @@ class Schedule:
 
     delay: float
     prior: Callable[[Record], tuple[float, float]]
-    page: int = PAGE
+    page: int = IDS_PER_LIST
     _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _estimator: Estimator = attrs.field(init=False)

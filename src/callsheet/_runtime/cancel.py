@@ -32,7 +32,7 @@ CANCELLING = 30.0
 CANCELS = 32
 """Most tasks of a batch whose cancelling is under way at once."""
 
-AT_A_STRETCH = 100
+WITHDRAWALS_PER_TURN = 100
 """Records withdrawn before others get a turn."""
 
 log = logging.getLogger("callsheet")
@@ -101,7 +101,7 @@ class Canceller:
         for number, record in enumerate(reversed(records), start=1):
             if not record.settled and self.submitter.withdrawn(record):
                 await stop(record)
-            if number % AT_A_STRETCH == 0:
+            if number % WITHDRAWALS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
         open_ones = iter(await gathered(record for record in records if not record.settled))
         async with anyio.create_task_group() as cancels:

@@ -11,7 +11,7 @@ from callsheet._http.tasks_api import Tasks
 from callsheet._polling.planner import ListSupport, Planner
 from callsheet._polling.poller import Poller
 from callsheet._polling.schedule import Schedule
-from callsheet._preflight import AT_A_STRETCH, price
+from callsheet._preflight import SPECS_PER_TURN, price
 from callsheet._runtime.attach import Attacher
 from callsheet._runtime.cancel import Canceller
 from callsheet._runtime.quotas import quotas
@@ -198,7 +198,7 @@ class Engine:
     async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
         """The records of a group's specs, in order; with pauses, since each is priced."""
         each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
-        return await gathered(each, at_a_stretch=AT_A_STRETCH)
+        return await gathered(each, at_a_stretch=SPECS_PER_TURN)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until the client is left."""

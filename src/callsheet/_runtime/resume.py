@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from callsheet._state.record import Record
 
 
-AT_A_STRETCH = 50
+ENTRIES_PER_TURN = 50
 """Entries taken up before others get a turn."""
 
 
@@ -91,13 +91,13 @@ class Resumption:
                 lost.append((record, entry))
             elif not _take_up(engine, record, entry):
                 unsent.append(record)
-            if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+            if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # what is looked for is told from all of them
         known = records if lost else records[-MOST_KNOWN:]
         for index, record in enumerate(known):
             engine.submitter.reconciler.remember(record)
-            if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+            if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         for record, entry in lost:  # some are sent again: not before the caller has them
             _take_up(engine, record, entry)

@@ -8,7 +8,7 @@ import attrs
 
 
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 4.0
+LONGEST_PROBE_PAUSE = 4.0
 """Short enough that every end is known within ten seconds of the return of a service that was out
 for less than a minute."""
 
@@ -81,7 +81,7 @@ class CircuitBreaker:
         return was_tripped
 
     def _pause(self, sent: float, retry_after: float | None, now: float) -> None:
-        grown = min(FIRST_PAUSE * 1.5 ** min(self._failures - 1, 16), LONGEST_PAUSE)
+        grown = min(FIRST_PAUSE * 1.5 ** min(self._failures - 1, 16), LONGEST_PROBE_PAUSE)
         asked = 0.0 if retry_after is None else min(max(retry_after, 0.0), self.retry_after_cap)
         pause = grown * self.rng.uniform(1.0, 1.25)
         self._opens_at = max(self._opens_at, sent + pause, now + asked)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_A_STRETCH = 500
+ITEMS_PER_TURN = 500
 """Values taken before others get a turn."""
 
 
-async def gathered(values: Iterable[T], *, at_a_stretch: int = AT_A_STRETCH) -> list[T]:
+async def gathered(values: Iterable[T], *, at_a_stretch: int = ITEMS_PER_TURN) -> list[T]:
     """The values as a list; with pauses, unless they stand in one already.
 
     Args:

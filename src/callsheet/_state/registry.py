@@ -34,10 +34,10 @@ DEFAULT_EXPIRY = 172_800.0
 LONGEST_EXPIRY = 31_536_000.0
 """Seconds; a spec that was never checked may hold anything."""
 
-GRACE = 600.0
+EXPIRY_GRACE = 600.0
 """Seconds beyond its expiry that the provider is given to say so."""
 
-AT_A_STRETCH = 500
+EXPIRIES_PER_TURN = 500
 """Most late records that are handed out together."""
 
 _BUCKET = 60.0
@@ -97,7 +97,7 @@ class Registry:
 
     def _enter(self, record: Record, task_id: str, *, now: float) -> None:
         record.task_id, record.known = task_id, record.spec is not None
-        record.deadline = now + _expiry_of(record) + GRACE
+        record.deadline = now + _expiry_of(record) + EXPIRY_GRACE
         self._pending[task_id] = record
         bucket = int(record.deadline // _BUCKET)
         if bucket not in self._deadlines:
@@ -157,8 +157,8 @@ class Registry:
             return []
         late: list[tuple[Record, TaskTimeoutError]] = []
         for bucket in [b for b in self._deadlines if (b + 1) * _BUCKET <= now]:
-            for record in itertools.islice(self._deadlines[bucket], AT_A_STRETCH - len(late)):
-                waited = now - (record.deadline - GRACE - _expiry_of(record))
+            for record in itertools.islice(self._deadlines[bucket], EXPIRIES_PER_TURN - len(late)):
+                waited = now - (record.deadline - EXPIRY_GRACE - _expiry_of(record))
                 late.append((record, TaskTimeoutError(record.task_id, waited)))
         return late
 

@@ -28,7 +28,7 @@ MARGIN = 60.0
 LISTED = 604_800.0
 """Seconds for which a list shows a task (Ark "list tasks" reference: seven days)."""
 
-PAGE = 500
+ROWS_PER_PAGE = 500
 """Most tasks that one page of a list shows (Ark "list tasks" reference)."""
 
 OVERLAP = 20
@@ -135,7 +135,7 @@ class ListScan:
     known: Callable[[str], bool | None]
     proving: bool = False
     page_num: int = attrs.field(default=1, init=False)
-    page_size: int = PAGE
+    page_size: int = ROWS_PER_PAGE
     finished: bool = False
     found: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot])
     candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
@@ -198,7 +198,7 @@ class ListScan:
         whole = page.total is not None and seen >= page.total and not full
         if self._once_more or whole or not new:
             if count == 0 and self.page_num == 2:  # noqa: PLR2004 - the first one held too few
-                self._once_more, self.page_num, self.page_size = True, 1, PAGE
+                self._once_more, self.page_num, self.page_size = True, 1, ROWS_PER_PAGE
                 return True
             in_order = self._newest_first or self._oldest_first or self.page_num == 1
             blank = seen == 0 and bool(page.total)  # it counts tasks, and shows none of them

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-LONGEST_GAP = 60.0
+LONGEST_SEARCH_GAP = 60.0
 """Seconds between two looks: the task may be in the list only minutes after its create
 (an incident of August 2026 took 96 s)."""
 
@@ -74,7 +74,7 @@ class LostCreates:
         together = [each for each in self._lost.values() if each.tier == due.tier]
         for each in together:
             each.look_at = now + each.gap
-            each.gap = min(2.0 * each.gap, LONGEST_GAP)
+            each.gap = min(2.0 * each.gap, LONGEST_SEARCH_GAP)
         proving = any(self._is_over(each, now) for each in together)
         return ListScan(began=now, wall=wall, lost=together, known=known, proving=proving)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from anyio import to_thread
 
 from callsheet._catalog.check_context import problem
-from callsheet._catalog.media_rules import MOST_BYTES, local_problems
+from callsheet._catalog.media_rules import MOST_MEDIA_BYTES, local_problems
 from callsheet._models.media import Media, MediaFacts
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import ConfigurationError, Problem, SpecError
@@ -92,7 +92,7 @@ def data_url(medium: Media, field: str = "media") -> str:
         case path:
             try:
                 with _open(path) as file:
-                    content = file.read(MOST_BYTES.get(medium.kind, 0) + 1)
+                    content = file.read(MOST_MEDIA_BYTES.get(medium.kind, 0) + 1)
             except OSError as exc:
                 raise SpecError([problem(field, path, _reason(exc))]) from exc
     facts = inspect(type(medium)(content))

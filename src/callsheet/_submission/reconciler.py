@@ -27,7 +27,7 @@ COURTESY = 0.1
 MOST_KNOWN = 1000
 """Most tasks that are remembered once they have ended, unless something is looked for."""
 
-WHILE_SHUT = 2.0
+WHILE_DOWN = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
 
 
@@ -152,7 +152,7 @@ class Reconciler:
             while (
                 self.planner.breaker.tripped and len(self.registry) > 0
             ):  # polls find out when it is up
-                await self.clock.sleep(WHILE_SHUT)
+                await self.clock.sleep(WHILE_DOWN)
             await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
             page = await self.api.list(
                 page_num=scan.page_num, page_size=scan.page_size, service_tier=scan.tier

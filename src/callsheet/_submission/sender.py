@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CLOSED = "the client was closed before its turn"
 
-GRACE = 5.0
+CLOSING_GRACE = 5.0
 """Seconds that a create in flight is given to bring its id when the client closes."""
 
 
@@ -93,7 +93,7 @@ class Sender:
     def close(self) -> None:
         """Let nothing more out, and give what is in flight only a few seconds more."""
         self._closed = True
-        deadline = anyio.current_time() + GRACE
+        deadline = anyio.current_time() + CLOSING_GRACE
         for scope in self._posts:
             scope.deadline = min(scope.deadline, deadline)
 

@@ -31,7 +31,7 @@ _MILLISECONDS = 1e11
 _DECODER = json.JSONDecoder(strict=False)  # accepts raw line breaks inside strings
 _SECRET = re.compile(r"\b(bearer\s+|sk-)[\w.~+/=-]{6,}", re.IGNORECASE)
 _NESTING = frozenset((dict, list))
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_FLAG_WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def load_json(body: bytes) -> object:
@@ -140,7 +140,7 @@ def flag(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     word = text(value)
-    return None if word is None else _FLAGS.get(word.strip().lower())
+    return None if word is None else _FLAG_WORDS.get(word.strip().lower())
 
 
 def timestamp(value: object) -> float | None:

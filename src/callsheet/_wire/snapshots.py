@@ -79,9 +79,9 @@ _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
 }
 """Key of the answer to the field of `Snapshot` and the reader of its value."""
 
-_SUCCESS = 2  # the first digit of the HTTP status
+_SUCCESS_CLASS = 2  # the first digit of the HTTP status
 
-_MARKS = ("model", "content", "created_at")
+_TASK_FIELDS = ("model", "content", "created_at")
 """Keys of a task. An object with a ``status`` but without an id is a task only if it has one of
 them; otherwise it is an envelope around the task."""
 
@@ -185,7 +185,7 @@ def parse_callback(body: bytes) -> Snapshot:
 
 
 def _is_success(response: Response) -> bool:
-    return response.status_code // 100 == _SUCCESS
+    return response.status_code // 100 == _SUCCESS_CLASS
 
 
 def _find_task(value: object, task_id: str | None) -> Snapshot | None:
@@ -210,7 +210,7 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
         return None
     found = _task_id_of(row)
     if found is None:
-        if task_id is None or not any(key in row for key in _MARKS):
+        if task_id is None or not any(key in row for key in _TASK_FIELDS):
             return None
         found = task_id
     fields: dict[str, Any] = {}

@@ -26,7 +26,7 @@ the whole request line."""
 LONGEST_ID = URL_ROOM - len(f"{TASKS}/")
 """Most characters of a percent-encoded id in a URL."""
 
-_ID = "&filter.task_ids="
+_ID_PARAMETER = "&filter.task_ids="
 
 LIST_BASE = len(
     f"{TASKS}?page_num=500&page_size=500&filter.status=succeeded&filter.service_tier=default"
@@ -88,7 +88,7 @@ def build_list(
         f"&filter.{name}={_encoded(value)}" for name, value in filters if value is not None
     )
     ids = "".join(
-        f"{_ID}{_encoded_id(task_id, f'task_ids[{number}]')}"
+        f"{_ID_PARAMETER}{_encoded_id(task_id, f'task_ids[{number}]')}"
         for number, task_id in enumerate(task_ids)
     )
     return Request(
@@ -98,7 +98,7 @@ def build_list(
 
 def id_cost(task_id: str) -> int:
     """Number of characters that one id adds to a list target."""
-    return len(_ID) + len(_encoded(task_id))
+    return len(_ID_PARAMETER) + len(_encoded(task_id))
 
 
 def _encoded(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-_TYPES = {
+_ERROR_TYPES = {
     400: "BadRequest",
     401: "Unauthorized",
     403: "Forbidden",
@@ -44,7 +44,7 @@ def ark_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     if refusal.tail:
         message += f" {refusal.tail} {request_id}"
     error = {"code": refusal.code, "message": message, "param": refusal.param}
-    return {"error": error | {"type": _TYPES[refusal.status]}}
+    return {"error": error | {"type": _ERROR_TYPES[refusal.status]}}
 
 
 def comet_error(refusal: Refusal, request_id: str) -> dict[str, Any]:

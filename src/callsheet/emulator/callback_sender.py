@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Post = Callable[[str, bytes], Awaitable[int]]
 """Posts a JSON body to a URL and returns the status of the answer, or raises."""
 
-_AT_ONCE = 64
+_MOST_AT_ONCE = 64
 _LONGEST_LINE = 4096
 
 
@@ -55,7 +55,7 @@ class CallbackSender:
 
     async def run(self) -> None:
         """Send until cancelled. Deliveries in progress are then cancelled, too."""
-        at_once = anyio.CapacityLimiter(_AT_ONCE)
+        at_once = anyio.CapacityLimiter(_MOST_AT_ONCE)
         async with anyio.create_task_group() as deliveries:
             while True:
                 self._wake_event = anyio.Event()

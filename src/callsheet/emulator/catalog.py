@@ -21,7 +21,7 @@ def _row(text: str) -> dict[str, tuple[int, int]]:
     return {ratio: (size[0], size[1]) for ratio, size in zip(_SHORTHAND, sizes, strict=True)}
 
 
-RATIOS = frozenset(_SHORTHAND)
+KNOWN_RATIOS = frozenset(_SHORTHAND)
 
 SIZES: Mapping[tuple[str, str], Mapping[str, tuple[int, int]]] = {
     ("480p", "1.0"): _row("864x480 736x544 640x640 544x736 480x864 960x416"),
@@ -116,50 +116,50 @@ class Model:
         return self.seconds * _SLOWNESS[resolution] * (duration + 1.25) / 6.25
 
 
-_ONE = frozenset({"service_tier", "camera_fixed"})
-_TWO = frozenset({"generate_audio", "priority", "tools"})
+_TAKES_ONE = frozenset({"service_tier", "camera_fixed"})
+_TAKES_TWO = frozenset({"generate_audio", "priority", "tools"})
 _PRIORITY = frozenset({"priority"})
 
-LITE_T2V = Model(
+ONE_LITE_T2V = Model(
     family="seedance-1-0-lite-t2v",
     frames=0,
-    takes=_ONE,
+    takes=_TAKES_ONE,
     ignores=_PRIORITY,
     concurrency=5,
     creates_per_minute=300,
     seconds=33,
 )
-LITE_I2V = Model(
+ONE_LITE_I2V = Model(
     family="seedance-1-0-lite-i2v",
     text=False,
     images=4,
-    takes=_ONE,
+    takes=_TAKES_ONE,
     ignores=_PRIORITY,
     concurrency=5,
     creates_per_minute=300,
     seconds=33,
 )
-PRO = Model(
+ONE_PRO = Model(
     family="seedance-1-0-pro",
     resolution="1080p",
-    takes=_ONE | {"frames"},
+    takes=_TAKES_ONE | {"frames"},
     ignores=_PRIORITY,
     seconds=47,
 )
-PRO_FAST = Model(
+ONE_PRO_FAST = Model(
     family="seedance-1-0-pro-fast",
     resolution="1080p",
     frames=1,
-    takes=_ONE | {"frames"},
+    takes=_TAKES_ONE | {"frames"},
     ignores=_PRIORITY,
     seconds=25,
 )
-PRO_15 = Model(
+ONE_FIVE_PRO = Model(
     family="seedance-1-5-pro",
     generation="1.5",
     adaptive=True,
     shortest=4,
-    takes=_ONE | {"generate_audio", "draft"},
+    takes=_TAKES_ONE | {"generate_audio", "draft"},
     seconds=55,
 )
 TWO = Model(
@@ -171,7 +171,7 @@ TWO = Model(
     adaptive=True,
     shortest=4,
     longest=15,
-    takes=_TWO,
+    takes=_TAKES_TWO,
     commands=False,
     expiry_floor=1,
     seconds=110,
@@ -189,27 +189,27 @@ TWO_FIVE = Model(
     shortest=4,
     longest=30,
     duration=-1,
-    takes=_TWO | {"output_format", "omni_reference_task_type"},
+    takes=_TAKES_TWO | {"output_format", "omni_reference_task_type"},
     commands=False,
     seconds=150,
 )
 
-GATED = _ONE | _TWO | TWO_FIVE.takes | {"frames", "draft"}
+GATED = _TAKES_ONE | _TAKES_TWO | TWO_FIVE.takes | {"frames", "draft"}
 """Body fields that not every model accepts. A model refuses those that it does not accept."""
 
-MODELS: Mapping[str, Model] = {
-    "doubao-seedance-1-0-lite-t2v-250428": LITE_T2V,
-    "doubao-seedance-1-0-lite-i2v-250428": LITE_I2V,
-    "doubao-seedance-1-0-pro-250528": PRO,
-    "doubao-seedance-1-0-pro-fast-251015": PRO_FAST,
-    "doubao-seedance-1-5-pro-251215": PRO_15,
+MODEL_RULES: Mapping[str, Model] = {
+    "doubao-seedance-1-0-lite-t2v-250428": ONE_LITE_T2V,
+    "doubao-seedance-1-0-lite-i2v-250428": ONE_LITE_I2V,
+    "doubao-seedance-1-0-pro-250528": ONE_PRO,
+    "doubao-seedance-1-0-pro-fast-251015": ONE_PRO_FAST,
+    "doubao-seedance-1-5-pro-251215": ONE_FIVE_PRO,
     "doubao-seedance-2-0-260128": TWO,
     "doubao-seedance-2-0-fast-260128": TWO_FAST,
     "doubao-seedance-2-0-mini-260615": TWO_MINI,
     "doubao-seedance-2-5-260628": TWO_FIVE,
-    "seedance-1-0-pro-250528": PRO,
-    "seedance-1-0-pro-fast-251015": PRO_FAST,
-    "seedance-1-5-pro-251215": PRO_15,
+    "seedance-1-0-pro-250528": ONE_PRO,
+    "seedance-1-0-pro-fast-251015": ONE_PRO_FAST,
+    "seedance-1-5-pro-251215": ONE_FIVE_PRO,
     "dreamina-seedance-2-0-260128": TWO,
     "dreamina-seedance-2-0-fast-260128": TWO_FAST,
     "dreamina-seedance-2-0-mini-260615": TWO_MINI,

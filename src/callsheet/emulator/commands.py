@@ -20,8 +20,8 @@ _NAMES = {
     "cf": "camera_fixed",
 }
 _INTEGERS = frozenset({"duration", "frames", "seed"})
-_FLAGS = frozenset({"watermark", "camera_fixed"})
-_COMMAND = re.compile(r"(?:^|\s)--([A-Za-z]+)[ \t]+(\S+)")
+_FLAG_COMMANDS = frozenset({"watermark", "camera_fixed"})
+_PROMPT_COMMAND = re.compile(r"(?:^|\s)--([A-Za-z]+)[ \t]+(\S+)")
 
 
 def read_commands(prompt: str) -> dict[str, object]:
@@ -32,11 +32,11 @@ def read_commands(prompt: str) -> dict[str, object]:
     Source: Ark create reference of the 1.0 and 1.5 era.
     """
     found: dict[str, object] = {}
-    for name, text in _COMMAND.findall(prompt):
+    for name, text in _PROMPT_COMMAND.findall(prompt):
         field = _NAMES.get(name.lower())
         if field in _INTEGERS and re.fullmatch(r"-?[0-9]{1,10}", text):
             found[field] = int(text)
-        elif field in _FLAGS and text.lower() in {"true", "false"}:
+        elif field in _FLAG_COMMANDS and text.lower() in {"true", "false"}:
             found[field] = text.lower() == "true"
         elif field in {"resolution", "ratio"}:
             found[field] = text

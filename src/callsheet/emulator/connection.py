@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callsheet.emulator.faults import Fault
 
 
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER with 0 s: the close sends a reset
+_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with 0 s: the close sends a reset
 
 
 class _CuttableTransport:
@@ -55,7 +55,7 @@ class _CuttableTransport:
             return
         if how == "reset":
             connection = self._transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self._transport.abort()
         else:
             self._transport.close()

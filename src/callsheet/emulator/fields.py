@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from callsheet.emulator.answers import invalid
-from callsheet.emulator.catalog import RATIOS, Model
+from callsheet.emulator.catalog import KNOWN_RATIOS, Model
 from callsheet.emulator.media import is_web
 
 
@@ -87,7 +87,7 @@ def _callback(_: Model, value: object) -> str:
 
 CHECKS: Mapping[str, Check] = {
     "resolution": _resolution,
-    "ratio": _choice("ratio", *sorted(RATIOS), "adaptive"),
+    "ratio": _choice("ratio", *sorted(KNOWN_RATIOS), "adaptive"),
     "duration": _duration,
     "frames": _frames,
     "seed": _integer("seed", -1, 2**32 - 1),

@@ -14,7 +14,7 @@ from callsheet.emulator.answers import (
     unknown_model,
     unsupported,
 )
-from callsheet.emulator.catalog import ENDPOINT_MODEL, GATED, MODELS, Model
+from callsheet.emulator.catalog import ENDPOINT_MODEL, GATED, MODEL_RULES, Model
 from callsheet.emulator.commands import read_commands
 from callsheet.emulator.content import Content, read_content
 from callsheet.emulator.fields import CHECKS
@@ -133,11 +133,11 @@ def find_model(requested_model: object, settings: Settings) -> tuple[Model, str]
         model_id = settings.endpoints.get(
             requested_model, "" if settings.endpoints else ENDPOINT_MODEL
         )
-    if model_id not in MODELS:
+    if model_id not in MODEL_RULES:
         raise unknown_model(requested_model)
     if requested_model in settings.not_open or model_id in settings.not_open:
         raise model_not_open(requested_model)
-    return MODELS[model_id], model_id
+    return MODEL_RULES[model_id], model_id
 
 
 def _command_fields(model: Model, prompt: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ASSUMED_VIDEO_SECONDS = 5
 
 _CST = timezone(timedelta(hours=8))
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_SUFFIXES = len(_ALPHABET) ** 5
+_MOST_SUFFIXES = len(_ALPHABET) ** 5
 _STRIDE = 27_644_437  # a prime, so that every index below 36^5 has a different suffix
 
 
@@ -50,7 +50,11 @@ MODERATION = Ending(
     "The request failed because the output video may contain sensitive information.",
 )
 
-_MARKS: Mapping[str, Ending] = {"[fail]": FAILURE, "[reject]": MODERATION, "[expire]": EXPIRY}
+_PROMPT_MARKS: Mapping[str, Ending] = {
+    "[fail]": FAILURE,
+    "[reject]": MODERATION,
+    "[expire]": EXPIRY,
+}
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -163,7 +167,7 @@ def draw_task(
 
 def _draw_ending(prompt: str, failure_rate: float, rng: random.Random) -> Ending:
     chance, kind = rng.random(), rng.random()
-    for mark, ending in _MARKS.items():
+    for mark, ending in _PROMPT_MARKS.items():
         if mark in prompt:
             return ending
     if chance < failure_rate:
@@ -174,7 +178,7 @@ def _draw_ending(prompt: str, failure_rate: float, rng: random.Random) -> Ending
 def _ark_id(index: int, now: float, tier: str) -> str:
     """Build an id in Ark's form: ``cgt-20260801120000-x7k2p``, or ``cgt-batch-…`` for flex."""
     stamp = datetime.fromtimestamp(now, _CST).strftime("%Y%m%d%H%M%S")
-    number = (index + 1) * _STRIDE % _SUFFIXES
+    number = (index + 1) * _STRIDE % _MOST_SUFFIXES
     suffix = ""
     for _ in range(5):
         number, digit = divmod(number, len(_ALPHABET))

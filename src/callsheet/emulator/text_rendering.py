@@ -26,11 +26,11 @@ _SYSTEM = (
     "DejaVuSans.ttf",
     "seguisym.ttf",
 )
-_PROBE = 20
+_PROBE_SIZE = 20
 _LEADING = 1.3
-_LEAST = 9
+_SMALLEST_FONT = 9
 _IDEOGRAPH = r"\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"
-_TOKEN = re.compile(rf"\s+|[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]+")
+_TEXT_PIECE = re.compile(rf"\s+|[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]+")
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -43,15 +43,15 @@ def _fonts() -> tuple[_Font, ...]:
         packaged = resources.files(_PACKAGED[0]).joinpath(_PACKAGED[1])
         # a font from a path is memory-mapped; a font from bytes is copied for each size
         with resources.as_file(packaged) as path:
-            found.append(ImageFont.truetype(path, _PROBE))
+            found.append(ImageFont.truetype(path, _PROBE_SIZE))
     except (ModuleNotFoundError, OSError):
         pass  # the font package is optional; another font may have the characters
     for name in _SYSTEM:
         try:
-            found.append(ImageFont.truetype(name, _PROBE))
+            found.append(ImageFont.truetype(name, _PROBE_SIZE))
         except OSError:
             continue
-    return (*found, ImageFont.load_default(_PROBE))
+    return (*found, ImageFont.load_default(_PROBE_SIZE))
 
 
 @lru_cache(maxsize=256)
@@ -90,7 +90,7 @@ def _runs(text: str) -> Iterator[tuple[int, str]]:
 
 
 @lru_cache(maxsize=16_384)
-def _width(text: str, size: int = _PROBE) -> float:
+def _width(text: str, size: int = _PROBE_SIZE) -> float:
     return sum(_sized(index, size).getlength(run) for index, run in _runs(text))
 
 
@@ -127,19 +127,19 @@ def fit(text: str, width: int, height: int, largest: int) -> TextBlock:
 
     The smallest size is 9 px. If the text does not fit then, it is cut and ends in an ellipsis.
     """
-    tokens = _TOKEN.findall("".join(c if c.isprintable() else " " for c in text))
-    measured = [(token, _width(token) / _PROBE) for token in tokens]
-    size = max(largest, _LEAST)
+    tokens = _TEXT_PIECE.findall("".join(c if c.isprintable() else " " for c in text))
+    measured = [(token, _width(token) / _PROBE_SIZE) for token in tokens]
+    size = max(largest, _SMALLEST_FONT)
     while True:
         lines = _wrap(measured, width / size * 0.98)
         room = max(1, int(height / (size * _LEADING)))
         if len(lines) <= room:
             return TextBlock(lines=tuple(lines), size=size)
-        if size == _LEAST:
+        if size == _SMALLEST_FONT:
             kept = lines[:room]
             kept[-1] = kept[-1][:-2] + "…"
             return TextBlock(lines=tuple(kept), size=size)
-        size = max(_LEAST, min(size - 1, int(size * (room / len(lines)) ** 0.3)))
+        size = max(_SMALLEST_FONT, min(size - 1, int(size * (room / len(lines)) ** 0.3)))
 
 
 def _wrap(tokens: list[tuple[str, float]], room: float) -> list[str]:

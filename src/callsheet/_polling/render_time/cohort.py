@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-FEWEST = 8
+FEWEST_IN_COHORT = 8
 """Tasks that must have got to an age before the law learns from it that none of them ends."""
 
 CLOSE = 0.8
@@ -20,7 +20,7 @@ CLOSE = 0.8
 ABSENT = 4.0
 """Ends that must have been expected in vain before the law is planned anew."""
 
-MOVED = 1.03
+AGED = 1.03
 """Growth of the age before ends can be missed."""
 
 MOST_SPARE = 2.0
@@ -47,7 +47,7 @@ class Cohort:
 
     def gather(self, running: tuple[float, ...], *, each: float) -> None:
         """Begin anew with those who run now; each of their ages stands for *each* tasks."""
-        self.age = sorted(running)[-FEWEST] if len(running) >= FEWEST else 0.0
+        self.age = sorted(running)[-FEWEST_IN_COHORT] if len(running) >= FEWEST_IN_COHORT else 0.0
         self.size = each * sum(age > CLOSE * self.age for age in running)
         self._ended = self._passed = 0
 
@@ -66,7 +66,7 @@ class Cohort:
             return False
         self._passed += 1
         expected = min(self._passed, self.size) * chance(self.age, age)
-        if expected > 2 * self._ended + ABSENT and age > MOVED * self.age:
+        if expected > 2 * self._ended + ABSENT and age > AGED * self.age:
             self._spare = 0.5
             return True
         if self._ended > 2.0 * expected + self._spare:

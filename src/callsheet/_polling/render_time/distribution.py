@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs.validators import gt
 
-from callsheet._polling.render_time.cohort import MOVED, Cohort
+from callsheet._polling.render_time.cohort import AGED, Cohort
 from callsheet._polling.render_time.drift import Drift
 from callsheet._polling.render_time.lognormal import LogNormal, chances, fitted
 from callsheet._polling.render_time.look_times import plan
@@ -79,7 +79,7 @@ SMOOTH = tuple((4 - abs(k)) / 16.0 for k in range(-3, 4))
 
 SHORTEST_GAP = 0.5
 
-LONGEST_GAP = 60.0
+LONGEST_LOOK_GAP = 60.0
 
 
 @attrs.define(kw_only=True)
@@ -166,13 +166,13 @@ class RenderTimeDistribution:
         place = math.log(age / self._low) / self._width if age > self._low else 0.0
         edge = int(place)
         if edge >= BINS:
-            return max(2.0 * self.delay, min(0.1 * age, LONGEST_GAP))
+            return max(2.0 * self.delay, min(0.1 * age, LONGEST_LOOK_GAP))
         then, part = self._next[edge], place - edge
         if part > ROUNDING:
             ahead = self._next[edge + 1] - then
             then += ahead if ahead > JUMP * self._width * age else ahead * part
         gap = max(then - age, SHORTEST_GAP)
-        if self._odd and gap > SCATTER * age and age + gap > MOVED * self._cohort.age:
+        if self._odd and gap > SCATTER * age and age + gap > AGED * self._cohort.age:
             gap *= 0.5 + TURN * age % 1.0
         return min(gap, max(4.0 * self.delay, 0.25 * age)) if age > self._mean else gap
 

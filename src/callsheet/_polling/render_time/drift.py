@@ -13,10 +13,10 @@ MEMORY = 48.0
 SURE = 5.0
 """Square of the standard errors below which a difference is taken for chance."""
 
-FEWEST = 16
+FEWEST_ENDS = 16
 """Ends that a law has to have learned from before what comes after tells of a drift."""
 
-LEAST = 0.5
+LEAST_VARIANCE = 0.5
 """Least variance of the evidence, that of six ends: fewer say nothing."""
 
 SPREADS = 0.295
@@ -67,10 +67,10 @@ class Drift:
         """
         self._score += self._credited(running) - self._credit
         learned = seen - self._ends
-        if learned < FEWEST:
+        if learned < FEWEST_ENDS:
             self._score = self._variance = self._ends = 0.0
             return 0.0
-        variance = max(self._variance, LEAST)
+        variance = max(self._variance, LEAST_VARIANCE)
         chance = variance * (1.0 + self._ends / learned)
         sure = max(0.0, 1.0 - SURE * chance / max(self._score**2, chance))
         off = SPREADS * self._score / variance * sure

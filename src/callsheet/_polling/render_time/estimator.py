@@ -23,7 +23,7 @@ SETTLED = 256.0
 DRIFT = 2e-5
 """Seconds per second by which two clocks may part."""
 
-WHOLE = 1.0
+ROUNDED_DOWN = 1.0
 """Seconds to which the provider rounds its times down."""
 
 BELIEVED = 5
@@ -126,7 +126,7 @@ class Estimator:
         """
         if updated_at is None:
             return now if since == -math.inf else (since + now) / 2.0
-        self._bound(since - TRAVEL - updated_at - WHOLE, now - updated_at, now)
+        self._bound(since - TRAVEL - updated_at - ROUNDED_DOWN, now - updated_at, now)
         return min(max(self.when(updated_at, now=now), since), now)
 
     @property
@@ -138,7 +138,7 @@ class Estimator:
         """The provider's time *at* on our clock, not after *now*, by what is known so far."""
         if not self.synchronous:
             return now
-        return min(at + (self._least + self._most + WHOLE) / 2.0, now)
+        return min(at + (self._least + self._most + ROUNDED_DOWN) / 2.0, now)
 
     def _bound(self, least: float, most: float, now: float) -> None:
         """Take bounds of the clocks' difference, unless they contradict all that came before.
@@ -147,7 +147,7 @@ class Estimator:
         """
         drift = DRIFT * (now - self._skew_at)
         before, after = self._least - drift, self._most + drift
-        if most < before - WHOLE or least > after + WHOLE:
+        if most < before - ROUNDED_DOWN or least > after + ROUNDED_DOWN:
             self._odd += 1
             if self._odd < BELIEVED:
                 return

@@ -15,9 +15,9 @@ FRINGE = 0.03
 FLATTEST = 0.5
 """Slope on probability paper below which ends are too scattered for a shape."""
 
-NOTHING = 1e-9
+NEGLIGIBLE = 1e-9
 
-UNKNOWN = 0.1
+UNKNOWN_SHARE = 0.1
 """Chance to end in a bin that no task is expected to get to."""
 
 _NORMAL = NormalDist()
@@ -46,7 +46,7 @@ def chances(edges: list[float], parts: list[LogNormal]) -> list[float]:
         for index, edge in enumerate(edges):
             alive[index] += 0.5 * part.weight * math.erfc(math.log(edge / part.median) * scale)
     return [
-        1.0 - late / early if early > NOTHING else UNKNOWN
+        1.0 - late / early if early > NEGLIGIBLE else UNKNOWN_SHARE
         for early, late in itertools.pairwise(alive)
     ]
 
@@ -78,7 +78,7 @@ def fitted(edges: list[float], ends: list[float], running: list[float]) -> LogNo
             total_xx += ended * x * x
             total_xy += ended * x * y
     spread = weights * total_xx - total_x * total_x
-    slope = (weights * total_xy - total_x * total_y) / spread if spread > NOTHING else 0.0
+    slope = (weights * total_xy - total_x * total_y) / spread if spread > NEGLIGIBLE else 0.0
     if slope <= FLATTEST:
         return None
     sigma = min(max(1.0 / slope, 0.05), 2.0)
