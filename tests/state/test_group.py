@@ -16,7 +16,7 @@ from callsheet.errors import (
     NotSubmittedError,
     QuotaExhaustedError,
 )
-from core.making import LOST, WRONG_KEY, snapshot
+from making import LOST, WRONG_KEY, snapshot
 
 
 CLOSED = ModelNotFoundError("no such model", 404, "ModelNotOpen")

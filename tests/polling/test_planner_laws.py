@@ -12,7 +12,7 @@ from callsheet._models.snapshot import Status
 from callsheet._polling.planner import ListSupport
 from callsheet._polling.schedule import SWEEP
 from callsheet.errors import ServerError
-from core.making import (
+from making import (
     BAD_REQUEST,
     BUSY_FOR_AN_HOUR,
     ILL_SAID,
@@ -28,7 +28,7 @@ from core.making import (
     pauses,
     snapshot,
 )
-from core.studio import Day, Desk, Studio, planner
+from simulated_provider import Day, Desk, Studio, planner
 
 
 supports = st.sampled_from(ListSupport)

@@ -18,7 +18,7 @@ from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry, verdict
 from callsheet.errors import CallsheetError
-from core.making import NEVER, fullest, record, snapshot
+from making import NEVER, fullest, record, snapshot
 
 
 PRIOR = (60.0, 0.5)

@@ -11,8 +11,8 @@ from callsheet._models.snapshot import Status
 from callsheet._polling.queue_model import LONGEST_SWEEP
 from callsheet._polling.schedule import MOST_MISSES_GAP, SWEEP, Schedule
 from callsheet._state.record import Record
-from core.making import LOST, NEVER, moments, pauses, record
-from core.studio import PRIOR
+from making import LOST, NEVER, moments, pauses, record
+from simulated_provider import PRIOR
 
 
 DELAY = 5.0

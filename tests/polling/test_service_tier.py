@@ -5,8 +5,8 @@ from __future__ import annotations
 from callsheet._polling.queue_model import Lane
 from callsheet._polling.render_time.estimator import Estimator
 from callsheet._polling.service_tier import HORIZON, PRECISION, Tier
-from core.making import record
-from core.studio import PRIOR
+from making import record
+from simulated_provider import PRIOR
 
 
 DELAY = 5.0

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from callsheet._models.snapshot import Status
 from callsheet._polling.pages import FIRST_REST, LONGEST_REST, Pages
 from callsheet._polling.planner import ListSupport
-from core.making import BAD_REQUEST, DOWN, NEVER, NO_ROUTE, fullest, snapshot
-from core.studio import Desk, planner
+from making import BAD_REQUEST, DOWN, NEVER, NO_ROUTE, fullest, snapshot
+from simulated_provider import Desk, planner
 
 
 def cohort(

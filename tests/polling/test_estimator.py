@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet._polling.render_time.estimator import ROUNDED_DOWN, STEADY, Estimator
-from core.making import moments
-from core.studio import PRIOR
+from making import moments
+from simulated_provider import PRIOR
 
 
 DELAY = 5.0

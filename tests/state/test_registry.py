@@ -25,7 +25,7 @@ from callsheet.errors import (
     TaskRejectedError,
     TaskTimeoutError,
 )
-from core.making import LOST, NEVER, UNKNOWN_ID, moments, record, snapshot
+from making import LOST, NEVER, UNKNOWN_ID, moments, record, snapshot
 
 
 BUCKET = 60.0

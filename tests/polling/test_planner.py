@@ -9,7 +9,7 @@ import pytest
 from callsheet._models.snapshot import Status
 from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, ListSupport
 from callsheet._polling.poll_request import REFUSALS
-from core.making import (
+from making import (
     BAD_REQUEST,
     BUSY_FOR_AN_HOUR,
     DOWN,
@@ -24,7 +24,7 @@ from core.making import (
     fullest,
     snapshot,
 )
-from core.studio import Day, Desk, Studio, planner
+from simulated_provider import Day, Desk, Studio, planner
 
 
 def desk_with(support: ListSupport, tasks: int, **values) -> Desk:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callsheet._state.rate_limit import JITTER, RateLimit
-from core.making import fullest, gaps, moments, pauses
+from making import fullest, gaps, moments, pauses
 
 
 limits = st.integers(1, 40) | st.floats(0.05, 40)

@@ -10,7 +10,7 @@ from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._submission.list_scan import LISTED, MARGIN, ListScan
 from callsheet.errors import SubmissionUncertainError
-from core.making import lost, searching, snapshot
+from making import lost, searching, snapshot
 
 
 PAGE = 4

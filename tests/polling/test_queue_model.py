@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from callsheet._polling.queue_model import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
 from callsheet._polling.schedule import SWEEP
 from callsheet._state.record import Record
-from core.making import LOST, NEVER
+from making import LOST, NEVER
 
 
 PATIENCE = 5.0

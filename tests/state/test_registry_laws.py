@@ -17,7 +17,7 @@ from callsheet.errors import (
     NotSubmittedError,
     SubmissionUncertainError,
 )
-from core.making import LOST, UNKNOWN_ID, snapshot
+from making import LOST, UNKNOWN_ID, snapshot
 
 
 BUCKET = 60.0

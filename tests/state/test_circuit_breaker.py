@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from callsheet._state.circuit_breaker import FIRST_PAUSE, LONGEST_PROBE_PAUSE, CircuitBreaker
-from core.making import gaps, pauses
+from making import gaps, pauses
 
 
 widths = st.integers(1, 20)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.rate_limit import RateLimit
 from callsheet._submission.admission import Admission
-from core.making import fullest, gaps, pauses
+from making import fullest, gaps, pauses
 
 
 WIDTH = 4
