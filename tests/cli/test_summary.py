@@ -12,7 +12,7 @@ from callsheet._cli import main
 from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, LineDisplay, LiveDisplay
 from callsheet._cli.results import Ending, Results, Row
-from callsheet._cli.run import Order
+from callsheet._cli.run_request import RunRequest
 from callsheet._cli.summary import Finish, report
 from cli.running import Workspace, serving
 
@@ -41,7 +41,7 @@ def counts(**numbers: object) -> Counts:
     return Counts(**{**dict.fromkeys(names, 0), **rest, **numbers})
 
 
-def order_of(folder: Path, **values: object) -> Order:
+def request_of(folder: Path, **values: object) -> RunRequest:
     """Make the options of a run."""
     names = ("base_url", "samples", "limit", "delay", "connections", "speed")
     plain = {
@@ -55,7 +55,7 @@ def order_of(folder: Path, **values: object) -> Order:
         "quiet": False,
         "events": False,
     }
-    return Order(**{**dict.fromkeys(names), **plain, **values})
+    return RunRequest(**{**dict.fromkeys(names), **plain, **values})
 
 
 def test_failures_that_differ_only_by_task_are_one_line_with_what_to_do_first(tmp_path, capfd):
@@ -104,11 +104,11 @@ def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_pat
     rows = [row_of(0), row_of(1, task_id=None, status=Ending.NOT_SUBMITTED)]
     results.rows = dict(enumerate(rows))
     jobs = [job_of(0), job_of(1)]
-    assert report(order_of(tmp_path), jobs, results, rows, Finish()) == 1
+    assert report(request_of(tmp_path), jobs, results, rows, Finish()) == 1
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"{results.path} could not be written; rows that are not in it: 2")
-    assert report(order_of(tmp_path), jobs, results, rows, Finish(journal_error="disk full")) == 1
+    assert report(request_of(tmp_path), jobs, results, rows, Finish(journal_error="disk full")) == 1
     printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert [json.loads(line)["task_id"] for line in printed] == ["cgt-0"]
 
@@ -149,8 +149,8 @@ def test_a_wrong_address_is_to_be_corrected_first(tmp_path, capfd):
 
 def test_a_run_that_was_stopped_before_anything_has_a_summary_of_that(tmp_path, capfd):
     """The folder holds nothing, so the summary does not mention it."""
-    order = order_of(tmp_path, provider="emulator")
-    assert report(order, [job_of(0)], Results(tmp_path), [], Finish(stopped=True)) == 130
+    request = request_of(tmp_path, provider="emulator")
+    assert report(request, [job_of(0)], Results(tmp_path), [], Finish(stopped=True)) == 130
     assert capfd.readouterr().out.splitlines() == [
         "stopped before anything was sent",
         "to go on, run the same command again",

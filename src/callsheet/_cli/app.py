@@ -23,8 +23,8 @@ from callsheet._cli.options import Defaults
 from callsheet._cli.plan import entries_of
 from callsheet._cli.progress import put_line
 from callsheet._cli.results import ResultsError
-from callsheet._cli.run import Order
-from callsheet._cli.run import run as run_order
+from callsheet._cli.run import run as make_videos
+from callsheet._cli.run_request import RunRequest
 from callsheet._cli.summary import INTERRUPTED
 from callsheet._models.policy import Resubmit  # noqa: TC001 - cyclopts reads the annotations
 from callsheet.errors import CallsheetError, ConfigurationError
@@ -113,7 +113,7 @@ def run(
     """
     if speed is not None and provider != "emulator":
         return _refuse(["--speed is for --provider emulator; nothing else can be made faster"])
-    order = Order(
+    request = RunRequest(
         source=file,
         folder=out,
         provider=provider,
@@ -130,7 +130,7 @@ def run(
         quiet=quiet,
         events=json,
     )
-    return anyio.run(estimate_order if dry_run else run_order, order)
+    return anyio.run(estimate_order if dry_run else make_videos, request)
 
 
 @app.command

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from callsheet._cli.run import Order
+    from callsheet._cli.run_request import RunRequest
     from callsheet._models.spec import TaskSpec
 
 
@@ -43,8 +43,8 @@ def estimates_of(rows: Iterable[SpecWithLine], provider: str) -> list[Estimated]
     return [(row.line, pricing.estimate(row.spec, provider=provider)) for row in rows]
 
 
-async def estimate_order(order: Order) -> int:
-    """Check the file of *order*, print what all its videos may cost, and return the exit code.
+async def estimate_order(request: RunRequest) -> int:
+    """Check the file of *request*, print what all its videos may cost, and return the exit code.
 
     Nothing is sent and nothing is written. Results of earlier runs are not considered.
 
@@ -52,20 +52,20 @@ async def estimate_order(order: Order) -> int:
         InputError: The file of specs cannot be used.
     """
     entries = await entries_of(
-        order.source,
-        provider=PROVIDERS[order.provider],
-        defaults=order.defaults,
-        limit=order.limit,
+        request.source,
+        provider=PROVIDERS[request.provider],
+        defaults=request.defaults,
+        limit=request.limit,
     )
-    found = estimates_of(jobs_of(entries, order.samples), order.provider)
-    if order.events:
-        for event in events(order.source, found):
+    found = estimates_of(jobs_of(entries, request.samples), request.provider)
+    if request.events:
+        for event in events(request.source, found):
             put_line(json.dumps(event, ensure_ascii=False))
-    elif order.quiet:
+    elif request.quiet:
         put_line(total_line(found), sys.stderr)
     else:
-        put_line(f"{order.source}: {len(found)} videos for {order.label}, none of them is made")
-        for line in summary(order.source, found):
+        put_line(f"{request.source}: {len(found)} videos for {request.label}, none of them is made")
+        for line in summary(request.source, found):
             put_line(line)
     return 0
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
-from callsheet import Client, Limits, Polling, RetryPolicy, SpendLimit
+from callsheet import Client, Limits, Polling, RetryPolicy
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.continuing import changes
 from callsheet._cli.files import present
@@ -22,10 +20,15 @@ from callsheet._cli.plan import Job, entries_of, jobs_of
 from callsheet._cli.progress import Display, display_for
 from callsheet._cli.results import Results, ResultsError
 from callsheet._cli.summary import Finish, report
-from callsheet._models.policy import Resubmit
-from callsheet._models.provider import without_secrets
 from callsheet.downloads import Downloader
 from callsheet.errors import JournalError
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+    from callsheet._cli.run_request import RunRequest
 
 
 JOURNAL = "journal.db"
@@ -34,59 +37,8 @@ _PROBE_BYTES = 1024 * 1024
 _EMBEDDED_SPEED = 60.0
 
 
-@attrs.frozen(kw_only=True)
-class Order:
-    """The options of one ``callsheet run``.
-
-    Attributes:
-        source: The file of specs.
-        folder: Where videos and results go.
-        provider: Name of the provider.
-        base_url: The provider's address; ``None`` for the usual one.
-        defaults: Values for fields that a spec does not set.
-        samples: Videos of each spec; ``None`` for one with a plain name.
-        limit: How many specs of the file to take; ``None`` for all.
-        delay: Target for the seconds from the end of a task until the client notices it.
-        connections: Most requests to the provider at once.
-        parallel_downloads: Most downloads at once.
-        speed: How much faster than real time the emulator runs; ``None`` for the default.
-        resubmit: What to do with a create if it cannot be known whether it made a task.
-        spend: The spend limit.
-        quiet: Print only the summary.
-        events: Print JSON events instead of text.
-    """
-
-    source: Path
-    folder: Path
-    provider: str
-    base_url: str | None = attrs.field(repr=False)
-    defaults: Mapping[str, Any]
-    samples: int | None
-    limit: int | None
-    delay: float | None
-    connections: int | None
-    parallel_downloads: int
-    speed: float | None
-    resubmit: Resubmit
-    spend: SpendLimit
-    quiet: bool
-    events: bool
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the run starts its own emulator."""
-        return self.provider == "emulator" and self.base_url is None
-
-    @property
-    def label(self) -> str:
-        """The provider, as the rows name it. It holds no secrets."""
-        if self.base_url is None:
-            return self.provider
-        return f"{self.provider} at {without_secrets(self.base_url)}"
-
-
-async def run(order: Order) -> int:
-    """Make every video of *order* and return the exit code.
+async def run(request: RunRequest) -> int:
+    """Make every video of *request* and return the exit code.
 
     Raises:
         InputError: The file of specs cannot be used.
@@ -96,28 +48,28 @@ async def run(order: Order) -> int:
         JournalError: The journal cannot be read.
     """
     entries = await entries_of(
-        order.source,
-        provider=PROVIDERS[order.provider],
-        defaults=order.defaults,
-        limit=order.limit,
+        request.source,
+        provider=PROVIDERS[request.provider],
+        defaults=request.defaults,
+        limit=request.limit,
     )
-    jobs = jobs_of(entries, order.samples)
-    prepare(order.folder)
-    with Results(order.folder) as results:
+    jobs = jobs_of(entries, request.samples)
+    prepare(request.folder)
+    with Results(request.folder) as results:
         for row in results.rows.values():
-            if row.provider != order.label:
+            if row.provider != request.label:
                 raise ResultsError(
                     f"{results.path} is of another run: it was made with {row.provider}, this run "
-                    f"goes to {order.label}; use another --out"
+                    f"goes to {request.label}; use another --out"
                 )
-        if _finished(jobs, results, order.folder):
+        if _finished(jobs, results, request.folder):
             earlier = match(jobs, results.rows.values(), [])
-            left = changes(earlier, order.folder, tasks_live=not order.embedded)
+            left = changes(earlier, request.folder, tasks_live=not request.embedded)
             ending = Finish(changes=list(left), idle=True)
         else:
-            ending = await _make_videos(order, jobs, results)
+            ending = await _make_videos(request, jobs, results)
         lost = results.finish()
-    return report(order, jobs, results, lost, ending)
+    return report(request, jobs, results, lost, ending)
 
 
 def _finished(jobs: Sequence[Job], results: Results, folder: Path) -> bool:
@@ -132,23 +84,23 @@ def _finished(jobs: Sequence[Job], results: Results, folder: Path) -> bool:
     )
 
 
-async def _make_videos(order: Order, jobs: Sequence[Job], results: Results) -> Finish:
+async def _make_videos(request: RunRequest, jobs: Sequence[Job], results: Results) -> Finish:
     """Make the videos that are missing."""
-    title = f"{order.source} → {order.folder} ({order.label})"
-    display = display_for(title, quiet=order.quiet, events=order.events)
+    title = f"{request.source} → {request.folder} ({request.label})"
+    display = display_for(title, quiet=request.quiet, events=request.events)
     try:
         runner = JobRunner(
             jobs=jobs,
             results=results,
             display=display,
-            folder=order.folder,
-            source=order.source,
-            provider=order.label,
-            tasks_live=not order.embedded,
-            had_journal=not order.embedded and (order.folder / JOURNAL).exists(),
-            resubmit=order.resubmit == "always",
+            folder=request.folder,
+            source=request.source,
+            provider=request.label,
+            tasks_live=not request.embedded,
+            had_journal=not request.embedded and (request.folder / JOURNAL).exists(),
+            resubmit=request.resubmit == "always",
         )
-        return await _run_with_client(order, runner)
+        return await _run_with_client(request, runner)
     finally:
         display.close()
 
@@ -168,7 +120,7 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
 
 
-async def _run_with_client(order: Order, runner: JobRunner) -> Finish:
+async def _run_with_client(request: RunRequest, runner: JobRunner) -> Finish:
     """Run *runner* with a new client, until it is done, has failed, or a signal comes."""
     failure: Exception | None = None
     scope = anyio.CancelScope()
@@ -176,8 +128,8 @@ async def _run_with_client(order: Order, runner: JobRunner) -> Finish:
         group.start_soon(_stop_on_signal, scope, runner.display)
         try:
             with scope:
-                async with _open_client(order, runner) as (client, downloader):
-                    await runner.run(client, downloader, parallel=order.parallel_downloads)
+                async with _open_client(request, runner) as (client, downloader):
+                    await runner.run(client, downloader, parallel=request.parallel_downloads)
         except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
             failure = exc
         finally:
@@ -198,30 +150,32 @@ async def _run_with_client(order: Order, runner: JobRunner) -> Finish:
 
 @asynccontextmanager
 async def _open_client(
-    order: Order, runner: JobRunner
+    request: RunRequest, runner: JobRunner
 ) -> AsyncGenerator[tuple[Client, Downloader]]:
     async with AsyncExitStack() as stack:
-        provider = PROVIDERS[order.provider]
-        if order.embedded:
+        provider = PROVIDERS[request.provider]
+        if request.embedded:
             from callsheet.emulator import running  # noqa: PLC0415 - a separate extra
 
-            speed = order.speed or _EMBEDDED_SPEED
+            speed = request.speed or _EMBEDDED_SPEED
             origin = await stack.enter_async_context(running(speed=speed))
             provider = attrs.evolve(provider, base_url=f"{origin}/api/v3", speed=speed)
-        elif order.base_url is not None:
-            speed = order.speed or 1.0
-            provider = attrs.evolve(provider, base_url=order.base_url, speed=speed)
+        elif request.base_url is not None:
+            speed = request.speed or 1.0
+            provider = attrs.evolve(provider, base_url=request.base_url, speed=speed)
+        connections = request.connections
+        limits = Limits() if connections is None else Limits(connections=connections)
         client = Client(
             provider=provider,
             base_url=provider.base_url,
-            limits=Limits() if order.connections is None else Limits(connections=order.connections),
+            limits=limits,
             observer=runner.observe,
-            polling=Polling() if order.delay is None else Polling(delay=order.delay),
-            retry=RetryPolicy(resubmit=order.resubmit),
-            journal=None if order.embedded else order.folder / JOURNAL,
-            spend=order.spend,
+            polling=Polling() if request.delay is None else Polling(delay=request.delay),
+            retry=RetryPolicy(resubmit=request.resubmit),
+            journal=None if request.embedded else request.folder / JOURNAL,
+            spend=request.spend,
         )
-        downloader = Downloader(client, parallel=order.parallel_downloads)
+        downloader = Downloader(client, parallel=request.parallel_downloads)
         await stack.enter_async_context(downloader)
         yield await stack.enter_async_context(client), downloader
 

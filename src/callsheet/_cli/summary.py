@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from callsheet._cli.plan import Job
     from callsheet._cli.results import Results
-    from callsheet._cli.run import Order
+    from callsheet._cli.run_request import RunRequest
 
 
 INTERRUPTED = 130
@@ -58,12 +58,12 @@ class Finish:
 
 
 def report(
-    order: Order, jobs: Sequence[Job], results: Results, lost: Sequence[Row], finish: Finish
+    request: RunRequest, jobs: Sequence[Job], results: Results, lost: Sequence[Row], finish: Finish
 ) -> int:
     """Print how the run ended and return the exit code.
 
     Args:
-        order: The options of the run.
+        request: The options of the run.
         jobs: All jobs of the run.
         results: The rows.
         lost: Rows that could not be written.
@@ -71,7 +71,7 @@ def report(
     """
     rows = [(job, results.rows[job.index]) for job in jobs if job.index in results.rows]
     numbers = Counter(row.status for _, row in rows)
-    if order.events:
+    if request.events:
         if finish.idle:
             for line in finish.changes:
                 EventDisplay().note(line)
@@ -80,12 +80,12 @@ def report(
         spend = None if finish.spend is None else spend_event(finish.spend)
         put_line(json.dumps({**event, **counts, "spend": spend}))
     else:
-        out = sys.stderr if order.quiet else sys.stdout
-        for line in _lines(order, rows, numbers, finish):
+        out = sys.stderr if request.quiet else sys.stdout
+        for line in _lines(request, rows, numbers, finish):
             put_line(line, out)
     if finish.journal_error is not None:
         put_line(f"error: {finish.journal_error}", sys.stderr)
-    for line in _lost_lines(order, results, lost, finish):
+    for line in _lost_lines(request, results, lost, finish):
         put_line(line, sys.stderr)
     if finish.stopped:
         return INTERRUPTED
@@ -94,9 +94,9 @@ def report(
 
 
 def _lines(
-    order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
+    request: RunRequest, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
-    if order.quiet or finish.idle:  # otherwise they were shown when the run began
+    if request.quiet or finish.idle:  # otherwise they were shown when the run began
         yield from finish.changes
     quiet = {Ending.SUCCEEDED, Ending.NOT_SUBMITTED, Ending.INTERRUPTED}
     kinds: dict[Kind, list[tuple[Job, Row]]] = {}
@@ -104,11 +104,11 @@ def _lines(
         if row.status not in quiet:
             kinds.setdefault(kind_of(job, row), []).append((job, row))
     for (job, row), *others in kinds.values():
-        line = failure_line(job, row, f"{order.source}:{job.line}", len(others))
+        line = failure_line(job, row, f"{request.source}:{job.line}", len(others))
         yield f"{in_words(row.status)}: {line}"
     unsent = [(job, row) for job, row in rows if row.status is Ending.NOT_SUBMITTED]
     if not finish.stopped:
-        yield from _unsent_lines(order, unsent)
+        yield from _unsent_lines(request, unsent)
     if numbers[Ending.UNCERTAIN]:
         yield (
             "uncertain: these may have been made and billed. Where the provider lists its tasks, "
@@ -119,32 +119,32 @@ def _lines(
         f"{numbers[ending]} {in_words(ending)}" for ending in Ending if numbers[ending]
     )
     if words:
-        yield f"{words}: videos and results.jsonl are in {order.folder}"
+        yield f"{words}: videos and results.jsonl are in {request.folder}"
     else:
         yield "stopped before anything was sent"
     spent = None if finish.spend is None else spend_words(finish.spend)
     if spent is not None:
         yield spent
-    yield from _advice(order, rows, numbers, finish)
+    yield from _advice(request, rows, numbers, finish)
 
 
 def _advice(
-    order: Order, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
+    request: RunRequest, rows: Sequence[tuple[Job, Row]], numbers: Counter[Ending], finish: Finish
 ) -> Iterator[str]:
     """What the user can do next."""
     if finish.stopped:
         if under_way := numbers[Ending.INTERRUPTED]:
             still_running = "they go on at the provider, and their ids are kept"
-            state = "ended with the emulator" if order.embedded else still_running
+            state = "ended with the emulator" if request.embedded else still_running
             yield f"tasks under way: {under_way}; {state}"
         yield "to go on, run the same command again"
         return
     left = [(job, row) for job, row in rows if row.status is not Ending.SUCCEEDED]
     limited = [job for job, row in left if _reason(row) == "SpendLimitError"]
     if limited:
-        yield from dict.fromkeys(_limit_advice(order, job, finish.spend) for job in limited)
+        yield from dict.fromkeys(_limit_advice(request, job, finish.spend) for job in limited)
     first = " and ".join(
-        dict.fromkeys(filter(None, (_required_fix(order, row) for _, row in left)))
+        dict.fromkeys(filter(None, (_required_fix(request, row) for _, row in left)))
     )
     if first:
         yield f"to try again what failed, {first} first, then run the same command again"
@@ -154,11 +154,11 @@ def _advice(
         yield "nothing was left to do"
 
 
-def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
+def _limit_advice(request: RunRequest, job: Job, spend: Spend | None) -> str:
     """How to get a video that the spend limit did not allow."""
     limit = SpendLimit() if spend is None else spend.limit
     caps = {"USD": limit.usd, "CNY": limit.cny}
-    each = estimate(job.spec, provider=order.provider)
+    each = estimate(job.spec, provider=request.provider)
     if each.money is None or each.currency is None:
         return (
             "no limit on money can be kept where the price or the tokens are not known: to go on, "
@@ -166,24 +166,24 @@ def _limit_advice(order: Order, job: Job, spend: Spend | None) -> str:
         )
     if caps[each.currency] is None:
         option = f"--max-{each.currency.lower()}"
-        return f"to go on, run the same command with {option}: {order.provider} is paid in it"
+        return f"to go on, run the same command with {option}: {request.provider} is paid in it"
     return "to go on, run the same command with a limit that allows it"
 
 
-def _required_fix(order: Order, row: Row) -> str | None:
+def _required_fix(request: RunRequest, row: Row) -> str | None:
     """What the user has to fix first, before the row can succeed; ``None`` if nothing."""
     error = row.error or {}
     message = error.get("message") or ""
-    variable = PROVIDERS[order.provider].key_variable
+    variable = PROVIDERS[request.provider].key_variable
     if error.get("type") == "AuthenticationError":
         return f"correct the key in {variable}" if variable else "correct the key"
     if WRONG_ADDRESS in message:
-        return _ADDRESS if order.base_url else "see who answers in the provider's place"
+        return _ADDRESS if request.base_url else "see who answers in the provider's place"
     return "make room on the disk" if any(words in message for words in _FULL) else None
 
 
 def _lost_lines(
-    order: Order, results: Results, lost: Sequence[Row], finish: Finish
+    request: RunRequest, results: Results, lost: Sequence[Row], finish: Finish
 ) -> Iterator[str]:
     """Lines about rows that could not be written."""
     if not lost:
@@ -192,13 +192,13 @@ def _lost_lines(
     if finish.journal_error is not None:
         yield f"{text}. What has an id:"
         yield from (json.dumps(row.to_dict(), ensure_ascii=False) for row in lost if row.task_id)
-    elif order.embedded:
+    elif request.embedded:
         yield f"{text}. The same command makes their videos anew"
     else:
         yield f"{text}. The journal holds their tasks, and the same command writes them"
 
 
-def _unsent_lines(order: Order, unsent: Sequence[tuple[Job, Row]]) -> Iterator[str]:
+def _unsent_lines(request: RunRequest, unsent: Sequence[tuple[Job, Row]]) -> Iterator[str]:
     """One line per kind of reason, with the line number and message of its first spec."""
     kinds: dict[str | None, list[tuple[Job, Row]]] = {}
     for job, row in unsent:
@@ -207,7 +207,7 @@ def _unsent_lines(order: Order, unsent: Sequence[tuple[Job, Row]]) -> Iterator[s
         job, row = same[0]
         count = f" and {len(same) - 1} more" if len(same) > 1 else ""
         message = (row.error or {}).get("message")
-        yield f"not submitted: {order.source}:{job.line}{count}: {message}"
+        yield f"not submitted: {request.source}:{job.line}{count}: {message}"
 
 
 def _reason(row: Row) -> str | None:
