@@ -23,6 +23,7 @@ from callsheet._state.registry import Registry
 from callsheet._state.waiting import Waiters
 from callsheet._submission.admission import Admission
 from callsheet._submission.lost_creates import LostCreates
+from callsheet._submission.paid_call import PaidCall
 from callsheet._submission.reconciler import Reconciler
 from callsheet._submission.sender import Sender
 from callsheet._submission.submitter import Submitter
@@ -86,7 +87,8 @@ class Engine:
         self._observer = observer
         self.waiting = Waiters()
         self._unwatched: set[Record] = set()
-        api = Api(transport, dialect_of(provider.dialect), provider, retry.timeout)
+        wire = (transport, dialect_of(provider.dialect), provider, retry.timeout)
+        api = Api(*wire)
         limits_by_verb = quotas(provider, limits)
         breaker = CircuitBreaker(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
@@ -103,7 +105,7 @@ class Engine:
             url_room=URL_ROOM - LIST_BASE,
         )
         sender = Sender(
-            api=api,
+            paid_call=PaidCall(*wire),
             admission=Admission(
                 rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
             ),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from callsheet._http.api import Api
 from callsheet._http.retry import repeat
 from callsheet._models.policy import RetryPolicy
 from callsheet._models.spec import TaskSpec
@@ -22,6 +21,7 @@ from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.admission import Admission
 from callsheet._submission.bookkeeping import Bookkeeping
+from callsheet._submission.paid_call import PaidCall
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -49,7 +49,7 @@ class Sender:
     """Lets creates out when the admission says so, and notes how each came back.
 
     Attributes:
-        api: The wire.
+        paid_call: Writes and sends the create.
         admission: When a create may leave.
         registry: Where ids are kept.
         bookkeeping: Where money and intents are kept.
@@ -60,7 +60,7 @@ class Sender:
         rng: Source of jitter.
     """
 
-    api: Api
+    paid_call: PaidCall
     admission: Admission
     registry: Registry
     bookkeeping: Bookkeeping
@@ -118,7 +118,7 @@ class Sender:
             CallsheetError: No task came to be.
         """
         place = next(self._places)
-        request = await self.api.prepare(record.spec or TaskSpec(), token=token)
+        request = await self.paid_call.prepare(record.spec or TaskSpec(), token=token)
 
         async def attempt() -> None:
             await self._take_turn(place)
@@ -150,7 +150,7 @@ class Sender:
                 await self.bookkeeping.sending(record, token)
                 self._stop_unwanted(record, wanted)  # writing takes its time
                 self._leaving.add(record)
-                task_id = await self.api.create(request, token=token)
+                task_id = await self.paid_call.send(request, token=token)
                 watched = len(self.registry) > 0
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:

@@ -219,7 +219,7 @@ class Submitter:
         )
 
     async def _submit(self, record: Record) -> None:
-        token = new_token(record, self.sender.api.provider)
+        token = new_token(record, self.sender.paid_call.provider)
         self._attempts.begin(token)
         begun = self.sender.clock.moment()
 
