@@ -18,9 +18,8 @@ from urllib.parse import urljoin
 import anyio
 import httpx
 
-from callsheet._http.addresses import host_of
 from callsheet._http.streamed_response import StreamedResponse
-from callsheet._http.transport import BROKEN_CONNECTION, BaseTransport, chosen, http_client
+from callsheet._http.transport import BROKEN_CONNECTION, BaseTransport, chosen, host_of, http_client
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 
