@@ -37,6 +37,12 @@ SPEAKERS = [
 ]
 """Tests of what sends and reads by httpx, and of what it raises."""
 
+OPENERS = [
+    "tests/io",
+    *(f"tests/test_{name}.py" for name in ("cancellation", "client", "downloads")),
+]
+"""Tests of what opens and closes files, connections and threads."""
+
 SMALL = [
     ["bench_fanout.py", "100"],
     ["bench_queue.py", "--seeds", "1"],
@@ -67,10 +73,15 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
-    """Run the suite on each supported Python, on asyncio; on the last in development mode."""
+    """Run the suite on each supported Python, on asyncio.
+
+    On the last Python, what opens and closes things runs once more in development mode, which
+    makes the whole suite several times as slow; ``nox -s full`` runs all of it so.
+    """
     session.install(EXTRAS, *_group("tests"))
-    development = {"PYTHONDEVMODE": "1"} if session.python == PYTHONS[-1] else {}
-    _suite(session, "--asyncio-only", *session.posargs, **development)
+    _suite(session, "--asyncio-only", *session.posargs)
+    if session.python == PYTHONS[-1] and not session.posargs:
+        _suite(session, "--asyncio-only", *OPENERS, PYTHONDEVMODE="1")
 
 
 @nox.session(python=PYTHONS[0])
