@@ -17,12 +17,18 @@ PYTHONS = nox.project.python_versions(PROJECT)
 EXTRAS = ".[cli,emulator,fast,media]"
 PEERS = ("bench_peers.py", "bench_faults.py")
 
+
+def _tests(*names: str) -> list[str]:
+    return [f"tests/test_{name}.py" for name in names]
+
+
 CALLERS = [
     "tests/cli",
     "tests/emulator",
-    "tests/io",
-    *(f"tests/test_{name}.py" for name in ("batch", "callbacks", "cancellation", "client", "docs")),
-    *(f"tests/test_{name}.py" for name in ("downloads", "exports", "journal", "money", "stream")),
+    "tests/journal",
+    *_tests("aiohttp", "batch", "callbacks", "cancellation", "client", "docs", "downloads"),
+    *_tests("exports", "journal", "journal_file", "lease", "media", "money", "requests"),
+    *_tests("sockets", "stream"),
 ]
 """Tests of what calls anyio, attrs, httpx, tenacity, or what an extra brings."""
 
@@ -31,16 +37,12 @@ SPEAKERS = [
     "tests/cli/test_fetching.py",
     "tests/cli/test_run.py",
     "tests/emulator/test_connections.py",
-    *(f"tests/io/test_{name}.py" for name in ("calls", "fast", "media", "retry", "transport")),
-    *(f"tests/test_{name}.py" for name in ("bad_input", "client", "downloads", "errors")),
-    *(f"tests/test_{name}.py" for name in ("exports", "fresh_urls", "lost", "outages")),
+    *_tests("aiohttp", "bad_input", "client", "downloads", "errors", "exports", "fresh_urls"),
+    *_tests("lost", "outages", "requests", "sockets"),
 ]
 """Tests of what sends and reads by httpx, and of what it raises."""
 
-OPENERS = [
-    "tests/io",
-    *(f"tests/test_{name}.py" for name in ("cancellation", "client", "downloads")),
-]
+OPENERS = ["tests/journal", *_tests("aiohttp", "cancellation", "client", "downloads", "sockets")]
 """Tests of what opens and closes files, connections and threads."""
 
 SMALL = [
@@ -95,9 +97,9 @@ def slow(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Run what calls a dependency on the lowest versions that the package declares.
 
-    The rules in between (``tests/core``, ``tests/catalog``, ``tests/wire``) call none of them, and
-    the scenes of what goes wrong (``tests/test_lost.py`` and the like) make the same calls as the
-    files in ``CALLERS``. ``nox -s full`` runs all of it.
+    The pure modules (``tests/polling``, ``tests/catalog``, ``tests/wire`` and the like) call none
+    of them, and tests of what goes wrong (``tests/test_lost.py`` and the like) make the same calls
+    as the files in ``CALLERS``. ``nox -s full`` runs all of it.
     """
     declared = [*PROJECT["project"]["dependencies"]]
     for extra in PROJECT["project"]["optional-dependencies"].values():
@@ -142,10 +144,11 @@ def full(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lint(session: nox.Session) -> None:
-    """Check style and layout with ruff."""
-    session.install(*_group("lint"))
+    """Check style and layout with ruff, and the structure: imports, pure files, names, ways."""
+    session.install(EXTRAS, *_group("tests"), *_group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
+    session.run("pytest", "-q", "tests/layers")
 
 
 @nox.session(python=PYTHONS[0])

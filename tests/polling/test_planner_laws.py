@@ -36,7 +36,7 @@ ENDS = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 
 
 @st.composite
-def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:  # noqa: C901 - whims are many
+def days(draw: st.DrawFn) -> tuple[Studio, Day, float]:
     """A provider with its whims, a day's tasks, and when its failures stop."""
     rng = random.Random(draw(st.integers(0, 2**32)))
     studio = Studio(places=draw(st.integers(1, 12)), rng=rng, in_turn=draw(st.booleans()))

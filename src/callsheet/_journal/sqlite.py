@@ -277,9 +277,8 @@ def _bought(database: sqlite3.Connection) -> bool:
     kinds = ", ".join(f"'{kind}'" for kind in (NoteKind.SENDING, NoteKind.CREATED, NoteKind.UNSENT))
     # beside max() a bare column is that of the same note
     last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
-    ((count,),) = database.execute(
-        f"SELECT count(*) FROM ({last}) WHERE kind != '{NoteKind.UNSENT}'"
-    )  # noqa: S608
+    begun = f"SELECT count(*) FROM ({last}) WHERE kind != '{NoteKind.UNSENT}'"  # noqa: S608
+    ((count,),) = database.execute(begun)
     return bool(count)
 
 

@@ -1,0 +1,329 @@
+"""The structure of the package: imports point down, pure files stay pure, names mean one thing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+ROOT = Path(__file__).parents[2] / "src" / "callsheet"
+TREES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
+    for path in sorted(ROOT.rglob("*.py"))
+}
+"""Every file, parsed once."""
+
+LAYERS = (
+    {"errors"},
+    {"_models"},
+    {"events"},
+    {"_catalog", "_wire"},
+    {"_state"},
+    {"_http", "_journal"},
+    {"_polling", "_download"},
+    {"_submission"},
+    {"_preflight"},
+    {"_runtime"},
+    {"_handle"},
+    {"_batch", "_stream"},
+    {"_client"},
+    {"__init__", "downloads", "pricing", "_cli"},
+)
+"""From the lowest to the highest. A part of one layer does not see another part of the same one;
+only those of the last layer, which use the package as a user does, may use each other."""
+HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+EMULATOR = "emulator"
+"""It imports nothing of the package but itself, and any file may start it."""
+
+PURE_PACKAGES = {"errors", "_models", "events", "_catalog", "_wire"}
+PURE_FILES = {
+    "_state/backoff.py",
+    "_state/circuit_breaker.py",
+    "_state/group.py",
+    "_state/observable.py",
+    "_state/rate_limit.py",
+    "_state/record.py",
+    "_state/registry.py",
+    "_journal/codec.py",
+    "_journal/entries.py",
+    "_journal/identity.py",
+    "_polling/pages.py",
+    "_polling/planner.py",
+    "_polling/poll_request.py",
+    "_polling/queue_model.py",
+    "_polling/render_time/__init__.py",
+    "_polling/render_time/cohort.py",
+    "_polling/render_time/distribution.py",
+    "_polling/render_time/drift.py",
+    "_polling/render_time/estimator.py",
+    "_polling/render_time/lognormal.py",
+    "_polling/render_time/look_times.py",
+    "_polling/schedule.py",
+    "_polling/service_tier.py",
+    "_submission/admission.py",
+    "_submission/attempts.py",
+    "_submission/fair_queue.py",
+    "_submission/ledger.py",
+    "_submission/list_scan.py",
+    "_submission/lost_creates.py",
+}
+"""Files that are told the time and what happened, and answer with values."""
+
+IMPORTERS = {
+    "httpx": {"_http/transport.py", "_download/http.py"},
+    "tenacity": {"_http/retry.py"},
+    "aiohttp": {"_http/aiohttp_session.py"},
+    "sqlite3": {"_journal/sqlite.py"},
+    "imagesize": {"_submission/media_files.py"},
+    "asyncio": set(),
+    "trio": set(),
+    "requests": set(),
+}
+EXTRAS = {
+    "_submission/media_files.py": {"imagesize"},
+    "_http/aiohttp_session.py": {"aiohttp", "yarl"},
+}
+"""What comes with an extra of the package, by the one file that imports it."""
+
+IMPURE = {
+    "anyio", "asyncio", "httpx", "io", "logging", "os", "secrets", "socket", "subprocess",
+    "tempfile", "tenacity", "threading", "time", "trio", "uuid",
+}  # fmt: skip
+CLOCKS = {"now", "utcnow", "today", "monotonic", "getenv", "environ"}
+AWAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
+HEAPS = {"utils", "util", "helpers", "common", "misc"}
+
+
+def module_of(file: str) -> str:
+    """The dotted name below the package of a file."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+FILE_OF = {module_of(file): file for file in TREES}
+
+
+def layer_of(file: str) -> str:
+    """The part of the package that a file belongs to."""
+    return module_of(file).split(".")[0]
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that a file imports, wherever it does; a name stands with its module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(tree: ast.Module) -> set[str]:
+    """The modules of the package that a file imports; the front is ``__init__``."""
+    found: set[str] = set()
+    for name in imports(tree):
+        top, _, inside = name.partition(".")
+        if top != "callsheet":
+            continue
+        while inside and inside not in FILE_OF:
+            inside = inside.rpartition(".")[0]
+        found.add(inside or "__init__")
+    return found
+
+
+def upward(file: str, tree: ast.Module) -> set[str]:
+    """The modules that a file imports although they are above it or beside it."""
+    own = layer_of(file)
+    if own == EMULATOR:
+        return {name for name in ours(tree) if name.split(".")[0] != EMULATOR}
+    height, top = HEIGHT[own], len(LAYERS) - 1
+    return {
+        name
+        for name in ours(tree)
+        if (layer := name.split(".")[0]) not in {own, EMULATOR}
+        and (HEIGHT[layer] > height or (HEIGHT[layer] == height < top))
+    }
+
+
+def libraries(tree: ast.Module) -> set[str]:
+    """The top-level packages that a file imports."""
+    return {name.split(".")[0] for name in imports(tree)}
+
+
+def impurities(tree: ast.Module) -> set[str]:
+    """What a file does that depends on more than what it is told."""
+    found = libraries(tree) & IMPURE
+    for node in ast.walk(tree):
+        if isinstance(node, AWAITS):
+            found.add("await")
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            of, what = node.value.id, node.attr
+            if of == "random" and what != "Random":
+                found.add(f"random.{what}")
+            if of in {"datetime", "date", "time", "os"} and what in CLOCKS:
+                found.add(f"{of}.{what}")
+        if isinstance(node, ast.ImportFrom) and node.module == "random":
+            found |= {f"random.{alias.name}" for alias in node.names if alias.name != "Random"}
+    return found
+
+
+def is_pure(file: str) -> bool:
+    """Whether a file is held to be pure."""
+    return layer_of(file) in PURE_PACKAGES or file in PURE_FILES
+
+
+def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The constants of a module with their values as source; a leading underscore is no name."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        if name.isupper() and len(name) > 1:
+            yield name.lstrip("_"), ast.unparse(value)
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """Those that lead back to themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            new = graph[ahead.pop()] - seen
+            seen |= new
+            ahead += new
+        return seen
+
+    return {name for name in graph if name in reached(name)}
+
+
+def test_imports_point_down_only():
+    """No file imports a part of the package that is above its own, or beside it."""
+    assert {layer_of(file) for file in TREES} - {EMULATOR} == set(HEIGHT)
+    assert {file: found for file, tree in TREES.items() if (found := upward(file, tree))} == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "found"),
+    [
+        ("_wire/ark.py", "from callsheet._catalog.models import MODELS", {"_catalog.models"}),
+        ("_catalog/models.py", "import callsheet._wire.ark", {"_wire.ark"}),
+        ("_models/spec.py", "from callsheet import _catalog", {"_catalog"}),
+        ("errors/base.py", "from callsheet._models.spec import TaskSpec", {"_models.spec"}),
+        ("_http/api.py", "def late():\n    from callsheet._client import Client", {"_client"}),
+        ("_handle.py", "from callsheet._batch import Batch", {"_batch"}),
+        ("_polling/planner.py", "if T:\n    from callsheet._submission.ledger import Ledger",
+         {"_submission.ledger"}),
+        ("_client.py", "from callsheet import Batch", {"__init__"}),
+        ("emulator/app.py", "from callsheet._wire.messages import Request", {"_wire.messages"}),
+        ("_http/api.py", "from callsheet._wire import Request", set()),
+        ("_cli/app.py", "from callsheet import downloads, pricing", set()),
+        ("emulator/app.py", "from callsheet.emulator.tasks import Task", set()),
+    ],
+)  # fmt: skip
+def test_an_import_upwards_would_be_found(file, line, found):
+    """The check itself sees every way of importing upwards, also late and for types only."""
+    assert upward(file, ast.parse(line)) == found
+
+
+def test_no_file_imports_itself_through_others():
+    """There is no circle of imports, those for types included."""
+    graph = {module_of(file): ours(tree) - {module_of(file)} for file, tree in TREES.items()}
+    assert circles(graph) == set()
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_each_library_has_its_importers(library):
+    """A library that could be exchanged is known only to the files that are named for it."""
+    found = {
+        file
+        for file, tree in TREES.items()
+        if library in libraries(tree) and layer_of(file) != EMULATOR
+    }
+    assert found == IMPORTERS[library]
+
+
+def test_pure_files_wait_for_nothing_and_read_nothing():
+    """A pure file holds no ``await``, and reads no clock, environment or global random state."""
+    assert set(TREES) >= PURE_FILES
+    assert {
+        f: found for f, tree in TREES.items() if is_pure(f) and (found := impurities(tree))
+    } == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import time", {"time"}),
+        ("from anyio import sleep", {"anyio"}),
+        ("async def wait(): ...", {"await"}),
+        ("import random\nrandom.random()", {"random.random"}),
+        ("from random import Random, choice", {"random.choice"}),
+        ("from datetime import datetime\ndatetime.now()", {"datetime.now"}),
+        ("import random\nrandom.Random(1)", set()),
+    ],
+)
+def test_an_impurity_would_be_found(source, found):
+    """The check itself sees waiting, clocks and random state."""
+    assert impurities(ast.parse(source)) == found
+
+
+def test_a_pure_file_uses_pure_files_only():
+    """Nothing impure is reached through what a pure file imports of the package."""
+    reached = {
+        file: {name for name in ours(tree) if not is_pure(FILE_OF[name])}
+        for file, tree in TREES.items()
+        if is_pure(file)
+    }
+    packages = {"_polling", "_polling.render_time", "_state", "_submission", "_journal"}
+    assert {file: names - packages for file, names in reached.items() if names - packages} == {}
+
+
+def test_only_outer_packages_need_more_than_the_core_dependencies():
+    """What ``import callsheet`` brings along comes with the package itself."""
+    core = {"anyio", "attrs", "httpx", "tenacity", "callsheet", *sys.stdlib_module_names}
+    more = {
+        file: found
+        for file, tree in TREES.items()
+        if layer_of(file) not in {EMULATOR, "_cli"}
+        and (found := libraries(tree) - core - EXTRAS.get(file, set()))
+    }
+    assert more == {}
+
+
+def test_no_two_modules_share_a_name():
+    """A module's own name says which it is; none is called a heap of odds and ends."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for file in TREES:
+        stem = Path(file).stem
+        assert stem not in HEAPS, file
+        if layer_of(file) not in {EMULATOR, "_cli"} and stem != "__init__":
+            named[stem.lstrip("_")].append(file)
+    assert {stem: files for stem, files in named.items() if len(files) > 1} == {}
+
+
+def test_no_constant_has_two_values():
+    """One name of a constant means one value, wherever it is met."""
+    values: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for file, tree in TREES.items():
+        for name, value in constants(tree):
+            values[name][value].append(file)
+    assert {name: dict(found) for name, found in values.items() if len(found) > 1} == {}
+
+
+def test_every_file_says_what_it_is():
+    """Each module begins with a docstring."""
+    assert [file for file, tree in TREES.items() if not ast.get_docstring(tree)] == []
