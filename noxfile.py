@@ -128,18 +128,21 @@ def full(session: nox.Session) -> None:
 
     Slow tests and those that take minutes are among it; what is missing fails. After that come the
     whole suite on the oldest dependencies and on httpx2, and the small benchmarks. On the first
-    Python it tells what the tests do not reach, so that one runs on a single worker.
+    Python it tells what the tests do not reach, on the last it runs in development mode: both on a
+    single worker.
     """
     session.install(EXTRAS, *_group("tests"))
-    everything = ["-m", "", "--nothing-missing", "--durations=20", *session.posargs]
+    everything = ["-m", "", "--nothing-missing", "--timeout=600", *session.posargs]
     if session.python == PYTHONS[0]:
         session.run("coverage", "run", "-m", "pytest", *everything)
         session.run("coverage", "report", "--skip-covered", "--skip-empty")
         session.notify("oldest", ["--nothing-missing"])
         session.notify("httpx2", ["--nothing-missing"])
         session.notify("small")
+    elif session.python == PYTHONS[-1]:
+        session.run("python", "-X", "dev", "-m", "pytest", *everything)
     else:
-        _suite(session, *everything, PYTHONDEVMODE="1")
+        _suite(session, *everything)
 
 
 @nox.session(python=PYTHONS[0])
