@@ -217,7 +217,7 @@ async def by_result(batch: Batch) -> None:
 
 
 async def by_handle(batch: Batch) -> None:
-    """Wait for each handle in a task of its own."""
+    """Wait for each handle in a separate task."""
 
     async def one(number: int) -> None:
         await batch[number]
