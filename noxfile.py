@@ -1,4 +1,4 @@
-"""What holds the project together; ``nox -l`` lists it, arguments after ``--`` go to the tool."""
+"""The checks of the project. ``nox -l`` lists them; arguments after ``--`` go to the tool."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALLERS = [
     *_tests("exports", "journal", "journal_file", "lease", "media", "money", "requests"),
     *_tests("sockets", "stream"),
 ]
-"""Tests of what calls anyio, attrs, httpx, tenacity, or what an extra brings."""
+"""Tests of the code that calls anyio, attrs, httpx, tenacity, or a package of an extra."""
 
 SPEAKERS = [
     "tests/cli/test_addresses.py",
@@ -40,10 +40,10 @@ SPEAKERS = [
     *_tests("aiohttp", "bad_input", "client", "downloads", "errors", "exports", "fresh_urls"),
     *_tests("lost", "outages", "requests", "sockets"),
 ]
-"""Tests of what sends and reads by httpx, and of what it raises."""
+"""Tests of the code that sends and reads with httpx, and of the errors that httpx raises."""
 
 OPENERS = ["tests/journal", *_tests("aiohttp", "cancellation", "client", "downloads", "sockets")]
-"""Tests of what opens and closes files, connections and threads."""
+"""Tests of the code that opens and closes files, connections and threads."""
 
 SMALL = [
     ["bench_fanout.py", "100"],
@@ -52,7 +52,7 @@ SMALL = [
     ["bench_downloads.py", "16", "--repeats", "1"],
     ["bench_journal.py", "20", "--alone", "50", "--repeats", "1"],
 ]
-"""Benchmarks at their smallest."""
+"""Benchmarks with their smallest sizes."""
 
 
 def _group(name: str) -> list[str]:
@@ -62,13 +62,13 @@ def _group(name: str) -> list[str]:
 
 
 def _suite(session: nox.Session, *arguments: str, **environment: str) -> None:
-    """Run tests on two workers; what waits in real time stays on one of them."""
+    """Run tests on two workers; the tests that wait in real time all run on one of them."""
     session.run("pytest", "-n", "2", "--dist", "loadgroup", *arguments, env=environment)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the suite on the Python at hand, on asyncio and on trio."""
+    """Run the suite on the current Python, on asyncio and on trio."""
     session.install(EXTRAS, *_group("tests"))
     _suite(session, *session.posargs)
 
@@ -77,8 +77,8 @@ def tests(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """Run the suite on each supported Python, on asyncio.
 
-    On the last Python, what opens and closes things runs once more in development mode, which
-    makes the whole suite several times as slow; ``nox -s full`` runs all of it so.
+    On the last Python, the tests in ``OPENERS`` run once more in development mode. That makes the
+    whole suite several times slower, so only ``nox -s full`` runs all of it in this mode.
     """
     session.install(EXTRAS, *_group("tests"))
     _suite(session, "--asyncio-only", *session.posargs)
@@ -88,18 +88,18 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def slow(session: nox.Session) -> None:
-    """Run the tests that take more than ten seconds: real processes, cut connections, crowds."""
+    """Run the tests of more than ten seconds: real processes, cut connections, many tasks."""
     session.install(EXTRAS, *_group("tests"))
     session.run("pytest", "-m", "slow and not full", "--durations=5", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
-    """Run what calls a dependency on the lowest versions that the package declares.
+    """Test the code that calls dependencies with the lowest versions that the package declares.
 
-    The pure modules (``tests/polling``, ``tests/catalog``, ``tests/wire`` and the like) call none
-    of them, and tests of what goes wrong (``tests/test_lost.py`` and the like) make the same calls
-    as the files in ``CALLERS``. ``nox -s full`` runs all of it.
+    The pure modules (``tests/polling``, ``tests/catalog``, ``tests/wire`` and others) call no
+    dependency. Tests of failures (``tests/test_lost.py`` and others) make the same calls as the
+    files in ``CALLERS``. ``nox -s full`` runs the whole suite with these versions.
     """
     declared = [*PROJECT["project"]["dependencies"]]
     for extra in PROJECT["project"]["optional-dependencies"].values():
@@ -112,10 +112,10 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def httpx2(session: nox.Session) -> None:
-    """Run what speaks httpx on httpx2 under that name, as an application may have it.
+    """Test the code that uses httpx with httpx2 under that name, as an application may have it.
 
-    That is the transport, the storage and the addresses, and clients that go through them to a
-    server or to the emulator. ``nox -s full`` runs the whole suite so.
+    That is the transport, the downloads and the addresses, and clients that use them with a server
+    or with the emulator. ``nox -s full`` runs the whole suite with httpx2.
     """
     session.install(EXTRAS, *_group("tests"), "httpx2>=2.16")
     arguments = session.posargs or ["--asyncio-only", *SPEAKERS]
@@ -124,12 +124,12 @@ def httpx2(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def full(session: nox.Session) -> None:
-    """Run everything there is, on every Python and on both event loops: before an issue is closed.
+    """Run all tests on every Python and on both event loops, before an issue is closed.
 
-    Slow tests and those that take minutes are among it; what is missing fails. After that come the
-    whole suite on the oldest dependencies and on httpx2, and the small benchmarks. On the first
-    Python it tells what the tests do not reach, on the last it runs in development mode: both on a
-    single worker.
+    This includes the slow tests and those that take minutes. A test that needs something that is
+    not installed fails. After that come the whole suite with the oldest dependencies and with
+    httpx2, and the small benchmarks. On the first Python a report shows which lines no test
+    reaches. On the last Python the tests run in development mode. Both use a single worker.
     """
     session.install(EXTRAS, *_group("tests"))
     everything = ["-m", "", "--nothing-missing", "--timeout=600", *session.posargs]
@@ -147,7 +147,7 @@ def full(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lint(session: nox.Session) -> None:
-    """Check style and layout with ruff, and the structure: imports, pure files, names, ways."""
+    """Check style and layout with ruff; check imports, pure files and names with tests."""
     session.install(EXTRAS, *_group("tests"), *_group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
@@ -186,7 +186,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def small(session: nox.Session) -> None:
-    """Run some benchmarks at their smallest, only to see that they work; nothing is kept."""
+    """Run some benchmarks with small sizes, only to check that they work; no result is kept."""
     session.install(EXTRAS, *_group("bench"))
     for script, *arguments in SMALL:
         session.run("python", f"benchmarks/{script}", *arguments, "--keep-nothing")
@@ -194,7 +194,7 @@ def small(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def peers(session: nox.Session) -> None:
-    """Run the benchmarks with peers, or one with arguments: ``-- bench_peers.py 100``."""
+    """Run the comparisons with other packages, or one with arguments: ``-- bench_peers.py 100``."""
     session.install(".", *_group("peers"))
     if session.posargs:
         script, *arguments = session.posargs
@@ -206,7 +206,7 @@ def peers(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel, and check what the wheel holds."""
+    """Build sdist and wheel, and check which files the wheel holds."""
     session.install("build")
     session.run("python", "-m", "build", "--outdir", session.create_tmp(), silent=True)
     (wheel,) = Path(session.create_tmp()).glob("*.whl")

@@ -1,4 +1,4 @@
-"""A client with its provider in one process, and a loop that knows for how long it was held."""
+"""A client and its provider in one process, and an event loop that measures how long it is held."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 FREE = 1e9
-"""A quota that is none."""
+"""A quota that never limits."""
 
 
 class Meter(asyncio.SelectorEventLoop):
-    """A loop that knows for how long it was held; all times are CPU time of its thread."""
+    """An event loop that measures how long it is held; all times are CPU time of its thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,17 +42,17 @@ class Meter(asyncio.SelectorEventLoop):
         self._selector.select = select
 
     def reset(self) -> None:
-        """Forget what was, and start a stretch here."""
+        """Forget all measurements, and start to measure here."""
         self.held = self.held_by_us = 0.0
         self.pauses: list[float] = []
         self._start()
 
     def end(self) -> None:
-        """End the stretch here."""
+        """Stop to measure here."""
         self._end()
 
     def used(self) -> float:
-        """Seconds of CPU time that were spent, without the provider's."""
+        """Seconds of CPU time that were used, without the provider's."""
         return time.thread_time() - self.foreign
 
     def _start(self) -> None:
@@ -73,7 +73,7 @@ class Meter(asyncio.SelectorEventLoop):
                 self.pauses.append(pause)
 
     def figures(self) -> dict[str, object]:
-        """The stretches in milliseconds."""
+        """The longest times, in milliseconds."""
         return {
             "held ms": 1e3 * self.held,
             "held ms, no gc": 1e3 * self.held_by_us,
@@ -82,7 +82,7 @@ class Meter(asyncio.SelectorEventLoop):
 
 
 class Desk(httpx.AsyncBaseTransport):
-    """The provider: gives ids, and says of each task what `status` says of its number."""
+    """The provider: it gives ids, and reports for each task the `status` of its number."""
 
     def __init__(self, meter: Meter, status: Callable[[int], str]) -> None:
         self.status = status
@@ -137,7 +137,7 @@ def name(number: int) -> str:
 def client(
     desk: Desk, *, lists: float = FREE, delay: float = 5.0, journal: Path | None = None
 ) -> Client:
-    """A client of the desk whose quotas are lifted, except that of lists if it is given."""
+    """A client of this provider without quotas, except the quota of lists if it is given."""
     provider = Provider(
         name="bench",
         base_url="https://bench.test/api/v3",

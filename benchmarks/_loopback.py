@@ -1,8 +1,8 @@
-"""A provider in a process of its own, on which this and other packages are measured.
+"""A provider in its own process, with which this and other packages are measured.
 
-It speaks as much of each package's dialect as that package needs: Ark's tasks, OpenAI's videos,
-fal's queue. All tasks run at once, each for a time that its prompt's number gives, the same for
-every package. It is a bare asyncio protocol, so that it is not what is measured.
+It serves the part of each API that its package needs: Ark's tasks, OpenAI's videos, fal's queue.
+All tasks run at once. The number in the prompt decides how long each runs, the same for every
+package. It is a plain asyncio protocol, so that its own work hardly changes the measurement.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ MODEL = "doubao-seedance-1-5-pro-251215"
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How the provider behaves; seconds, counted from the first create.
+    """How the provider behaves. All times are in seconds, outages counted from the first create.
 
     Attributes:
         shortest: Shortest render.
         longest: Longest render.
         answer: Time that every answer takes.
-        fault: What befalls status requests from *since* to *until*.
+        fault: What happens to status requests from *since* to *until*.
         dropped: Share of accepted creates whose answer never comes.
     """
 
@@ -66,13 +66,13 @@ class Made:
 
 
 ABORT = b""
-"""In place of an answer: the connection is reset."""
+"""Instead of an answer, the connection is reset."""
 
 WORDS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 503: "Service Unavailable"}
 
 
 class Desk:
-    """The provider's mind: what each request is answered; ``None`` is silence."""
+    """Decides the answer to each request; ``None`` means no answer."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -82,7 +82,7 @@ class Desk:
         self._rng = random.Random(0)
 
     def answer(self, method: str, target: str, body: bytes) -> bytes | None:
-        """What to answer, and what was asked is kept."""
+        """Return the answer to a request, and note when a status was asked for."""
         now = time.time()
         path, _, query = target.partition("?")
         if path == "/report":
@@ -95,7 +95,7 @@ class Desk:
         return self._outage(now) if self._down(now) else self._status(path, query, now)
 
     def report(self) -> dict[str, Any]:
-        """Everything that happened."""
+        """All tasks, the times of the status requests, and the CPU time used."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "tasks": [attrs.asdict(task) for task in self.tasks.values()],
@@ -175,7 +175,7 @@ class Desk:
 
 
 def row(task: Made, now: float) -> dict[str, Any]:
-    """A task as Ark shows it."""
+    """A task in the form of Ark."""
     done = now >= task.ends
     result = {"content": {"video_url": f"https://videos.test/{task.id}.mp4"}, "duration": 5}
     return {
@@ -190,7 +190,7 @@ def row(task: Made, now: float) -> dict[str, Any]:
 
 
 def video(task: Made, now: float) -> dict[str, Any]:
-    """A task as OpenAI shows it."""
+    """A task in the form of OpenAI."""
     done = now >= task.ends
     return {
         "id": task.id,
@@ -205,25 +205,25 @@ def video(task: Made, now: float) -> dict[str, Any]:
 
 
 def written(status: int, body: object, more: str = "", kind: str = "application/json") -> bytes:
-    """An HTTP answer; text goes out as it is, everything else as JSON."""
+    """An HTTP answer; text is sent as it is, everything else as JSON."""
     content = (body if isinstance(body, str) else json.dumps(body)).encode()
     head = f"HTTP/1.1 {status} {WORDS[status]}\r\ncontent-type: {kind}\r\n{more}"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
 class Wire(asyncio.Protocol):
-    """One connection: HTTP/1.1, kept alive, bodies of a stated length."""
+    """One connection: HTTP/1.1, kept alive, bodies with a ``Content-Length``."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Keep the transport, for the answers."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is complete, later."""
+        """Schedule the answer to every complete request."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._received[:end])
@@ -251,7 +251,7 @@ class Wire(asyncio.Protocol):
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until killed; the port goes to the terminal."""
+    """Serve until killed; print the origin."""
     desk = Desk(settings)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Wire(desk), "127.0.0.1", 0, backlog=4096)
@@ -263,7 +263,7 @@ async def serve(settings: Settings) -> None:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
-    """A provider in a process of its own, by its origin, until the block is left."""
+    """Run a provider in its own process until the block is left; yields its origin."""
     command = [sys.executable, __file__, json.dumps(attrs.asdict(settings))]
     process = await anyio.open_process(command, stdin=subprocess.DEVNULL, stderr=None)
     try:
@@ -276,7 +276,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
 
 async def report_of(origin: str) -> dict[str, Any]:
-    """What happened at a provider so far; see `Desk.report`."""
+    """What has happened at a provider so far; see `Desk.report`."""
     async with httpx.AsyncClient(timeout=60) as http:
         answer: dict[str, Any] = (await http.get(f"{origin}/report")).json()
         return answer

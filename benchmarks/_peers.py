@@ -1,4 +1,4 @@
-"""What users would write with other packages beside one client of ours, each in its process."""
+"""What users would write with other packages, and one client of ours, each in its own process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOOP = 3.0
 FREE = 1_000_000
 
 PACKAGES = ("volcengine-ark-runtime", "openai", "fal-client", "httpx2")
-"""Whose versions go beside the results."""
+"""Packages whose versions are written with the results."""
 
 DEFAULT = "httpx, a loop each"
 ARK = "Ark SDK, a loop each"
@@ -41,7 +41,7 @@ OURS = "callsheet"
 
 @attrs.define
 class Notes:
-    """What a variant's caller got: when the end of each task was known, and what was raised."""
+    """What a variant's caller learned: when the end of each task was known, and what was raised."""
 
     learned: dict[str, float] = attrs.field(factory=dict)
     raised: Counter[str] = attrs.field(factory=Counter)
@@ -53,7 +53,7 @@ async def each(n: int, notes: Notes, one: Callable[[int], Awaitable[str]]) -> No
     async def noted(number: int) -> None:
         try:
             task_id = await one(number)
-        except Exception as error:  # noqa: BLE001 - whatever a package raises is the finding
+        except Exception as error:  # noqa: BLE001 - what a package raises is a result
             notes.raised[type(error).__name__] += 1
         else:
             notes.learned[task_id] = time.time()
@@ -62,7 +62,7 @@ async def each(n: int, notes: Notes, one: Callable[[int], Awaitable[str]]) -> No
 
 
 async def plain_httpx(origin: str, n: int, notes: Notes, **options: Any) -> None:
-    """One get-and-sleep loop per task over one `httpx` client."""
+    """One get-and-sleep loop per task, with one `httpx` client."""
     path = "/contents/generations/tasks"
     async with httpx.AsyncClient(base_url=f"{origin}/api/v3", **options) as http:
 
@@ -80,7 +80,7 @@ async def plain_httpx(origin: str, n: int, notes: Notes, **options: Any) -> None
 
 
 async def ark_sdk(origin: str, n: int, notes: Notes) -> None:
-    """The loop of the samples of ``volcengine-ark-runtime``, one per task."""
+    """The loop from the samples of ``volcengine-ark-runtime``, one per task."""
     from volcenginesdkarkruntime import AsyncArk  # noqa: PLC0415 - one peer per process
 
     client = AsyncArk(api_key="x", base_url=f"{origin}/api/v3")
@@ -112,7 +112,7 @@ async def openai_videos(origin: str, n: int, notes: Notes, **options: Any) -> No
 
 
 async def fal_queue(origin: str, n: int, notes: Notes, **options: Any) -> None:
-    """``subscribe`` of ``fal-client``, one per task; only the https of its address is changed."""
+    """``subscribe`` of ``fal-client``, one per task; only the address is changed, to plain HTTP."""
     import fal_client  # noqa: PLC0415 - one peer per process
 
     fal_client.client.QUEUE_URL_FORMAT = f"{origin}/"
@@ -126,7 +126,7 @@ async def fal_queue(origin: str, n: int, notes: Notes, **options: Any) -> None:
 
 
 async def one_client(origin: str, n: int, notes: Notes, delay: float = 5.0) -> None:
-    """One callsheet client with default settings, but for the lifted quota of creates."""
+    """One callsheet client with default settings, except that it has no quota of creates."""
     provider = Provider(
         name="bench",
         base_url=f"{origin}/api/v3",
@@ -162,7 +162,7 @@ VARIANTS: dict[str, Callable[[str, int, Notes], Awaitable[None]]] = {
 
 
 async def child(variant: str, origin: str, n: int, patience: float) -> None:
-    """Run one variant here, for at most *patience* seconds, and print what it cost and brought."""
+    """Run one variant here, for at most *patience* seconds, and print its cost and its results."""
     notes = Notes()
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.time()
     try:
@@ -177,7 +177,7 @@ async def child(variant: str, origin: str, n: int, patience: float) -> None:
 
 
 async def run(variant: str, origin: str, n: int, patience: float) -> dict[str, Any]:
-    """Run one variant in a process of its own; what it printed."""
+    """Run one variant in its own process, and return what it printed."""
     command = [sys.executable, __file__, variant, origin, str(n), str(patience)]
     done = await anyio.run_process(command, stderr=subprocess.DEVNULL)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Rows as text: a named baseline first, ratios against it in the last columns."""
+"""Prints rows as a table, with ratios to the baseline in the last columns, and keeps them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, object]:
-    """What the figures were measured on, with the versions of other *packages* as well."""
+    """The machine and the versions that were measured, those of *packages* included."""
     names = ("callsheet", "httpx", "anyio", "attrs", *packages)
     return {
         "python": platform.python_version(),
@@ -28,9 +28,9 @@ def machine(packages: Sequence[str] = ()) -> dict[str, object]:
 
 
 def show(title: str, rows: Sequence[Row], *, ratios: Sequence[str] = ()) -> None:
-    """Print rows under their column names; columns in *ratios* are repeated as baseline/this.
+    """Print rows under their column names. Columns in *ratios* come again as baseline/this row.
 
-    The baseline is the latest row before that has ``baseline`` true. Missing values print as ``-``.
+    The baseline is the last row so far with a true ``baseline``. Missing values print as ``-``.
     """
     columns = [name for name in rows[0] if name != "baseline"]
     table = [[*columns, *(f"{name} x" for name in ratios)]]
@@ -52,7 +52,7 @@ def show(title: str, rows: Sequence[Row], *, ratios: Sequence[str] = ()) -> None
 def keep(
     name: str, rows: Sequence[Row], *, packages: Sequence[str] = (), really: bool = True
 ) -> None:
-    """Write rows with the machine they come from to ``results/<name>.json``."""
+    """Write rows, and the machine that they come from, to ``results/<name>.json``."""
     if not really:
         return
     RESULTS.mkdir(exist_ok=True)

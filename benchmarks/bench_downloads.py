@@ -1,11 +1,11 @@
-"""Bringing a large file to disk: the downloader over both transports beside ``curl -o``.
+"""Downloading a large file to disk: the downloader with both transports, and ``curl -o``.
 
-All fetch the same file over loopback HTTP from one server in another process, into the same folder,
-each in a process of its own, in turn. A task in the same event loop looks at the clock every
-millisecond: the stall is the longest time for which it did not get its turn, and the part of it for
+All download the same file over loopback HTTP from one server in another process, into the same
+folder, each in its own process, one after the other. A task in the same event loop reads the clock
+every millisecond. The stall is the longest time for which this task did not run. The part of it for
 which the loop's own thread was computing is how long the loop was held. Python's garbage collector
-is counted apart as well, because its pauses depend on everything that is alive in the process.
-Beside curl, the loop is idle: what it is kept waiting there is the machine's doing.
+is also measured separately, because its pauses depend on all objects in the process. During curl
+the loop is idle, so its stalls there come from the machine.
 
     python benchmarks/bench_downloads.py [MiB ...] [--repeats R]
 """
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 TICK = 0.001
-"""Seconds between two looks at the clock by the task that measures stalls."""
+"""Seconds between two readings of the clock by the task that measures stalls."""
 
 CURL = "curl -o, an idle loop"
 
@@ -55,11 +55,11 @@ VARIANTS: dict[str, tuple[str, TransportChoice | None, bool]] = {
     "aiohttp": ("asyncio", "aiohttp", False),
     "aiohttp, uvloop": ("asyncio", "aiohttp", True),
 }
-"""Backend, transport, and whether uvloop runs it."""
+"""Backend, transport, and whether it runs on uvloop."""
 
 
 def serve(path: str) -> None:
-    """Send one file to everybody who asks, until killed; the port goes to the terminal."""
+    """Send one file to every connection until killed; print the port."""
     size = Path(path).stat().st_size
     head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {size}\r\n\r\n"
 
@@ -79,7 +79,7 @@ def serve(path: str) -> None:
 
 
 async def by_curl(url: str, path: str) -> float:
-    """Fetch the file with curl; gives the seconds."""
+    """Download the file with curl; return the seconds."""
     done = await anyio.run_process(["curl", "-s", "-o", path, "-w", "%{time_total}", url])
     return float(done.stdout)
 
@@ -87,7 +87,7 @@ async def by_curl(url: str, path: str) -> float:
 async def by_us(
     url: str, path: str, transport: TransportChoice | None, begin: Callable[[], None]
 ) -> float:
-    """Fetch the file with a downloader that is ready, after *begin*; gives the seconds."""
+    """Open a downloader, call *begin*, then download the file; return the seconds."""
     async with Downloader(transport=transport) as downloader:
         await anyio.sleep(0.05)
         begin()
@@ -97,7 +97,7 @@ async def by_us(
 
 
 class Collector:
-    """Counts the seconds that the garbage collector computes in the thread that made this."""
+    """Counts the seconds of the garbage collector in the thread that made this object."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -110,7 +110,7 @@ class Collector:
 
 
 def child(variant: str, url: str, path: str) -> None:
-    """Fetch the file once and print what it took."""
+    """Download the file once and print what it took."""
     backend, transport, uvloop = VARIANTS[variant]
     looks: list[tuple[float, float, float]] = []
     collector = Collector()
@@ -150,7 +150,7 @@ def child(variant: str, url: str, path: str) -> None:
 
 
 def available() -> list[str]:
-    """What can run here; the rest is named."""
+    """The variants that can run here; the others are printed."""
     variants = []
     for name, (_, transport, uvloop) in VARIANTS.items():
         missing = [
@@ -219,7 +219,7 @@ def measure(size: int, repeats: int, folder: Path) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[512, 1024])
     parser.add_argument("--repeats", type=int, default=7)

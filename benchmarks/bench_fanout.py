@@ -1,9 +1,9 @@
-"""Many tasks at once: one client against the code that a user would write instead.
+"""Many tasks at once: one client, and the code that a user would write without it.
 
-Both run in a process of their own against one emulator in another process, over loopback HTTP, with
-its quotas lifted: the baseline could not live within them. The baseline is httpx with one
-get-and-sleep loop per task in one ``asyncio.gather``; its timeouts are switched off, for with the
-defaults 1000 tasks end in ``PoolTimeout``.
+Each runs in its own process against an emulator in another process, over loopback HTTP. The
+emulator applies no quotas, because the baseline could not keep them. The baseline is httpx with one
+get-and-sleep loop per task in one ``asyncio.gather``. It has no timeouts, because with the defaults
+1000 tasks end in ``PoolTimeout``.
 
     python benchmarks/bench_fanout.py [N ...] [--repeats R]
 """
@@ -65,7 +65,7 @@ async def gather_loops(base: str, n: int) -> dict[str, float]:
 
 
 async def one_client(base: str, n: int) -> dict[str, float]:
-    """One callsheet client with default settings, but for the lifted quota of creates."""
+    """One callsheet client with default settings, except that it has no quota of creates."""
     provider = Provider(
         name="bench",
         base_url=base,
@@ -99,7 +99,7 @@ def child(variant: str, base: str, n: int) -> None:
 
 
 async def measure(variant: str, n: int) -> dict[str, object]:
-    """One run of one variant against an emulator of its own."""
+    """One run of one variant, with its own emulator."""
     async with running(
         concurrency=n,
         render_seconds=RENDER,
@@ -139,7 +139,7 @@ async def measure(variant: str, n: int) -> dict[str, object]:
 
 
 def median_row(rows: list[dict[str, object]]) -> dict[str, object]:
-    """The row of repeats with the median in every measured column."""
+    """One row for several runs, with the median in every measured column."""
     done = [row for row in rows if row["finished"]] or rows
     return {
         name: statistics.median(row[name] for row in done)  # type: ignore[type-var]
@@ -150,7 +150,7 @@ def median_row(rows: list[dict[str, object]]) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[100, 1000, 10_000])
     parser.add_argument("--repeats", type=int, default=1)

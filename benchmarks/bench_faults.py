@@ -1,11 +1,11 @@
-"""Faults of the provider: what is lost, what is asked meanwhile, how soon all is known again.
+"""Faults of the provider: what is lost, how many requests are sent, and how soon ends are known.
 
-200 tasks run, for 40 s to 70 s; the status route fails from 38 s to 58 s after the first create,
-while more than half of the renders end. In the last rows nothing fails but one answer in ten to a
-create, which is dropped after the task was made. Every variant has a process and a provider of its
-own; those of one fault run side by side. All renders succeed, so a wait that raised is lost. A wait
-that goes on 40 s after the last render has ended is shown as such: a package that gives a silent
-request 120 s or 600 s may still ask again.
+200 tasks run, for 40 s to 70 s. Status requests fail from 38 s to 58 s after the first create,
+while more than half of the renders end. In the last rows nothing fails except one in ten answers to
+a create, which is dropped after the task was made. Every variant has its own process and provider.
+The variants of one fault run at the same time. All renders succeed, so a wait that raised is lost.
+A wait that has not ended 40 s after the last render is counted separately: a package that waits
+120 s or 600 s for an answer may still ask again.
 
     python benchmarks/bench_faults.py [--tasks N] [--faults NAME ...] [--quick]
 """
@@ -34,11 +34,11 @@ OUTAGES = ("503", "503, nginx", "resets", "429", "429, Retry-After", "silence")
 DROPPED = "creates dropped"
 
 PATIENCE = 40.0
-"""Seconds beyond the longest render after which whoever still waits is left."""
+"""Seconds after the longest render at which a variant that still waits is stopped."""
 
 
 async def measure(fault: str, variant: str, n: int, settings: Settings, rows: list[Row]) -> None:
-    """One run of one variant against a provider of its own."""
+    """One run of one variant, with its own provider."""
     async with serving(settings) as origin:
         found = await run(variant, origin, n, settings.longest + PATIENCE)
         seen = await report_of(origin)
@@ -80,12 +80,12 @@ async def measure(fault: str, variant: str, n: int, settings: Settings, rows: li
 
 
 def _most(times: list[float]) -> int:
-    """Most requests in one second."""
+    """The most requests in one second."""
     return max(Counter(map(int, times)).values(), default=0)
 
 
 async def side_by_side(fault: str, n: int, settings: Settings) -> list[Row]:
-    """All variants through one fault, each with a provider of its own."""
+    """Run all variants with one fault, each with its own provider."""
     rows: list[Row] = []
     changes = {"dropped": 0.1} if fault == DROPPED else {"fault": fault}
     async with anyio.create_task_group() as runs:
@@ -95,7 +95,7 @@ async def side_by_side(fault: str, n: int, settings: Settings) -> list[Row]:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--faults", nargs="*", choices=[*OUTAGES, DROPPED])

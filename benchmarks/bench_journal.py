@@ -1,12 +1,13 @@
 """What a journal costs: the same run with and without one.
 
-Each run has a client in a process of its own and an emulator in another one, over loopback HTTP,
-with the quotas lifted. Runs with and without a journal take turns; the medians are told. Share is
-the part of the run's CPU time that the journal accounts for. "Writer" is the CPU time of the thread
-that writes, measured in the run itself; the rest of the difference is the way there and back.
+Each run has a client in its own process and an emulator without quotas in another process, over
+loopback HTTP. Runs with and without a journal take turns; the medians are printed. Share is the
+part of the run's CPU time that the journal adds. "Writer" is the CPU time of the writing thread,
+measured in the run itself. The rest of the difference is the work to pass notes to that thread and
+back.
 
-In the second table nothing is grouped: one spec after the other is submitted, each waits for its
-id, and so for the disk twice.
+In the second table nothing is grouped: the specs are submitted one after the other. Each waits for
+its id, and so twice for the disk.
 
     python benchmarks/bench_journal.py [N ...] [--repeats R] [--transport NAME]
 """
@@ -51,7 +52,7 @@ TOGETHER, ALONE = "together", "one by one"
 
 
 class Writer(SqliteStore):
-    """Writes, and counts what that takes.
+    """Writes, and measures what that takes.
 
     Attributes:
         commits: Transactions.
@@ -70,7 +71,7 @@ class Writer(SqliteStore):
 
 
 def client(base: str, journal: str | None, transport: str | None) -> Client:
-    """A client with default settings, but for the lifted quota of creates."""
+    """A client with default settings, except that it has no quota of creates."""
     provider = Provider(
         name="bench",
         base_url=base,
@@ -86,13 +87,13 @@ def client(base: str, journal: str | None, transport: str | None) -> Client:
 
 
 async def together(c: Client, n: int) -> None:
-    """Hand in all at once and wait for every video."""
+    """Submit all specs at once and wait for every video."""
     batch = await c.submit_many(TaskSpec(f"boat {number}") for number in range(n))
     assert len((await batch.result()).urls()) == n
 
 
 async def one_by_one(c: Client, n: int) -> None:
-    """Hand in the next when the one before has its id; do not wait for videos."""
+    """Submit each spec when the one before has its id; do not wait for videos."""
     for number in range(n):
         await c.submit(TaskSpec(f"boat {number}"))
 
@@ -101,7 +102,7 @@ WORK = {TOGETHER: together, ALONE: one_by_one}
 
 
 def child(how: str, base: str, n: int, journal: str, transport: str) -> None:
-    """Do one run here and print what it cost."""
+    """Do one run in this process and print what it cost."""
     journal_module.SqliteStore = Writer  # type: ignore[misc]
 
     async def run() -> dict[str, float]:
@@ -119,7 +120,7 @@ def child(how: str, base: str, n: int, journal: str, transport: str) -> None:
 
 
 async def measure(how: str, n: int, transport: str, *, journal: bool) -> dict[str, float]:
-    """One run against an emulator of its own."""
+    """One run with its own emulator."""
     async with running(
         concurrency=n,
         render_seconds=RENDER,
@@ -136,7 +137,7 @@ async def measure(how: str, n: int, transport: str, *, journal: bool) -> dict[st
 
 
 def rows_of(how: str, n: int, transport: str, repeats: int) -> list[dict[str, object]]:
-    """Both variants in turn; medians."""
+    """Run both variants in turn; return the medians."""
     runs: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for _ in range(repeats):
         for journal, done in runs.items():
@@ -171,7 +172,7 @@ def rows_of(how: str, n: int, transport: str, repeats: int) -> list[dict[str, ob
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[100, 1000, 10_000])
     parser.add_argument("--alone", type=int, default=300, help="specs submitted one by one")

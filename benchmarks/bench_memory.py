@@ -1,6 +1,6 @@
-"""Memory of pending tasks: registry and schedule together, beside one waiting coroutine each.
+"""Memory of pending tasks: registry and schedule together, or one waiting coroutine per task.
 
-Resident memory per task beyond the caller's own spec, each figure from a process of its own.
+The figures are resident memory per task, without the caller's own spec, each from its own process.
 
     python benchmarks/bench_memory.py [N ...]
 """
@@ -47,7 +47,7 @@ def callsheet(n: int) -> float:
 
 
 def coroutines(n: int) -> float:
-    """Bytes per pending task of one sleeping asyncio task each, which holds its id."""
+    """Bytes per pending task if each has one sleeping asyncio task, which holds its id."""
 
     async def wait(task_id: str) -> str:
         await asyncio.sleep(3600)
@@ -70,7 +70,7 @@ VARIANTS = {"a coroutine each": coroutines, "callsheet": callsheet}
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--child")

@@ -1,11 +1,11 @@
-"""Many tasks at once: one client beside what other packages offer for the same.
+"""Many tasks at once: one client, compared with what other packages offer for the same.
 
-Every variant runs in a process of its own against a provider in another process, over loopback
-HTTP; every answer takes 30 ms. The baseline is the Ark SDK with the loop of its samples, which asks
-every 3 s; retries, pools and timeouts of all are as they come, unless the name says otherwise.
-Delay is from the end of a task to its caller's knowing, over the tasks that were finished. With our
-rows stands the least that it could be within the quota of one list and 20 gets a second. All
-renders last the same; then, for the baseline and us, they differ by a quarter either way.
+Every variant runs in its own process against a provider in another process, over loopback HTTP.
+Every answer takes 30 ms. The baseline is the Ark SDK with the loop of its samples, which asks every
+3 s. All retries, pools and timeouts are the defaults, unless the name says otherwise. Delay is the
+time from the end of a task until its caller learns of it, over the finished tasks. Our rows also
+show the least that is possible within the quota of one list and 20 gets per second. First all
+renders take the same time. Then, for the baseline and us, they differ by up to a quarter both ways.
 
     python benchmarks/bench_peers.py [N ...] [--render S] [--spread PART ...] [--repeats R]
 """
@@ -25,14 +25,14 @@ from _table import keep, show
 
 
 PATIENCE = 180.0
-"""Seconds beyond the longest render after which what has no outcome is reported as not finished."""
+"""Seconds after the longest render at which a task without an outcome counts as not finished."""
 
 SEEN = 520.0
-"""Tasks that can be asked about in a second: one page of 500, and 20 gets."""
+"""Tasks that can be asked about per second: one page of 500, and 20 gets."""
 
 
 async def measure(variant: str, n: int, settings: Settings) -> dict[str, object]:
-    """One run of one variant against a provider of its own."""
+    """One run of one variant, with its own provider."""
     async with serving(settings) as origin:
         found = await run(variant, origin, n, settings.longest + PATIENCE)
         seen = await report_of(origin)
@@ -59,7 +59,7 @@ async def measure(variant: str, n: int, settings: Settings) -> dict[str, object]
 
 
 def median(rows: list[dict[str, object]]) -> dict[str, object]:
-    """One row of repeats, with the median in every column of numbers."""
+    """One row for several runs, with the median in every column of numbers."""
     return {
         name: statistics.median_low(row[name] for row in rows)  # type: ignore[type-var]
         if all(type(row[name]) in {int, float} for row in rows)
@@ -69,7 +69,7 @@ def median(rows: list[dict[str, object]]) -> dict[str, object]:
 
 
 def least(ends: list[float]) -> float:
-    """Median delay of a caller who knows every end beforehand, and asks as much as the quota."""
+    """Median delay of a caller who knows every end beforehand and uses the whole quota."""
     at, delays = 0.0, []
     for end in ends:
         at = max(at + 1.0 / SEEN, end)
@@ -87,7 +87,7 @@ def _count(raised: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[1000])
     parser.add_argument("--render", type=float, default=60.0, help="seconds")

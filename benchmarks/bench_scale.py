@@ -1,14 +1,14 @@
 """Very many tasks in one client: memory, idle CPU time, and how long the event loop is held.
 
-Each figure comes from a process of its own, in real time, from a client whose provider answers in
-the same process; the CPU time of that provider is taken off. The baseline is what a script without
-this package does: a coroutine for each task, which here only sleeps and asks nobody.
+Each figure comes from its own process, in real time, from a client whose provider answers in the
+same process. The CPU time of that provider is subtracted. The baseline is what a script without
+this package does: a coroutine for each task, which here only sleeps and sends nothing.
 
-The loop is held from the moment at which it looks for news until it looks again; that is measured
-in CPU time of its thread, so that other processes do not count. The figure is the worst stretch of
-a run, and of several runs the median, with and without the passes of Python's garbage collector,
-whose length depends on everything that is alive in the process. "Frozen" rows call `gc.freeze()`
-before the client is opened, as a service may at its start.
+The loop is held from one look for events until the next. That is measured in CPU time of its
+thread, so that other processes do not count. The figure is the longest such time of a run, and the
+median of several runs, with and without Python's garbage collector, whose time depends on all
+objects in the process. "Frozen" rows call `gc.freeze()` before the client is opened, as a service
+may do at its start.
 
     python benchmarks/bench_scale.py [N ...] [--seconds S] [--repeats R]
 """
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 PAGE = 4096
 
 RUNNING = 10
-"""Tasks that run at once where the others wait."""
+"""Tasks that run at once in the rows in which the others wait."""
 
 RENDER = 90.0
 
 NAP = 5.0
-"""Seconds for which a coroutine of the baseline sleeps between two looks at its task."""
+"""Seconds for which a coroutine of the baseline sleeps between two polls of its task."""
 
 SETTLED = 10_000
 """Tasks that end within one second."""
@@ -58,13 +58,13 @@ def resident() -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    while not condition():  # noqa: ASYNC110 - what is measured must not know of the measuring
+    """Wait until a condition is true."""
+    while not condition():  # noqa: ASYNC110 - the measured code must not signal the benchmark
         await asyncio.sleep(0.02)
 
 
 async def coroutines_pending(meter: Meter, n: int, _: float) -> dict[str, object]:
-    """Memory of a sleeping coroutine each, which holds its id."""
+    """Memory of one sleeping coroutine per task, which holds its id."""
 
     async def wait(task_id: str) -> str:
         await asyncio.sleep(3600)
@@ -82,7 +82,7 @@ async def coroutines_pending(meter: Meter, n: int, _: float) -> dict[str, object
 
 
 async def attached(meter: Meter, n: int, _: float) -> dict[str, object]:
-    """Memory of attached tasks, at once and when each was asked about; the stall of attaching."""
+    """Memory of attached tasks, at once and after one poll of each; how long attaching holds."""
     desk = Desk(meter, lambda _: "queued")
     async with client(desk) as open_client:
         await open_client.tasks.list(task_ids=[name(0)])
@@ -99,7 +99,7 @@ async def attached(meter: Meter, n: int, _: float) -> dict[str, object]:
         start = time.thread_time()
         gc.collect()
         pause = time.thread_time() - start
-        gc.freeze()  # what an application may do, and a library may not
+        gc.freeze()  # an application may do this, a library may not
         start = time.thread_time()
         gc.collect()
         frozen = time.thread_time() - start
@@ -134,7 +134,7 @@ async def submitted(meter: Meter, n: int, _: float) -> dict[str, object]:
 
 
 async def submitting(meter: Meter, n: int, _: float, *, made: bool = False) -> dict[str, object]:
-    """How long the loop is held by handing in specs, a list of them or one that is being made."""
+    """How long the loop is held by submitting specs, from a list or from a generator."""
     desk = Desk(meter, lambda _: "queued")
     async with client(desk) as open_client:
         specs = (TaskSpec(f"boat {number}", duration=5) for number in range(n))
@@ -149,11 +149,11 @@ async def submitting(meter: Meter, n: int, _: float, *, made: bool = False) -> d
 
 
 async def coroutines_idle(meter: Meter, n: int, seconds: float) -> dict[str, object]:
-    """CPU time of a coroutine each that wakes up now and then and asks nobody."""
+    """CPU time of one coroutine per task that wakes up every few seconds and sends nothing."""
 
     async def wait(number: int) -> None:
         await asyncio.sleep(NAP * number / n)
-        while True:  # noqa: ASYNC110 - the script that is measured
+        while True:  # noqa: ASYNC110 - the baseline is such a loop
             await asyncio.sleep(NAP)
 
     tasks = [asyncio.create_task(wait(number)) for number in range(n)]
@@ -206,7 +206,7 @@ async def coroutines_ending(meter: Meter, n: int, _: float) -> dict[str, object]
 
 
 async def by_completion(batch: Batch) -> None:
-    """Read the outcomes as they come."""
+    """Read each outcome as soon as it is there."""
     async for outcome in batch.as_completed():
         assert outcome.ok
 
@@ -217,7 +217,7 @@ async def by_result(batch: Batch) -> None:
 
 
 async def by_handle(batch: Batch) -> None:
-    """Wait for each handle in a task of its own."""
+    """Wait for each handle in a separate task."""
 
     async def one(number: int) -> None:
         await batch[number]
@@ -234,7 +234,7 @@ async def ending(
     frozen: bool = False,
 ) -> dict[str, object]:
     """How long the loop is held while tasks that run end within one second and are waited for."""
-    if frozen:  # what a service may do once it has started
+    if frozen:  # a service may do this after its start
         gc.collect()
         gc.freeze()
     since: float | None = None
@@ -256,7 +256,7 @@ async def ending(
 
 
 async def resumed(meter: Meter, n: int, _: float) -> dict[str, object]:
-    """How long the loop is held by taking up a journal of tasks that have all ended."""
+    """How long the loop is held by resuming a journal of tasks that have all ended."""
     desk = Desk(meter, lambda _: "succeeded")
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
@@ -325,15 +325,15 @@ FIGURES: dict[str, dict[str, Callable[[Meter, int, float], Awaitable[dict[str, o
 }
 
 MOST = {"idle": 100_000, "ending": SETTLED, "resuming": SETTLED}
-"""Largest number of tasks by figure, which is shown for the largest alone: more take hours, or
-cannot end within a second."""
+"""The largest number of tasks of these figures. They are measured only for the largest number that
+is allowed: more would take hours, or could not end within a second."""
 
 ONCE = 1_000_000
-"""From this number of tasks on a figure is taken once: a million creates take some minutes."""
+"""With this many tasks or more a figure is measured once: a million creates take some minutes."""
 
 
 def child(figure: str, variant: str, n: int, seconds: float) -> None:
-    """Run one variant here and print what it showed."""
+    """Run one variant in this process and print its figures."""
     with asyncio.Runner(loop_factory=Meter) as runner:
         meter = runner.get_loop()
         assert isinstance(meter, Meter)
@@ -363,7 +363,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--seconds", type=float, default=20.0, help="how long idling is watched")

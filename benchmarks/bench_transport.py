@@ -1,9 +1,9 @@
-"""What a request costs the client: CPU time by transport and by how many are in flight.
+"""What a request costs the client: CPU time by transport and by the number of requests in flight.
 
-A lean server in another process answers every request with the status of a task, at once or after
-50 ms as over a network, on loopback, HTTP/1.1 kept alive. Each variant runs in a process of its
-own, in turn, over connections that are open already. Rows of one block share the baseline, a bare
-`httpx.AsyncClient` with its default pool.
+A small server in another process answers every request with the status of a task, at once or after
+50 ms as over a network, on loopback, HTTP/1.1 kept alive. Each variant runs in its own process, one
+after the other, with connections that are already open. Rows of one block have the same baseline, a
+plain `httpx.AsyncClient` with its default pool.
 
     python benchmarks/bench_transport.py [--seconds S] [--repeats R]
 """
@@ -56,7 +56,7 @@ Open = Callable[[AsyncExitStack, str, int], Awaitable[Ask]]
 
 
 class Answering(asyncio.Protocol):
-    """A server that reads no further than the end of a request's head."""
+    """A server that reads only the head of each request."""
 
     delay = 0.0
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -77,7 +77,7 @@ class Answering(asyncio.Protocol):
 
 
 async def serve(delay: float) -> None:
-    """Serve until killed; the port goes to the terminal."""
+    """Serve until killed; print the port."""
     Answering.delay = delay
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -95,7 +95,7 @@ async def bare_httpx(stack: AsyncExitStack, origin: str, _at_once: int) -> Ask:
 
 
 def pools_of(size: int) -> Open:
-    """Clients of *size* connections each, and never more requests on one than it has of them."""
+    """Clients with *size* connections each, and at most as many requests at once on each client."""
 
     async def opened(stack: AsyncExitStack, origin: str, at_once: int) -> Ask:
         verify = httpx.create_ssl_context()
@@ -119,7 +119,7 @@ def pools_of(size: int) -> Open:
 
 
 def ours(choice: TransportChoice | None) -> Open:
-    """What a client of this package sends with."""
+    """The transport of a client of this package."""
 
     async def opened(stack: AsyncExitStack, origin: str, at_once: int) -> Ask:
         transport = await stack.enter_async_context(
@@ -150,7 +150,7 @@ async def bare_aiohttp(stack: AsyncExitStack, origin: str, _at_once: int) -> Ask
 
 async def httpx_aiohttp(stack: AsyncExitStack, origin: str, _at_once: int) -> Ask:
     """The transport of the httpx-aiohttp package."""
-    import httpx_aiohttp  # noqa: PLC0415 - only if somebody has installed it
+    import httpx_aiohttp  # noqa: PLC0415 - not a dependency
 
     client = await stack.enter_async_context(httpx_aiohttp.HttpxAiohttpClient())
 
@@ -173,17 +173,17 @@ VARIANTS: dict[str, tuple[Open, tuple[str, ...]]] = {
     "callsheet, aiohttp": (ours("aiohttp"), ("aiohttp",)),
     "callsheet, aiohttp, uvloop": (ours("aiohttp"), ("aiohttp", "uvloop")),
 }
-"""How each opens what it sends with, and the packages that it needs beyond the core."""
+"""How each variant opens its client, and the packages that it needs beyond the core."""
 
 
 def cpu() -> float:
-    """Seconds that this process has computed."""
+    """Seconds of CPU time that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 async def child(variant: str, origin: str, at_once: int, seconds: float) -> None:
-    """Ask for some time, and print what a request took."""
+    """Send requests for *seconds*, and print what one took."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         ask = await VARIANTS[variant][0](stack, origin, at_once)
@@ -207,7 +207,7 @@ def missing(packages: Iterable[str]) -> list[str]:
 
 
 def available() -> list[str]:
-    """The variants that can run here; the others are named."""
+    """The variants that can run here; the others are printed."""
     found = []
     for name, (_, packages) in VARIANTS.items():
         if absent := missing(packages):
@@ -220,7 +220,7 @@ def available() -> list[str]:
 def measure(
     names: list[str], delay: float, seconds: float, repeats: int
 ) -> list[dict[str, object]]:
-    """The variants by numbers of requests in flight, against one server."""
+    """All variants with each number of requests in flight, against one server."""
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve", str(delay)], stdout=subprocess.PIPE, text=True
     )
@@ -254,7 +254,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     parser.add_argument("--repeats", type=int, default=5)

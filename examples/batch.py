@@ -1,6 +1,6 @@
-"""Turn a file of prompts into video files, on an emulated provider: no key, no cost.
+"""Make video files from a file of prompts, with an emulated provider: no key, no cost.
 
-Run it with ``python examples/batch.py [FILE]``; the videos land in ``videos/``.
+Run it with ``python examples/batch.py [FILE]``. The videos are written to ``videos/``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDER = Path("videos")
 
 
 async def main() -> None:
-    """Submit everything, and fetch each video as soon as it is finished."""
+    """Submit everything, and download each video as soon as it is finished."""
     text = await anyio.Path(PROMPTS).read_text("utf-8")
     prompts = [line for line in text.splitlines() if line.strip()]
     await anyio.Path(FOLDER).mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ async def main() -> None:
 
 
 async def fetch(downloader: Downloader, video: Video, path: Path) -> None:
-    """Bring one video to disk; one that cannot be brought stops no other."""
+    """Download one video. If this fails, the other downloads continue."""
     try:
         await downloader.fetch(video, path)
     except DownloadError as error:

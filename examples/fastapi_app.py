@@ -1,7 +1,7 @@
-"""A web service over one client: ``POST /videos`` gives an id, ``GET /videos/{id}`` its state.
+"""A web service with one client: ``POST /videos`` returns an id, ``GET /videos/{id}`` its state.
 
-Run it with ``uvicorn --app-dir examples fastapi_app:app``, with fastapi and callsheet's extra
-``emulator`` installed. It renders on the emulator unless ``CALLSHEET_PROVIDER`` says otherwise.
+It needs fastapi and callsheet's extra ``emulator``. Run it with ``uvicorn --app-dir examples
+fastapi_app:app``. It uses the emulator unless ``CALLSHEET_PROVIDER`` names another provider.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Wish(BaseModel):
-    """What a caller may ask for."""
+class VideoRequest(BaseModel):
+    """What a caller can set."""
 
     prompt: str
     duration: int | None = None
@@ -30,7 +30,7 @@ class Wish(BaseModel):
 
 
 class State(BaseModel):
-    """Where a video stands; ``url`` lives for 24 hours."""
+    """The state of a video; ``url`` is valid for 24 hours."""
 
     id: str
     status: str
@@ -42,18 +42,18 @@ routes = APIRouter()
 
 
 @routes.post("/videos", status_code=202)
-async def order(wish: Wish, request: Request) -> State:
-    """Answer when the provider has given an id; the task is watched from then on."""
-    handle = await request.app.state.client.submit(TaskSpec(**wish.model_dump()))
+async def create_video(wanted: VideoRequest, request: Request) -> State:
+    """Answer as soon as the provider has given an id; the client watches the task from then on."""
+    handle = await request.app.state.client.submit(TaskSpec(**wanted.model_dump()))
     request.app.state.handles[handle.task_id] = handle
     return await state_of(handle)
 
 
 @routes.get("/videos/{task_id}")
-async def look(task_id: str, request: Request) -> State:
-    """Answer from the client's own records; a caller may ask as often as it likes."""
+async def get_video(task_id: str, request: Request) -> State:
+    """Answer from the client's own records, so a caller may ask as often as it likes."""
     handles: dict[str, TaskHandle] = request.app.state.handles
-    if task_id not in handles:  # of an earlier process, or of nobody
+    if task_id not in handles:  # from an earlier process, or unknown
         client: Client = request.app.state.client
         try:
             await client.tasks.get(task_id)
@@ -64,7 +64,7 @@ async def look(task_id: str, request: Request) -> State:
 
 
 async def state_of(handle: TaskHandle) -> State:
-    """Put a handle into words."""
+    """Return the state of a handle's task."""
     state = State(id=handle.task_id or "", status=handle.status or "unknown")
     if handle.done:
         outcome = await handle.outcome()
@@ -74,18 +74,18 @@ async def state_of(handle: TaskHandle) -> State:
 
 
 async def refused(_: Request, error: Exception) -> JSONResponse:
-    """Name every problem of a spec; nothing was sent."""
+    """Answer with every problem of a spec; nothing was sent."""
     problems = [str(problem) for problem in error.problems] if isinstance(error, SpecError) else []
     return JSONResponse({"detail": problems}, 422)
 
 
 async def failed(_: Request, error: Exception) -> JSONResponse:
-    """No task came to be, or nobody knows: say what the provider said."""
+    """Answer with the error: no task was made, or it is not known whether one was."""
     return JSONResponse({"detail": str(error)}, 502)
 
 
 def create_app(**options: Any) -> FastAPI:
-    """Make the application; *options* go to its `Client`, which opens and closes with it."""
+    """Make the application. *options* go to its `Client`, which opens and closes with it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

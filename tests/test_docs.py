@@ -152,8 +152,8 @@ def test_the_batch_example_brings_every_video_to_disk(runs: tuple[Path, dict[str
     assert films == {f"{number}.mp4" for number in range(len([p for p in prompts if p.strip()]))}
 
 
-async def test_the_service_example_turns_a_wish_into_a_video(monkeypatch: pytest.MonkeyPatch):
-    """A wish gets an id at once and a URL later; bad wishes and unknown ids are refused."""
+async def test_the_service_example_turns_a_request_into_a_video(monkeypatch: pytest.MonkeyPatch):
+    """A request gets an id at once and a URL later; bad requests and unknown ids are refused."""
     monkeypatch.syspath_prepend(EXAMPLES)
     wire = Wire()
     app = importlib.import_module("fastapi_app").create_app(provider=ARK, transport=wire)
@@ -194,7 +194,7 @@ def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
     (code,) = (code for code in PIECES.values() if "async def test_" in code)
     names: dict[str, object] = {}
     exec(code, names)
-    anyio.run(names["test_a_wish_becomes_a_video"])
+    anyio.run(names["test_a_prompt_becomes_a_video"])
 
 
 async def test_the_callback_route_in_the_guide_refuses_what_holds_no_task():
