@@ -30,9 +30,11 @@ class Group(Observable):
     _succeeded: int = 0
     _failed: int = 0
     _unsent: int = 0
-    _proven: set[str | None] = attrs.field(factory=set[str | None])
-    _dooms: dict[str | None, CallsheetError] = attrs.field(factory=dict[str | None, CallsheetError])
-    _doom: CallsheetError | None = None
+    _accepted: set[str | None] = attrs.field(factory=set[str | None])
+    _fatal_by_model: dict[str | None, CallsheetError] = attrs.field(
+        factory=dict[str | None, CallsheetError]
+    )
+    _fatal: CallsheetError | None = None
 
     @property
     def progress(self) -> Progress:
@@ -52,9 +54,9 @@ class Group(Observable):
         return self.total - self._submitted - self._unsent
 
     @property
-    def doom(self) -> CallsheetError | None:
+    def fatal_error(self) -> CallsheetError | None:
         """The error that ended the group for every model, if one did."""
-        return self._doom
+        return self._fatal
 
     @property
     def unfinished(self) -> int:
@@ -80,24 +82,24 @@ class Group(Observable):
         self.finished.append(record)
         self.wake()
 
-    def prove(self, model: str | None) -> None:
+    def mark_accepted(self, model: str | None) -> None:
         """A create with this model passed: others may be sent beside each other."""
-        self._proven.add(model)
+        self._accepted.add(model)
 
-    def proven(self, model: str | None) -> bool:
+    def is_accepted(self, model: str | None) -> bool:
         """Whether a create with this model has passed; until then one is sent at a time."""
-        return model in self._proven
+        return model in self._accepted
 
-    def condemn(self, model: str | None, error: CallsheetError) -> None:
+    def stop(self, model: str | None, error: CallsheetError) -> None:
         """Stop what has not been sent: of this model if only it is closed, else everything."""
         if isinstance(error, (ModelNotFoundError, QuotaExhaustedError)):
-            self._dooms.setdefault(model, error)
-        elif self._doom is None:
-            self._doom = error
+            self._fatal_by_model.setdefault(model, error)
+        elif self._fatal is None:
+            self._fatal = error
 
-    def doom_of(self, model: str | None) -> CallsheetError | None:
+    def fatal_error_of(self, model: str | None) -> CallsheetError | None:
         """The error for which nothing more is sent for this model."""
-        return self._doom or self._dooms.get(model)
+        return self._fatal or self._fatal_by_model.get(model)
 
     def _count(self, status: Status | None, by: int) -> None:
         match status:

@@ -17,7 +17,7 @@ from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate
 from callsheet._state.record import Record
 from callsheet._submission.ledger import Ledger
-from callsheet._wire import dooms_batch
+from callsheet._wire import stops_batch
 from callsheet.errors import (
     CallsheetError,
     ContentRejectedError,
@@ -273,5 +273,5 @@ def _fingerprint(key: str | None) -> str:
 def is_final(error: CallsheetError) -> bool:
     """Whether a second attempt would end the same; else the spec, or its task, is still open."""
     verdicts = (TaskError, SpecError, InvalidRequestError, ContentRejectedError, NotFoundError)
-    ours = isinstance(error, ModelNotFoundError) or dooms_batch(error)
+    ours = isinstance(error, ModelNotFoundError) or stops_batch(error)
     return isinstance(error, verdicts) and not ours

@@ -165,7 +165,7 @@ class Sender:
             if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
                 self.emit(GateOpened())
             if isinstance(record.group, Group):
-                record.group.prove(record.model)
+                record.group.mark_accepted(record.model)
             self.created(record)
         if post.cancelled_caught:
             self.admission.ended()
@@ -176,9 +176,9 @@ class Sender:
         """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
         if record.task_id is not None:
             raise NotSubmittedError("a callback has told of the task of an earlier attempt")
-        doom = doom_of(record)
-        if doom is not None or record.settled or self._closed:
-            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
+        fatal = fatal_error_of(record)
+        if fatal is not None or record.settled or self._closed:
+            raise not_submitted(fatal) if fatal else NotSubmittedError(CLOSED)
         if not wanted():
             raise NotSubmittedError("it was cancelled before it left")
 
@@ -243,13 +243,13 @@ class Sender:
         return seconds
 
 
-def doom_of(record: Record) -> CallsheetError | None:
+def fatal_error_of(record: Record) -> CallsheetError | None:
     """The error for which nothing more of the record's group and model is sent."""
-    return record.group.doom_of(record.model) if isinstance(record.group, Group) else None
+    return record.group.fatal_error_of(record.model) if isinstance(record.group, Group) else None
 
 
-def not_submitted(doom: CallsheetError) -> NotSubmittedError:
+def not_submitted(fatal: CallsheetError) -> NotSubmittedError:
     """What the rest of a stopped batch ends with."""
-    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
-    error.__cause__ = doom
+    error = NotSubmittedError(f"the batch was stopped by {type(fatal).__name__}: {fatal}")
+    error.__cause__ = fatal
     return error

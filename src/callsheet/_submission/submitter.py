@@ -17,8 +17,8 @@ from callsheet._submission.bookkeeping import Bookkeeping, is_final
 from callsheet._submission.correlation_token import has_own, is_called, new_token, own_mark
 from callsheet._submission.fair_queue import FairQueue
 from callsheet._submission.reconciler import Reconciler
-from callsheet._submission.sender import CLOSED, Sender, doom_of, not_submitted
-from callsheet._wire import dooms_batch
+from callsheet._submission.sender import CLOSED, Sender, fatal_error_of, not_submitted
+from callsheet._wire import stops_batch
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -198,9 +198,9 @@ class Submitter:
         record = self._again.pop(0) if self._again else self._queue.take(self._may_start)
         if record is None:
             return False
-        doom = doom_of(record)
-        if doom is not None and not record.settled:
-            self._end(record, not_submitted(doom))
+        fatal = fatal_error_of(record)
+        if fatal is not None and not record.settled:
+            self._end(record, not_submitted(fatal))
         if not record.settled:
             self._active[record] = None
             self._ahead.add(record)
@@ -213,8 +213,8 @@ class Submitter:
         return (
             not isinstance(group, Group)
             or record.settled
-            or group.proven(record.model)
-            or group.doom_of(record.model) is not None
+            or group.is_accepted(record.model)
+            or group.fatal_error_of(record.model) is not None
             or not any(r.group is group and r.model == record.model for r in self._active)
         )
 
@@ -258,8 +258,8 @@ class Submitter:
             self._withdraw(record)
             return
         fatal = isinstance(error, (ConnectFailedError, JournalError))
-        if isinstance(record.group, Group) and (fatal or dooms_batch(_origin(error))):
-            record.group.condemn(record.model, error)
+        if isinstance(record.group, Group) and (fatal or stops_batch(_origin(error))):
+            record.group.stop(record.model, error)
         if isinstance(error, SubmissionUncertainError) and self._worth_looking(error):
             self.lose(record, error, sent=sent)
         else:
@@ -276,7 +276,7 @@ class Submitter:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
         if self._attempts.told(error.token) is not None:
             return True  # there is nothing to look for
-        return not (self._closed or dooms_batch(_origin(error)))
+        return not (self._closed or stops_batch(_origin(error)))
 
     def _found(self, record: Record, task_id: str) -> None:
         try:
@@ -286,7 +286,7 @@ class Submitter:
             return
         self._forget(record)
         if isinstance(record.group, Group):
-            record.group.prove(record.model)
+            record.group.mark_accepted(record.model)
         self.found(record)
         self._wake_up.set()
 
@@ -345,7 +345,7 @@ class Submitter:
 
 
 def _origin(error: CallsheetError) -> Exception:
-    """What an uncertain submission came from: a page at a wrong address dooms its batch, too."""
+    """What an uncertain submission came from: a page at a wrong address stops its batch, too."""
     cause = error.__cause__
     lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
     return cause if lost and isinstance(cause, CallsheetError) else error
