@@ -150,7 +150,7 @@ def test_what_json_cannot_hold_is_named(fields, named):
     assert {problem.field for problem in caught.value.problems} <= named
     plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
     with pytest.raises(SpecError) as caught:
-        plan.spell()
+        plan.encode()
     assert {problem.index for problem in caught.value.problems} == {1}
 
 

@@ -258,15 +258,15 @@ def test_a_room_that_is_given_is_never_passed():
     assert sender.room == 5
 
 
-@pytest.mark.parametrize(("unfinished", "abreast"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
-def test_no_more_creates_are_begun_than_have_room(unfinished, abreast):
+@pytest.mark.parametrize(("unfinished", "most"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
+def test_no_more_creates_are_begun_than_have_room(unfinished, most):
     """Whoever has no room yet is left in the queue, where others may overtake."""
     sender = admission()
     sender.room = 5
-    assert sender.abreast(unfinished) == abreast
+    assert sender.most_under_way(unfinished) == most
     sender.take(now=0.0)
     sender.refused(for_room=False, now=0.0)
-    assert sender.abreast(unfinished) == 1
+    assert sender.most_under_way(unfinished) == 1
 
 
 def test_refusals_of_one_moment_count_once():

@@ -15,7 +15,7 @@ from callsheet._submission.fair_queue import FairQueue
 batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1, max_size=6)
 
 
-def everybody(_: Record) -> bool:
+def always_ready(_: Record) -> bool:
     """Nobody has to wait."""
     return True
 
@@ -35,13 +35,13 @@ def filled(sizes: list[tuple[int, int]]) -> tuple[FairQueue, list[tuple[int, lis
 def drained(queue: FairQueue) -> list[Record]:
     """All records in the order in which they are taken."""
     taken = []
-    while (record := queue.take(everybody)) is not None:
+    while (record := queue.take(always_ready)) is not None:
         taken.append(record)
     return taken
 
 
 @given(batches)
-def test_everybody_is_taken_once_and_in_the_order_of_their_batch(sizes):
+def test_each_record_is_taken_once_and_in_the_order_of_their_batch(sizes):
     """Nobody is lost, doubled, or overtaken by a later record of the same batch."""
     queue, lines = filled(sizes)
     assert Counter(queue) == Counter(r for _, line in lines for r in line)
@@ -77,12 +77,12 @@ def test_a_small_batch_is_not_stuck_behind_a_large_one():
     """Ten records that come late are all among the next twenty-one."""
     queue, ((_, large),) = filled([(0, 10_000)])
     for _ in range(5):
-        queue.take(everybody)
+        queue.take(always_ready)
     small = [Record(None, index=i, group=Group(total=10)) for i in range(10)]
     for record in small:
         record.group = small[0].group
     queue.put(small, priority=0)
-    taken = [queue.take(everybody) for _ in range(21)]
+    taken = [queue.take(always_ready) for _ in range(21)]
     assert set(small) <= set(taken)
     assert large[5] in taken
 

@@ -96,7 +96,7 @@ class Plan:
     texts: list[str | None] = attrs.field(factory=list[str | None], init=False)
     contents: Contents = attrs.field(factory=Contents, init=False, repr=False)
 
-    def spell(self) -> None:
+    def encode(self) -> None:
         """Put the specs into words.
 
         Raises:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_SMALLEST: Final = 512
+_SMALLEST_DATABASE: Final = 512
 """Bytes; no database is smaller."""
 
 
@@ -32,7 +32,7 @@ def has_content(path: Path) -> bool:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise ConfigurationError(f"journal {path} cannot be opened: it is {what}")
-    if 0 < found.st_size < _SMALLEST:  # SQLite would take it for an empty database
+    if 0 < found.st_size < _SMALLEST_DATABASE:  # SQLite would take it for an empty database
         raise ConfigurationError(f"{path} is no journal; it was left as it is")
     return found.st_size > 0
 

@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False)
-class _Flush:
+class _Commit:
     """What goes to the disk together."""
 
-    steps: list[Transaction] = attrs.field(factory=list[Transaction])
+    transactions: list[Transaction] = attrs.field(factory=list[Transaction])
     done: anyio.Event = attrs.field(factory=anyio.Event)
 
 
@@ -73,9 +73,9 @@ class Journal(anyio.AsyncContextManagerMixin):
         self._identity = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
-        self._load: _Flush | None = None
-        self._backlog = WriteQueue(self._file)
-        self._wake = anyio.Event()
+        self._next_commit: _Commit | None = None
+        self._queue = WriteQueue(self._file)
+        self._wake_up = anyio.Event()
         self._closing = False
 
     @asynccontextmanager
@@ -95,8 +95,8 @@ class Journal(anyio.AsyncContextManagerMixin):
         try:
             await self._in_thread(partial(self._file.open, self._identity))
             async with anyio.create_task_group() as background:
-                self._load = _Flush()
-                background.start_soon(self._write, name="journal")
+                self._next_commit = _Commit()
+                background.start_soon(self._write_all, name="journal")
                 try:
                     yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
@@ -105,19 +105,19 @@ class Journal(anyio.AsyncContextManagerMixin):
                     failure = error
                 finally:
                     self._closing = True
-                    self._wake.set()
+                    self._wake_up.set()
         finally:
-            lost = self._backlog.lost()
-            if lost is not None:
-                log.error("%s", lost)
+            unwritten = self._queue.unwritten()
+            if unwritten is not None:
+                log.error("%s", unwritten)
             with anyio.CancelScope(shield=True):
                 await self._in_thread(self._file.close)
         if failure is not None:
-            if lost is not None:
-                failure.add_note(str(lost))
+            if unwritten is not None:
+                failure.add_note(str(unwritten))
             raise failure
-        if lost is not None:
-            raise lost
+        if unwritten is not None:
+            raise unwritten
 
     @property
     def rows(self) -> int:
@@ -206,7 +206,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         try:
             await self._put(Transaction([]))
         except JournalError as error:
-            raise self._backlog.lost() or error from None
+            raise self._queue.unwritten() or error from None
 
     async def entries(self) -> list[Entry]:
         """Everything the journal holds, batch by batch, each in its original order.
@@ -224,54 +224,54 @@ class Journal(anyio.AsyncContextManagerMixin):
         notes_on: Callable[[range], list[Note]],
     ) -> range:
         rows = range(self._file.rows, self._file.rows + len(specs))
-        step = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
+        transaction = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
         if rows:
             self._file.rows, self._file.batches = rows.stop, self._file.batches + 1
             try:
-                await self._put(step)
+                await self._put(transaction)
             except anyio.get_cancelled_exc_class():
                 with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
                     back = [notes.withdrawn(row) for row in rows]
-                    self._append(Transaction(back, awaited=False, takes_back=step))
+                    self._append(Transaction(back, awaited=False, takes_back=transaction))
                 raise
         return rows
 
     def _note(self, note: Note, *, soon: bool = True) -> None:
         self._append(Transaction([note], awaited=False), soon=soon)
 
-    def _append(self, step: Transaction, *, soon: bool = True) -> _Flush:
-        if self._load is None:
+    def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
+        if self._next_commit is None:
             raise ClosedError(f"journal {self.path} is not open")
-        self._load.steps.append(step)
+        self._next_commit.transactions.append(transaction)
         if soon:
-            self._wake.set()
-        return self._load
+            self._wake_up.set()
+        return self._next_commit
 
-    async def _put(self, step: Transaction) -> None:
-        await self._append(step).done.wait()
-        if step.error is not None:
-            raise step.error
+    async def _put(self, transaction: Transaction) -> None:
+        await self._append(transaction).done.wait()
+        if transaction.error is not None:
+            raise transaction.error
 
-    async def _write(self) -> None:
+    async def _write_all(self) -> None:
         """Write whatever comes, until the journal closes and nothing is left."""
-        load = self._load
+        commit = self._next_commit
         with anyio.CancelScope(shield=True):
-            while load is not None:
-                await self._wake.wait()
-                self._wake = anyio.Event()
+            while commit is not None:
+                await self._wake_up.wait()
+                self._wake_up = anyio.Event()
                 await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
-                self._load = _Flush()
+                self._next_commit = _Commit()
                 try:
-                    await self._in_thread(partial(self._backlog.write, load.steps))
+                    await self._in_thread(partial(self._queue.write, commit.transactions))
                 except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
-                    self._backlog.put_off(load.steps, exc)
-                load.done.set()
+                    self._queue.postpone(commit.transactions, exc)
+                commit.done.set()
                 if self._closing:
                     await anyio.lowlevel.checkpoint()  # who was cancelled takes its plan back
-                    self._wake.set()
-                    if not self._load.steps:
-                        self._load = None
-                load = self._load
+                    self._wake_up.set()
+                    if not self._next_commit.transactions:
+                        self._next_commit = None
+                commit = self._next_commit
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run what blocks, one at a time, without a place among the threads of others."""

@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def note_of(journal: Path) -> Path:
+def note_path(journal: Path) -> Path:
     """Where the holder's note stands."""
     return journal.with_name(f"{journal.name}-lease")
 
 
-def sign(journal: Path) -> None:
+def write(journal: Path) -> None:
     """Note that this process holds the journal; blocks on the disk."""
     row = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
     with contextlib.suppress(OSError):  # it is only a name
-        note_of(journal).write_text(json.dumps(row), "utf-8")
+        note_path(journal).write_text(json.dumps(row), "utf-8")
 
 
-def erase(journal: Path) -> None:
+def remove(journal: Path) -> None:
     """Take the note away; to be called while the lock is still held."""
     with contextlib.suppress(OSError):
-        note_of(journal).unlink(missing_ok=True)
+        note_path(journal).unlink(missing_ok=True)
 
 
 def holder(journal: Path) -> str:
     """Who holds the journal, in words; blocks on the disk."""
     try:
-        row = json.loads(note_of(journal).read_text("utf-8"))
+        row = json.loads(note_path(journal).read_text("utf-8"))
         pid, host = int(row["pid"]), str(row["host"])
         since = datetime.fromtimestamp(row["since"], UTC)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

@@ -33,7 +33,7 @@ VERSION: Final = 1
 APPLICATION_ID: Final = 0x63736A6C
 """The database's application id: it tells a journal from other databases."""
 
-PATIENCE: Final = 0.25
+LOCK_TIMEOUT: Final = 0.25
 """Seconds to wait for a holder that is about to close."""
 
 _SCHEMA: Final = f"""
@@ -61,7 +61,7 @@ class SqliteStore:
         self.rows = self.batches = 0
         self._stored: set[str] = set()
         self._inode: tuple[int, int] | None = None
-        self._turn = threading.Lock()
+        self._one_at_a_time = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
     def open(self, identity: Identity) -> None:
@@ -74,11 +74,11 @@ class SqliteStore:
                 or a newer one, or it cannot be read and written. The path stands in the text.
         """
         try:
-            with self._turn:
+            with self._one_at_a_time:
                 self.path = self.path.resolve()  # the lock must not depend on how it is called
                 if has_content(self.path):
-                    self._look(identity)
-                self._database = self._locked(identity)
+                    self._inspect(identity)
+                self._database = self._lock(identity)
         except sqlite3.Error as exc:
             raise self._refusal(exc) from exc
         except (OSError, ValueError, RuntimeError) as exc:  # a loop of links, a NUL in the name
@@ -89,9 +89,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Bring everything into the one file and let others have it."""
-        with self._turn:
+        with self._one_at_a_time:
             if self._database is not None:
-                lock_note.erase(self.path)
+                lock_note.remove(self.path)
                 self._database.close()
                 self._database = None
 
@@ -162,7 +162,7 @@ class SqliteStore:
                 name = names.get(batch)
                 yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
 
-    def _look(self, identity: Identity) -> None:
+    def _inspect(self, identity: Identity) -> None:
         """See whether the file is ours, without changing a byte of it."""
         beside = (self.path.with_name(f"{self.path.name}-{kind}") for kind in ("wal", "journal"))
         whole = not any(path.exists() for path in beside)  # nobody has it open
@@ -179,7 +179,7 @@ class SqliteStore:
             if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
 
-    def _locked(self, identity: Identity) -> sqlite3.Connection:
+    def _lock(self, identity: Identity) -> sqlite3.Connection:
         database = _connect(f"{self.path.as_uri()}?mode=rwc")
         try:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -200,8 +200,8 @@ class SqliteStore:
         except BaseException:
             database.close()
             raise
-        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_look`
-        lock_note.sign(self.path)
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_inspect`
+        lock_note.write(self.path)
         self._inode = inode_of(self.path)
         return database
 
@@ -225,7 +225,7 @@ class SqliteStore:
                 f"journal {self.path} was written by a newer callsheet; it was left as it is"
             )
         ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
-        if not _bought(database):  # a key that bought nothing may be put right
+        if not _has_tasks(database):  # a key that bought nothing may be put right
             fingerprint = identity.fingerprint
         other = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         difference = identity.difference(other)
@@ -272,7 +272,7 @@ class _Media:
         return self._known[digest]
 
 
-def _bought(database: sqlite3.Connection) -> bool:
+def _has_tasks(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been."""
     kinds = ", ".join(f"'{kind}'" for kind in (NoteKind.SENDING, NoteKind.CREATED, NoteKind.UNSENT))
     # beside max() a bare column is that of the same note
@@ -284,5 +284,5 @@ def _bought(database: sqlite3.Connection) -> bool:
 
 def _connect(address: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        address, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
     )

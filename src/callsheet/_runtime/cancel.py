@@ -26,13 +26,13 @@ from callsheet.errors import (
 )
 
 
-CANCELLING = 30.0
+CANCEL_TIMEOUT = 30.0
 """Seconds that cancelling may take once a waiter's time is up, or the client is left."""
 
-CANCELS = 32
+MOST_CANCELS = 32
 """Most tasks of a batch whose cancelling is under way at once."""
 
-WITHDRAWALS_PER_TURN = 100
+ENDS_PER_TURN = 100
 """Records withdrawn before others get a turn."""
 
 log = logging.getLogger("callsheet")
@@ -48,7 +48,7 @@ class Canceller:
         poller: Takes what is learned on the way.
         tasks: The wire, within its quota.
         wait_for_id: Waits until a record has an id or an outcome.
-        withdraw: Ends a record that is not to be sent.
+        end_unsent: Ends a record that is not to be sent.
     """
 
     submitter: Submitter
@@ -56,28 +56,28 @@ class Canceller:
     poller: Poller
     tasks: Tasks
     wait_for_id: Callable[[Record], Awaitable[None]]
-    withdraw: Callable[[Record, str], None]
+    end_unsent: Callable[[Record, str], None]
 
     async def cancel(self, record: Record) -> bool:
         """Stop a task that has not started; tell whether it was stopped in time."""
-        if self.submitter.withdrawn(record):
-            self.withdraw(record, "cancelled before it was sent")
+        if self.submitter.can_withdraw(record):
+            self.end_unsent(record, "cancelled before it was sent")
             return isinstance(record.error, NotSubmittedError)
-        self.submitter.give_up(record)
+        self.submitter.never_resend(record)
         await self.wait_for_id(record)
         if record.task_id is None or record.settled:
             return isinstance(record.error, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
-    def leave_off(self, record: Record) -> None:
+    def withdraw(self, record: Record) -> None:
         """Send nothing more for a record, and let a task that it has, or may have, go on.
 
         What may have a task is not noted as unwanted: a later process has the choice again.
         """
-        if self.submitter.withdrawn(record):
-            self.withdraw(record, "withdrawn before it was sent")
+        if self.submitter.can_withdraw(record):
+            self.end_unsent(record, "withdrawn before it was sent")
         else:
-            self.submitter.give_up(record, for_good=False)
+            self.submitter.never_resend(record, for_good=False)
 
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
         """Cancel each, whatever becomes of others; tell how many in time, and failures by index."""
@@ -99,17 +99,17 @@ class Canceller:
 
         # from the end: what is farthest from its turn is withdrawn before others move up
         for number, record in enumerate(reversed(records), start=1):
-            if not record.settled and self.submitter.withdrawn(record):
+            if not record.settled and self.submitter.can_withdraw(record):
                 await stop(record)
-            if number % WITHDRAWALS_PER_TURN == 0:
+            if number % ENDS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
         open_ones = iter(await gathered(record for record in records if not record.settled))
         async with anyio.create_task_group() as cancels:
-            for _ in range(CANCELS):
+            for _ in range(MOST_CANCELS):
                 cancels.start_soon(stop_all, open_ones)
         return stopped, failures
 
-    async def out_of_time(
+    async def timeout_error(
         self, record: Record, waited: float | None, *, cancel: bool
     ) -> TaskTimeoutError:
         """What a waiter is told whose time is up, after an attempt to *cancel* if that is wanted.
@@ -119,13 +119,13 @@ class Canceller:
         """
         cancelled = isinstance(record.error, NotSubmittedError)  # its turn had not come
         if cancel and not cancelled:
-            with anyio.move_on_after(CANCELLING):
+            with anyio.move_on_after(CANCEL_TIMEOUT):
                 cancelled = await self.cancel(record)
         return TaskTimeoutError(record.task_id, waited or 0.0, cancelled)
 
     async def cancel_all(self) -> None:
         """Cancel every pending task that has not started, within a time; failures are logged."""
-        with anyio.move_on_after(CANCELLING, shield=True):
+        with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
             async with anyio.create_task_group() as cancels:
                 for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
                     cancels.start_soon(self.stop, record)

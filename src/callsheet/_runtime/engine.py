@@ -168,7 +168,7 @@ class Engine:
             poller=self.poller,
             tasks=self.tasks,
             wait_for_id=self._wait_for_id_or_end,
-            withdraw=self._withdraw,
+            end_unsent=self._end_unsent,
         )
 
     def start(self, background: TaskGroup) -> None:
@@ -222,9 +222,9 @@ class Engine:
             raise ClosedError("the client was closed; nothing was sent")
         self.submitter.put(records, priority=priority)
 
-    def called(self, task_id: str, token: str | None) -> bool:
+    def take_callback(self, task_id: str, token: str | None) -> bool:
         """A callback came: ask about the task at once; tell whether it is one of ours."""
-        if token is not None and self.submitter.told(token, task_id):
+        if token is not None and self.submitter.take_callback(token, task_id):
             return True
         record = self.registry.get(task_id)
         if record is not None:
@@ -252,8 +252,8 @@ class Engine:
         try:
             await self._wait_for_id_or_end(record)
         except BaseException:
-            if self.submitter.withdrawn(record):
-                self._withdraw(record, "its submitter stopped waiting")
+            if self.submitter.can_withdraw(record):
+                self._end_unsent(record, "its submitter stopped waiting")
             raise
         if record.task_id is None and record.error is not None:
             raise record.error
@@ -266,7 +266,7 @@ class Engine:
         if record.settle(error):
             self._ended(record)
 
-    def _withdraw(self, record: Record, why: str) -> None:
+    def _end_unsent(self, record: Record, why: str) -> None:
         """End a record that is not to be sent, now or by a later process."""
         if record.settle(NotSubmittedError(why)):
             self.bookkeeping.withdrawn(record)

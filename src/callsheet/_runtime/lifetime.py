@@ -22,7 +22,7 @@ class LoopGuard:
     _here: RunVar[bool] = attrs.field(factory=lambda: RunVar[bool]("callsheet client"), init=False)
 
     @contextmanager
-    def lived_in(self) -> Generator[None]:
+    def entered(self) -> Generator[None]:
         """Make this loop the home for a while."""
         token = self._here.set(True)
         try:

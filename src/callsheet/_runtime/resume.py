@@ -39,14 +39,14 @@ class Resumption:
 
     journal: Journal
     before: int
-    _begun: bool = attrs.field(default=False, init=False)
+    _started: bool = attrs.field(default=False, init=False)
 
     @classmethod
     def of(cls, journal: Journal) -> Self:
         """All rows that an open journal holds now."""
         return cls(journal=journal, before=journal.rows)
 
-    async def take_up(self, engine: Engine) -> tuple[Group, list[Record], str | None]:
+    async def run(self, engine: Engine) -> tuple[Group, list[Record], str | None]:
         """Give each row a record that goes on where its entry ends.
 
         What has ended has its outcome at once; a task that has an id is watched; a create that left
@@ -61,13 +61,13 @@ class Resumption:
             ConfigurationError: It was done before, or is under way.
             JournalError: The journal cannot be read.
         """
-        if self._begun:
+        if self._started:
             raise ConfigurationError("this client has resumed its journal already")
-        self._begun = True
+        self._started = True
         try:
             entries = deque(await self.journal.entries())
         except BaseException:
-            self._begun = False
+            self._started = False
             raise
         while entries and entries[-1].row >= self.before:
             entries.pop()
@@ -89,7 +89,7 @@ class Resumption:
             engine.bookkeeping.recall(record, entry)
             if _is_lost(entry):
                 lost.append((record, entry))
-            elif not _take_up(engine, record, entry):
+            elif not _resume_record(engine, record, entry):
                 unsent.append(record)
             if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -100,12 +100,12 @@ class Resumption:
             if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         for record, entry in lost:  # some are sent again: not before the caller has them
-            _take_up(engine, record, entry)
+            _resume_record(engine, record, entry)
         engine.submitter.put(unsent)
         return group, records, names.pop() if len(names) == 1 else None
 
 
-def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
+def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
     """Bring a record to where its entry ends; tell whether nothing is to be sent for it."""
     if entry.task_id is not None and not _is_over(entry):
         record.snapshot = entry.answer  # a success is billed, whatever comes now
@@ -121,15 +121,15 @@ def _take_up(engine: Engine, record: Record, entry: Entry) -> bool:
         engine.bookkeeping.account(record)
     elif entry.sent_at is not None:
         if entry.unwanted:
-            engine.submitter.give_up(record)
+            engine.submitter.never_resend(record)
         reason = "an earlier process had no answer that it could read"
         error = SubmissionUncertainError(reason, entry.token)
         if entry.doubts:
             engine.submitter.remember_doubt(record, error)
         left = Moment(None, engine.clock.wall(entry.sent_at))
-        engine.submitter.lose(record, error, sent=left)
+        engine.submitter.answer_lost(record, error, sent=left)
     elif entry.unwanted:
-        engine.canceller.withdraw(record, "cancelled before it was sent again")
+        engine.canceller.end_unsent(record, "cancelled before it was sent again")
     else:
         return False
     if entry.unwanted and not record.settled:

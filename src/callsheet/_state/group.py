@@ -13,9 +13,9 @@ from callsheet.errors import CallsheetError, ModelNotFoundError, QuotaExhaustedE
 
 @attrs.define(eq=False)
 class Group(Observable):
-    """Counts and common fate of the specs of one batch or stream.
+    """The counts of one batch or stream, and the errors that stop it.
 
-    Waiters are told of every id and every outcome.
+    It wakes its waiters for every id and every outcome.
 
     Attributes:
         total: Number of specs.
@@ -55,7 +55,7 @@ class Group(Observable):
 
     @property
     def fatal_error(self) -> CallsheetError | None:
-        """The error that ended the group for every model, if one did."""
+        """The error that stops the group for every model, if there was one."""
         return self._fatal
 
     @property
@@ -83,22 +83,25 @@ class Group(Observable):
         self.wake()
 
     def mark_accepted(self, model: str | None) -> None:
-        """A create with this model passed: others may be sent beside each other."""
+        """A create of this model was accepted: from now on several may be sent at a time."""
         self._accepted.add(model)
 
     def is_accepted(self, model: str | None) -> bool:
-        """Whether a create with this model has passed; until then one is sent at a time."""
+        """Whether a create of this model was accepted; until then one is sent at a time."""
         return model in self._accepted
 
     def stop(self, model: str | None, error: CallsheetError) -> None:
-        """Stop what has not been sent: of this model if only it is closed, else everything."""
+        """Send nothing more of the group, because every further create would fail as this one did.
+
+        An error about the model or its quota stops this model alone. Any other stops all of them.
+        """
         if isinstance(error, (ModelNotFoundError, QuotaExhaustedError)):
             self._fatal_by_model.setdefault(model, error)
         elif self._fatal is None:
             self._fatal = error
 
     def fatal_error_of(self, model: str | None) -> CallsheetError | None:
-        """The error for which nothing more is sent for this model."""
+        """The error that stops this model, if there is one: nothing more of it is sent."""
         return self._fatal or self._fatal_by_model.get(model)
 
     def _count(self, status: Status | None, by: int) -> None:

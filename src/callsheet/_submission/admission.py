@@ -50,7 +50,7 @@ class Admission:
         """A room that is given is kept to."""
         self.probing = self.room is None
 
-    def abreast(self, unfinished: int) -> int:
+    def most_under_way(self, unfinished: int) -> int:
         """Most creates that may be under way together, >= 1, beside that many unfinished tasks."""
         if self._refusals:
             return 1

@@ -15,7 +15,7 @@ class Attempts:
     has given up the other.
     """
 
-    _told: dict[str, str | None] = attrs.field(factory=dict[str, str | None], init=False)
+    _under_way: dict[str, str | None] = attrs.field(factory=dict[str, str | None], init=False)
     """Tokens under way, with the id that a callback has brought."""
     _lost: dict[Record, list[tuple[str | None, bool]]] = attrs.field(
         factory=dict[Record, list[tuple[str | None, bool]]], init=False
@@ -24,30 +24,30 @@ class Attempts:
     def begin(self, token: str | None) -> None:
         """A create is going to leave with a token."""
         if token is not None:
-            self._told[token] = None
+            self._under_way[token] = None
 
-    def over(self, token: str | None) -> None:
+    def finish(self, token: str | None) -> None:
         """It is under way no longer."""
-        self._told.pop(token or "", None)
+        self._under_way.pop(token or "", None)
 
-    def tell(self, token: str, task_id: str) -> bool:
+    def set_id(self, token: str, task_id: str) -> bool:
         """Take the id of a create that is under way; tell whether it is one."""
-        if token not in self._told:
+        if token not in self._under_way:
             return False
-        self._told[token] = task_id
+        self._under_way[token] = task_id
         return True
 
-    def told(self, token: str | None) -> str | None:
+    def id_of(self, token: str | None) -> str | None:
         """The id that was told of a create that is under way."""
-        return self._told.get(token or "")
+        return self._under_way.get(token or "")
 
-    def lose(self, record: Record, token: str | None, *, in_doubt: bool) -> int:
+    def add_lost(self, record: Record, token: str | None, *, in_doubt: bool) -> int:
         """A create was lost for good; tell how many of the record were so far."""
         lost = self._lost.setdefault(record, [])
         lost.append((token, in_doubt))
         return len(lost)
 
-    def whose(self, token: str) -> tuple[Record, bool] | None:
+    def find_lost(self, token: str) -> tuple[Record, bool] | None:
         """Of which record a token was lost, and whether that attempt is in doubt for ever."""
         return next(
             (

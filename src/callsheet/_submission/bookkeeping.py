@@ -59,12 +59,12 @@ class Bookkeeping:
         factory=WeakKeyDictionary[Record, str], init=False
     )
 
-    _abandoned: WeakKeyDictionary[Record, int] = attrs.field(
+    _earlier_doubts: WeakKeyDictionary[Record, int] = attrs.field(
         factory=WeakKeyDictionary[Record, int], init=False
     )
 
     @classmethod
-    def kept(
+    def for_client(
         cls,
         provider: Provider,
         limit: SpendLimit | None,
@@ -119,7 +119,7 @@ class Bookkeeping:
             SpendLimitError: It would pass the limit; nothing may be sent.
             SpecError: A spec that nobody has checked, of which nobody can say what it costs.
         """
-        self._abandon(record)
+        self._keep_in_doubt(record)
         if not self.ledger.renew(record):
             self.ledger.reserve(record, _estimate(record))
 
@@ -130,12 +130,12 @@ class Bookkeeping:
             JournalError: The journal cannot be written; nothing may be sent.
         """
         if self.journal is not None and record.row is not None:
-            doubts = self._abandoned.get(record, 0)
+            doubts = self._earlier_doubts.get(record, 0)
             await self.journal.sending(record.row, token, at=time.time(), doubts=doubts)
 
     def unsent(self, record: Record) -> None:
         """The create provably made nothing, and is going to be sent again."""
-        doubted = record in self._abandoned
+        doubted = record in self._earlier_doubts
         if self.journal is not None and record.row is not None and not doubted:
             self.journal.unsent(record.row)
 
@@ -149,18 +149,18 @@ class Bookkeeping:
 
     def released(self, record: Record) -> None:
         """The last attempt at a record made nothing; one that is in doubt stays so for ever."""
-        self._abandon(record)
+        self._keep_in_doubt(record)
         self.ledger.release(record)
 
-    def outlived(self, record: Record) -> None:
+    def earlier_attempt_found(self, record: Record) -> None:
         """An earlier attempt has made its task; the last one, which is in doubt, stays so for ever.
 
         That is one task more than was let through.
         """
-        self._abandon(record)
-        self.ledger.carry(record, _carried(record))
+        self._keep_in_doubt(record)
+        self.ledger.carry(record, _carried_estimate(record))
         if self.journal is not None and record.row is not None:
-            self.journal.doubted(record.row, self._abandoned.get(record, 0))
+            self.journal.doubted(record.row, self._earlier_doubts.get(record, 0))
 
     def created(self, record: Record) -> None:
         """The record has an id."""
@@ -208,11 +208,11 @@ class Bookkeeping:
             self.files[record] = entry.file
         sent = entry.sent_at is not None or entry.task_id is not None
         if entry.spec is not None and sent:
-            estimate = _carried(record)
+            estimate = _carried_estimate(record)
             for _ in range(entry.doubts):
                 self.ledger.carry(record, estimate)
                 self.ledger.doubt(record)
-                self._abandon(record)
+                self._keep_in_doubt(record)
             self.ledger.carry(record, estimate)
 
     def account(self, record: Record) -> None:
@@ -233,9 +233,9 @@ class Bookkeeping:
             case _:
                 self.ledger.release(record)
 
-    def _abandon(self, record: Record) -> None:
+    def _keep_in_doubt(self, record: Record) -> None:
         if self.ledger.abandon(record):
-            self._abandoned[record] = self._abandoned.get(record, 0) + 1
+            self._earlier_doubts[record] = self._earlier_doubts.get(record, 0) + 1
 
     def _note_end(self, record: Record, row: int) -> None:
         if self.journal is None:
@@ -257,7 +257,7 @@ def _estimate(record: Record) -> Estimate:
     return _UNPRICED if estimate is None else estimate
 
 
-def _carried(record: Record) -> Estimate:
+def _carried_estimate(record: Record) -> Estimate:
     """What a task costs that is going on, whatever another version thought of its spec."""
     try:
         return _estimate(record)

@@ -62,7 +62,7 @@ class Ledger:
         if key in self:
             raise ValueError(f"{key!r} is in the books already")
         amount = _most(estimate)
-        refusal = _unknown(self.limit, estimate) or _passed(amount, self.spend)
+        refusal = _figure_unknown(self.limit, estimate) or _cap_passed(amount, self.spend)
         if refusal is not None:
             raise SpendLimitError(refusal)
         self._reserved[key] = estimate
@@ -147,7 +147,7 @@ def _most(estimate: Estimate) -> Amount:
     return Amount.of(estimate.tokens, estimate.price)
 
 
-def _unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
+def _figure_unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
     """Which capped figure is not known, or not capped where it would have to be."""
     caps = {"USD": limit.usd, "CNY": limit.cny}
     price, money = estimate.price, estimate.money
@@ -170,21 +170,21 @@ def _unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
     return f"the spend limit cannot be kept: {missing} ({why}); nothing was sent"
 
 
-def _passed(amount: Amount, spend: Spend) -> str | None:
+def _cap_passed(amount: Amount, spend: Spend) -> str | None:
     """Which cap would be passed."""
-    limit, gone = spend.limit, spend.committed
-    if limit.tasks is not None and gone.tasks + amount.tasks > limit.tasks:
-        return _words(limit.tasks, "tasks", amount, spend)
-    if limit.tokens is not None and gone.tokens + amount.tokens > limit.tokens:
-        return _words(limit.tokens, "tokens", amount, spend)
-    if limit.usd is not None and gone.usd + amount.usd > limit.usd:
-        return _words(limit.usd, "usd", amount, spend)
-    if limit.cny is not None and gone.cny + amount.cny > limit.cny:
-        return _words(limit.cny, "cny", amount, spend)
+    limit, committed = spend.limit, spend.committed
+    if limit.tasks is not None and committed.tasks + amount.tasks > limit.tasks:
+        return _cap_text(limit.tasks, "tasks", amount, spend)
+    if limit.tokens is not None and committed.tokens + amount.tokens > limit.tokens:
+        return _cap_text(limit.tokens, "tokens", amount, spend)
+    if limit.usd is not None and committed.usd + amount.usd > limit.usd:
+        return _cap_text(limit.usd, "usd", amount, spend)
+    if limit.cny is not None and committed.cny + amount.cny > limit.cny:
+        return _cap_text(limit.cny, "cny", amount, spend)
     return None
 
 
-def _words(cap: int | Decimal, name: str, amount: Amount, spend: Spend) -> str:
+def _cap_text(cap: int | Decimal, name: str, amount: Amount, spend: Spend) -> str:
     def figure(value: int | Decimal) -> str:
         if isinstance(value, Decimal):
             return f"{name.upper()} {value.normalize():f}"

@@ -52,7 +52,7 @@ class LostCreate:
         sent: The same on the client's clock; ``None`` if another process sent it: nobody can say
             how the wall clock was set since.
         error: What became of its answer.
-        missed: When that was learned, on the client's clock: nothing of it was sent later.
+        lost_at: When that was learned, on the client's clock: nothing of it was sent later.
         listed: Whether lists can tell of it; if not, only a callback can.
         called: Whether a callback would tell of it.
         look_at: When to look next.
@@ -65,7 +65,7 @@ class LostCreate:
     at: float
     sent: float | None
     error: SubmissionUncertainError
-    missed: float
+    lost_at: float
     look_at: float
     listed: bool = True
     called: bool = False
@@ -139,23 +139,23 @@ class ListScan:
     finished: bool = False
     found: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot])
     candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
-    _most: int = attrs.field(
+    _largest_page: int = attrs.field(
         default=attrs.Factory(lambda self: self.page_size, takes_self=True), init=False
     )
     _ids: set[str] = attrs.field(factory=set[str], init=False)
-    _joined: bool = attrs.field(default=True, init=False)
-    _once_more: bool = attrs.field(default=False, init=False)
+    _pages_overlap: bool = attrs.field(default=True, init=False)
+    _rereading: bool = attrs.field(default=False, init=False)
     _newest_first: bool = attrs.field(default=True, init=False)
     _oldest_first: bool = attrs.field(default=True, init=False)
     _last: float | None = attrs.field(default=None, init=False)
     _unreadable: int = attrs.field(default=0, init=False)
     _echoed: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of tasks of ours that were listed with their marks."""
-    _silent: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    _ours_unmarked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of those that were listed without."""
     _marked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of all tasks with a mark."""
-    _nameless: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    _unmarked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of others without one that are young enough to be one of those looked for."""
 
     @property
@@ -173,7 +173,7 @@ class ListScan:
         That is if one of ours of its model is listed without, or another that is young enough to be
         the one, while no task of that model shows any.
         """
-        doubtful = self._silent | (self._nameless - self._marked)
+        doubtful = self._ours_unmarked | (self._unmarked - self._marked)
         return any(lost.may_be_of(model) for model in doubtful)
 
     def read(self, page: Page, *, local: Callable[[float], float | None]) -> bool:
@@ -184,10 +184,10 @@ class ListScan:
             local: The provider's time on the client's clock, if that is known.
         """
         new = [each for each in page.items if each.task_id not in self._ids]
-        if self._once_more:
-            self._joined = self._ids <= {each.task_id for each in page.items}
+        if self._rereading:
+            self._pages_overlap = self._ids <= {each.task_id for each in page.items}
         else:
-            self._joined &= self.page_num == 1 or len(new) < len(page.items)
+            self._pages_overlap &= self.page_num == 1 or len(new) < len(page.items)
         self._take(page.items, local)
         self._order(new)
         self._ids.update(each.task_id for each in new)
@@ -196,19 +196,19 @@ class ListScan:
         seen = len(self._ids) + self._unreadable
         full = count >= self.page_size
         whole = page.total is not None and seen >= page.total and not full
-        if self._once_more or whole or not new:
+        if self._rereading or whole or not new:
             if count == 0 and self.page_num == 2:  # noqa: PLR2004 - the first one held too few
-                self._once_more, self.page_num, self.page_size = True, 1, ROWS_PER_PAGE
+                self._rereading, self.page_num, self.page_size = True, 1, ROWS_PER_PAGE
                 return True
             in_order = self._newest_first or self._oldest_first or self.page_num == 1
             blank = seen == 0 and bool(page.total)  # it counts tasks, and shows none of them
             readable = self._unreadable == 0 and not full and not blank
-            self.finished = self._joined and in_order and readable
+            self.finished = self._pages_overlap and in_order and readable
             return False
-        if not self.proving and self._is_behind_all(local):
+        if not self.proving and self._is_older_than_all(local):
             self.finished = self._unreadable == 0
             return False
-        self._turn_over(count)
+        self._choose_next_page(count)
         return len(self.found) < len(self.lost)
 
     def covers(self, lost: LostCreate) -> bool:
@@ -230,10 +230,10 @@ class ListScan:
                 self._echoed.add(model)
                 self.found.setdefault(tokens[mark], snapshot)
             elif shows:
-                (self._silent if mark is None else self._echoed).add(model)
+                (self._ours_unmarked if mark is None else self._echoed).add(model)
             elif shows is None:
                 if mark is None and self._in_time(snapshot, earliest, local):
-                    self._nameless.add(model)
+                    self._unmarked.add(model)
                 self._consider(snapshot, local)
 
     def _consider(self, snapshot: Snapshot, local: Callable[[float], float | None]) -> None:
@@ -264,7 +264,7 @@ class ListScan:
             self._oldest_first &= created is not None and (last is None or created >= last)
             self._last = last if created is None else created
 
-    def _is_behind_all(self, local: Callable[[float], float | None]) -> bool:
+    def _is_older_than_all(self, local: Callable[[float], float | None]) -> bool:
         """Whether everything on later pages is likely to be older than what is looked for."""
         here = None if self._last is None or not self._newest_first else local(self._last)
         if here is None:
@@ -275,14 +275,14 @@ class ListScan:
         )
         return here < min(left) - MARGIN
 
-    def _turn_over(self, count: int) -> None:
+    def _choose_next_page(self, count: int) -> None:
         """Choose the page that begins a little before the end of this one, and ends last."""
         end = (self.page_num - 1) * self.page_size + count
         if count < self.page_size:  # larger ones are not to be had
-            self._most = max(count, 1)
-        begin = end - min(OVERLAP, max(1, self._most // 4))
-        sizes = range(self._most, self._most // 2, -1)
+            self._largest_page = max(count, 1)
+        begin = end - min(OVERLAP, max(1, self._largest_page // 4))
+        sizes = range(self._largest_page, self._largest_page // 2, -1)
         size = max(sizes, key=lambda each: (begin // each + 1) * each)
         if (begin // size + 1) * size <= end:  # pages too small to overlap
-            begin, size = end, self._most
+            begin, size = end, self._largest_page
         self.page_num, self.page_size = begin // size + 1, size

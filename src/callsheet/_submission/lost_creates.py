@@ -98,4 +98,4 @@ class LostCreates:
 
     def _is_over(self, lost: LostCreate, now: float) -> bool:
         """Whether its window has passed, on a clock that nobody sets."""
-        return now >= lost.missed + self.window
+        return now >= lost.lost_at + self.window

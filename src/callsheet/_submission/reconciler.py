@@ -21,13 +21,13 @@ from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 MOST_PAGES = 500
 
-COURTESY = 0.1
+GAP_FOR_POLLS = 0.1
 """Seconds for which a list that polls wait for may leave before the next page is asked for."""
 
 MOST_KNOWN = 1000
 """Most tasks that are remembered once they have ended, unless something is looked for."""
 
-WHILE_DOWN = 2.0
+RECHECK_GAP = 2.0
 """Seconds until it is seen again whether a service that is down has come back."""
 
 
@@ -102,7 +102,7 @@ class Reconciler:
                 at=sent.wall,
                 sent=sent.now,
                 error=error,
-                missed=now,
+                lost_at=now,
                 look_at=look_at,
                 listed=listed,
                 called=called,
@@ -152,7 +152,7 @@ class Reconciler:
             while (
                 self.planner.breaker.tripped and len(self.registry) > 0
             ):  # polls find out when it is up
-                await self.clock.sleep(WHILE_DOWN)
+                await self.clock.sleep(RECHECK_GAP)
             await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
             page = await self.api.list(
                 page_num=scan.page_num, page_size=scan.page_size, service_tier=scan.tier
@@ -160,7 +160,7 @@ class Reconciler:
             if not scan.read(page, local=self.planner.schedule.local):
                 return
             ready = self.lists.ready_at(now=self.clock.now())
-            await self.clock.sleep_until(ready + COURTESY)
+            await self.clock.sleep_until(ready + GAP_FOR_POLLS)
 
     def _conclude(self, scan: ListScan) -> None:
         for record, snapshot in scan.found.items():
@@ -169,7 +169,7 @@ class Reconciler:
         now = self.clock.now()
         over = self.lost_creates.over(scan, now=now)
         if self.planner.support is ListSupport.NO and not scan.finished:
-            over += self._unlist()
+            over += self._stop_reading_lists()
         for lost in over:
             ids = scan.candidates.get(lost.record)
             if ids:
@@ -179,11 +179,11 @@ class Reconciler:
             else:
                 self.unknown(lost.record, lost.error)
 
-    def _unlist(self) -> list[LostCreate]:
+    def _stop_reading_lists(self) -> list[LostCreate]:
         """Look into no list any more; give those of which no callback will tell, either."""
         listed = [lost for lost in self.lost_creates if lost.listed]
         for lost in listed:
-            lost.listed, lost.look_at = False, lost.missed + self.lost_creates.window
+            lost.listed, lost.look_at = False, lost.lost_at + self.lost_creates.window
         return [lost for lost in listed if not lost.called and self.lost_creates.drop(lost.record)]
 
     def _proves(self, scan: ListScan, lost: LostCreate) -> bool:

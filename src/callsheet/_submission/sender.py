@@ -70,20 +70,20 @@ class Sender:
     emit: Callable[[Event], None]
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
-    _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
-    _served: bool = attrs.field(default=False, init=False)
+    _in_flight: set[Record] = attrs.field(factory=set[Record], init=False)
+    _was_reached: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _turn: WakeEvent = attrs.field(init=False)
-    _line: list[int] = attrs.field(factory=list[int], init=False)
+    _waiting_places: list[int] = attrs.field(factory=list[int], init=False)
     _places: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make what sleeps on the client's clock."""
         self._turn = WakeEvent(self.clock)
 
-    def passed(self, record: Record) -> bool:
+    def is_in_flight(self, record: Record) -> bool:
         """Whether an attempt of *record* has left and may have made a task."""
-        return record in self._leaving
+        return record in self._in_flight
 
     def room_made(self) -> None:
         """A task of ours left the provider's queue, or ended."""
@@ -129,15 +129,15 @@ class Sender:
             await repeat(
                 attempt,
                 again=lambda error, attempts, paused: (
-                    wanted() and self._again(error, attempts, paused)
+                    wanted() and self._may_repeat(error, attempts, paused)
                 ),
                 pause=lambda error, attempts: self._pause(record, error, attempts),
                 sleep=self.clock.sleep,
             )
         except CallsheetError:
-            self._leaving.discard(record)
+            self._in_flight.discard(record)
             raise
-        self._leaving.discard(record)
+        self._in_flight.discard(record)
 
     async def _attempt(
         self, record: Record, request: Request, token: str | None, wanted: Callable[[], bool]
@@ -145,21 +145,21 @@ class Sender:
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
-                self._stop_unwanted(record, wanted)
+                self._check_still_wanted(record, wanted)
                 self.bookkeeping.reserve(record)
                 await self.bookkeeping.sending(record, token)
-                self._stop_unwanted(record, wanted)  # writing takes its time
-                self._leaving.add(record)
+                self._check_still_wanted(record, wanted)  # writing takes its time
+                self._in_flight.add(record)
                 task_id = await self.paid_call.send(request, token=token)
                 watched = len(self.registry) > 0
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:
-                self._note(error)
+                self._tell_admission(error)
                 raise
             finally:
                 self._posts.discard(post)
                 self._turn.set()
-            self._served = True
+            self._was_reached = True
             unfinished = len(self.registry)
             now = self.clock.now()
             if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
@@ -172,7 +172,7 @@ class Sender:
             reason = "the client was closed before the answer came"
             raise SubmissionUncertainError(reason, token)
 
-    def _stop_unwanted(self, record: Record, wanted: Callable[[], bool]) -> None:
+    def _check_still_wanted(self, record: Record, wanted: Callable[[], bool]) -> None:
         """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
         if record.task_id is not None:
             raise NotSubmittedError("a callback has told of the task of an earlier attempt")
@@ -184,21 +184,21 @@ class Sender:
 
     async def _take_turn(self, place: int) -> None:
         """Wait until a create may leave and nobody waits who came before, be it for a refusal."""
-        bisect.insort(self._line, place)
+        bisect.insort(self._waiting_places, place)
         try:
             while True:
                 now, ready = self.clock.now(), None
-                if self._line[0] == place:
+                if self._waiting_places[0] == place:
                     ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
                     if ready is not None and ready <= now:
                         self.admission.take(now=now)
                         return
                 await self._turn.wait(ready)
         finally:
-            self._line.remove(place)
+            self._waiting_places.remove(place)
             self._turn.set()
 
-    def _note(self, error: CallsheetError) -> None:
+    def _tell_admission(self, error: CallsheetError) -> None:
         """Tell the admission how an attempt ended; pauses follow in `_pause`."""
         now = self.clock.now()
         match error:
@@ -212,14 +212,14 @@ class Sender:
             case _:
                 self.admission.ended()
 
-    def _again(self, error: CallsheetError, attempts: int, paused: float) -> bool:
+    def _may_repeat(self, error: CallsheetError, attempts: int, paused: float) -> bool:
         """Whether a create may be sent again: only if it provably made nothing."""
         match error:
             case QueueFullError():
                 return len(self.registry) > 0 or paused < self.policy.patience
             case RateLimitError():
                 return paused < self.policy.patience
-            case ConnectFailedError() if self._served:  # it was there, so it may come back
+            case ConnectFailedError() if self._was_reached:  # it was there, so it may come back
                 return paused < self.policy.patience
             case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
                 return attempts < self.policy.attempts
@@ -228,7 +228,7 @@ class Sender:
 
     def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
         """Seconds until a record is in line again; the admission holds the others, too."""
-        self._leaving.discard(record)  # this attempt made nothing
+        self._in_flight.discard(record)  # this attempt made nothing
         self.bookkeeping.unsent(record)
         asked = getattr(error, "retry_after", None)
         refused = isinstance(error, (RateLimitError, QueueFullError))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 
-AHEAD = 3
+MOST_AWAITING_TURN = 3
 """Most records that are prepared while they wait for their turn: the others can be overtaken."""
 
 
@@ -62,7 +62,7 @@ class Submitter:
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
-    _again: list[Record] = attrs.field(factory=list[Record], init=False)
+    _to_resend: list[Record] = attrs.field(factory=list[Record], init=False)
     _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
     _attempts: Attempts = attrs.field(factory=Attempts, init=False)
     _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
@@ -70,7 +70,7 @@ class Submitter:
         factory=dict[Record, SubmissionUncertainError], init=False
     )
     """Records that are sent again although an earlier attempt may have made a task."""
-    _ahead: set[Record] = attrs.field(factory=set[Record], init=False)
+    _awaiting_turn: set[Record] = attrs.field(factory=set[Record], init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _wake_up: WakeEvent = attrs.field(init=False)
 
@@ -88,18 +88,18 @@ class Submitter:
 
     def queued(self) -> list[Record]:
         """The records that wait for their turn, group by group in order."""
-        return [record for record in (*self._again, *self._queue) if not record.settled]
+        return [record for record in (*self._to_resend, *self._queue) if not record.settled]
 
     def active(self) -> list[Record]:
         """The records that are under way, or looked for, and have no id yet."""
         lost = [each.record for each in self.reconciler.lost_creates]
         return [record for record in (*self._active, *lost) if record.task_id is None]
 
-    def withdrawn(self, record: Record) -> bool:
+    def can_withdraw(self, record: Record) -> bool:
         """Whether *record*, which has no id, can still be kept from being sent."""
-        return self._is_here(record) and record not in self._doubts
+        return self._has_made_nothing(record) and record not in self._doubts
 
-    def give_up(self, record: Record, *, for_good: bool = True) -> None:
+    def never_resend(self, record: Record, *, for_good: bool = True) -> None:
         """Should a create that may have made a task have made nothing, do not send it again.
 
         *For good*, no later process does, either.
@@ -108,7 +108,7 @@ class Submitter:
             self._unwanted.add(record)
             if for_good:
                 self.bookkeeping.unwanted(record)
-            if record in self._again and record in self._doubts:
+            if record in self._to_resend and record in self._doubts:
                 self._end(record, self._doubts[record])
 
     def remember_doubt(self, record: Record, error: SubmissionUncertainError) -> None:
@@ -127,10 +127,10 @@ class Submitter:
         for lost in self.reconciler.close():
             self._end(lost.record, lost.error)
         for record, doubt in tuple(self._doubts.items()):
-            if record in self._again:
+            if record in self._to_resend:
                 self._end(record, doubt)
         left = self.queued()
-        self._again.clear()
+        self._to_resend.clear()
         self._queue.clear()
         return left
 
@@ -143,13 +143,13 @@ class Submitter:
                     await anyio.lowlevel.checkpoint()  # trio starts tasks in any order, we do not
                 await self._wake_up.wait(None)
 
-    def lose(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
+    def answer_lost(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
         """Look for a create that left at *sent* and whose answer was lost, or end its record."""
         self.bookkeeping.doubted(record)
         token, own = error.token, has_own(record.spec)
-        told = self._attempts.told(token)
-        if told is not None:
-            self._found(record, told)
+        task_id = self._attempts.id_of(token)
+        if task_id is not None:
+            self._found(record, task_id)
         elif self.reconciler.look_for(
             record,
             error,
@@ -162,7 +162,7 @@ class Submitter:
         else:
             self._unknown(record, error)
 
-    def told(self, token: str, task_id: str) -> bool:
+    def take_callback(self, token: str, task_id: str) -> bool:
         """A callback brings the id of a submission; tell whether one of ours lacks it.
 
         It may be that of an earlier attempt while a later one is looked for. Then the later one
@@ -173,29 +173,29 @@ class Submitter:
             self.reconciler.lost_creates.drop(lost.record)
             self._found(lost.record, task_id)
             return True
-        if self._attempts.tell(token, task_id):
+        if self._attempts.set_id(token, task_id):
             return True
-        record, in_doubt = self._attempts.whose(token) or (None, False)
-        if record is None or record.settled or record.task_id or self.sender.passed(record):
+        record, in_doubt = self._attempts.find_lost(token) or (None, False)
+        if record is None or record.settled or record.task_id or self.sender.is_in_flight(record):
             return False
         if self.reconciler.lost_creates.drop(record) is not None and not in_doubt:
-            self.bookkeeping.outlived(record)
-        if record in self._again:
-            self._again.remove(record)
+            self.bookkeeping.earlier_attempt_found(record)
+        if record in self._to_resend:
+            self._to_resend.remove(record)
         self._found(record, task_id)
         return True
 
-    def _is_here(self, record: Record) -> bool:
+    def _has_made_nothing(self, record: Record) -> bool:
         """Whether it has no id, and no attempt of it is out that may have made a task."""
-        out = self.sender.passed(record) or record in self.reconciler.lost_creates
+        out = self.sender.is_in_flight(record) or record in self.reconciler.lost_creates
         return record.task_id is None and not out
 
     def _start_next(self, workers: TaskGroup) -> bool:
         """Start on the next record, unless as many are under way as may be."""
-        abreast = min(self.width, self.sender.admission.abreast(len(self.sender.registry)))
-        if len(self._ahead) >= AHEAD or len(self._active) >= abreast:
+        most = min(self.width, self.sender.admission.most_under_way(len(self.sender.registry)))
+        if len(self._awaiting_turn) >= MOST_AWAITING_TURN or len(self._active) >= most:
             return False
-        record = self._again.pop(0) if self._again else self._queue.take(self._may_start)
+        record = self._to_resend.pop(0) if self._to_resend else self._queue.take(self._may_start)
         if record is None:
             return False
         fatal = fatal_error_of(record)
@@ -203,7 +203,7 @@ class Submitter:
             self._end(record, not_submitted(fatal))
         if not record.settled:
             self._active[record] = None
-            self._ahead.add(record)
+            self._awaiting_turn.add(record)
             workers.start_soon(self._submit, record)
         return True
 
@@ -226,7 +226,7 @@ class Submitter:
         def turn_came() -> None:
             nonlocal begun
             begun = self.sender.clock.moment()
-            self._ahead.discard(record)
+            self._awaiting_turn.discard(record)
             self._wake_up.set()
 
         try:
@@ -240,14 +240,14 @@ class Submitter:
             self._failed(record, error, sent=begun)
         except BaseException:
             if record.task_id is None:
-                self._end(record, self._torn_down(record, token))
+                self._end(record, self._interrupted(record, token))
             raise
         finally:
             del self._active[record]
             if record.task_id is not None:
                 self._forget(record)
-            self._attempts.over(token)
-            self._ahead.discard(record)
+            self._attempts.finish(token)
+            self._awaiting_turn.discard(record)
             self._wake_up.set()
 
     def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
@@ -257,26 +257,26 @@ class Submitter:
         if record in self._unwanted and error.transient:
             self._withdraw(record)
             return
-        fatal = isinstance(error, (ConnectFailedError, JournalError))
-        if isinstance(record.group, Group) and (fatal or stops_batch(_origin(error))):
+        stops_all = isinstance(error, (ConnectFailedError, JournalError))
+        if isinstance(record.group, Group) and (stops_all or stops_batch(_cause_of(error))):
             record.group.stop(record.model, error)
         if isinstance(error, SubmissionUncertainError) and self._worth_looking(error):
-            self.lose(record, error, sent=sent)
+            self.answer_lost(record, error, sent=sent)
         else:
             self._end(record, error)
 
-    def _torn_down(self, record: Record, token: str | None) -> CallsheetError:
+    def _interrupted(self, record: Record, token: str | None) -> CallsheetError:
         """How a create ends that was cancelled, or broken off from outside."""
-        if self.sender.passed(record):  # as by a second Ctrl-C
+        if self.sender.is_in_flight(record):  # as by a second Ctrl-C
             reason = "the program was interrupted before the answer came"
             return SubmissionUncertainError(reason, token)
         return NotSubmittedError(CLOSED)  # between attempts: none of them made a task
 
     def _worth_looking(self, error: SubmissionUncertainError) -> bool:
         """Whether it may be looked for: not when the client closes, nor at a wrong address."""
-        if self._attempts.told(error.token) is not None:
+        if self._attempts.id_of(error.token) is not None:
             return True  # there is nothing to look for
-        return not (self._closed or stops_batch(_origin(error)))
+        return not (self._closed or stops_batch(_cause_of(error)))
 
     def _found(self, record: Record, task_id: str) -> None:
         try:
@@ -314,10 +314,10 @@ class Submitter:
     def _resend(
         self, record: Record, error: CallsheetError, *, token: str | None, in_doubt: bool
     ) -> None:
-        if self._attempts.lose(record, token, in_doubt=in_doubt) >= self.policy.attempts:
+        if self._attempts.add_lost(record, token, in_doubt=in_doubt) >= self.policy.attempts:
             self._end(record, error)
             return
-        self._again.append(record)
+        self._to_resend.append(record)
         self._wake_up.set()
 
     def _withdraw(self, record: Record) -> None:
@@ -344,7 +344,7 @@ class Submitter:
             self.ended(record)
 
 
-def _origin(error: CallsheetError) -> Exception:
+def _cause_of(error: CallsheetError) -> Exception:
     """What an uncertain submission came from: a page at a wrong address stops its batch, too."""
     cause = error.__cause__
     lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
