@@ -1,7 +1,7 @@
-"""The journal: what was wanted, what left, what came of it, kept through the death of the process.
+"""The journal: it keeps what was planned, what was sent and how it ended, for a later process.
 
-Everything goes through one writer, in order. While it commits, more gathers, and all of that goes
-into the next transaction: the busier the client, the fewer transactions for each task.
+One writer writes everything, in order. While it commits, new notes are collected. They all go into
+the next transaction. So a busy client needs fewer transactions for each task.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class _Commit:
-    """What goes to the disk together."""
+    """What is written to disk together."""
 
     transactions: list[Transaction] = attrs.field(factory=list[Transaction])
     done: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Journal(anyio.AsyncContextManagerMixin):
-    """One file that remembers every spec and its task, used as ``async with Journal(…)``.
+    """One file that keeps every spec and its task, used as ``async with Journal(…)``.
 
-    Specs are numbered by row. Methods that are awaited return when their news is on disk, safe from
-    a killed process and from a power cut; the others return at once, and their news follows within
-    milliseconds, in order. No key is ever written.
+    Each spec has a row number. A method that is awaited returns when its notes are on disk, where
+    neither a killed process nor a power cut loses them. The other methods return at once, and their
+    notes are written within milliseconds, in order. The key is never written.
 
-    News that cannot be written, as on a full disk, is kept and written as soon as that works again;
-    until then every awaited method raises, so nothing new is sent while ids cannot be noted.
+    Notes that cannot be written, for example on a full disk, are kept and written when that works
+    again. Until then every awaited method raises. So no create is sent while ids cannot be written.
 
     Args:
-        path: The file, made if it does not exist. A second file, ``…-lease``, stands beside it
-            while it is open, and names its holder.
+        path: The file, which is made if it does not exist. While it is open, a second file
+            ``…-lease`` beside it names its holder.
         provider: Name of the provider.
         base_url: Its address.
         fingerprint: A one-way hash of the key.
@@ -80,13 +80,13 @@ class Journal(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """Lock the file and look it over; on leaving, write what is left.
+        """Lock and check the file; on leaving, write what is left.
 
         Raises:
             ConfigurationError: Another process or client has it open, it belongs to another
                 provider, address or key, it is no journal, or it cannot be read and written.
-            JournalError: On leaving: some news could not be written. Its text names the ids. If
-                the block itself failed, its own exception leaves, with this text as a note.
+            JournalError: On leaving, some notes could not be written. The text names the ids. If the
+                block itself raised, that exception is raised, with this text as a note.
         """
         if self._limiter is not None:
             raise ClosedError("a journal can be entered once; make another one")
@@ -101,7 +101,7 @@ class Journal(anyio.AsyncContextManagerMixin):
                     yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
-                except BaseException as error:  # noqa: BLE001 - leaves bare, below
+                except BaseException as error:  # noqa: BLE001 - raised below, outside the task group
                     failure = error
                 finally:
                     self._closing = True
@@ -121,25 +121,25 @@ class Journal(anyio.AsyncContextManagerMixin):
 
     @property
     def rows(self) -> int:
-        """Number of rows so far, and so the number of the next one."""
+        """The number of the next row."""
         return self._file.rows
 
     async def plan(self, specs: Sequence[TaskSpec], *, name: str | None = None) -> range:
-        """Write down specs that are to be sent, as one batch, and return their rows in order.
+        """Write specs that are to be sent, as one batch, and return their rows in order.
 
         Local media are kept with them: bytes once for each content, files by their absolute path.
-        Cancelled, or failed, it leaves none of them.
+        If this is cancelled or fails, none of the specs is kept.
 
         Raises:
-            SpecError: A spec holds something that JSON cannot.
+            SpecError: A spec holds a value that JSON cannot hold.
             JournalError: It could not be written.
         """
         return await self._add(specs, name, lambda _: [])
 
     async def adopt(self, task_ids: Sequence[str], *, name: str | None = None) -> range:
-        """Write down tasks that exist already, as one batch, and return their rows in order.
+        """Write tasks that exist already, as one batch, and return their rows in order.
 
-        Cancelled, or failed, it leaves none of them.
+        If this is cancelled or fails, none of the tasks is kept.
 
         Raises:
             JournalError: It could not be written.
@@ -152,56 +152,57 @@ class Journal(anyio.AsyncContextManagerMixin):
         )
 
     async def sending(self, row: int, token: str | None, *, at: float, doubts: int = 0) -> None:
-        """Note that an attempt is about to leave; to be awaited before it does.
+        """Note that an attempt is about to be sent; await this before the request is sent.
 
-        It begins the row's story anew: an earlier id, end or file is forgotten. It cannot be
-        cancelled half way, so that a row either has its token or was not sent.
+        An earlier id, end or file of the row no longer counts. This cannot be cancelled half way:
+        a row either has its token, or its create was not sent.
 
         Args:
-            row: Whose attempt.
-            token: The mark that it carries; ``None`` where the provider takes none.
-            at: Unix seconds.
-            doubts: How many attempts before it stay in doubt for ever.
+            row: The row of the spec.
+            token: The mark that the attempt carries; ``None`` if it carries none.
+            at: The time, in Unix seconds.
+            doubts: How many earlier attempts may have made a task that nobody will find.
 
         Raises:
-            JournalError: It could not be written: nothing may be sent.
+            JournalError: It could not be written; nothing may be sent.
         """
+        # Shielded: a caller that is cancelled here must know whether the token is on disk.
         with anyio.CancelScope(shield=True):
             await self._put(Transaction([notes.sending(row, token, at, doubts)]))
 
     def doubted(self, row: int, doubts: int) -> None:
-        """Note how many attempts stay in doubt for ever, beside the one that has the task."""
+        """Note how many attempts may have made a task that nobody will find, beside the last one."""
         self._note(notes.doubted(row, doubts))
 
     def created(self, row: int, task_id: str) -> None:
-        """Note the id that the provider gave."""
+        """Note the id that the provider has returned."""
         self._note(notes.created(row, task_id))
 
     def status(self, row: int, status: Status) -> None:
-        """Note where the task stands; it goes to disk together with the next other news."""
+        """Note the status of the task. It is written together with the next note of another kind."""
         self._note(notes.moved(row, status), soon=False)
 
     def settled(self, row: int, end: Snapshot | CallsheetError) -> None:
-        """Note how it ended: the provider's last answer, or the error where there is none."""
+        """Note how it ended: the provider's last answer, or the error if there is no such answer."""
         self._note(notes.settled(row, end))
 
     def unsent(self, row: int) -> None:
-        """Note that the last attempt provably made nothing: the row is only planned again."""
+        """Note that the last attempt certainly made no task: the row is planned, as before it."""
         self._note(notes.unsent(row))
 
     def unwanted(self, row: int) -> None:
-        """Note that it was cancelled although an attempt may have made a task."""
+        """Note that it was cancelled while an attempt may have made a task."""
         self._note(notes.unwanted(row))
 
     def downloaded(self, row: int, path: str | os.PathLike[str]) -> None:
-        """Note where the video is."""
+        """Note the path of the downloaded video."""
         self._note(notes.downloaded(row, str(Path(path).absolute())))
 
     async def flush(self) -> None:
-        """Wait until all that was noted so far is on disk.
+        """Wait until all notes so far are on disk.
 
         Raises:
-            JournalError: It could not be written; it is kept, and its ids stand in the text.
+            JournalError: They could not be written. They are kept, and the text names the ids.
         """
         try:
             await self._put(Transaction([]))
@@ -209,10 +210,10 @@ class Journal(anyio.AsyncContextManagerMixin):
             raise self._queue.unwritten() or error from None
 
     async def entries(self) -> list[Entry]:
-        """Everything the journal holds, batch by batch, each in its original order.
+        """All entries of the journal, batch by batch, each in its original order.
 
         Raises:
-            JournalError: Something could not be written, or cannot be read.
+            JournalError: Notes could not be written, or the journal cannot be read.
         """
         await self.flush()
         return await self._in_thread(self._file.read)
@@ -230,7 +231,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             try:
                 await self._put(transaction)
             except anyio.get_cancelled_exc_class():
-                with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
+                with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
                     back = [notes.withdrawn(row) for row in rows]
                     self._append(Transaction(back, awaited=False, takes_back=transaction))
                 raise
@@ -253,26 +254,26 @@ class Journal(anyio.AsyncContextManagerMixin):
             raise transaction.error
 
     async def _write_all(self) -> None:
-        """Write whatever comes, until the journal closes and nothing is left."""
+        """Write what is collected, until the journal closes and nothing is left."""
         commit = self._next_commit
         with anyio.CancelScope(shield=True):
             while commit is not None:
                 await self._wake_up.wait()
                 self._wake_up = anyio.Event()
-                await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
+                await anyio.lowlevel.checkpoint()  # others add what they have by now
                 self._next_commit = _Commit()
                 try:
                     await self._in_thread(partial(self._queue.write, commit.transactions))
-                except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
+                except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
                     self._queue.postpone(commit.transactions, exc)
                 commit.done.set()
                 if self._closing:
-                    await anyio.lowlevel.checkpoint()  # who was cancelled takes its plan back
+                    await anyio.lowlevel.checkpoint()  # a cancelled caller can now cancel its plan
                     self._wake_up.set()
                     if not self._next_commit.transactions:
                         self._next_commit = None
                 commit = self._next_commit
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run what blocks, one at a time, without a place among the threads of others."""
+        """Run blocking work, one call at a time, without using up the default thread limit."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)

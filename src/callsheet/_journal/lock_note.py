@@ -1,7 +1,7 @@
-"""Who holds a journal, told to those who find it locked.
+"""A note beside a locked journal that names the process that holds it.
 
-The lock itself is the database's, so the operating system takes it away with its holder, however
-that one dies. This note beside it only gives a name to the holder, and may outlive it.
+The lock itself is that of the database. The operating system releases it when the holder ends,
+however it ends. The note only names the holder, and may remain after it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 def note_path(journal: Path) -> Path:
-    """Where the holder's note stands."""
+    """The path of the note."""
     return journal.with_name(f"{journal.name}-lease")
 
 
 def write(journal: Path) -> None:
-    """Note that this process holds the journal; blocks on the disk."""
+    """Write that this process holds the journal. This blocks on the disk."""
     row = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-    with contextlib.suppress(OSError):  # it is only a name
+    with contextlib.suppress(OSError):  # the lock holds without the note
         note_path(journal).write_text(json.dumps(row), "utf-8")
 
 
 def remove(journal: Path) -> None:
-    """Take the note away; to be called while the lock is still held."""
+    """Remove the note. Call this while the lock is still held, or the note may be another's."""
     with contextlib.suppress(OSError):
         note_path(journal).unlink(missing_ok=True)
 
 
 def holder(journal: Path) -> str:
-    """Who holds the journal, in words; blocks on the disk."""
+    """The holder of the journal, in words. This blocks on the disk."""
     try:
         row = json.loads(note_path(journal).read_text("utf-8"))
         pid, host = int(row["pid"]), str(row["host"])

@@ -1,4 +1,4 @@
-"""What is to be written into the journal, and what could not be written yet."""
+"""The transactions that wait to be written into the journal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = logging.getLogger("callsheet")
 
 @attrs.define(eq=False)
 class Transaction:
-    """What is written whole or not at all.
+    """A plan and notes that are written together or not at all.
 
     Attributes:
         notes: Notes, in order.
         plan: Specs that the notes may be about.
-        awaited: Whether somebody waits for it and is told if it fails; otherwise it is kept until
-            it can be written.
-        takes_back: The transaction whose plan its notes take back.
+        awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
+            until it can be written.
+        takes_back: The transaction whose plan its notes cancel.
         error: Why it was not written.
     """
 
@@ -38,16 +38,16 @@ class Transaction:
 
     @property
     def needless(self) -> bool:
-        """Whether it takes back what was never written."""
+        """Whether it cancels a plan that was never written, so that there is nothing to cancel."""
         return self.takes_back is not None and self.takes_back.error is not None
 
 
 @attrs.define(eq=False)
 class WriteQueue:
-    """Writes transactions in order, and keeps what nobody waits for while it cannot be written.
+    """Writes transactions in order, and keeps those that cannot be written and have no waiter.
 
-    A transaction that somebody waits for is never written before one that was kept: nothing new is begun
-    while ids cannot be noted.
+    A transaction with a waiter is never written before one that was kept. So no create is sent
+    while the id of another cannot be written.
     """
 
     file: SqliteStore
@@ -55,7 +55,7 @@ class WriteQueue:
     _failure: str | None = attrs.field(default=None, init=False)
 
     def write(self, transactions: Iterable[Transaction]) -> None:
-        """Write what was kept, then *transactions*; blocks on the disk."""
+        """Write what was kept, then *transactions*. This blocks on the disk."""
         encoded = [*filter(_encoded, transactions)]
         waiting, self._kept = self._kept, []
         before, self._failure = self._failure, None
@@ -63,13 +63,13 @@ class WriteQueue:
         self._log_change(before)
 
     def postpone(self, transactions: Iterable[Transaction], cause: Exception) -> None:
-        """Take transactions that could not be tried at all, as for want of a thread."""
+        """Handle transactions that could not be tried, for example because no thread started."""
         before = self._failure
         self._fail(transactions, self._message(cause))
         self._log_change(before)
 
     def unwritten(self) -> JournalError | None:
-        """What is kept and not written, if there is anything."""
+        """The error that names what is kept and not written; ``None`` if that is nothing."""
         if not self._kept:
             return None
         kept = [note for each in self._kept for note in each.notes]
@@ -82,14 +82,17 @@ class WriteQueue:
         return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
 
     def _store(self, transactions: Sequence[Transaction]) -> None:
-        """Write transactions together as far as possible, so that none fails for another's sake."""
+        """Write transactions together. If that fails, write each half alone, down to single ones.
+
+        So a transaction fails only because of itself.
+        """
         message = self._failure
         if message is None:
             transactions = [each for each in transactions if not each.needless]
             try:
                 plans = [each.plan for each in transactions if each.plan is not None]
                 self.file.write(plans, [note for each in transactions for note in each.notes])
-            except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
+            except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
                 if len(transactions) > 1:
                     middle = len(transactions) // 2
                     self._store(transactions[:middle])
@@ -101,7 +104,7 @@ class WriteQueue:
         self._fail(transactions, message)
 
     def _fail(self, transactions: Iterable[Transaction], message: str) -> None:
-        """Tell those who wait, and keep the rest."""
+        """Give the error to those with a waiter, and keep the rest."""
         for transaction in transactions:
             if transaction.awaited:
                 transaction.error = JournalError(message)
@@ -120,7 +123,7 @@ class WriteQueue:
 
 
 def _encoded(transaction: Transaction) -> bool:
-    """Whether the transaction can be put into message."""
+    """Whether the plan of a transaction could be written as JSON; if not, it gets the error."""
     try:
         if transaction.plan is not None:
             transaction.plan.encode()
