@@ -1,4 +1,4 @@
-"""Whose spec is sent next."""
+"""The order in which specs are sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1
 
 
 def always_ready(_: Record) -> bool:
-    """Nobody has to wait."""
+    """Every record may be sent."""
     return True
 
 
@@ -41,8 +41,8 @@ def drained(queue: FairQueue) -> list[Record]:
 
 
 @given(batches)
-def test_each_record_is_taken_once_and_in_the_order_of_their_batch(sizes):
-    """Nobody is lost, doubled, or overtaken by a later record of the same batch."""
+def test_each_record_is_taken_once_and_in_the_order_of_its_batch(sizes):
+    """Each record is taken once, and those of one batch in their order."""
     queue, lines = filled(sizes)
     assert Counter(queue) == Counter(r for _, line in lines for r in line)
     taken = drained(queue)
@@ -54,7 +54,7 @@ def test_each_record_is_taken_once_and_in_the_order_of_their_batch(sizes):
 
 @given(batches)
 def test_a_higher_priority_goes_first(sizes):
-    """As long as somebody of a higher priority waits, nobody of a lower one is taken."""
+    """While a record of a higher priority waits, none of a lower one is taken."""
     queue, lines = filled(sizes)
     priority_of = {r: priority for priority, line in lines for r in line}
     priorities = [priority_of[r] for r in drained(queue)]
@@ -88,7 +88,7 @@ def test_a_small_batch_is_not_stuck_behind_a_large_one():
 
 
 def test_a_line_that_has_to_wait_is_passed_over():
-    """Whoever may not start yet blocks its own line only, also one of a lower priority."""
+    """A record that may not start yet blocks only its own line, also one of a lower priority."""
     queue, ((_, first), (_, second)) = filled([(1, 2), (0, 2)])
     assert queue.take(lambda r: r.group is second[0].group) is second[0]
     assert queue.take(lambda _: False) is None
@@ -96,7 +96,7 @@ def test_a_line_that_has_to_wait_is_passed_over():
 
 
 def test_records_without_a_group_share_a_line():
-    """Single specs take one turn together, beside each batch."""
+    """Single specs share one turn, beside each batch."""
     queue, ((_, batch),) = filled([(0, 3)])
     singles = [Record(None, index=i) for i in range(3)]
     queue.put(singles, priority=0)
@@ -107,7 +107,7 @@ def test_records_without_a_group_share_a_line():
 
 
 def test_a_cleared_queue_is_empty():
-    """Nobody is left, and putting nobody leaves nothing behind."""
+    """After a clear the queue is empty, and putting no records leaves nothing behind."""
     queue, _ = filled([(0, 3), (1, 2)])
     queue.clear()
     queue.put([], priority=3)

@@ -85,8 +85,8 @@ class Journal(anyio.AsyncContextManagerMixin):
         Raises:
             ConfigurationError: Another process or client has it open, it belongs to another
                 provider, address or key, it is no journal, or it cannot be read and written.
-            JournalError: On leaving, some notes could not be written. The text names the ids. If the
-                block itself raised, that exception is raised, with this text as a note.
+            JournalError: On leaving, some notes could not be written. The text names the ids. If
+                the block itself raised, that exception is raised, with this text as a note.
         """
         if self._limiter is not None:
             raise ClosedError("a journal can be entered once; make another one")
@@ -171,7 +171,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             await self._put(Transaction([notes.sending(row, token, at, doubts)]))
 
     def doubted(self, row: int, doubts: int) -> None:
-        """Note how many attempts may have made a task that nobody will find, beside the last one."""
+        """Note how many earlier attempts may have made a task that nobody will find."""
         self._note(notes.doubted(row, doubts))
 
     def created(self, row: int, task_id: str) -> None:
@@ -179,11 +179,11 @@ class Journal(anyio.AsyncContextManagerMixin):
         self._note(notes.created(row, task_id))
 
     def status(self, row: int, status: Status) -> None:
-        """Note the status of the task. It is written together with the next note of another kind."""
+        """Note the status of the task. It is written with the next note of another kind."""
         self._note(notes.moved(row, status), soon=False)
 
     def settled(self, row: int, end: Snapshot | CallsheetError) -> None:
-        """Note how it ended: the provider's last answer, or the error if there is no such answer."""
+        """Note how it ended: the provider's last answer, or else the error."""
         self._note(notes.settled(row, end))
 
     def unsent(self, row: int) -> None:

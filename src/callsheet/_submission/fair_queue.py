@@ -40,7 +40,7 @@ class FairQueue:
             lines.setdefault(records[0].group, deque()).extend(records)
 
     def take(self, ready: Callable[[Record], bool]) -> Record | None:
-        """Remove and return the next record. A line whose first record is not *ready* is skipped."""
+        """Remove and return the next record, skipping lines whose first record is not *ready*."""
         for priority in sorted(self._levels, reverse=True):
             lines = self._levels[priority]
             group = next((each for each, line in lines.items() if ready(line[0])), self)
