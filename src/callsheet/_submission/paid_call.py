@@ -84,8 +84,8 @@ class PaidCall:
 
         Raises:
             ConnectFailedError: Nothing was sent.
-            SubmissionUncertainError: It was sent, and its answer is lost or unreadable, or leaves
-                open whether a task was made (a 5xx, a 408, or an error with a 2xx).
+            SubmissionUncertainError: It was sent, and its answer is lost or unreadable, or does not
+                say whether a task was made (a 5xx, a 408, or an error with a 2xx).
             APIError: It was refused.
         """
         try:
@@ -107,7 +107,7 @@ class PaidCall:
 
 
 def _leaves_open(error: APIError) -> bool:
-    """Whether an error answer to a create leaves open if the task exists.
+    """Whether the task of a create may exist although its answer is this error.
 
     A server may fail after it made the task. A proxy may also replace the answer of a success by a
     page of its own.

@@ -57,7 +57,7 @@ class Sender:
     1. `_send_once` sends the create. It is the only caller of `PaidCall.send`.
     2. `_check_still_wanted` decides, twice, that the create may still be sent.
     3. `_may_repeat` decides that it may be sent again: only if no task was made.
-    4. A lost answer leaves as `SubmissionUncertainError`. The `Submitter` then looks for the task.
+    4. A lost answer is raised as `SubmissionUncertainError`. `Submitter._failed` takes it there.
 
     Attributes:
         paid_call: Writes and sends the create.
@@ -83,7 +83,7 @@ class Sender:
     _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _in_flight: set[Record] = attrs.field(factory=set[Record], init=False)
     """Records whose create was sent, and may have made a task."""
-    _was_reached: bool = attrs.field(default=False, init=False)
+    _has_accepted: bool = attrs.field(default=False, init=False)
     """Whether the provider has accepted a create of this client."""
     _closed: bool = attrs.field(default=False, init=False)
     _turn: WakeEvent = attrs.field(init=False)
@@ -157,7 +157,7 @@ class Sender:
                 sleep=self.clock.sleep,
             )
         except CallsheetError:
-            # Its fate is told by the error now: refused, or uncertain. The submitter reads it.
+            # The error says what happened: refused, or uncertain. The submitter acts on it.
             self._in_flight.discard(record)
             raise
         self._in_flight.discard(record)
@@ -193,16 +193,18 @@ class Sender:
                 # Read before `add`: with no task pending nobody polls, and this create is the only
                 # sign that the service works.
                 watched = len(self.registry) > 0
+                # It raises SubmissionUncertainError if another record has this id: then nobody
+                # knows which task this create has made.
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:
-                # `paid_call.send` has sorted the errors: SubmissionUncertainError means that a task
-                # may exist, and any other means that none was made.
+                # SubmissionUncertainError means that a task may exist. Any other error means that
+                # none was made, or that nothing was sent. `paid_call.send` makes the difference.
                 self._tell_admission(error)
                 raise
             finally:
                 self._posts.discard(post)
                 self._turn.set()  # the number of creates in flight has changed
-            self._was_reached = True
+            self._has_accepted = True
             unfinished = len(self.registry)
             now = self.clock.now()
             if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
@@ -267,7 +269,7 @@ class Sender:
         """Whether a create may be sent again: only if it is certain that it made no task.
 
         The provider has no idempotency key, so a create that is repeated by mistake is a second
-        task, and paid. Errors that leave the fate of the task open end in the last case.
+        task, and paid. An error after which the task may exist ends in the last case.
         """
         match error:
             case QueueFullError():
@@ -276,9 +278,8 @@ class Sender:
                 return len(self.registry) > 0 or paused < self.policy.patience
             case RateLimitError():
                 return paused < self.policy.patience
-            case ConnectFailedError() if (
-                self._was_reached
-            ):  # down for a while: it has worked before
+            case ConnectFailedError() if self._has_accepted:
+                # Nothing was sent. The provider has worked before, so it may come back.
                 return paused < self.policy.patience
             case ConnectFailedError() | ServerError():
                 # Never connected, so nothing was sent. A ServerError that comes here has a 4xx

@@ -46,7 +46,7 @@ record of another batch or of a higher priority can still come first."""
 
 @attrs.define(eq=False, kw_only=True)
 class Submitter:
-    """Takes records and brings each to a task or to an error.
+    """Takes records, and ends each with a task or an error.
 
     Attributes:
         sender: Sends creates.
@@ -165,9 +165,8 @@ class Submitter:
             workers.start_soon(self.reconciler.run)
             while True:
                 while self._start_next(workers):
-                    await (
-                        anyio.lowlevel.checkpoint()
-                    )  # trio starts tasks in any order; one at a time keeps ours
+                    # trio starts tasks in any order; starting them one at a time keeps ours
+                    await anyio.lowlevel.checkpoint()
                 await self._wake_up.wait(None)
 
     def answer_lost(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
@@ -207,12 +206,12 @@ class Submitter:
             self._found(lost.record, task_id)
             return True
         if self._attempts.set_id(token, task_id):
-            # Its create is under way. The answer may still come; the id is used if it is lost.
+            # Its create is under way. This id is used only if the answer is lost.
             return True
         record, in_doubt = self._attempts.find_lost(token) or (None, False)
         if record is None or record.settled or record.task_id or self.sender.is_in_flight(record):
-            # With a later create in flight the id is refused: that create is paid in any case, and
-            # its own answer decides.
+            # A later create in flight cannot be taken back, and its answer decides. The task of the
+            # earlier one is not watched then, and may be billed without being counted.
             return False
         if self.reconciler.lost_creates.drop(record) is not None and not in_doubt:
             # Two attempts may be billed: this one, which was taken for absent and so has no money
@@ -262,7 +261,8 @@ class Submitter:
         )
 
     async def _submit(self, record: Record) -> None:
-        # A new token for each attempt: it tells the tasks of two attempts apart.
+        """Make one attempt at a record, and handle its end."""
+        # Each attempt has a new token, so the tasks of two attempts can be told apart.
         token = new_token(record, self.sender.paid_call.provider)
         self._attempts.begin(token)
         begun = self.sender.clock.moment()
@@ -304,8 +304,8 @@ class Submitter:
         if record.task_id is not None:  # a callback brought the id, so the create was not sent
             return
         if record in self._unwanted and error.transient:
-            # A transient error is a refusal: SubmissionUncertainError is not transient. So this
-            # create made no task, and the caller wanted none.
+            # A transient error here is a refusal or a failed connection, since
+            # SubmissionUncertainError is not transient. So no task was made, and none is wanted.
             self._withdraw(record)
             return
         # Without a connection or a journal no other spec can be sent, either.
@@ -412,9 +412,8 @@ class Submitter:
             # The last attempt made no task, so its money is free. The money of the attempt in doubt
             # stays uncertain.
             self.bookkeeping.released(record)
-            # A final error is about the spec itself, so the attempt in doubt met it, too. But a
-            # SpecError comes from this client and not from the provider: it says nothing about
-            # that attempt.
+            # A final error is about the spec itself, so the attempt in doubt would have ended with
+            # it, too. But a SpecError comes from this client: it says nothing about that attempt.
             if not is_final(error) or isinstance(error, SpecError):
                 reason = f"{doubt.reason}; sent again: {error}"
                 error = SubmissionUncertainError(reason, doubt.token)
