@@ -38,8 +38,8 @@ class Reconciler:
 
     One look through the list serves all lost creates of a tier. The gaps between looks grow,
     because a task may appear in the list late. A task that is not there after the window was not
-    made, if the list was read to its end and shows marks at all. For a create without a mark of its
-    own, absence is never proven. The error then names the tasks that may be its own.
+    made, if the list was read to its end and shows marks at all. For a create without any mark,
+    absence is never proven. The error then names the tasks that may be its own.
 
     The result decides about money. A wrong "absent" pays for a task twice; a wrong "unknown" only
     asks the caller. So whenever something is not certain, the result is "unknown".
@@ -122,9 +122,8 @@ class Reconciler:
         """Remember a task that was created now. Only the latest ones are kept."""
         self.remember(record)
         if len(self._made) > MOST_KNOWN and not self.lost_creates:
-            for known in tuple(
-                itertools.islice(self._made, 2)
-            ):  # two for one: the limit may have been passed
+            # Two for one: the limit may have been passed while a create was lost.
+            for known in tuple(itertools.islice(self._made, 2)):
                 del self._made[known]
 
     def remember(self, record: Record) -> None:
@@ -190,7 +189,7 @@ class Reconciler:
                 # One of these tasks may be the lost one. Sending again could pay for it twice.
                 self.unknown(lost.record, _ambiguous(lost, ids))
             elif lost.listed and lost.mark and self._proves(scan, lost):
-                # The only line that allows a lost create to be sent again without a risk.
+                # Only this allows a second create without the policy "always".
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)

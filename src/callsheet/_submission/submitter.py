@@ -346,7 +346,8 @@ class Submitter:
     def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
         """Take the result that a lost create made no task, and decide whether to send it again.
 
-        This is the only way in which a lost create is repeated without a risk of paying twice.
+        Only here a lost create is repeated although the caller has not accepted to pay twice. So
+        the reconciler must have proven that it made no task.
         """
         # The reservation is kept, no longer as uncertain: the next attempt takes it over, or
         # `_end` releases it.
