@@ -91,7 +91,7 @@ def lost(
 ) -> LostCreate:
     """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
     left = sent or 0.0
-    known = {"at": left, "ours": True, "missed": left, "look_at": left + FIRST_GAP}
+    known = {"at": left, "ours": True, "lost_at": left, "look_at": left + FIRST_GAP}
     known |= {"error": LOST_ANSWER, **values}
     return LostCreate(record=record(tier=tier), mark=mark, sent=sent, **known)
 

@@ -1,4 +1,4 @@
-"""Many tasks in the caller's hand: isolation, doom, order and progress."""
+"""Many tasks in the caller's hand: isolation, errors that stop a batch, order and progress."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_one_failing_spec_does_not_disturb_the_others():
     assert wire.emulator.ledger.created == 6  # the lost one was made all the same
 
 
-DOOMS = {
+STOPPING_ERRORS = {
     "key": (lambda: refusal(401, "AuthenticationError"), AuthenticationError),
     "balance": (lambda: refusal(403, "AccountOverdueError"), BalanceError),
     "model": (lambda: refusal(404, "ModelNotOpen"), ModelNotFoundError),
@@ -70,10 +70,10 @@ DOOMS = {
 }
 
 
-@pytest.mark.parametrize("kind", DOOMS)
+@pytest.mark.parametrize("kind", STOPPING_ERRORS)
 async def test_an_error_that_meets_every_spec_stops_the_batch_at_once(kind):
     """After the first such answer nothing more is sent, and the rest names it as the cause."""
-    answer, error = DOOMS[kind]
+    answer, error = STOPPING_ERRORS[kind]
     wire = Wire()
     wire.fault = first(99, answer)
     async with client(wire) as c:
@@ -103,7 +103,7 @@ async def test_a_wrong_key_meets_the_emulators_own_refusal():
     assert wire.emulator.requests.create.seen == 1
 
 
-async def test_a_closed_model_dooms_only_its_own_specs():
+async def test_a_closed_model_stops_only_its_own_specs():
     """Specs of another model go on when one model is not open to the account."""
     closed, other = "doubao-seedance-1-0-pro-250528", "doubao-seedance-1-5-pro-251215"
     wire = Wire(not_open=closed)
@@ -135,7 +135,7 @@ async def test_a_key_that_goes_bad_later_stops_the_rest():
     assert len(wire.sent("POST")) == 30 + kinds.count(AuthenticationError)
 
 
-async def test_batches_do_not_doom_each_other():
+async def test_batches_do_not_stop_each_other():
     """A batch that was stopped leaves another batch of the same client alone."""
     wire = Wire()
     wire.fault = first(1, lambda: refusal(401, "AuthenticationError"))
@@ -432,7 +432,7 @@ async def test_a_thousand_specs_work_with_default_settings():
     assert len(wire.sent("GET")) < 300
 
 
-async def test_get_only_providers_doom_and_finish_alike():
+async def test_get_only_providers_stop_and_finish_alike():
     """The same rules hold where options are commands and lists are missing."""
     wire = Wire(keys=("right",))
     async with client(wire, provider=COMET, api_key="wrong") as c:

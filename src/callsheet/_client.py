@@ -94,7 +94,9 @@ class Client(anyio.AsyncContextManagerMixin):
         self._limits, self._polling, self._retry = limits, polling, retry
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit
-        self._bookkeeping = Bookkeeping.kept(self.provider, spend, path=journal, key=self._key)
+        self._bookkeeping = Bookkeeping.for_client(
+            self.provider, spend, path=journal, key=self._key
+        )
         self._engine: Engine | None = None
         self._loop_guard = LoopGuard()
         self._entered = False
@@ -148,7 +150,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 self._engine = engine
                 engine.start(background)
                 try:
-                    with self._loop_guard.lived_in():
+                    with self._loop_guard.entered():
                         yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
@@ -265,7 +267,7 @@ class Client(anyio.AsyncContextManagerMixin):
         with anyio.move_on_after(timeout):
             await engine.wait_for_id(record)
             return await TaskHandle(engine, record)
-        raise await engine.canceller.out_of_time(record, timeout, cancel=cancel_on_timeout)
+        raise await engine.canceller.timeout_error(record, timeout, cancel=cancel_on_timeout)
 
     def attach(self, task_id: str) -> TaskHandle:
         """Watch a task that was created earlier, by any program.
@@ -302,7 +304,7 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         if self._resumption is None:
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
-        group, records, name = await self._resumption.take_up(engine)
+        group, records, name = await self._resumption.run(engine)
         return Batch(engine, group, records, name)
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
@@ -323,7 +325,7 @@ class Client(anyio.AsyncContextManagerMixin):
             WebhookError: The body holds no task.
             ClosedError: The client is not open in this event loop.
         """
-        return self._open_engine().called(parse_callback(body), token)
+        return self._open_engine().take_callback(parse_callback(body), token)
 
     @property
     def spend(self) -> Spend:

@@ -113,7 +113,7 @@ class TaskHandle:
             await self._engine.waiting.wait_until(self._record, timeout=timeout)
         except TaskTimeoutError as error:
             canceller = self._engine.canceller
-            raise await canceller.out_of_time(
+            raise await canceller.timeout_error(
                 self._record, error.waited, cancel=cancel_on_timeout
             ) from None
         outcome = self._record.outcome
@@ -140,7 +140,7 @@ class TaskHandle:
         cannot be known, it ends with `SubmissionUncertainError`. If its task is found, the task is
         watched. Until one of these happens, a later `Client.resume` may send it again.
         """
-        self._engine.canceller.leave_off(self._record)
+        self._engine.canceller.withdraw(self._record)
 
     async def cancel(self) -> bool:
         """Stop the task if it does not run yet; return whether it was stopped in time.

@@ -1,4 +1,4 @@
-"""Everything that is wrong with specs, found before anything is sent."""
+"""The preflight: finds all problems of specs before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 SPECS_PER_TURN = 50
-"""Specs checked before others get a turn: ten thousand must not hold the loop."""
+"""Specs that are checked before other tasks get a turn: a large batch must not block the loop."""
 
 
 async def check(specs: Sequence[Any], *, provider: Provider) -> None:
-    """Name every problem of every spec, local media included.
+    """Find every problem of every spec, including those of local media.
 
     Raises:
-        SpecError: With all problems; each has the index of its spec if there are several.
-        TypeError: One of them is no spec.
+        SpecError: It holds all problems. Each has the index of its spec if there are several specs.
+        TypeError: One of them is not a `TaskSpec`.
     """
     facts: dict[Media, MediaFacts | str] = {}
     for start in range(0, len(specs), SPECS_PER_TURN):
@@ -53,7 +53,7 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
 
 
 async def checked(specs: Iterable[TaskSpec], *, provider: Provider) -> list[TaskSpec]:
-    """The specs of any iterable as a list, once nothing was found wrong with them.
+    """The specs of any iterable as a list, after the preflight found no problem.
 
     Raises:
         SpecError: As for `check`.
@@ -65,20 +65,20 @@ async def checked(specs: Iterable[TaskSpec], *, provider: Provider) -> list[Task
 
 
 def price(spec: TaskSpec, *, provider: Provider) -> Estimate | SpecError:
-    """What a spec may cost, or why nobody can say; it need not have been checked.
+    """What a spec may cost, or the error if this is unknown. The spec may be unchecked.
 
-    It is worked out here, once, so that nothing is left to work out between a create's turn and
-    its request, where nobody can interrupt it.
+    It is computed here, once. Between the turn of a create and its request nothing can be
+    cancelled, so nothing that takes time may run there.
     """
     try:
         return _catalog.estimate(spec, provider)
-    except Exception as error:  # noqa: BLE001 - whatever stands in a spec that nobody has checked
+    except Exception as error:  # noqa: BLE001 - an unchecked spec may hold anything
         problem = SpecError([Problem("spec", type(error).__name__, str(error))])
         problem.__cause__ = error
         return problem
 
 
 def _unknown(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:
-    """Whether a local medium of the spec has not been looked at."""
+    """Whether a local medium of the spec was not read yet."""
     media = [medium for _, medium in spec.media]
     return any(medium.url is None and medium not in facts for medium in media)

@@ -143,8 +143,8 @@ class OutcomeStream:
             if self._pulled:
                 await self._submit(self._pulled.popleft())
                 continue
-            if self._group.doom is not None:
-                self._end(self._group.doom)
+            if self._group.fatal_error is not None:
+                self._end(self._group.fatal_error)
                 return
             try:
                 spec = next(self._items) if self._fetch is None else self._fetch.ask()

@@ -1,4 +1,4 @@
-"""Specs and errors as text: every value comes back."""
+"""Specs and errors as text: every value is read back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from callsheet.errors import (
 )
 
 
-TEXT = st.text(st.characters())  # half characters, too: a file's name may hold them
+TEXT = st.text(st.characters())  # lone surrogates, too: a file name may hold them
 NAMES = st.text(st.characters(blacklist_characters="\0/"), min_size=1, max_size=20)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -85,7 +85,7 @@ def typed(value):
 
 
 def test_the_strategy_knows_every_field():
-    """A field that is added to specs has to be added here."""
+    """The strategy has every field of a spec."""
     assert {field.name for field in attrs.fields(TaskSpec)} == {
         "prompt", "model", "first_frame", "last_frame", "references", "resolution", "ratio",
         "duration", "frames", "seed", "camera_fixed", "watermark", "generate_audio", "draft",
@@ -96,7 +96,7 @@ def test_the_strategy_knows_every_field():
 
 @given(spec=SPECS)
 def test_a_spec_comes_back_with_every_value(spec):
-    """Written and read again a spec is equal, down to the types; its text is plain ASCII."""
+    """A spec that is written and read is equal, with all types, and its text is ASCII."""
     contents = Contents()
     text = encode_spec(spec, contents)
     assert text.isascii()
@@ -107,7 +107,7 @@ def test_a_spec_comes_back_with_every_value(spec):
 
 
 def test_a_short_spec_is_short():
-    """What was not set takes no room."""
+    """A field that was not set is not written."""
     assert json.loads(encode_spec(TaskSpec("boat", duration=5), Contents())) == {
         "prompt": "boat",
         "duration": 5,
@@ -115,7 +115,7 @@ def test_a_short_spec_is_short():
 
 
 def test_a_content_is_taken_once():
-    """One content in many places, or in two equal copies, is one."""
+    """A content that is used in many places, or in two equal copies, is kept once."""
     contents = Contents()
     pixels = b"pixels"
     for image in (Image(pixels), Image(pixels), Image(bytes(bytearray(pixels)))):
@@ -143,19 +143,19 @@ LOOP.append(LOOP)
     ],
 )
 def test_what_json_cannot_hold_is_named(fields, named):
-    """A spec that cannot be written is refused with every field that is at fault."""
+    """A spec that cannot be written is refused, and every field at fault is named."""
     with pytest.raises(SpecError) as caught:
         encode_spec(TaskSpec("boat", **fields), Contents())
     assert {problem.field for problem in caught.value.problems} >= named - {"extra"}
     assert {problem.field for problem in caught.value.problems} <= named
     plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
     with pytest.raises(SpecError) as caught:
-        plan.spell()
+        plan.encode()
     assert {problem.index for problem in caught.value.problems} == {1}
 
 
 def through_json(error):
-    """An error, written and read."""
+    """An error that was written and read."""
     return decode_error(json.loads(json.dumps(encode_error(error))))
 
 
@@ -172,7 +172,7 @@ KINDS = sorted(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_error_comes_back(kind):
-    """Class, text, values and notes are the same."""
+    """Class, text, values and notes of an error are read back."""
     given_to = {
         SpecError: ([Problem("duration", "99", "4 to 12"), Problem("ratio", "'x'", "16:9", 3)],),
         TaskTimeoutError: ("cgt-1", 12.5),
@@ -187,7 +187,7 @@ def test_every_error_comes_back(kind):
 
 
 def test_a_cause_comes_back():
-    """Why a batch was stopped stands in the error of each spec that was not sent."""
+    """An error is read back with its cause, such as the error that stopped a batch."""
     error = NotSubmittedError("stopped")
     error.__cause__ = ConnectFailedError("refused")
     error.__cause__.__cause__ = OSError("not ours")
@@ -217,15 +217,15 @@ def test_causes_that_go_round_end():
     ],
 )
 def test_an_error_of_another_version_keeps_its_text(row):
-    """A class or values that are not known here come as the text that they had."""
+    """An error of an unknown class or with unknown values is read back as its text."""
     back = decode_error({**row, "notes": ["spec 1"]})
     assert type(back) is CallsheetError
     assert str(back) == "from later"
     assert back.__notes__ == ["spec 1"]
 
 
-def test_an_error_of_somebody_else_keeps_its_text():
-    """A class of the caller's, or values that are no plain ones, come as their text."""
+def test_an_error_of_a_class_of_the_caller_keeps_its_text():
+    """An error of the caller's class, or with values that JSON cannot hold, keeps its text."""
 
     class StrangeError(TaskFailedError):
         pass

@@ -1,4 +1,4 @@
-"""Whose tasks a journal holds."""
+"""The provider, address and key that a journal belongs to."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ from callsheet._journal.identity import Identity
     ],
 )
 def test_what_is_kept_of_an_address_holds_no_secret(address, kept):
-    """No client takes such an address; if one ever did, no journal would hold its secret."""
+    """User, password and query are left out; no client takes such an address in any case."""
     assert Identity(provider="x", base_url=address, fingerprint="f").base_url == kept

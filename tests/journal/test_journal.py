@@ -1,4 +1,4 @@
-"""Laws of the journal that no client can bring about at will; the rest is in test_journal_file."""
+"""Rules of the journal that a client cannot test; the others are in test_journal_file."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ BOATS = [TaskSpec(f"boat {i}") for i in range(5)]
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a journal is to be."""
+    """The path of a new journal."""
     return tmp_path / "shoot.db"
 
 
 def fill(opened):
-    """Let the disk be full: the database may not grow any more."""
+    """Make the disk full: the database may not grow any more."""
     opened._file._database.execute("PRAGMA max_page_count = 1")
 
 
 def drain(opened):
-    """Let there be room again."""
+    """Make room on the disk again."""
     opened._file._database.execute("PRAGMA max_page_count = 1000000")
 
 
 async def no_thread(*_args, **_options):
-    """What a machine without room for another thread says."""
+    """Fail as a machine does that cannot start another thread."""
     msg = "can't start new thread"
     raise RuntimeError(msg)
 
 
-async def test_what_no_thread_could_write_is_told_on_leaving(path, monkeypatch, caplog):
-    """The ids stand in the log, although the journal cannot even be closed."""
+async def test_what_no_thread_could_write_is_reported_on_leaving(path, monkeypatch, caplog):
+    """The log names the ids, although the journal cannot even be closed."""
     opened = journal(path)
 
     async def run_out_of_threads():
@@ -60,7 +60,7 @@ async def test_what_no_thread_could_write_is_told_on_leaving(path, monkeypatch, 
 
 
 async def test_a_write_that_fails_half_way_leaves_nothing(path):
-    """A transaction is whole or not there, and the next one is not harmed."""
+    """A failed transaction leaves nothing, and the next one is written."""
     async with journal(path) as opened:
         (row,) = await opened.plan(BOATS[:1])
         with pytest.raises(sqlite3.Error):
@@ -70,8 +70,8 @@ async def test_a_write_that_fails_half_way_leaves_nothing(path):
     assert (entry.task_id, entry.token) == (None, "t")
 
 
-async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path):
-    """While nothing can be written, taking back what was not is nothing that could be lost."""
+async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(path):
+    """A plan that was cancelled before it was written does not count as unwritten."""
     async with journal(path) as opened:
         (row,) = await opened.plan(BOATS[:1])
         fill(opened)
@@ -88,7 +88,7 @@ async def test_a_cancelled_plan_that_was_not_written_is_no_news_on_leaving(path)
 
 
 async def test_a_spec_that_cannot_be_written_down_is_refused(path):
-    """All that JSON cannot hold is named, with its spec, and nothing of the batch is planned."""
+    """Every value that JSON cannot hold is named with its spec, and nothing is planned."""
     wrong = TaskSpec("boat", extra={"when": object()}, tools=[{"f": {1, 2}}])
     async with journal(path) as opened:
         with pytest.raises(SpecError) as caught:
@@ -100,7 +100,7 @@ async def test_a_spec_that_cannot_be_written_down_is_refused(path):
 
 
 async def test_it_is_used_inside_its_block_only(path):
-    """Before and after the block every method says that the journal is closed."""
+    """Before and after the block every method raises that the journal is closed."""
     opened = journal(path)
     for _ in range(2):
         with pytest.raises(ClosedError):
@@ -119,8 +119,8 @@ async def test_it_is_used_inside_its_block_only(path):
             pass
 
 
-async def test_a_row_that_any_note_speaks_of_is_not_given_again(path):
-    """New rows begin after all that stands in the file, planned or not."""
+async def test_a_row_that_a_note_names_is_not_given_again(path):
+    """New rows follow all rows in the file, planned or not."""
     async with journal(path) as opened:
         await opened.plan(BOATS[:2])
         opened._file.write([], [notes.withdrawn(7)])
@@ -128,8 +128,8 @@ async def test_a_row_that_any_note_speaks_of_is_not_given_again(path):
         assert list(await again.plan(BOATS[:2])) == [8, 9]
 
 
-async def test_a_row_with_later_news_is_not_withdrawn(path):
-    """A note that took another row of the same number back hides no id."""
+async def test_a_row_with_later_notes_is_not_withdrawn(path):
+    """A note that cancels a plan hides no id that was noted after it."""
     async with journal(path) as opened:
         (row,) = await opened.plan(BOATS[:1])
         opened._file.write([], [notes.withdrawn(row)])
@@ -142,7 +142,7 @@ async def test_a_row_with_later_news_is_not_withdrawn(path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are cheap to start and kill")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(path, backend):
-    """After each of 20 kills it opens, with every row, token and end that was said to be safe."""
+    """After each of 20 kills it opens with every row, token and end that was acknowledged."""
     chance = random.Random(backend)
     server = started("journals", "serve")
     safe = {"planned": {}, "sent": {}, "ended": {}}
@@ -168,14 +168,14 @@ def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(path, backe
 
 
 def note(line, safe):
-    """Take what a writer says."""
+    """Keep what a writer has acknowledged."""
     if not line.startswith("open"):
         kind, row, name = line.split()
         safe[kind][int(row)] = name
 
 
 def check(entries, safe):
-    """Nothing that was acknowledged is missing, and nothing is there that cannot have been."""
+    """Everything that was acknowledged is there, and nothing that cannot have been written."""
     known = {entry.row: entry for entry in entries}
     assert {row: known[row].spec.prompt for row in safe["planned"]} == safe["planned"]
     assert {row: known[row].token[6:] for row in safe["sent"]} == safe["sent"]

@@ -1,4 +1,4 @@
-"""The journal against a dictionary: whatever is done in whatever order, both tell the same."""
+"""The journal against a dictionary: after any steps in any order, both hold the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROOMY = "PRAGMA max_page_count = 1000000"
 
 @attrs.define
 class Known:
-    """What is to be known of one row."""
+    """What the journal must hold of one row."""
 
     name: str | None
     index: int
@@ -53,7 +53,7 @@ class Known:
 
 
 def told(entry):
-    """The same of an entry."""
+    """The same values, read from an entry."""
     return Known(
         name=entry.name,
         index=entry.index,
@@ -69,8 +69,8 @@ def told(entry):
     )
 
 
-class Days(RuleBasedStateMachine):
-    """Plans, attempts, ids, statuses and ends; closing, opening again; a disk that fills up."""
+class JournalSteps(RuleBasedStateMachine):
+    """Plans, attempts, ids, statuses and ends; closing and opening; a disk that is full."""
 
     rows = Bundle("rows")
 
@@ -104,7 +104,7 @@ class Days(RuleBasedStateMachine):
         self.room = statement == ROOMY
 
     def _wait_for(self, call):
-        """Await a call; tell whether the journal took it."""
+        """Await a call; return what it gives, or nothing if the journal refused it."""
         try:
             return self.portal.call(call)
         except JournalError:
@@ -113,7 +113,7 @@ class Days(RuleBasedStateMachine):
 
     @rule(target=rows, prompts=PROMPTS, name=st.none() | st.text(max_size=3))
     def plan(self, prompts, name):
-        """Specs are written down."""
+        """Specs are planned."""
         specs = [TaskSpec(prompt) for prompt in prompts]
         rows = self._wait_for(lambda: self.journal.plan(specs, name=name))
         known = {
@@ -126,7 +126,7 @@ class Days(RuleBasedStateMachine):
 
     @rule(target=rows, count=st.integers(1, 3))
     def adopt(self, count):
-        """Ids are attached."""
+        """Tasks are attached by id."""
         ids = [f"cgt-{index}" for index in range(count)]
         rows = self._wait_for(lambda: self.journal.adopt(ids))
         known = {
@@ -142,7 +142,7 @@ class Days(RuleBasedStateMachine):
         doubts=st.integers(0, 3),
     )
     def send(self, row, token, at, doubts):
-        """An attempt leaves, if that could be written."""
+        """An attempt is sent, if that can be written."""
 
         async def send():
             await self.journal.sending(row, token, at=at, doubts=doubts)
@@ -155,13 +155,13 @@ class Days(RuleBasedStateMachine):
 
     @rule(row=rows, doubts=st.integers(0, 3))
     def doubt(self, row, doubts):
-        """Other attempts stay in doubt."""
+        """Other attempts may have made a task."""
         self.portal.call(self.journal.doubted, row, doubts)
         self.known[row].doubts = doubts
 
     @rule(row=rows, task_id=st.text(min_size=1, max_size=5))
     def create(self, row, task_id):
-        """An id comes; an error that stood there was premature."""
+        """An id comes; an error that was noted before no longer counts."""
         self.portal.call(self.journal.created, row, task_id)
         self.known[row].task_id = task_id
         if self.known[row].end and "Error(" in self.known[row].end:
@@ -175,14 +175,14 @@ class Days(RuleBasedStateMachine):
 
     @rule(row=rows, end=ENDS)
     def settle(self, row, end):
-        """It ends."""
+        """A task ends."""
         self.portal.call(self.journal.settled, row, end)
         self.known[row].end = repr(end)
         self.known[row].status = getattr(end, "status", self.known[row].status)
 
     @rule(row=rows)
     def take_back(self, row):
-        """The attempt made nothing."""
+        """The attempt made no task."""
         self.portal.call(self.journal.unsent, row)
         self.known[row].token = self.known[row].sent_at = None
 
@@ -194,29 +194,29 @@ class Days(RuleBasedStateMachine):
 
     @rule(row=rows)
     def give_up(self, row):
-        """It is cancelled, and no later attempt changes that."""
+        """A spec is cancelled, and no later attempt changes that."""
         self.portal.call(self.journal.unwanted, row)
         self.known[row].unwanted = True
 
     @rule()
     def fill_the_disk(self):
-        """There is no more room."""
+        """The disk is full."""
         self._space(FULL)
 
     @rule()
     def make_room(self):
-        """There is room again."""
+        """The disk has room again."""
         self._space(ROOMY)
 
     @rule()
     def open_again(self):
-        """The process ends in peace, and another one goes on."""
+        """The journal is closed, and another process opens it."""
         self._close()
         self._open()
 
     @invariant()
     def both_tell_the_same(self):
-        """Every row is known in its order, as it was told last."""
+        """Every row is in its order and holds the latest values."""
         if self.room and hasattr(self, "portal"):
             entries = self.portal.call(self.journal.entries)
             assert [entry.row for entry in entries] == sorted(self.known)
@@ -231,5 +231,5 @@ class Days(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-TestDays = Days.TestCase
-TestDays.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestJournalSteps = JournalSteps.TestCase
+TestJournalSteps.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

@@ -94,32 +94,32 @@ def test_members_finish_in_the_order_of_their_ends():
     assert group.finished == members[::-1]
 
 
-def test_a_model_is_proven_by_a_create_of_its_own():
+def test_a_model_is_accepted_by_a_create_of_its_own():
     """What passed for one model says nothing about another."""
     group = Group()
-    group.prove("one")
-    assert group.proven("one")
-    assert not group.proven("two")
-    assert not group.proven(None)
+    group.mark_accepted("one")
+    assert group.is_accepted("one")
+    assert not group.is_accepted("two")
+    assert not group.is_accepted(None)
 
 
 @pytest.mark.parametrize("error", [CLOSED, USED_UP])
-def test_a_closed_model_dooms_only_itself(error):
+def test_a_closed_model_stops_only_itself(error):
     """Specs of other models are still sent, and the first error is kept."""
     group = Group()
-    group.condemn("one", error)
-    group.condemn("one", CLOSED)
-    assert group.doom_of("one") is error
-    assert group.doom_of("two") is None
-    assert group.doom is None
+    group.stop("one", error)
+    group.stop("one", CLOSED)
+    assert group.fatal_error_of("one") is error
+    assert group.fatal_error_of("two") is None
+    assert group.fatal_error is None
 
 
-def test_a_wrong_key_dooms_everything():
+def test_a_wrong_key_stops_everything():
     """The first error of the account stands for every model, also for one closed before."""
     group = Group()
-    group.condemn("one", CLOSED)
-    group.condemn("two", WRONG_KEY)
-    group.condemn("two", AuthenticationError("later", 401))
-    assert group.doom is WRONG_KEY
-    assert group.doom_of("one") is WRONG_KEY
-    assert group.doom_of("three") is WRONG_KEY
+    group.stop("one", CLOSED)
+    group.stop("two", WRONG_KEY)
+    group.stop("two", AuthenticationError("later", 401))
+    assert group.fatal_error is WRONG_KEY
+    assert group.fatal_error_of("one") is WRONG_KEY
+    assert group.fatal_error_of("three") is WRONG_KEY

@@ -1,4 +1,4 @@
-"""The door that every paid request passes."""
+"""When the next create may be sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 4
 
 
 def admission(*, limit: float = 1000, width: int = WIDTH) -> Admission:
-    """A door with a wide gate behind it."""
+    """An admission whose circuit breaker allows many requests."""
     breaker = CircuitBreaker(width=8, rng=random.Random(1))
     return Admission(
         rate_limit=RateLimit(limit=limit, period=60.0, burst=3), breaker=breaker, width=width
@@ -27,7 +27,7 @@ def admission(*, limit: float = 1000, width: int = WIDTH) -> Admission:
 
 
 class Creates(RuleBasedStateMachine):
-    """Creates that leave whenever they may, and come back in every possible way."""
+    """Creates are sent whenever they may be, and end in every possible way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Creates(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        """A create goes as soon as it may."""
+        """Send one create to a queue that takes *room* tasks; return how many it holds then."""
         ready = self.sender.ready_at(now=self.now)
         if ready is None:
             return
@@ -76,17 +76,17 @@ class Creates(RuleBasedStateMachine):
 
     @rule()
     def a_task_leaves_the_queue(self) -> None:
-        """Room is made."""
+        """A task leaves the queue."""
         self.sender.room_made()
 
     @invariant()
-    def no_minute_is_overfull(self) -> None:
-        """The quota holds."""
+    def the_rate_limit_holds(self) -> None:
+        """No minute holds more creates than the rate limit."""
         assert fullest(self.sent, 60.0) <= 30
 
     @invariant()
-    def nobody_waits_without_an_end(self) -> None:
-        """A time is named unless a create in flight will bring the news."""
+    def no_create_waits_without_an_end(self) -> None:
+        """There is a time for the next create, unless one in flight must end first."""
         ready = self.sender.ready_at(now=self.now)
         assert self.in_flight if ready is None else self.now <= ready <= self.now + 200
 
@@ -95,8 +95,8 @@ TestCreates = Creates.TestCase
 
 
 @given(st.integers(1, 8))
-def test_as_many_creates_fly_as_the_width_allows(width):
-    """The width is filled without waiting, and no further."""
+def test_as_many_creates_are_in_flight_as_the_width_allows(width):
+    """As many creates as the width are sent at once, and no more."""
     sender = admission(width=width)
     sender.rate_limit = RateLimit(limit=1000, burst=100)
     for _ in range(width):
@@ -107,8 +107,8 @@ def test_as_many_creates_fly_as_the_width_allows(width):
     assert sender.ready_at(now=0.0) == 0.0
 
 
-def test_a_shut_gate_admits_one_create():
-    """While creates fail, one at a time probes, and one that passes opens the gate."""
+def test_a_tripped_breaker_admits_one_create():
+    """While creates fail, they are sent one at a time, and one that passes resets the breaker."""
     sender = admission()
     sender.take(now=0.0)
     assert sender.failed(now=0.0)
@@ -120,7 +120,7 @@ def test_a_shut_gate_admits_one_create():
 
 
 def test_after_a_refusal_one_create_tries():
-    """A refusal for load narrows the door to one create until one is accepted."""
+    """After a refusal for load creates are sent one at a time until one is accepted."""
     sender = admission()
     sender.take(now=0.0)
     sender.refused(for_room=False, now=0.0)
@@ -134,7 +134,7 @@ def test_after_a_refusal_one_create_tries():
 
 
 def test_a_create_from_before_a_refusal_does_not_end_its_pause():
-    """Whoever left before the refusal and is accepted in its pause says nothing about load."""
+    """A create that was sent before a refusal and accepted after it does not end the pause."""
     sender = admission()
     for _ in range(2):
         sender.take(now=0.0)
@@ -148,8 +148,8 @@ def test_a_create_from_before_a_refusal_does_not_end_its_pause():
     assert sender.ready_at(now=10.0) is not None
 
 
-def test_where_nobody_polls_a_create_opens_the_gate():
-    """A gate that polls have shut waits for a poll, unless there are none."""
+def test_where_nobody_polls_a_create_resets_the_breaker():
+    """A breaker that polls have tripped waits for a poll, unless there are none."""
     sender = admission()
     for polled in (True, False):
         sender.breaker.failed(now=0.0, poll=True)
@@ -159,7 +159,7 @@ def test_where_nobody_polls_a_create_opens_the_gate():
 
 
 def test_holds_never_shorten_each_other():
-    """The latest of several pauses counts."""
+    """The latest end of several pauses counts."""
     sender = admission()
     sender.hold(until=50.0)
     sender.hold(until=20.0)
@@ -167,7 +167,7 @@ def test_holds_never_shorten_each_other():
 
 
 def test_room_ends_a_wait_for_room():
-    """A place in the provider's queue lets the create go that waited for one."""
+    """A free place in the provider's queue ends a pause that waits for one."""
     sender = admission()
     sender.take(now=0.0)
     sender.refused(for_room=True, now=0.0)
@@ -177,7 +177,7 @@ def test_room_ends_a_wait_for_room():
 
 
 def without_quota(width: int = WIDTH) -> Admission:
-    """A door that is held by room and refusals alone."""
+    """An admission that only room and refusals limit."""
     sender = admission(width=width)
     sender.rate_limit = RateLimit(limit=10**9, burst=10**6)
     return sender
@@ -195,7 +195,7 @@ def send(sender: Admission, *, now: float, unfinished: int, room: int) -> int:
 
 @given(st.integers(1, 200), st.integers(1, 6))
 def test_a_full_queue_is_met_once_and_then_kept_full(room, in_flight):
-    """After the refusals of one moment creates follow ends, one by one, and none is refused."""
+    """After the first refusals each create follows the end of a task, and none is refused."""
     sender = without_quota(width=in_flight)
     now = unfinished = 0
     while sender.room is None:
@@ -219,7 +219,7 @@ def test_a_full_queue_is_met_once_and_then_kept_full(room, in_flight):
 
 
 def test_more_room_is_found_by_ever_larger_steps():
-    """When others have left the queue, the room known doubles its growth with every probe."""
+    """When others have left the queue, each probe that passes doubles the next step."""
     sender, now, unfinished = without_quota(), 0.0, 10
     send(sender, now=now, unfinished=10, room=10)
     probes = 0
@@ -233,7 +233,7 @@ def test_more_room_is_found_by_ever_larger_steps():
 
 
 def test_probes_of_a_queue_that_stays_full_become_rare():
-    """A day of a full queue without an end costs far fewer refusals than minutes."""
+    """A queue that is full for a day refuses fewer than 160 probes."""
     sender, now = without_quota(), 0.0
     probes = 0
     while now < 86_400:
@@ -245,7 +245,7 @@ def test_probes_of_a_queue_that_stays_full_become_rare():
 
 
 def test_a_room_that_is_given_is_never_passed():
-    """With a room of five nothing is sent beside five unfinished tasks, however long it takes."""
+    """With a given room of five no create is sent beside five unfinished tasks."""
     sender = admission()
     sender = Admission(rate_limit=sender.rate_limit, breaker=sender.breaker, width=WIDTH, room=5)
     assert sender.ready_at(now=0.0, unfinished=4) == 0.0
@@ -258,19 +258,19 @@ def test_a_room_that_is_given_is_never_passed():
     assert sender.room == 5
 
 
-@pytest.mark.parametrize(("unfinished", "abreast"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
-def test_no_more_creates_are_begun_than_have_room(unfinished, abreast):
-    """Whoever has no room yet is left in the queue, where others may overtake."""
+@pytest.mark.parametrize(("unfinished", "most"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
+def test_no_more_creates_are_begun_than_have_room(unfinished, most):
+    """A create without room is not started, so that others can come before it."""
     sender = admission()
     sender.room = 5
-    assert sender.abreast(unfinished) == abreast
+    assert sender.most_under_way(unfinished) == most
     sender.take(now=0.0)
     sender.refused(for_room=False, now=0.0)
-    assert sender.abreast(unfinished) == 1
+    assert sender.most_under_way(unfinished) == 1
 
 
 def test_refusals_of_one_moment_count_once():
-    """Ten creates refused together are one refusal; the next one after the pause is another."""
+    """Ten creates that are refused together count once, and one after the pause counts again."""
     sender = without_quota(width=10)
     for _ in range(10):
         sender.take(now=0.0)
@@ -288,7 +288,7 @@ def test_refusals_of_one_moment_count_once():
 
 
 def test_room_does_not_end_a_wait_for_quota():
-    """A place in the provider's queue says nothing about the rate of requests."""
+    """A free place in the provider's queue does not end a pause after a refusal for load."""
     sender = admission()
     sender.take(now=0.0)
     sender.refused(for_room=False, now=0.0)
@@ -299,7 +299,7 @@ def test_room_does_not_end_a_wait_for_quota():
 
 @given(st.lists(st.floats(0, 3), min_size=40, max_size=80))
 def test_the_quota_holds_for_creates(waits):
-    """No minute holds more creates than the quota, however they ask."""
+    """No minute holds more creates than the rate limit, however often one is asked for."""
     sender, now, sent = admission(limit=20), 0.0, []
     for wait in waits:
         now = sender.ready_at(now=now + wait)

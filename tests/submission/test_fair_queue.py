@@ -1,4 +1,4 @@
-"""Whose spec is sent next."""
+"""The order in which specs are sent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from callsheet._submission.fair_queue import FairQueue
 batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1, max_size=6)
 
 
-def everybody(_: Record) -> bool:
-    """Nobody has to wait."""
+def always_ready(_: Record) -> bool:
+    """Every record may be sent."""
     return True
 
 
@@ -35,14 +35,14 @@ def filled(sizes: list[tuple[int, int]]) -> tuple[FairQueue, list[tuple[int, lis
 def drained(queue: FairQueue) -> list[Record]:
     """All records in the order in which they are taken."""
     taken = []
-    while (record := queue.take(everybody)) is not None:
+    while (record := queue.take(always_ready)) is not None:
         taken.append(record)
     return taken
 
 
 @given(batches)
-def test_everybody_is_taken_once_and_in_the_order_of_their_batch(sizes):
-    """Nobody is lost, doubled, or overtaken by a later record of the same batch."""
+def test_each_record_is_taken_once_and_in_the_order_of_its_batch(sizes):
+    """Each record is taken once, and those of one batch in their order."""
     queue, lines = filled(sizes)
     assert Counter(queue) == Counter(r for _, line in lines for r in line)
     taken = drained(queue)
@@ -54,7 +54,7 @@ def test_everybody_is_taken_once_and_in_the_order_of_their_batch(sizes):
 
 @given(batches)
 def test_a_higher_priority_goes_first(sizes):
-    """As long as somebody of a higher priority waits, nobody of a lower one is taken."""
+    """While a record of a higher priority waits, none of a lower one is taken."""
     queue, lines = filled(sizes)
     priority_of = {r: priority for priority, line in lines for r in line}
     priorities = [priority_of[r] for r in drained(queue)]
@@ -77,18 +77,18 @@ def test_a_small_batch_is_not_stuck_behind_a_large_one():
     """Ten records that come late are all among the next twenty-one."""
     queue, ((_, large),) = filled([(0, 10_000)])
     for _ in range(5):
-        queue.take(everybody)
+        queue.take(always_ready)
     small = [Record(None, index=i, group=Group(total=10)) for i in range(10)]
     for record in small:
         record.group = small[0].group
     queue.put(small, priority=0)
-    taken = [queue.take(everybody) for _ in range(21)]
+    taken = [queue.take(always_ready) for _ in range(21)]
     assert set(small) <= set(taken)
     assert large[5] in taken
 
 
 def test_a_line_that_has_to_wait_is_passed_over():
-    """Whoever may not start yet blocks its own line only, also one of a lower priority."""
+    """A record that may not start yet blocks only its own line, also one of a lower priority."""
     queue, ((_, first), (_, second)) = filled([(1, 2), (0, 2)])
     assert queue.take(lambda r: r.group is second[0].group) is second[0]
     assert queue.take(lambda _: False) is None
@@ -96,7 +96,7 @@ def test_a_line_that_has_to_wait_is_passed_over():
 
 
 def test_records_without_a_group_share_a_line():
-    """Single specs take one turn together, beside each batch."""
+    """Single specs share one turn, beside each batch."""
     queue, ((_, batch),) = filled([(0, 3)])
     singles = [Record(None, index=i) for i in range(3)]
     queue.put(singles, priority=0)
@@ -107,7 +107,7 @@ def test_records_without_a_group_share_a_line():
 
 
 def test_a_cleared_queue_is_empty():
-    """Nobody is left, and putting nobody leaves nothing behind."""
+    """After a clear the queue is empty, and putting no records leaves nothing behind."""
     queue, _ = filled([(0, 3), (1, 2)])
     queue.clear()
     queue.put([], priority=3)

@@ -1,4 +1,4 @@
-"""The books of a client: what is reserved, uncertain and spent, and what a limit lets through."""
+"""The ledger of a client: what is reserved, uncertain and spent, and what a limit allows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def estimate(tokens: int | None = 100_000, price: Price | None = None) -> Estima
 
 
 def buckets(ledger: Ledger) -> tuple[Amount, Amount, Amount]:
-    """Reserved, uncertain, spent."""
+    """What is reserved, uncertain and spent."""
     spend = ledger.spend
     return spend.reserved, spend.uncertain, spend.spent
 
 
-def test_new_books_are_empty():
+def test_a_new_ledger_is_empty():
     """Without a task nothing is committed, and without a limit nothing is capped."""
     spend = Ledger().spend
     assert spend.committed == NOTHING
@@ -40,14 +40,14 @@ def test_new_books_are_empty():
 
 
 def test_reservation_is_the_most_that_a_task_can_cost():
-    """A task counts with its upper bound from before it is sent."""
+    """A task counts with its highest possible cost before it is sent."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert buckets(ledger) == (ONE, NOTHING, NOTHING)
 
 
 def test_success_is_settled_from_the_count_of_the_provider():
-    """What it says is what was spent, at the price of the estimate."""
+    """The provider's count is spent, at the price of the estimate."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert ledger.settle("a", 90_000)
@@ -57,7 +57,7 @@ def test_success_is_settled_from_the_count_of_the_provider():
 
 @pytest.mark.parametrize("tokens", [None, -1])
 def test_success_without_a_count_is_settled_from_the_estimate(tokens):
-    """A count that is missing, or cannot be one, leaves the reservation standing as spent."""
+    """A count that is missing or negative makes the whole reservation count as spent."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert ledger.settle("a", tokens)
@@ -65,7 +65,7 @@ def test_success_without_a_count_is_settled_from_the_estimate(tokens):
 
 
 def test_failure_is_not_billed():
-    """A task that was refused or failed gives back what was set aside, and its place."""
+    """A task that was refused or failed frees its money and its place."""
     ledger = Ledger(SpendLimit(tasks=1))
     ledger.reserve("a", TASK)
     assert ledger.release("a")
@@ -74,7 +74,7 @@ def test_failure_is_not_billed():
 
 
 def test_lost_answer_counts_until_it_is_resolved():
-    """An uncertain submission stays within the cap in a bucket of its own."""
+    """An uncertain submission counts against the cap, apart from reserved ones."""
     ledger = Ledger(SpendLimit(tasks=1))
     ledger.reserve("a", TASK)
     assert ledger.doubt("a")
@@ -96,7 +96,7 @@ def test_found_submission_is_under_way_again():
 
 @pytest.mark.parametrize(("step", "spent"), [("settle", ONE), ("release", NOTHING)])
 def test_uncertain_submission_may_end_at_once(step, spent):
-    """Absent it is released, and a callback may settle it before it is found."""
+    """If it is absent, it is released; a callback may settle it before it is found."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     ledger.doubt("a")
@@ -104,8 +104,8 @@ def test_uncertain_submission_may_end_at_once(step, spent):
     assert buckets(ledger) == (NOTHING, NOTHING, spent)
 
 
-def test_what_was_let_through_earlier_is_carried_past_the_caps():
-    """A task of an earlier client counts, also where it would not be let through now."""
+def test_what_was_allowed_earlier_is_carried_past_the_caps():
+    """A task of an earlier client counts, even if it passes the caps."""
     ledger = Ledger(SpendLimit(tasks=1, usd=Decimal(1)))
     for name in ("a", "b"):
         ledger.carry(name, TASK)
@@ -123,7 +123,7 @@ def test_what_was_let_through_earlier_is_carried_past_the_caps():
 
 
 def test_another_attempt_passes_only_while_the_caps_are_kept():
-    """What was carried past a cap gives its place up; within the caps it keeps it."""
+    """A task that was carried past a cap loses its reservation; within the caps it keeps it."""
     ledger = Ledger(SpendLimit(tasks=1))
     ledger.carry("a", TASK)
     ledger.carry("b", TASK)
@@ -136,7 +136,7 @@ def test_another_attempt_passes_only_while_the_caps_are_kept():
 
 
 def test_what_nobody_will_learn_stays_uncertain_while_its_key_is_used_again():
-    """An attempt that is given up in doubt counts beside the next one, for good."""
+    """An attempt that may have made a task counts for good, beside the next attempt."""
     ledger = Ledger(SpendLimit(tasks=2))
     ledger.reserve("a", TASK)
     assert ledger.abandon("a") is False
@@ -151,8 +151,8 @@ def test_what_nobody_will_learn_stays_uncertain_while_its_key_is_used_again():
 
 
 @pytest.mark.parametrize("step", ["settle", "release", "doubt", "find", "abandon"])
-def test_steps_of_a_task_that_is_not_in_the_books_change_nothing(step):
-    """Attached tasks, and those that have ended, move no money."""
+def test_steps_of_a_task_that_is_not_in_the_ledger_change_nothing(step):
+    """Attached tasks, and tasks that have ended, change no sum."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     ledger.settle("a")
@@ -164,7 +164,7 @@ def test_steps_of_a_task_that_is_not_in_the_books_change_nothing(step):
 
 @pytest.mark.parametrize(("first", "step"), [("reserve", "find"), ("doubt", "doubt")])
 def test_step_from_the_other_bucket_changes_nothing(first, step):
-    """What is under way cannot be found, and what is uncertain cannot be doubted again."""
+    """A reserved task cannot be found, and an uncertain one cannot be doubted again."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     if first == "doubt":
@@ -176,7 +176,7 @@ def test_step_from_the_other_bucket_changes_nothing(first, step):
 
 @pytest.mark.parametrize("doubted", [False, True])
 def test_one_task_is_reserved_once(doubted):
-    """A key that is in the books already is a mistake of the caller."""
+    """Reserving a key that is in the ledger already raises."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     if doubted:
@@ -197,7 +197,7 @@ def test_one_task_is_reserved_once(doubted):
     ],
 )
 def test_cap_is_met_and_not_passed(limit, price, words):
-    """What fits is let through; the next is refused in words, and changes nothing."""
+    """A task that fits is allowed; the next is refused with words, and changes nothing."""
     ledger = Ledger(limit)
     task = estimate(price=price)
     ledger.reserve("a", task)
@@ -213,7 +213,7 @@ def test_cap_is_met_and_not_passed(limit, price, words):
     "limit", [SpendLimit(tasks=2), SpendLimit(tokens=200_000), SpendLimit(cny=2)]
 )
 def test_cap_may_be_used_to_the_last(limit):
-    """What meets a cap exactly passes."""
+    """A task that meets a cap exactly is allowed."""
     ledger = Ledger(limit)
     ledger.reserve("a", TASK)
     ledger.reserve("b", TASK)
@@ -233,7 +233,7 @@ def test_cap_may_be_used_to_the_last(limit):
     ],
 )
 def test_cap_that_cannot_be_kept_refuses(limit, task, words):
-    """A spec whose capped figure is unknown is not let through silently."""
+    """A spec is refused if a figure that has a cap is unknown."""
     ledger = Ledger(limit)
     with pytest.raises(SpendLimitError, match=words) as caught:
         ledger.reserve("a", task)
@@ -251,13 +251,13 @@ def test_cap_that_cannot_be_kept_refuses(limit, task, words):
     ],
 )
 def test_figure_that_is_not_capped_may_be_unknown(limit, task):
-    """Only what is capped has to be known; another currency, or nothing at all, costs no cap."""
+    """Only a figure with a cap must be known; another currency or a price of 0 needs no cap."""
     ledger = Ledger(limit)
     ledger.reserve("a", task)
     assert ledger.spend.reserved.tasks == 1
 
 
-def test_zero_lets_nothing_pass():
+def test_zero_allows_nothing():
     """A cap of 0 refuses the first task."""
     for limit in (SpendLimit(tasks=0), SpendLimit(tokens=0), SpendLimit(cny=0)):
         with pytest.raises(SpendLimitError, match="would be passed"):
@@ -265,7 +265,7 @@ def test_zero_lets_nothing_pass():
 
 
 def test_unknown_figures_are_counted_and_told_when_they_are_known():
-    """Tokens that nobody could estimate are in the sums once the provider has counted them."""
+    """Tokens without an estimate are in the sums once the provider has counted them."""
     ledger = Ledger()
     ledger.reserve("a", estimate(None, YUAN))
     ledger.reserve("b", estimate(100, None))
@@ -275,8 +275,8 @@ def test_unknown_figures_are_counted_and_told_when_they_are_known():
     assert ledger.spend.spent == Amount(tasks=2, tokens=100_200, cny=Decimal(1), unpriced=1)
 
 
-def test_task_that_cost_more_than_was_possible_shuts_the_door():
-    """The real count is told as it is, past the cap; then nothing more passes."""
+def test_nothing_is_allowed_after_a_task_that_cost_more_than_was_possible():
+    """The real count is added, past the cap; then nothing more is allowed."""
     ledger = Ledger(SpendLimit(tokens=150_000))
     ledger.reserve("a", TASK)
     ledger.settle("a", 160_000)

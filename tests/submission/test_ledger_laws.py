@@ -1,4 +1,4 @@
-"""The books against a naive model: every task in one bucket, and no cap passed at the door."""
+"""The ledger against a simple model: each task counts once, and no reservation passes a cap."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ LIMITS = st.builds(
 
 
 def money(tokens: int | None, price: Price | None, currency: str) -> Decimal:
-    """What it costs in a currency, as a child would reckon."""
+    """What it costs in a currency, by plain multiplication."""
     if tokens is None or price is None or price.currency != currency:
         return Decimal(0)
     return price.per_million * tokens / 1_000_000
 
 
-class Books(RuleBasedStateMachine):
-    """Reservations, lost answers, ends of every kind: in any order, of any task."""
+class LedgerSteps(RuleBasedStateMachine):
+    """Reservations, lost answers and ends of every kind, in any order, of any task."""
 
     keys = Bundle("keys")
 
@@ -58,7 +58,7 @@ class Books(RuleBasedStateMachine):
 
     @initialize(limit=LIMITS)
     def open(self, limit: SpendLimit) -> None:
-        """The client is made with a limit, or with none."""
+        """The client has a limit, or none."""
         self.limit = limit
         self.ledger = Ledger(limit)
 
@@ -69,7 +69,7 @@ class Books(RuleBasedStateMachine):
         return self._in("reserved") + self._in("uncertain") + self.spent + self.abandoned
 
     def _fits(self, estimate: Estimate) -> bool:
-        """Whether a naive clerk, who adds everything up again, would let it pass."""
+        """Whether the model, which adds everything up again, would allow it."""
         every = [*self._all(), (estimate.tokens, estimate.price)]
         limit = self.limit
         caps = {"USD": limit.usd, "CNY": limit.cny}
@@ -136,7 +136,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(key=keys | KEYS)
     def find(self, key: int) -> None:
-        """An uncertain task turns up."""
+        """An uncertain task is found."""
         bucket, estimate = self.where.get(key, ("", None))
         assert self.ledger.find(key) is (bucket == "uncertain")
         if bucket == "uncertain":
@@ -144,7 +144,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(key=keys | KEYS)
     def abandon(self, key: int) -> None:
-        """Nobody will learn what became of an uncertain task."""
+        """Nobody will know what happened to an uncertain task."""
         bucket, estimate = self.where.get(key, ("", None))
         assert self.ledger.abandon(key) is (bucket == "uncertain")
         if bucket == "uncertain":
@@ -153,7 +153,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=keys, key=KEYS, estimate=ESTIMATES)
     def carry(self, key: int, estimate: Estimate) -> int:
-        """A task of an earlier client is taken over, whatever the limit says."""
+        """A task of an earlier client is taken over, whatever the limit is."""
         if key not in self.where:
             assert key not in self.ledger
             self.ledger.carry(key, estimate)
@@ -172,12 +172,12 @@ class Books(RuleBasedStateMachine):
 
     @rule(key=keys | KEYS)
     def release(self, key: int) -> None:
-        """A task ends without a video, or was never made."""
+        """A task ends without a video, or was not made."""
         assert self.ledger.release(key) is (self.where.pop(key, None) is not None)
 
     @invariant()
     def every_task_is_in_one_bucket(self) -> None:
-        """The sums are those of a clerk who adds up each bucket again."""
+        """The sums are those of the model, which adds up each bucket again."""
         spend = self.ledger.spend
         for amount, rows in (
             (spend.reserved, self._in("reserved")),
@@ -214,4 +214,4 @@ class Books(RuleBasedStateMachine):
         )
 
 
-TestBooks = Books.TestCase
+TestLedgerSteps = LedgerSteps.TestCase

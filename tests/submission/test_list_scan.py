@@ -1,4 +1,4 @@
-"""One look for lost creates, and what it proves."""
+"""One look through the list for lost creates, and what it proves."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def read(scan: ListScan, *items: Snapshot, clocks: float | None = 0.0, **values)
 
 
 def tasks(first: int, last: int) -> list[Snapshot]:
-    """Tasks of others by their places in a list, newest first."""
+    """Unknown tasks by their places in a list, newest first."""
     return [task(f"t{place}", created=-place / 1000) for place in range(first, last)]
 
 
 def full_page(created: float | None) -> list[Snapshot]:
-    """As many tasks as a page holds, all of others."""
+    """As many tasks as a page holds, all of them unknown."""
     return [task(f"other-{i}", created=created) for i in range(PAGE)]
 
 
 def test_a_token_in_a_list_is_our_task():
-    """It is found, whatever else the list holds, and what echoes tokens is known to."""
+    """A task with our token is found, and shows that lists have marks."""
     one, two = lost("a"), lost("b")
     scan = searching(one, two)
     mine = task("cgt-1", "a")
@@ -51,14 +51,14 @@ def test_a_token_in_a_list_is_our_task():
 
 
 def test_when_all_are_found_nothing_more_is_read():
-    """A further page could show nothing that is wanted."""
+    """When all lost creates are found, no further page is read."""
     scan = searching(lost("a"))
     assert not read(scan, task("cgt-1", "a"), *full_page(None)[1:])
 
 
 @pytest.mark.parametrize("mark", ["another", None])
 def test_our_own_tasks_show_whether_marks_are_echoed(mark):
-    """A task of ours that is listed without its mark says that absence proves nothing."""
+    """A task of ours that is listed without its mark shows that absence proves nothing."""
     one = lost("a")
     scan = searching(one, known=["cgt-1"])
     read(scan, task("cgt-1", mark))
@@ -68,8 +68,8 @@ def test_our_own_tasks_show_whether_marks_are_echoed(mark):
 
 
 @pytest.mark.parametrize(("age", "doubted"), [(-MARGIN, True), (-MARGIN - 1, False)])
-def test_a_nameless_task_that_is_young_enough_may_be_the_one(age, doubted):
-    """Unless an identifier on another task of its model shows that lists have them."""
+def test_a_task_without_a_mark_that_is_young_enough_may_be_the_one(age, doubted):
+    """It may be, unless another task of its model is listed with a mark."""
     one = lost("a", sent=1000.0)
     scan = searching(one)
     read(scan, task("nameless", None, 1000.0 + age, model="model"))
@@ -87,7 +87,7 @@ def test_a_nameless_task_that_is_young_enough_may_be_the_one(age, doubted):
 )  # fmt: skip
 @pytest.mark.parametrize("ours", [True, False])
 def test_what_one_model_shows_says_nothing_of_another(of, seen, doubted, ours):
-    """Echoes depend on the model: a mark on one does not vouch for another that shows none."""
+    """A mark on a task of one model does not prove that another model shows marks."""
     one = lost("a")
     one.record.model = of
     scan = searching(one, known=["ours", "silent"] if ours else ["ours"])
@@ -98,7 +98,7 @@ def test_what_one_model_shows_says_nothing_of_another(of, seen, doubted, ours):
 
 
 def test_marks_of_the_caller_give_candidates():
-    """Tasks with the same identifier are told once each, if they are not older than the create."""
+    """Tasks with the same identifier are named once each, unless they are older than the create."""
     own = lost("user-1", ours=False, sent=1000.0)
     scan = searching(own, lost("user-2", ours=False, sent=1000.0), lost("a", sent=1000.0))
     old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
@@ -109,7 +109,7 @@ def test_marks_of_the_caller_give_candidates():
 
 
 def test_without_a_mark_model_and_time_give_candidates():
-    """Tasks of the model that carry no mark, are young enough, and are not known as others."""
+    """Unknown tasks of the model without a mark are candidates if they are young enough."""
     bare = lost(None, ours=False, sent=1000.0)  # of the model "model"
     scan = searching(bare, unmarked=["made here"])
     old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
@@ -126,7 +126,7 @@ def test_without_a_mark_model_and_time_give_candidates():
 
 
 def test_the_model_of_an_endpoint_is_not_known():
-    """Whatever was made through it may be listed under any name."""
+    """A task of an endpoint may be listed under the name of any model."""
     bare = lost(None, ours=False)
     bare.record.model = "ep-2026-1"
     scan = searching(bare)
@@ -135,7 +135,7 @@ def test_the_model_of_an_endpoint_is_not_known():
 
 
 def test_a_raw_key_says_of_which_model_a_create_was():
-    """What ``extra`` puts into the body is what was made."""
+    """A model that ``extra`` puts into the body is the model of the create."""
     bare = lost(None, ours=False)
     bare.record.spec = TaskSpec("boat", extra={"model": "other"})
     scan = searching(bare)
@@ -143,16 +143,16 @@ def test_a_raw_key_says_of_which_model_a_create_was():
     assert scan.candidates == {bare.record: ["yes"]}
 
 
-def test_our_own_tasks_without_a_mark_cast_no_doubt():
-    """They were made without, so that they say nothing about lists."""
+def test_our_own_tasks_without_a_mark_say_nothing():
+    """A task that was made without a mark says nothing about lists."""
     one = lost("a")
     scan = searching(one, unmarked=["cgt-1"])
     read(scan, task("cgt-1", None))
     assert not scan.may_hide(one)
 
 
-def test_without_the_providers_clock_every_namesake_is_a_candidate():
-    """Where no answer has told its time yet, nothing is too old."""
+def test_without_the_providers_clock_every_task_with_the_mark_is_a_candidate():
+    """While the provider's time is unknown, no task is too old."""
     own = lost("user-1", ours=False, sent=1000.0)
     scan = searching(own)
     read(scan, task("old", "user-1", 1.0), clocks=None)
@@ -161,7 +161,7 @@ def test_without_the_providers_clock_every_namesake_is_a_candidate():
 
 @pytest.mark.parametrize("count", range(PAGE + 1))
 def test_a_page_that_is_not_full_is_the_last_if_the_total_says_so(count):
-    """Then everything was seen; without a total only an empty list has no second page."""
+    """Then the look is finished; without a total only an empty first page is the last."""
     scan = searching(lost("a", sent=-1e6))
     assert read(scan, *full_page(None)[:count], total=count) == (count == PAGE)
     assert scan.finished == (count < PAGE)
@@ -171,7 +171,7 @@ def test_a_page_that_is_not_full_is_the_last_if_the_total_says_so(count):
 
 
 def test_a_total_tells_of_more_pages():
-    """A page that holds less than was asked for is not the last while tasks are missing."""
+    """A page with fewer tasks than were asked for is not the last while tasks are missing."""
     scan = searching(lost("a"), page_size=100)
     assert read(scan, *tasks(0, 10), total=15)
     assert (scan.page_num, scan.page_size) == (2, 8)
@@ -182,7 +182,7 @@ def test_a_total_tells_of_more_pages():
 
 
 def test_what_was_seen_already_ends_a_page_that_is_not_full():
-    """A total may count what the list does not show."""
+    """A page without new tasks is the last, even if the total is larger."""
     scan = searching(lost("a"))
     assert read(scan, *tasks(0, 3), total=5)
     assert (scan.page_num, scan.page_size) == (2, 2)
@@ -202,7 +202,7 @@ def test_what_was_seen_already_ends_a_page_that_is_not_full():
 )
 @pytest.mark.parametrize("total", [None, 5])
 def test_an_empty_page_proves_something_if_nothing_before_it_is_gone(total, count, still, proven):
-    """As many tasks may have been removed meanwhile as stood before what was to be seen."""
+    """An empty page ends the look only if the first page still shows all its tasks."""
     scan = searching(lost("a"))
     assert read(scan, *tasks(0, count), total=total)
     assert read(scan, total=total)
@@ -211,8 +211,8 @@ def test_an_empty_page_proves_something_if_nothing_before_it_is_gone(total, coun
     assert scan.finished == proven
 
 
-def test_pages_that_are_not_turned_end_the_look_and_prove_nothing():
-    """A list that always shows the same page may hold others."""
+def test_a_page_that_is_shown_twice_ends_the_look_and_proves_nothing():
+    """A list that always shows the same page may hold other tasks."""
     scan = searching(lost("a"), page_size=100)
     assert read(scan, *tasks(0, 10))
     assert not read(scan, *tasks(0, 10))
@@ -220,7 +220,7 @@ def test_pages_that_are_not_turned_end_the_look_and_prove_nothing():
 
 
 def test_a_page_that_begins_with_nothing_known_proves_nothing():
-    """Something may have slipped to a page that was read before."""
+    """If a page does not overlap the one before, a task may have been missed."""
     scan = searching(lost("a"), page_size=100)
     assert read(scan, *tasks(0, 100))
     assert (scan.page_num, scan.page_size) == (2, 80)
@@ -229,7 +229,7 @@ def test_a_page_that_begins_with_nothing_known_proves_nothing():
 
 
 def test_pages_too_small_to_overlap_are_read_and_prove_nothing():
-    """A provider that shows one task at a time is searched all the same."""
+    """A provider that shows one task on a page is read to the end, and nothing is proven."""
     scan = searching(lost("a"), page_size=1)
     assert [read(scan, *tasks(i, i + 1)) for i in range(3)] == [True] * 3
     assert scan.page_num == 4
@@ -238,8 +238,8 @@ def test_pages_too_small_to_overlap_are_read_and_prove_nothing():
 
 
 @pytest.mark.parametrize("times", [(3, 1, 2), (1, 3, 2), (3, None, 1)])
-def test_several_pages_in_no_order_of_time_prove_nothing(times):
-    """Tasks that change their places may be on no page at the time it is read."""
+def test_several_pages_that_are_not_in_order_of_time_prove_nothing(times):
+    """Tasks that change their places may be on no page when it is read."""
     scan = searching(lost("a"), page_size=4)
     items = [task(f"t{i}", created=at) for i, at in enumerate((*times, 2))]
     assert read(scan, *items)
@@ -249,7 +249,7 @@ def test_several_pages_in_no_order_of_time_prove_nothing(times):
 
 @given(st.data())
 def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
-    """Whatever is made and removed while it is read, no task can hide between two pages."""
+    """No task is missed between two pages, whatever is made and removed meanwhile."""
     there = [task(str(-i), created=-i / 1000) for i in range(data.draw(st.integers(0, 150)))]
     if data.draw(st.booleans()):
         there.reverse()
@@ -278,8 +278,8 @@ def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
 
 
 @given(count=st.integers(0, 20_000), page=st.integers(20, 500))
-def test_a_list_that_stands_still_is_read_to_its_end_in_few_pages(count, page):
-    """Each page brings most of what it could; the last one proves that all was seen."""
+def test_a_list_that_does_not_change_is_read_to_its_end_in_few_pages(count, page):
+    """Overlaps cost few pages, and the last page proves that all tasks were seen."""
     there = [task(str(-i), created=-i / 1000) for i in range(count)]
     scan = searching(lost("a"), page_size=page, proving=True)
     pages = 1
@@ -292,7 +292,7 @@ def test_a_list_that_stands_still_is_read_to_its_end_in_few_pages(count, page):
 
 @pytest.mark.parametrize("unreadable", [(1, 0), (0, 1), (1, 1)])
 def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
-    """A list that holds one on any page proves nothing."""
+    """A list with an unreadable task on any page proves nothing."""
     first, last = unreadable
     scan = searching(lost("a", sent=-1e6))
     assert read(scan, *full_page(0.0)[first:], unreadable=first)
@@ -303,7 +303,7 @@ def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
 @pytest.mark.parametrize("here", [True, False])
 @given(behind=st.floats(-1e6, 1e6), age=st.floats(-1e4, 1e4))
 def test_newest_first_is_read_back_to_before_the_create(here, behind, age):
-    """Once a page ends with a task from before the earliest create, by our clock, it is enough."""
+    """A page that ends with a task older than the earliest create ends the look."""
     early = lost("a", sent=20_000.0 if here else None, at=20_000.0)
     scan = searching(lost("b", sent=50_000.0), early, began=60_000.0)
     created = 20_000.0 - MARGIN - age - behind
@@ -313,14 +313,14 @@ def test_newest_first_is_read_back_to_before_the_create(here, behind, age):
 
 
 def test_a_look_that_may_prove_something_is_read_to_the_end():
-    """No clock decides that enough was seen: it may have stood still, or been set."""
+    """A look that may prove absence trusts no clock, because clocks may be wrong."""
     scan = searching(lost("a", sent=1e6), began=2e6, proving=True)
     assert read(scan, *full_page(0.0))
 
 
 @pytest.mark.parametrize("times", [[1.0, 2.0, 3.0, 0.0], [3.0, None, 1.0, 0.0]])
 def test_a_list_in_another_order_is_read_to_its_end(times):
-    """An old task at the end of a page then says nothing of the pages behind it."""
+    """An old task at the end of a page then says nothing about later pages."""
     scan = searching(lost("a", sent=1e6))
     items = [task(f"other-{i}", created=created) for i, created in enumerate(times)]
     assert read(scan, *items)
@@ -328,21 +328,21 @@ def test_a_list_in_another_order_is_read_to_its_end(times):
 
 
 def test_without_the_providers_clock_a_list_is_read_to_its_end():
-    """How old a task is cannot be told then."""
+    """While the provider's time is unknown, no task counts as old."""
     scan = searching(lost("a", sent=1e6))
     assert read(scan, *full_page(0.0), clocks=None)
 
 
 def test_lists_cover_a_week():
-    """A create of longer ago may have made a task that no list shows any more."""
+    """An older create may have made a task that lists no longer show."""
     each = lost(sent=100.0)
     assert searching(each, began=100.0 + LISTED - MARGIN - 1).covers(each)
     assert not searching(each, began=100.0 + LISTED - MARGIN).covers(each)
 
 
 @pytest.mark.parametrize("sent", [100.0, None])
-def test_the_wall_clock_knows_of_weeks_that_were_slept_through(sent):
-    """The client's clock stands still in a sleep, and a new process knows no other clock."""
+def test_the_wall_clock_counts_weeks_of_sleep(sent):
+    """The wall clock counts while the machine sleeps and between two processes."""
     each = lost(sent=sent, at=100.0)
     assert searching(each, began=200.0, wall=100.0 + LISTED - MARGIN - 1).covers(each)
     assert not searching(each, began=200.0, wall=100.0 + LISTED - MARGIN).covers(each)
@@ -350,7 +350,7 @@ def test_the_wall_clock_knows_of_weeks_that_were_slept_through(sent):
 
 @pytest.mark.parametrize(("sent", "covered"), [(100.0, True), (None, False)])
 def test_a_wall_clock_that_was_set_back_says_nothing(sent, covered):
-    """How long ago another process sent something is not known then."""
+    """After it was set back, the age of a create of another process is unknown."""
     each = lost(sent=sent, at=100.0)
     assert searching(each, began=200.0, wall=100.0 - MARGIN).covers(each) == covered
 
@@ -358,8 +358,8 @@ def test_a_wall_clock_that_was_set_back_says_nothing(sent, covered):
 @pytest.mark.parametrize(
     ("values", "slept"), [({"sent": None}, 0.0), ({"sent": 1000.0}, MARGIN + 1)]
 )
-def test_every_namesake_is_a_candidate_where_clocks_are_in_doubt(values, slept):
-    """After a restart or a sleep nobody can say what is too old."""
+def test_every_task_with_the_mark_is_a_candidate_if_clocks_are_unsure(values, slept):
+    """After a restart or a sleep no task is too old."""
     own = lost("user-1", ours=False, at=1000.0, **values)
     scan = searching(own, began=1500.0, wall=1500.0 + slept)
     read(scan, task("old", "user-1", 1.0))
@@ -367,7 +367,7 @@ def test_every_namesake_is_a_candidate_where_clocks_are_in_doubt(values, slept):
 
 
 def test_a_callback_knows_our_tokens_only():
-    """The caller's own mark may be on many tasks; what only the URL carried is known as well."""
+    """A callback names a create by a token of ours, and never by the caller's own mark."""
     assert set(lost("a", error=SubmissionUncertainError("lost", "b")).tokens) == {"a", "b"}
     own = lost("user-1", ours=False, error=SubmissionUncertainError("lost", "b"))
     assert own.tokens == ("b",)
@@ -375,7 +375,7 @@ def test_a_callback_knows_our_tokens_only():
 
 @pytest.mark.parametrize(("tier", "listed"), [(None, None), ("default", None), ("flex", "flex")])
 def test_a_look_is_at_the_lists_of_one_tier(tier, listed):
-    """Plain lists show no flex tasks; an attached task is looked for nowhere else."""
+    """A look reads the lists of the tier of the create; a task without a spec has no tier."""
     assert searching(lost(tier=tier)).tier == listed
     attached = lost(tier=tier)
     attached.record.spec = None

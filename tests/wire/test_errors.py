@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from callsheet._wire import dialect_of, dooms_batch, error_of, parse_retry_after
+from callsheet._wire import dialect_of, error_of, parse_retry_after, stops_batch
 from callsheet._wire.refusals import WRONG_ADDRESS
 from callsheet.errors import (
     AuthenticationError,
@@ -249,12 +249,12 @@ def test_redirect_means_a_wrong_address(answer):
     ],
 )
 def test_create_at_a_wrong_address(status_code, body, answer):
-    """A create that met a page, a redirect, a bare 404 or a 405 dooms the batch."""
+    """A create that met a page, a redirect, a bare 404 or a 405 stops the batch."""
     with pytest.raises(InvalidRequestError, match=WRONG_ADDRESS) as caught:
         ARK.parse_create(answer(body, status_code))
     assert caught.value.status_code == status_code
-    assert dooms_batch(caught.value)
-    assert dooms_batch(pickle.loads(pickle.dumps(caught.value)))
+    assert stops_batch(caught.value)
+    assert stops_batch(pickle.loads(pickle.dumps(caught.value)))
 
 
 @pytest.mark.parametrize(
@@ -266,16 +266,16 @@ def test_create_at_a_wrong_address(status_code, body, answer):
         (400, b'{"error": {"code": "InvalidParameter", "message": "x"}}', InvalidRequestError),
     ],
 )
-def test_other_failures_of_a_create_doom_nothing(status_code, body, kind, answer):
+def test_other_failures_of_a_create_stop_nothing(status_code, body, kind, answer):
     """A broken gateway, odd bytes and one bad spec leave the rest of a batch alone."""
     with pytest.raises(kind) as caught:
         ARK.parse_create(answer(body, status_code))
     assert type(caught.value) is kind
-    assert not dooms_batch(caught.value)
+    assert not stops_batch(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("error", "doomed"),
+    ("error", "stops"),
     [
         (AuthenticationError("x", 401), True),
         (BalanceError("x", 403), True),
@@ -292,13 +292,13 @@ def test_other_failures_of_a_create_doom_nothing(status_code, body, kind, answer
         (ValueError("cannot parse JSON"), False),
     ],
 )
-def test_what_dooms_a_batch(error, doomed):
+def test_what_stops_a_batch(error, stops):
     """Key, balance, model and quota meet every spec; the rest meets one."""
-    assert dooms_batch(error) is doomed
+    assert stops_batch(error) is stops
 
 
 @pytest.mark.parametrize(
-    ("message", "doomed"),
+    ("message", "stops"),
     [
         ("cannot parse JSON", True),
         ("failed to parse request body as JSON", True),
@@ -316,11 +316,11 @@ def test_what_dooms_a_batch(error, doomed):
     ],
 )
 @pytest.mark.parametrize(("status_code", "kind"), [(400, InvalidRequestError), (500, ServerError)])
-def test_server_that_cannot_parse_json_dooms_a_batch(message, doomed, status_code, kind, answer):
+def test_server_that_cannot_parse_json_stops_a_batch(message, stops, status_code, kind, answer):
     """Our JSON is always well-formed, so a server that cannot parse it cannot parse any spec."""
     error = error_of(answer({"error": {"message": message, "code": ""}}, status_code))
     assert type(error) is kind
-    assert dooms_batch(error) is doomed
+    assert stops_batch(error) is stops
 
 
 @pytest.mark.parametrize(

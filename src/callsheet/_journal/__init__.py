@@ -1,1 +1,1 @@
-"""What is kept through the death of the process."""
+"""The journal: what a client writes to disk so that a later process can continue."""

@@ -1,4 +1,4 @@
-"""Specs and errors as text: what the journal writes down comes back with every value it had."""
+"""Writes specs and errors as text for the journal, and reads them back with the same values."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _DEEPEST_CAUSE: Final = 5
 
 @attrs.define
 class Contents:
-    """Media given as bytes, each content once.
+    """The contents of media that were given as bytes, each content once.
 
     Attributes:
-        by_digest: SHA-256 in hex to content.
+        by_digest: The contents, by their SHA-256 in hex.
     """
 
     by_digest: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
     _digests: dict[int, str] = attrs.field(factory=dict[int, str], init=False)
 
     def add(self, content: bytes) -> str:
-        """Take a content, which must stay alive as long as this does; return its digest."""
-        found = self._digests.get(id(content))  # one picture may stand in a thousand specs
+        """Add a content and return its digest. The content must live as long as this object."""
+        found = self._digests.get(id(content))  # one picture may be in a thousand specs
         if found is None:
             found = self._digests[id(content)] = hashlib.sha256(content).hexdigest()
             self.by_digest[found] = content
@@ -47,10 +47,10 @@ class Contents:
 
 
 def encode_spec(spec: TaskSpec, contents: Contents) -> str:
-    """Write a spec as JSON; its paths become absolute, and bytes go to *contents*.
+    """Write a spec as JSON. Its paths become absolute, and bytes go to *contents*.
 
     Raises:
-        SpecError: It holds something that JSON cannot.
+        SpecError: It holds a value that JSON cannot hold; every such field is named.
     """
     row: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -80,12 +80,12 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
 
 @attrs.define(eq=False)
 class Plan:
-    """Specs that are to be written down as one batch.
+    """The specs of one batch that is going to be written.
 
     Attributes:
         batch: Its number.
-        first: Row of the first one.
-        specs: What is wanted, in order; ``None`` for a task that exists already.
+        first: The row of its first spec.
+        specs: The specs in order; ``None`` for a task that was attached by id.
         name: The batch's name.
     """
 
@@ -96,11 +96,11 @@ class Plan:
     texts: list[str | None] = attrs.field(factory=list[str | None], init=False)
     contents: Contents = attrs.field(factory=Contents, init=False, repr=False)
 
-    def spell(self) -> None:
-        """Put the specs into words.
+    def encode(self) -> None:
+        """Write the specs as JSON.
 
         Raises:
-            SpecError: Some hold something that JSON cannot; all such problems are named.
+            SpecError: Some hold values that JSON cannot hold; all such problems are named.
         """
         problems: list[Problem] = []
         self.texts = []
@@ -118,7 +118,7 @@ def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
 
     Args:
         text: The JSON.
-        content_of: Gives the content with a digest.
+        content_of: Returns the content for a digest.
     """
     row: dict[str, Any] = json.loads(text)
     for name in _FRAME_FIELDS:
@@ -130,7 +130,7 @@ def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
 
 
 def encode_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
-    """Write an error as JSON values: class, values, notes, and causes down to some depth."""
+    """Write an error as JSON values: class, values, notes, and at most *deepest* causes."""
     row: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
     if isinstance(error, SpecError):
         row["problems"] = [attrs.astuple(problem) for problem in error.problems]
@@ -146,11 +146,13 @@ def encode_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dic
 def decode_error(row: Mapping[str, Any]) -> CallsheetError:
     """Read what `encode_error` wrote.
 
-    An error of a class that is not known here comes as a plain `CallsheetError` with its text.
+    An error of an unknown class becomes a plain `CallsheetError` with its text.
     """
     kind = getattr(errors, row["class"], None)
     error = CallsheetError(row["text"])
-    with contextlib.suppress(KeyError, TypeError):  # of another version: the text has to do
+    with contextlib.suppress(
+        KeyError, TypeError
+    ):  # written by another version: only the text is kept
         if kind is SpecError:
             error = SpecError([Problem(*problem) for problem in row["problems"]])
         elif isinstance(kind, type) and issubclass(kind, CallsheetError):
@@ -183,12 +185,12 @@ def _decode_medium(row: list[str], content_of: Callable[[str], bytes]) -> Media:
 
 
 def _plain(value: Any) -> Any:
-    """A dict of any mapping, which is what JSON can write."""
+    """A mapping as a dict, because JSON can write only that; any other value as it is."""
     return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
 
 
 def _not_json(row: Mapping[str, Any]) -> list[Problem]:
-    """The fields that cannot be written."""
+    """A problem for each field that cannot be written as JSON."""
     problems: list[Problem] = []
     for name, value in row.items():
         try:

@@ -1,4 +1,4 @@
-"""The place on disk where a journal is, or is going to be; everything here blocks."""
+"""Checks of a journal's path before it is opened. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_SMALLEST: Final = 512
-"""Bytes; no database is smaller."""
+_SMALLEST_DATABASE: Final = 512
+"""Bytes. No SQLite database is smaller."""
 
 
 def has_content(path: Path) -> bool:
-    """Whether there is a file that must be looked at before it is touched.
+    """Whether the file exists and is not empty, so that it must be checked before it is written.
 
     Raises:
-        ConfigurationError: There is something that can be no journal.
+        ConfigurationError: The path cannot be that of a journal.
     """
     if not path.parent.is_dir():
         raise ConfigurationError(f"journal {path}: there is no folder {path.parent}")
@@ -32,13 +32,13 @@ def has_content(path: Path) -> bool:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise ConfigurationError(f"journal {path} cannot be opened: it is {what}")
-    if 0 < found.st_size < _SMALLEST:  # SQLite would take it for an empty database
+    if 0 < found.st_size < _SMALLEST_DATABASE:  # SQLite would treat it as an empty database
         raise ConfigurationError(f"{path} is no journal; it was left as it is")
     return found.st_size > 0
 
 
 def inode_of(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to."""
+    """The device and inode of the file at a path; ``None`` if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -47,6 +47,6 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 
 
 def writable(path: Path) -> bool:
-    """Whether the file and those beside it can be written."""
+    """Whether the file can be written, and new files in its folder."""
     places = [path.parent, *([path] if path.exists() else [])]
     return all(os.access(place, os.W_OK) for place in places)

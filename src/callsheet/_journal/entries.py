@@ -1,4 +1,4 @@
-"""What the journal knows of one spec, told from its notes in the order in which they were made."""
+"""Entries: what the journal knows about each spec, folded from its notes in their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NoteKind(enum.StrEnum):
-    """What a note says."""
+    """The kind of a note."""
 
     SENDING = "sending"
     CREATED = "created"
@@ -41,7 +41,7 @@ Note = tuple[int, NoteKind, str | None]
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One spec or attached task of the journal, as it was known last.
+    """The latest known state of one spec or attached task in the journal.
 
     Attributes:
         row: Its number in the journal.
@@ -49,14 +49,14 @@ class Entry:
         index: Its position in the batch, from 0.
         name: The batch's name.
         spec: The spec, its paths absolute; ``None`` for a task that was attached by id.
-        token: The mark of the last attempt that may have left, if it carried one.
-        sent_at: Unix seconds at which that attempt was about to leave; ``None`` if none may have.
-        doubts: How many other attempts stay in doubt for ever.
+        token: The mark of the last attempt that may have been sent, if it carried one.
+        sent_at: Unix seconds just before that attempt was sent; ``None`` if none may have been.
+        doubts: How many other attempts may have made a task that nobody will find.
         task_id: The provider's id.
         status: The last status noted. The most recent ones may be missing after a crash.
-        answer: The provider's last word, once the task has ended.
-        error: The error that it ended with, where it was not the provider's word.
-        file: Where its video was downloaded to.
+        answer: The provider's last status answer, once the task has ended.
+        error: The error that it ended with, if that was not a status answer.
+        file: The path of its downloaded video.
         unwanted: Whether it was cancelled while an attempt may have made a task.
     """
 
@@ -77,34 +77,34 @@ class Entry:
 
 
 def sending(row: int, token: str | None, at: float, doubts: int = 0) -> Note:
-    """An attempt is about to leave, and replaces all that is known of those that made nothing."""
+    """An attempt is about to be sent; what was known of earlier attempts is replaced."""
     return row, NoteKind.SENDING, json.dumps([token, at, doubts])
 
 
 def created(row: int, task_id: str) -> Note:
-    """The provider gave an id."""
+    """The provider has returned an id."""
     return row, NoteKind.CREATED, json.dumps(task_id)
 
 
 def moved(row: int, status: Status) -> Note:
-    """The provider said where the task stands."""
+    """The provider has returned a status."""
     return row, NoteKind.STATUS, json.dumps(status)
 
 
 def settled(row: int, end: Snapshot | CallsheetError) -> Note:
-    """The task ended, or no task came to be."""
+    """The task has ended, or no task was made."""
     if isinstance(end, Snapshot):
         return row, NoteKind.ANSWERED, json.dumps([end.task_id, end.raw], separators=(",", ":"))
     return row, NoteKind.FAILED, json.dumps(encode_error(end), separators=(",", ":"))
 
 
 def unsent(row: int) -> Note:
-    """The last attempt provably made nothing."""
+    """The last attempt certainly made no task."""
     return row, NoteKind.UNSENT, None
 
 
 def doubted(row: int, doubts: int) -> Note:
-    """So many attempts stay in doubt for ever, beside the one that is known."""
+    """This many attempts may have made a task that nobody will find, beside the last one."""
     return row, NoteKind.DOUBTED, json.dumps(doubts)
 
 
@@ -114,21 +114,21 @@ def downloaded(row: int, file: str) -> Note:
 
 
 def unwanted(row: int) -> Note:
-    """It was cancelled while an attempt may have made a task; no later attempt changes that."""
+    """It was cancelled while an attempt may have made a task. No later attempt changes that."""
     return row, NoteKind.UNWANTED, None
 
 
 def withdrawn(row: int) -> Note:
-    """Its plan is taken back."""
+    """Its plan is cancelled: the row does not count."""
     return row, NoteKind.WITHDRAWN, None
 
 
 def change_by(kind: str, value: str | None) -> dict[str, Any] | None:
-    """What a note changes in its entry; ``None`` if it takes it away.
+    """The fields of its entry that a note changes; ``None`` if it removes the entry.
 
     Raises:
-        ValueError: Kind or value is not what a note holds.
-        CallsheetError: An answer that cannot be read.
+        ValueError: The kind or the value is not that of a note.
+        CallsheetError: The note holds an answer that cannot be read.
     """
     change = _CHANGES[NoteKind(kind)]
     return change(None if value is None else json.loads(value))

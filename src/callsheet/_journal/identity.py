@@ -1,4 +1,4 @@
-"""Whose tasks a journal holds."""
+"""The provider, address and key that a journal belongs to."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from callsheet._models.provider import without_secrets
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """Whose tasks a journal holds.
+    """The provider, address and key that a journal belongs to.
 
     Attributes:
-        provider: Its short name.
-        base_url: Its address; user, password and query are left out.
+        provider: The short name of the provider.
+        base_url: Its address, without user, password and query.
         fingerprint: A one-way hash of the key.
     """
 
@@ -22,7 +22,7 @@ class Identity:
     fingerprint: str
 
     def difference(self, other: Identity) -> str | None:
-        """What makes a journal of *other* another one than this, in words; never a key."""
+        """In words, why a journal of *other* does not belong to this one; never names a key."""
         if self.provider != other.provider:
             return f"it holds tasks of provider {other.provider!r}, not {self.provider!r}"
         if self.base_url != other.base_url:

@@ -1,7 +1,7 @@
-"""The journal: what was wanted, what left, what came of it, kept through the death of the process.
+"""The journal: it keeps what was planned, what was sent and how it ended, for a later process.
 
-Everything goes through one writer, in order. While it commits, more gathers, and all of that goes
-into the next transaction: the busier the client, the fewer transactions for each task.
+One writer writes everything, in order. While it commits, new notes are collected. They all go into
+the next transaction. So a busy client needs fewer transactions for each task.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False)
-class _Flush:
-    """What goes to the disk together."""
+class _Commit:
+    """What is written to disk together."""
 
-    steps: list[Transaction] = attrs.field(factory=list[Transaction])
+    transactions: list[Transaction] = attrs.field(factory=list[Transaction])
     done: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 class Journal(anyio.AsyncContextManagerMixin):
-    """One file that remembers every spec and its task, used as ``async with Journal(…)``.
+    """One file that keeps every spec and its task, used as ``async with Journal(…)``.
 
-    Specs are numbered by row. Methods that are awaited return when their news is on disk, safe from
-    a killed process and from a power cut; the others return at once, and their news follows within
-    milliseconds, in order. No key is ever written.
+    Each spec has a row number. A method that is awaited returns when its notes are on disk, where
+    neither a killed process nor a power cut loses them. The other methods return at once, and their
+    notes are written within milliseconds, in order. The key is never written.
 
-    News that cannot be written, as on a full disk, is kept and written as soon as that works again;
-    until then every awaited method raises, so nothing new is sent while ids cannot be noted.
+    Notes that cannot be written, for example on a full disk, are kept and written when that works
+    again. Until then every awaited method raises. So no create is sent while ids cannot be written.
 
     Args:
-        path: The file, made if it does not exist. A second file, ``…-lease``, stands beside it
-            while it is open, and names its holder.
+        path: The file, which is made if it does not exist. While it is open, a second file
+            ``…-lease`` beside it names its holder.
         provider: Name of the provider.
         base_url: Its address.
         fingerprint: A one-way hash of the key.
@@ -73,20 +73,20 @@ class Journal(anyio.AsyncContextManagerMixin):
         self._identity = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
-        self._load: _Flush | None = None
-        self._backlog = WriteQueue(self._file)
-        self._wake = anyio.Event()
+        self._next_commit: _Commit | None = None
+        self._queue = WriteQueue(self._file)
+        self._wake_up = anyio.Event()
         self._closing = False
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """Lock the file and look it over; on leaving, write what is left.
+        """Lock and check the file; on leaving, write what is left.
 
         Raises:
             ConfigurationError: Another process or client has it open, it belongs to another
                 provider, address or key, it is no journal, or it cannot be read and written.
-            JournalError: On leaving: some news could not be written. Its text names the ids. If
-                the block itself failed, its own exception leaves, with this text as a note.
+            JournalError: On leaving, some notes could not be written. The text names the ids. If
+                the block itself raised, that exception is raised, with this text as a note.
         """
         if self._limiter is not None:
             raise ClosedError("a journal can be entered once; make another one")
@@ -95,51 +95,51 @@ class Journal(anyio.AsyncContextManagerMixin):
         try:
             await self._in_thread(partial(self._file.open, self._identity))
             async with anyio.create_task_group() as background:
-                self._load = _Flush()
-                background.start_soon(self._write, name="journal")
+                self._next_commit = _Commit()
+                background.start_soon(self._write_all, name="journal")
                 try:
                     yield self
                 except (anyio.get_cancelled_exc_class(), GeneratorExit):
                     raise
-                except BaseException as error:  # noqa: BLE001 - leaves bare, below
+                except BaseException as error:  # noqa: BLE001 - raised below, outside the task group
                     failure = error
                 finally:
                     self._closing = True
-                    self._wake.set()
+                    self._wake_up.set()
         finally:
-            lost = self._backlog.lost()
-            if lost is not None:
-                log.error("%s", lost)
+            unwritten = self._queue.unwritten()
+            if unwritten is not None:
+                log.error("%s", unwritten)
             with anyio.CancelScope(shield=True):
                 await self._in_thread(self._file.close)
         if failure is not None:
-            if lost is not None:
-                failure.add_note(str(lost))
+            if unwritten is not None:
+                failure.add_note(str(unwritten))
             raise failure
-        if lost is not None:
-            raise lost
+        if unwritten is not None:
+            raise unwritten
 
     @property
     def rows(self) -> int:
-        """Number of rows so far, and so the number of the next one."""
+        """The number of the next row."""
         return self._file.rows
 
     async def plan(self, specs: Sequence[TaskSpec], *, name: str | None = None) -> range:
-        """Write down specs that are to be sent, as one batch, and return their rows in order.
+        """Write specs that are to be sent, as one batch, and return their rows in order.
 
         Local media are kept with them: bytes once for each content, files by their absolute path.
-        Cancelled, or failed, it leaves none of them.
+        If this is cancelled or fails, none of the specs is kept.
 
         Raises:
-            SpecError: A spec holds something that JSON cannot.
+            SpecError: A spec holds a value that JSON cannot hold.
             JournalError: It could not be written.
         """
         return await self._add(specs, name, lambda _: [])
 
     async def adopt(self, task_ids: Sequence[str], *, name: str | None = None) -> range:
-        """Write down tasks that exist already, as one batch, and return their rows in order.
+        """Write tasks that exist already, as one batch, and return their rows in order.
 
-        Cancelled, or failed, it leaves none of them.
+        If this is cancelled or fails, none of the tasks is kept.
 
         Raises:
             JournalError: It could not be written.
@@ -152,67 +152,68 @@ class Journal(anyio.AsyncContextManagerMixin):
         )
 
     async def sending(self, row: int, token: str | None, *, at: float, doubts: int = 0) -> None:
-        """Note that an attempt is about to leave; to be awaited before it does.
+        """Note that an attempt is about to be sent; await this before the request is sent.
 
-        It begins the row's story anew: an earlier id, end or file is forgotten. It cannot be
-        cancelled half way, so that a row either has its token or was not sent.
+        An earlier id, end or file of the row no longer counts. This cannot be cancelled half way:
+        a row either has its token, or its create was not sent.
 
         Args:
-            row: Whose attempt.
-            token: The mark that it carries; ``None`` where the provider takes none.
-            at: Unix seconds.
-            doubts: How many attempts before it stay in doubt for ever.
+            row: The row of the spec.
+            token: The mark that the attempt carries; ``None`` if it carries none.
+            at: The time, in Unix seconds.
+            doubts: How many earlier attempts may have made a task that nobody will find.
 
         Raises:
-            JournalError: It could not be written: nothing may be sent.
+            JournalError: It could not be written; nothing may be sent.
         """
+        # Shielded: a caller that is cancelled here must know whether the token is on disk.
         with anyio.CancelScope(shield=True):
             await self._put(Transaction([notes.sending(row, token, at, doubts)]))
 
     def doubted(self, row: int, doubts: int) -> None:
-        """Note how many attempts stay in doubt for ever, beside the one that has the task."""
+        """Note how many earlier attempts may have made a task that nobody will find."""
         self._note(notes.doubted(row, doubts))
 
     def created(self, row: int, task_id: str) -> None:
-        """Note the id that the provider gave."""
+        """Note the id that the provider has returned."""
         self._note(notes.created(row, task_id))
 
     def status(self, row: int, status: Status) -> None:
-        """Note where the task stands; it goes to disk together with the next other news."""
+        """Note the status of the task. It is written with the next note of another kind."""
         self._note(notes.moved(row, status), soon=False)
 
     def settled(self, row: int, end: Snapshot | CallsheetError) -> None:
-        """Note how it ended: the provider's last answer, or the error where there is none."""
+        """Note how it ended: the provider's last answer, or else the error."""
         self._note(notes.settled(row, end))
 
     def unsent(self, row: int) -> None:
-        """Note that the last attempt provably made nothing: the row is only planned again."""
+        """Note that the last attempt certainly made no task: the row is planned, as before it."""
         self._note(notes.unsent(row))
 
     def unwanted(self, row: int) -> None:
-        """Note that it was cancelled although an attempt may have made a task."""
+        """Note that it was cancelled while an attempt may have made a task."""
         self._note(notes.unwanted(row))
 
     def downloaded(self, row: int, path: str | os.PathLike[str]) -> None:
-        """Note where the video is."""
+        """Note the path of the downloaded video."""
         self._note(notes.downloaded(row, str(Path(path).absolute())))
 
     async def flush(self) -> None:
-        """Wait until all that was noted so far is on disk.
+        """Wait until all notes so far are on disk.
 
         Raises:
-            JournalError: It could not be written; it is kept, and its ids stand in the text.
+            JournalError: They could not be written. They are kept, and the text names the ids.
         """
         try:
             await self._put(Transaction([]))
         except JournalError as error:
-            raise self._backlog.lost() or error from None
+            raise self._queue.unwritten() or error from None
 
     async def entries(self) -> list[Entry]:
-        """Everything the journal holds, batch by batch, each in its original order.
+        """All entries of the journal, batch by batch, each in its original order.
 
         Raises:
-            JournalError: Something could not be written, or cannot be read.
+            JournalError: Notes could not be written, or the journal cannot be read.
         """
         await self.flush()
         return await self._in_thread(self._file.read)
@@ -224,55 +225,55 @@ class Journal(anyio.AsyncContextManagerMixin):
         notes_on: Callable[[range], list[Note]],
     ) -> range:
         rows = range(self._file.rows, self._file.rows + len(specs))
-        step = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
+        transaction = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
         if rows:
             self._file.rows, self._file.batches = rows.stop, self._file.batches + 1
             try:
-                await self._put(step)
+                await self._put(transaction)
             except anyio.get_cancelled_exc_class():
-                with contextlib.suppress(ClosedError):  # cancelled as it closed: planned it stays
+                with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
                     back = [notes.withdrawn(row) for row in rows]
-                    self._append(Transaction(back, awaited=False, takes_back=step))
+                    self._append(Transaction(back, awaited=False, takes_back=transaction))
                 raise
         return rows
 
     def _note(self, note: Note, *, soon: bool = True) -> None:
         self._append(Transaction([note], awaited=False), soon=soon)
 
-    def _append(self, step: Transaction, *, soon: bool = True) -> _Flush:
-        if self._load is None:
+    def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
+        if self._next_commit is None:
             raise ClosedError(f"journal {self.path} is not open")
-        self._load.steps.append(step)
+        self._next_commit.transactions.append(transaction)
         if soon:
-            self._wake.set()
-        return self._load
+            self._wake_up.set()
+        return self._next_commit
 
-    async def _put(self, step: Transaction) -> None:
-        await self._append(step).done.wait()
-        if step.error is not None:
-            raise step.error
+    async def _put(self, transaction: Transaction) -> None:
+        await self._append(transaction).done.wait()
+        if transaction.error is not None:
+            raise transaction.error
 
-    async def _write(self) -> None:
-        """Write whatever comes, until the journal closes and nothing is left."""
-        load = self._load
+    async def _write_all(self) -> None:
+        """Write what is collected, until the journal closes and nothing is left."""
+        commit = self._next_commit
         with anyio.CancelScope(shield=True):
-            while load is not None:
-                await self._wake.wait()
-                self._wake = anyio.Event()
-                await anyio.lowlevel.checkpoint()  # whoever has something by now comes along
-                self._load = _Flush()
+            while commit is not None:
+                await self._wake_up.wait()
+                self._wake_up = anyio.Event()
+                await anyio.lowlevel.checkpoint()  # others add what they have by now
+                self._next_commit = _Commit()
                 try:
-                    await self._in_thread(partial(self._backlog.write, load.steps))
-                except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
-                    self._backlog.put_off(load.steps, exc)
-                load.done.set()
+                    await self._in_thread(partial(self._queue.write, commit.transactions))
+                except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
+                    self._queue.postpone(commit.transactions, exc)
+                commit.done.set()
                 if self._closing:
-                    await anyio.lowlevel.checkpoint()  # who was cancelled takes its plan back
-                    self._wake.set()
-                    if not self._load.steps:
-                        self._load = None
-                load = self._load
+                    await anyio.lowlevel.checkpoint()  # a cancelled caller can now cancel its plan
+                    self._wake_up.set()
+                    if not self._next_commit.transactions:
+                        self._next_commit = None
+                commit = self._next_commit
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run what blocks, one at a time, without a place among the threads of others."""
+        """Run blocking work, one call at a time, without using up the default thread limit."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)

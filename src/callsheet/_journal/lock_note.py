@@ -1,7 +1,7 @@
-"""Who holds a journal, told to those who find it locked.
+"""A note beside a locked journal that names the process that holds it.
 
-The lock itself is the database's, so the operating system takes it away with its holder, however
-that one dies. This note beside it only gives a name to the holder, and may outlive it.
+The lock itself is that of the database. The operating system releases it when the holder ends,
+however it ends. The note only names the holder, and may remain after it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def note_of(journal: Path) -> Path:
-    """Where the holder's note stands."""
+def note_path(journal: Path) -> Path:
+    """The path of the note."""
     return journal.with_name(f"{journal.name}-lease")
 
 
-def sign(journal: Path) -> None:
-    """Note that this process holds the journal; blocks on the disk."""
+def write(journal: Path) -> None:
+    """Write that this process holds the journal. This blocks on the disk."""
     row = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-    with contextlib.suppress(OSError):  # it is only a name
-        note_of(journal).write_text(json.dumps(row), "utf-8")
+    with contextlib.suppress(OSError):  # the lock holds without the note
+        note_path(journal).write_text(json.dumps(row), "utf-8")
 
 
-def erase(journal: Path) -> None:
-    """Take the note away; to be called while the lock is still held."""
+def remove(journal: Path) -> None:
+    """Remove the note. Call this while the lock is still held, or the note may be another's."""
     with contextlib.suppress(OSError):
-        note_of(journal).unlink(missing_ok=True)
+        note_path(journal).unlink(missing_ok=True)
 
 
 def holder(journal: Path) -> str:
-    """Who holds the journal, in words; blocks on the disk."""
+    """The holder of the journal, in words. This blocks on the disk."""
     try:
-        row = json.loads(note_of(journal).read_text("utf-8"))
+        row = json.loads(note_path(journal).read_text("utf-8"))
         pid, host = int(row["pid"]), str(row["host"])
         since = datetime.fromtimestamp(row["since"], UTC)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

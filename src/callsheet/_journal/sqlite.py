@@ -1,6 +1,6 @@
-"""The journal on disk: an SQLite database that one process at a time holds for itself.
+"""The journal on disk: an SQLite database that one process at a time has locked.
 
-Everything here blocks and belongs in a worker thread, one call at a time.
+Everything here blocks. Call it in a worker thread, one call at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ VERSION: Final = 1
 APPLICATION_ID: Final = 0x63736A6C
 """The database's application id: it tells a journal from other databases."""
 
-PATIENCE: Final = 0.25
-"""Seconds to wait for a holder that is about to close."""
+LOCK_TIMEOUT: Final = 0.25
+"""Seconds to wait for the lock, in case its holder is about to close."""
 
 _SCHEMA: Final = f"""
     CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
@@ -48,12 +48,12 @@ _SCHEMA: Final = f"""
 
 
 class SqliteStore:
-    """One database, opened and locked.
+    """One SQLite database, opened and locked.
 
     Attributes:
-        path: Where it is.
-        rows: Number of the next row.
-        batches: Number of the next batch.
+        path: The path of its file.
+        rows: The number of the next row.
+        batches: The number of the next batch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,24 +61,25 @@ class SqliteStore:
         self.rows = self.batches = 0
         self._stored: set[str] = set()
         self._inode: tuple[int, int] | None = None
-        self._turn = threading.Lock()
+        self._one_at_a_time = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
     def open(self, identity: Identity) -> None:
-        """Lock the database, or make it; what a killed process left is recovered.
+        """Open and lock the database, or make it. What a killed process left is recovered.
 
-        A file that is refused is left as it is.
+        A file that is refused is not changed.
 
         Raises:
-            ConfigurationError: Somebody else holds it, it belongs to other tasks, it is no journal
-                or a newer one, or it cannot be read and written. The path stands in the text.
+            ConfigurationError: Another process or client holds it, it belongs to another provider,
+                address or key, it is no journal or a newer one, or it cannot be read and written.
+                The text holds the path.
         """
         try:
-            with self._turn:
-                self.path = self.path.resolve()  # the lock must not depend on how it is called
+            with self._one_at_a_time:
+                self.path = self.path.resolve()  # two paths to one file must meet the same lock
                 if has_content(self.path):
-                    self._look(identity)
-                self._database = self._locked(identity)
+                    self._inspect(identity)
+                self._database = self._lock(identity)
         except sqlite3.Error as exc:
             raise self._refusal(exc) from exc
         except (OSError, ValueError, RuntimeError) as exc:  # a loop of links, a NUL in the name
@@ -88,10 +89,10 @@ class SqliteStore:
             raise ConfigurationError(f"journal {self.path}: {words}") from exc
 
     def close(self) -> None:
-        """Bring everything into the one file and let others have it."""
-        with self._turn:
+        """Move everything into the one file, and release the lock."""
+        with self._one_at_a_time:
             if self._database is not None:
-                lock_note.erase(self.path)
+                lock_note.remove(self.path)
                 self._database.close()
                 self._database = None
 
@@ -99,12 +100,12 @@ class SqliteStore:
         """Write in one transaction; it is on disk when this returns.
 
         Raises:
-            sqlite3.Error: Nothing of it was written.
+            sqlite3.Error: It failed; nothing was written.
         """
         if not plans and not notes:
             return
         database = self._opened()
-        if inode_of(self.path) != self._inode:  # what is written would die with this process
+        if inode_of(self.path) != self._inode:  # nobody would find what is written
             raise sqlite3.OperationalError("it was deleted, moved or replaced")
         stored: set[str] = set()
         database.execute("BEGIN IMMEDIATE")
@@ -114,16 +115,16 @@ class SqliteStore:
             database.executemany("INSERT INTO notes (row, kind, value) VALUES (?, ?, ?)", notes)
             database.execute("COMMIT")
         except BaseException:
-            if database.in_transaction:  # some errors end it on their own
+            if database.in_transaction:  # some errors have ended it already
                 database.execute("ROLLBACK")
             raise
         self._stored |= stored
 
     def read(self) -> list[Entry]:
-        """Everything that was written, in order.
+        """All entries, in order.
 
         Raises:
-            JournalError: A part of it cannot be read.
+            JournalError: A part of the journal cannot be read.
         """
         try:
             return list(self._entries(self._opened()))
@@ -162,10 +163,10 @@ class SqliteStore:
                 name = names.get(batch)
                 yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
 
-    def _look(self, identity: Identity) -> None:
-        """See whether the file is ours, without changing a byte of it."""
+    def _inspect(self, identity: Identity) -> None:
+        """Check that the file is a journal of *identity*, without changing a byte of it."""
         beside = (self.path.with_name(f"{self.path.name}-{kind}") for kind in ("wal", "journal"))
-        whole = not any(path.exists() for path in beside)  # nobody has it open
+        whole = not any(path.exists() for path in beside)  # no process has it open
         address = f"{self.path.as_uri()}?{'immutable=1' if whole else 'mode=ro'}"
         try:
             with contextlib.closing(_connect(address)) as database:
@@ -175,15 +176,17 @@ class SqliteStore:
                     if word != "ok":
                         raise ConfigurationError(self._damaged(word))
         except sqlite3.Error as exc:
-            # killed while it was being made: whoever has the lock can undo that
+            # A process was killed while it made the file. `_lock` rolls that back.
             if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
 
-    def _locked(self, identity: Identity) -> sqlite3.Connection:
+    def _lock(self, identity: Identity) -> sqlite3.Connection:
         database = _connect(f"{self.path.as_uri()}?mode=rwc")
         try:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA synchronous = FULL")  # ids are money: power cuts count
+            database.execute(
+                "PRAGMA synchronous = FULL"
+            )  # an id that is lost in a power cut is lost money
             database.execute("BEGIN EXCLUSIVE")
             if not self._check(database, identity):
                 for statement in _SCHEMA.strip().split(";")[:-1]:
@@ -200,16 +203,17 @@ class SqliteStore:
         except BaseException:
             database.close()
             raise
-        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_look`
-        lock_note.sign(self.path)
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_inspect`
+        lock_note.write(self.path)
         self._inode = inode_of(self.path)
         return database
 
     def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
-        """Whether the database is a journal; ``False`` if it is empty.
+        """Whether the database is a journal of *identity*; ``False`` if it is empty.
 
         Raises:
-            ConfigurationError: It is another one, or something else.
+            ConfigurationError: It is the journal of another identity, a newer one, or another
+                database.
         """
         ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
         ((mark,),) = database.execute("PRAGMA application_id")
@@ -225,7 +229,7 @@ class SqliteStore:
                 f"journal {self.path} was written by a newer callsheet; it was left as it is"
             )
         ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
-        if not _bought(database):  # a key that bought nothing may be put right
+        if not _has_tasks(database):  # without tasks, a wrong key may be corrected
             fingerprint = identity.fingerprint
         other = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         difference = identity.difference(other)
@@ -256,7 +260,7 @@ class SqliteStore:
 
 @attrs.define
 class _Media:
-    """Contents by digest, each read once."""
+    """The contents of media by digest, each read once."""
 
     database: sqlite3.Connection
     _known: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
@@ -272,10 +276,10 @@ class _Media:
         return self._known[digest]
 
 
-def _bought(database: sqlite3.Connection) -> bool:
-    """Whether a task was made or attached, or may have been."""
+def _has_tasks(database: sqlite3.Connection) -> bool:
+    """Whether a task was made or attached, or may have been made."""
     kinds = ", ".join(f"'{kind}'" for kind in (NoteKind.SENDING, NoteKind.CREATED, NoteKind.UNSENT))
-    # beside max() a bare column is that of the same note
+    # SQLite takes a bare column beside max() from the row with the maximum
     last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
     begun = f"SELECT count(*) FROM ({last}) WHERE kind != '{NoteKind.UNSENT}'"  # noqa: S608
     ((count,),) = database.execute(begun)
@@ -284,5 +288,5 @@ def _bought(database: sqlite3.Connection) -> bool:
 
 def _connect(address: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        address, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
     )

@@ -1,4 +1,4 @@
-"""What is to be written into the journal, and what could not be written yet."""
+"""The transactions that wait to be written into the journal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = logging.getLogger("callsheet")
 
 @attrs.define(eq=False)
 class Transaction:
-    """What is written whole or not at all.
+    """A plan and notes that are written together or not at all.
 
     Attributes:
         notes: Notes, in order.
         plan: Specs that the notes may be about.
-        awaited: Whether somebody waits for it and is told if it fails; otherwise it is kept until
-            it can be written.
-        takes_back: The step whose plan its notes take back.
+        awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
+            until it can be written.
+        takes_back: The transaction whose plan its notes cancel.
         error: Why it was not written.
     """
 
@@ -37,93 +37,96 @@ class Transaction:
     error: CallsheetError | None = None
 
     @property
-    def moot(self) -> bool:
-        """Whether it takes back what was never written."""
+    def needless(self) -> bool:
+        """Whether it cancels a plan that was never written, so that there is nothing to cancel."""
         return self.takes_back is not None and self.takes_back.error is not None
 
 
 @attrs.define(eq=False)
 class WriteQueue:
-    """Writes steps in order, and keeps what nobody waits for while it cannot be written.
+    """Writes transactions in order, and keeps those that cannot be written and have no waiter.
 
-    A step that somebody waits for is never written before one that was kept: nothing new is begun
-    while ids cannot be noted.
+    A transaction with a waiter is never written before one that was kept. So no create is sent
+    while the id of another cannot be written.
     """
 
     file: SqliteStore
     _kept: list[Transaction] = attrs.field(factory=list[Transaction], init=False)
-    _trouble: str | None = attrs.field(default=None, init=False)
+    _failure: str | None = attrs.field(default=None, init=False)
 
-    def write(self, steps: Iterable[Transaction]) -> None:
-        """Write what was kept, then *steps*; blocks on the disk."""
-        spelled = [*filter(_spelled, steps)]
+    def write(self, transactions: Iterable[Transaction]) -> None:
+        """Write what was kept, then *transactions*. This blocks on the disk."""
+        encoded = [*filter(_encoded, transactions)]
         waiting, self._kept = self._kept, []
-        before, self._trouble = self._trouble, None
-        self._store([*waiting, *spelled])
-        self._tell(before)
+        before, self._failure = self._failure, None
+        self._store([*waiting, *encoded])
+        self._log_change(before)
 
-    def put_off(self, steps: Iterable[Transaction], cause: Exception) -> None:
-        """Take steps that could not be tried at all, as for want of a thread."""
-        before = self._trouble
-        self._refuse(steps, self._words(cause))
-        self._tell(before)
+    def postpone(self, transactions: Iterable[Transaction], cause: Exception) -> None:
+        """Handle transactions that could not be tried, for example because no thread started."""
+        before = self._failure
+        self._fail(transactions, self._message(cause))
+        self._log_change(before)
 
-    def lost(self) -> JournalError | None:
-        """What is kept and not written, if there is anything."""
+    def unwritten(self) -> JournalError | None:
+        """The error that names what is kept and not written; ``None`` if that is nothing."""
         if not self._kept:
             return None
-        kept = [note for step in self._kept for note in step.notes]
+        kept = [note for each in self._kept for note in each.notes]
         ids = [
             f"{json.loads(value)} (row {row})"
             for row, kind, value in kept
             if kind is NoteKind.CREATED and value is not None
         ]
         named = f"; new ids among them: {', '.join(ids)}" if ids else ""
-        return JournalError(f"{self._trouble}; {len(kept)} notes are not on disk{named}")
+        return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
 
-    def _store(self, steps: Sequence[Transaction]) -> None:
-        """Write steps together as far as possible, so that none fails for another's sake."""
-        words = self._trouble
-        if words is None:
-            steps = [step for step in steps if not step.moot]
+    def _store(self, transactions: Sequence[Transaction]) -> None:
+        """Write transactions together. If that fails, write each half alone, down to single ones.
+
+        So a transaction fails only because of itself.
+        """
+        message = self._failure
+        if message is None:
+            transactions = [each for each in transactions if not each.needless]
             try:
-                plans = [step.plan for step in steps if step.plan is not None]
-                self.file.write(plans, [note for step in steps for note in step.notes])
-            except Exception as exc:  # noqa: BLE001 - somebody waits, whatever it was
-                if len(steps) > 1:
-                    middle = len(steps) // 2
-                    self._store(steps[:middle])
-                    self._store(steps[middle:])
+                plans = [each.plan for each in transactions if each.plan is not None]
+                self.file.write(plans, [note for each in transactions for note in each.notes])
+            except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
+                if len(transactions) > 1:
+                    middle = len(transactions) // 2
+                    self._store(transactions[:middle])
+                    self._store(transactions[middle:])
                     return
-                words = self._words(exc)
+                message = self._message(exc)
             else:
                 return
-        self._refuse(steps, words)
+        self._fail(transactions, message)
 
-    def _refuse(self, steps: Iterable[Transaction], words: str) -> None:
-        """Tell those who wait, and keep the rest."""
-        for step in steps:
-            if step.awaited:
-                step.error = JournalError(words)
-            elif not step.moot:
-                self._kept.append(step)
-                self._trouble = words
+    def _fail(self, transactions: Iterable[Transaction], message: str) -> None:
+        """Give the error to those with a waiter, and keep the rest."""
+        for transaction in transactions:
+            if transaction.awaited:
+                transaction.error = JournalError(message)
+            elif not transaction.needless:
+                self._kept.append(transaction)
+                self._failure = message
 
-    def _words(self, cause: Exception) -> str:
+    def _message(self, cause: Exception) -> str:
         return f"journal {self.file.path} cannot be written: {cause}"
 
-    def _tell(self, before: str | None) -> None:
-        if self._trouble is not None and before is None:
-            log.warning("%s; nothing new is sent until it can", self._trouble)
-        if self._trouble is None and before is not None:
+    def _log_change(self, before: str | None) -> None:
+        if self._failure is not None and before is None:
+            log.warning("%s; nothing new is sent until it can", self._failure)
+        if self._failure is None and before is not None:
             log.info("journal %s is written again", self.file.path)
 
 
-def _spelled(step: Transaction) -> bool:
-    """Whether the step can be put into words."""
+def _encoded(transaction: Transaction) -> bool:
+    """Whether the plan of a transaction could be written as JSON; if not, it gets the error."""
     try:
-        if step.plan is not None:
-            step.plan.spell()
+        if transaction.plan is not None:
+            transaction.plan.encode()
     except SpecError as error:
-        step.error = error
-    return step.error is None
+        transaction.error = error
+    return transaction.error is None

@@ -1,1 +1,1 @@
-"""What runs inside an open client, wired together."""
+"""The parts of an open client, wired together."""

@@ -1,4 +1,4 @@
-"""Watches tasks that exist already: ids that the caller brings, and those of an earlier process."""
+"""Watches tasks that exist already: those that the caller attaches or resumes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ log = logging.getLogger("callsheet")
 
 @attrs.frozen(kw_only=True)
 class Attacher:
-    """Brings tasks into the registry that no create of a watched spec has brought there.
+    """Puts tasks into the registry that were not created there by a watched spec.
 
     Attributes:
-        registry: Where ids are kept.
-        poller: Asks about them.
-        bookkeeping: Where money and intents are kept.
+        registry: Keeps the ids of tasks.
+        poller: Polls them.
+        bookkeeping: Keeps the ledger and the journal.
         clock: The client's clock.
-        spawn: Runs something until the client is left.
+        spawn: Runs work in the background until the client is left.
     """
 
     registry: Registry
@@ -45,9 +45,10 @@ class Attacher:
     _unwatched: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
 
     def release(self, record: Record) -> None:
-        """Watch a task of the bare wire only once it is attached; its money is reserved till then.
+        """Do not watch a task of ``client.tasks.create`` until it is attached.
 
-        One that is attached already goes on beside the other's record.
+        Its record is kept, because its money is reserved under it. A task that is attached already
+        stays with the record of the attachment.
         """
         task_id = record.task_id or ""
         if self.registry.get(task_id) is record:
@@ -62,7 +63,7 @@ class Attacher:
         self.poller.watch(*new, fresh=False)
 
     def attach(self, task_ids: Sequence[str], group: Group, name: str | None) -> list[Record]:
-        """Watch tasks that exist already; they are written down before the client is left.
+        """Watch tasks that exist already. They are in the journal before the client is left.
 
         Raises:
             ConfigurationError: An id is blank.
@@ -86,7 +87,7 @@ class Attacher:
         self, records: Sequence[Record], ids: Sequence[str], name: str | None
     ) -> None:
         try:
-            with anyio.CancelScope(shield=True):  # the client is left only when it is on disk
+            with anyio.CancelScope(shield=True):  # leaving the client waits until it is on disk
                 await self.bookkeeping.adopt(records, ids, name)
         except CallsheetError:
             log.exception("%d attached tasks are not in the journal", len(ids))

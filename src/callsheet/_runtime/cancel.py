@@ -1,4 +1,4 @@
-"""Stops what has not started, and tells the truth about the rest."""
+"""Cancels specs and tasks that have not started, and reports which were stopped in time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from callsheet.errors import (
 )
 
 
-CANCELLING = 30.0
-"""Seconds that cancelling may take once a waiter's time is up, or the client is left."""
+CANCEL_TIMEOUT = 30.0
+"""Most seconds for cancelling after a waiter's timeout, or when the client is left."""
 
-CANCELS = 32
-"""Most tasks of a batch whose cancelling is under way at once."""
+MOST_CANCELS = 32
+"""Most tasks of a batch that are cancelled at a time."""
 
-WITHDRAWALS_PER_TURN = 100
-"""Records withdrawn before others get a turn."""
+ENDS_PER_TURN = 100
+"""Records that are ended before other tasks of the event loop get a turn."""
 
 log = logging.getLogger("callsheet")
 
@@ -43,12 +43,12 @@ class Canceller:
     """Cancels tasks of one client.
 
     Attributes:
-        submitter: Knows what can still be kept from being sent.
+        submitter: Knows which records can still be ended without a task.
         registry: The pending records.
-        poller: Takes what is learned on the way.
-        tasks: The wire, within its quota.
+        poller: Takes the status answers that cancelling brings.
+        tasks: Sends requests within the rate limits.
         wait_for_id: Waits until a record has an id or an outcome.
-        withdraw: Ends a record that is not to be sent.
+        end_unsent: Ends a record that is never sent, also for a later process.
     """
 
     submitter: Submitter
@@ -56,31 +56,37 @@ class Canceller:
     poller: Poller
     tasks: Tasks
     wait_for_id: Callable[[Record], Awaitable[None]]
-    withdraw: Callable[[Record, str], None]
+    end_unsent: Callable[[Record, str], None]
 
     async def cancel(self, record: Record) -> bool:
-        """Stop a task that has not started; tell whether it was stopped in time."""
-        if self.submitter.withdrawn(record):
-            self.withdraw(record, "cancelled before it was sent")
+        """Stop a task that has not started; return whether it was stopped in time."""
+        if self.submitter.can_withdraw(record):
+            self.end_unsent(record, "cancelled before it was sent")
             return isinstance(record.error, NotSubmittedError)
-        self.submitter.give_up(record)
+        # A create is in flight or lost, so a task may exist. Only its id allows to cancel it, and
+        # ending the record now would hide a task that is billed.
+        self.submitter.never_resend(record)
         await self.wait_for_id(record)
         if record.task_id is None or record.settled:
             return isinstance(record.error, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
 
-    def leave_off(self, record: Record) -> None:
-        """Send nothing more for a record, and let a task that it has, or may have, go on.
+    def withdraw(self, record: Record) -> None:
+        """Send no more creates for a record. A task that it has, or may have, continues.
 
-        What may have a task is not noted as unwanted: a later process has the choice again.
+        A record that may have a task is not noted as cancelled: a later process can decide again.
         """
-        if self.submitter.withdrawn(record):
-            self.withdraw(record, "withdrawn before it was sent")
+        if self.submitter.can_withdraw(record):
+            self.end_unsent(record, "withdrawn before it was sent")
         else:
-            self.submitter.give_up(record, for_good=False)
+            self.submitter.never_resend(record, for_good=False)
 
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
-        """Cancel each, whatever becomes of others; tell how many in time, and failures by index."""
+        """Cancel each record, even if others fail.
+
+        Returns:
+            How many were stopped in time, and the failures by index.
+        """
         stopped = 0
         failures: dict[int, CallsheetError] = {}
 
@@ -91,57 +97,61 @@ class Canceller:
             except CallsheetError as error:
                 failures[record.index] = error
             else:
-                stopped += in_time  # added up after the wait: others count meanwhile
+                stopped += in_time  # added after the wait, because others add meanwhile
 
         async def stop_all(records: Iterator[Record]) -> None:
             for record in records:
                 await stop(record)
 
-        # from the end: what is farthest from its turn is withdrawn before others move up
+        # From the end: these are farthest from their turn. From the front, records would become
+        # ready to be sent while those before them are ended.
         for number, record in enumerate(reversed(records), start=1):
-            if not record.settled and self.submitter.withdrawn(record):
+            if not record.settled and self.submitter.can_withdraw(record):
                 await stop(record)
-            if number % WITHDRAWALS_PER_TURN == 0:
+            if number % ENDS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
         open_ones = iter(await gathered(record for record in records if not record.settled))
         async with anyio.create_task_group() as cancels:
-            for _ in range(CANCELS):
+            for _ in range(MOST_CANCELS):
                 cancels.start_soon(stop_all, open_ones)
         return stopped, failures
 
-    async def out_of_time(
+    async def timeout_error(
         self, record: Record, waited: float | None, *, cancel: bool
     ) -> TaskTimeoutError:
-        """What a waiter is told whose time is up, after an attempt to *cancel* if that is wanted.
+        """The error for a waiter whose timeout has passed; with *cancel*, first cancel the task.
 
         Raises:
-            CallsheetError: The provider could not be asked, or refuses.
+            CallsheetError: The provider could not be asked, or refused.
         """
-        cancelled = isinstance(record.error, NotSubmittedError)  # its turn had not come
+        cancelled = isinstance(record.error, NotSubmittedError)  # it was never sent
         if cancel and not cancelled:
-            with anyio.move_on_after(CANCELLING):
+            with anyio.move_on_after(CANCEL_TIMEOUT):
                 cancelled = await self.cancel(record)
         return TaskTimeoutError(record.task_id, waited or 0.0, cancelled)
 
     async def cancel_all(self) -> None:
-        """Cancel every pending task that has not started, within a time; failures are logged."""
-        with anyio.move_on_after(CANCELLING, shield=True):
+        """Cancel every pending task that has not started, for at most `CANCEL_TIMEOUT` seconds.
+
+        Failures are logged.
+        """
+        with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
             async with anyio.create_task_group() as cancels:
                 for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
                     cancels.start_soon(self.stop, record)
 
     async def stop(self, record: Record) -> None:
-        """Cancel for nobody who could be told; a failure is logged."""
+        """Cancel a record when no caller waits for the result; a failure is logged."""
         try:
             await self.cancel(record)
         except CallsheetError:
             log.warning("task %s was not cancelled", record.task_id, exc_info=True)
 
     async def _look_and_cancel(self, record: Record) -> bool:
-        """Cancel a task that is seen waiting.
+        """Cancel a task if a status answer shows that it is queued.
 
-        It is looked at right before each attempt, because the provider takes the cancelling of an
-        ended task as the order to delete its record, and with it the way to its video.
+        The status is asked for right before each attempt. If a task has ended, the provider treats
+        a cancel as a request to delete its record, and then its video cannot be reached any more.
         """
         task_id = record.task_id or ""
         await self.tasks.turn_to_cancel()

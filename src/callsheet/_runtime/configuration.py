@@ -1,4 +1,4 @@
-"""Whom a client talks to, and with which key."""
+"""The provider, key and settings of a client."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from callsheet.errors import ConfigurationError
 
 
 def provider_at(provider: str | Provider, base_url: str | None) -> tuple[Provider, bool]:
-    """The provider to use, and whether another address than its own was given.
+    """The provider to use, and whether an address other than its own was given.
 
     Raises:
-        ConfigurationError: It is not known.
+        ConfigurationError: The provider is unknown.
     """
     known = _provider(provider)
     address = base_url or os.environ.get("CALLSHEET_BASE_URL")
     if address is None:
         return known, False
-    # an emulator at an address of its own runs as it was told to
+    # The speed of an emulator at another address is not known here, so 1.0 is assumed.
     speed = 1.0 if provider == "emulator" else known.speed
     return attrs.evolve(known, base_url=address, speed=speed), True
 
@@ -39,7 +39,8 @@ def key_for(given: str | None, provider: Provider) -> str | None:
     """The key to use.
 
     Raises:
-        ConfigurationError: There is none, or it cannot stand in a header; it is not repeated.
+        ConfigurationError: There is no key, or it cannot be put into a header. The text does not
+            hold the key.
     """
     variable = provider.key_variable
     key = given
@@ -60,10 +61,10 @@ def key_for(given: str | None, provider: Provider) -> str | None:
 def check_settings(
     limits: object, polling: object, retry: object, spend: object, observer: object
 ) -> None:
-    """See that each is of its kind, before something trips over it far from where it was given.
+    """Check the type of each setting, so that a wrong one fails where it is given.
 
     Raises:
-        ConfigurationError: One is not; it is named.
+        ConfigurationError: A setting has the wrong type; the text names it.
     """
     kinds = (
         ("limits", limits, Limits),

@@ -1,4 +1,4 @@
-"""What runs inside an open client: registry, submitter and poller, wired together."""
+"""The engine of an open client: it creates registry, submitter and poller, and connects them."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ log = logging.getLogger("callsheet")
 
 
 class Engine:
-    """The moving parts of one client.
+    """The parts of one client, connected.
 
     Args:
-        provider: Whom requests are for.
-        transport: Where they go.
-        limits: What the caller allows, each rate replacing the provider's own.
-        polling: How soon ends should be noticed.
+        provider: The provider that requests are for.
+        transport: Sends the requests.
+        limits: The caller's limits. A rate that is set replaces the provider's own.
+        polling: The delay with which the end of a task should be noticed.
         retry: How often requests are repeated.
-        bookkeeping: Where money and intents are kept.
-        observer: Told every event.
+        bookkeeping: Keeps the ledger and the journal.
+        observer: Called with every event.
         rng: Source of jitter.
     """
 
@@ -168,7 +168,7 @@ class Engine:
             poller=self.poller,
             tasks=self.tasks,
             wait_for_id=self._wait_for_id_or_end,
-            withdraw=self._withdraw,
+            end_unsent=self._end_unsent,
         )
 
     def start(self, background: TaskGroup) -> None:
@@ -178,9 +178,9 @@ class Engine:
         background.start_soon(self.poller.run, name="callsheet poller")
 
     def close(self) -> None:
-        """Stop taking work; what was never sent ends as not submitted, the rest stays open.
+        """Stop taking work. Specs that were never sent end as not submitted; the rest stays open.
 
-        Whoever waits is told with `ClosedError`.
+        Waiters get `ClosedError`.
         """
         for record in self.submitter.close():
             self.end(record, NotSubmittedError("the client was closed before its turn"))
@@ -189,7 +189,7 @@ class Engine:
     def record(
         self, spec: TaskSpec | None, *, index: int = 0, group: Group | None = None
     ) -> Record:
-        """A record of a spec that is to be submitted, or of a task to be adopted."""
+        """A new record: of a spec that is going to be submitted, or of an attached task."""
         if spec is None:
             return Record(None, index=index, group=group)
         model = getattr(spec, "model", None) or self.provider.default_model
@@ -198,7 +198,7 @@ class Engine:
         return record
 
     async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
-        """The records of a group's specs, in order; with pauses, since each is priced."""
+        """The records of a group's specs, in order. Others get turns while they are priced."""
         each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
         return await gathered(each, at_a_stretch=SPECS_PER_TURN)
 
@@ -211,20 +211,21 @@ class Engine:
     async def submit(
         self, records: Sequence[Record], *, name: str | None = None, priority: int = 0
     ) -> None:
-        """Write records down and queue them; those of a higher priority are sent first.
+        """Write records into the journal and queue them; a higher priority is sent first.
 
         Raises:
-            SpecError: A spec cannot be written down; nothing is queued.
+            SpecError: A spec cannot be written; nothing is queued.
             JournalError: The journal cannot be written; nothing is queued.
         """
+        # The plan is on disk before a create can be sent, so each paid request has a row.
         await self.bookkeeping.plan(records, name)
         if self.waiting.closed:
             raise ClosedError("the client was closed; nothing was sent")
         self.submitter.put(records, priority=priority)
 
-    def called(self, task_id: str, token: str | None) -> bool:
-        """A callback came: ask about the task at once; tell whether it is one of ours."""
-        if token is not None and self.submitter.told(token, task_id):
+    def take_callback(self, task_id: str, token: str | None) -> bool:
+        """Handle a callback: poll the task at once; return whether it is one of ours."""
+        if token is not None and self.submitter.take_callback(token, task_id):
             return True
         record = self.registry.get(task_id)
         if record is not None:
@@ -232,7 +233,7 @@ class Engine:
         return record is not None
 
     async def create(self, spec: TaskSpec) -> str:
-        """Create a task and watch nothing; return its id."""
+        """Create a task without watching it; return its id."""
         record = self.record(spec)
         self._unwatched.add(record)
         try:
@@ -252,8 +253,8 @@ class Engine:
         try:
             await self._wait_for_id_or_end(record)
         except BaseException:
-            if self.submitter.withdrawn(record):
-                self._withdraw(record, "its submitter stopped waiting")
+            if self.submitter.can_withdraw(record):
+                self._end_unsent(record, "its submitter stopped waiting")
             raise
         if record.task_id is None and record.error is not None:
             raise record.error
@@ -266,14 +267,14 @@ class Engine:
         if record.settle(error):
             self._ended(record)
 
-    def _withdraw(self, record: Record, why: str) -> None:
-        """End a record that is not to be sent, now or by a later process."""
+    def _end_unsent(self, record: Record, why: str) -> None:
+        """End a record that is never sent, also not by a later process."""
         if record.settle(NotSubmittedError(why)):
             self.bookkeeping.withdrawn(record)
             self._tell_end(record)
 
     def emit(self, event: Event) -> None:
-        """Tell the observer; what it raises is logged."""
+        """Call the observer with an event. An exception that it raises is logged."""
         if self._observer is not None:
             try:
                 self._observer(event)
@@ -285,7 +286,7 @@ class Engine:
         self.submitter.reconciler.made(record)
         if record in self._unwatched:
             self.attacher.release(record)
-        elif self.registry.get(record.task_id or "") is record:  # else it was attached before
+        elif self.registry.get(record.task_id or "") is record:  # if not, it was attached before
             self.poller.watch(record, fresh=True)
         self.emit(TaskSubmitted(task_id=record.task_id or "", index=record.index))
 

@@ -1,4 +1,4 @@
-"""The event loop that an open client lives in."""
+"""Checks that a client is used in the event loop in which it was opened."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class LoopGuard:
-    """Tells whether the caller is in the loop that a client was opened in."""
+    """Knows the event loop in which a client was opened."""
 
     _here: RunVar[bool] = attrs.field(factory=lambda: RunVar[bool]("callsheet client"), init=False)
 
     @contextmanager
-    def lived_in(self) -> Generator[None]:
-        """Make this loop the home for a while."""
+    def entered(self) -> Generator[None]:
+        """Make the running loop the client's own for the time of the block."""
         token = self._here.set(True)
         try:
             yield
@@ -31,10 +31,10 @@ class LoopGuard:
             self._here.reset(token)
 
     def check(self) -> None:
-        """Refuse what comes from elsewhere.
+        """Check that the caller is in that loop.
 
         Raises:
-            ClosedError: This is another loop, or none.
+            ClosedError: It is in another loop, or in none.
         """
         try:
             here = self._here.get(False)

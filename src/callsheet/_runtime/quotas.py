@@ -1,4 +1,4 @@
-"""How many requests of each verb an account may send."""
+"""The rate limits of a client, one for each verb."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Quotas:
-    """One budget for each verb."""
+    """The rate limits of creates, gets, lists and cancels."""
 
     creates: RateLimit
     gets: RateLimit
@@ -26,7 +26,7 @@ class Quotas:
 
 
 def quotas(provider: Provider, limits: Limits) -> Quotas:
-    """The budgets of a client: its own limits, else the provider's, else Ark's."""
+    """The rate limits of a client: the caller's, or else the provider's, or else Ark's."""
     ark = _catalog.PROVIDERS["ark"].limits
 
     def rate(name: str) -> float:

@@ -13,9 +13,9 @@ from callsheet.errors import CallsheetError, ModelNotFoundError, QuotaExhaustedE
 
 @attrs.define(eq=False)
 class Group(Observable):
-    """Counts and common fate of the specs of one batch or stream.
+    """The counts of one batch or stream, and the errors that stop it.
 
-    Waiters are told of every id and every outcome.
+    It wakes its waiters for every id and every outcome.
 
     Attributes:
         total: Number of specs.
@@ -30,9 +30,11 @@ class Group(Observable):
     _succeeded: int = 0
     _failed: int = 0
     _unsent: int = 0
-    _proven: set[str | None] = attrs.field(factory=set[str | None])
-    _dooms: dict[str | None, CallsheetError] = attrs.field(factory=dict[str | None, CallsheetError])
-    _doom: CallsheetError | None = None
+    _accepted: set[str | None] = attrs.field(factory=set[str | None])
+    _fatal_by_model: dict[str | None, CallsheetError] = attrs.field(
+        factory=dict[str | None, CallsheetError]
+    )
+    _fatal: CallsheetError | None = None
 
     @property
     def progress(self) -> Progress:
@@ -52,9 +54,9 @@ class Group(Observable):
         return self.total - self._submitted - self._unsent
 
     @property
-    def doom(self) -> CallsheetError | None:
-        """The error that ended the group for every model, if one did."""
-        return self._doom
+    def fatal_error(self) -> CallsheetError | None:
+        """The error that stops the group for every model, if there was one."""
+        return self._fatal
 
     @property
     def unfinished(self) -> int:
@@ -80,24 +82,27 @@ class Group(Observable):
         self.finished.append(record)
         self.wake()
 
-    def prove(self, model: str | None) -> None:
-        """A create with this model passed: others may be sent beside each other."""
-        self._proven.add(model)
+    def mark_accepted(self, model: str | None) -> None:
+        """A create of this model was accepted: from now on several may be sent at a time."""
+        self._accepted.add(model)
 
-    def proven(self, model: str | None) -> bool:
-        """Whether a create with this model has passed; until then one is sent at a time."""
-        return model in self._proven
+    def is_accepted(self, model: str | None) -> bool:
+        """Whether a create of this model was accepted; until then one is sent at a time."""
+        return model in self._accepted
 
-    def condemn(self, model: str | None, error: CallsheetError) -> None:
-        """Stop what has not been sent: of this model if only it is closed, else everything."""
+    def stop(self, model: str | None, error: CallsheetError) -> None:
+        """Send nothing more of the group, because every further create would fail as this one did.
+
+        An error about the model or its quota stops this model alone. Any other stops all of them.
+        """
         if isinstance(error, (ModelNotFoundError, QuotaExhaustedError)):
-            self._dooms.setdefault(model, error)
-        elif self._doom is None:
-            self._doom = error
+            self._fatal_by_model.setdefault(model, error)
+        elif self._fatal is None:
+            self._fatal = error
 
-    def doom_of(self, model: str | None) -> CallsheetError | None:
-        """The error for which nothing more is sent for this model."""
-        return self._doom or self._dooms.get(model)
+    def fatal_error_of(self, model: str | None) -> CallsheetError | None:
+        """The error that stops this model, if there is one: nothing more of it is sent."""
+        return self._fatal or self._fatal_by_model.get(model)
 
     def _count(self, status: Status | None, by: int) -> None:
         match status:

@@ -1,4 +1,4 @@
-"""When the next create may be sent."""
+"""Decides when the next create may be sent."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from callsheet._state.rate_limit import RateLimit
 
 
 FIRST_PROBE = 30.0
-"""Seconds after which a queue that was full is tried with one task more than it took."""
+"""Seconds after which a full queue is tried with one task more than it is known to take."""
 
 LONGEST_PROBE = 600.0
-"""The same, once it was found full many times."""
+"""The longest such time. Each probe that finds the queue full doubles the time up to this."""
 
 
 @attrs.define(kw_only=True)
 class Admission:
-    """The door that every paid request passes: quota, gate, room, and pauses after refusals.
+    """Delays creates by the rate limit, the circuit breaker, the provider's room and its refusals.
 
-    After a refusal one create at a time tries whether others are welcome again.
+    After a refusal creates are sent one at a time until one is accepted.
 
-    How many tasks the provider's queue takes is not published. A refusal tells how many there were
-    then: from there on a task is sent when another has ended, and now and then one more, which
-    raises what is known; each one that passes lets the next step be twice as large.
+    The provider does not publish how many tasks its queue takes. When it refuses a create because
+    the queue is full, the number of unfinished tasks at that moment is the room. From then on a
+    create is sent when a task has ended. From time to time one more is sent as a probe. If it is
+    accepted, the room grows, and the next step is twice as large.
 
     Attributes:
-        rate_limit: Creates that the quota allows.
-        breaker: How much traffic the service bears.
+        rate_limit: The rate limit of creates.
+        breaker: The circuit breaker of the service.
         width: Most creates in flight, >= 1.
         room: Most unfinished tasks that the provider is known to take; ``None`` if unknown.
-        probing: Whether *room* was found out and may be passed by a probe.
+        probing: Whether *room* was measured and may be passed by a probe.
     """
 
     rate_limit: RateLimit
@@ -47,22 +48,22 @@ class Admission:
     _step: int = attrs.field(default=1, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """A room that is given is kept to."""
+        """Allow probes only if no room was given: a given room is never passed."""
         self.probing = self.room is None
 
-    def abreast(self, unfinished: int) -> int:
-        """Most creates that may be under way together, >= 1, beside that many unfinished tasks."""
+    def most_under_way(self, unfinished: int) -> int:
+        """Most creates that may be under way at a time, >= 1, with that many unfinished tasks."""
         if self._refusals:
             return 1
         return self.width if self.room is None else max(1, min(self.width, self.room - unfinished))
 
     @property
     def refusals(self) -> int:
-        """Refusals since a create was last accepted; those of one moment count once."""
+        """Refusals since a create was last accepted. Those of one pause count once."""
         return self._refusals
 
     def ready_at(self, *, now: float, unfinished: int = 0) -> float | None:
-        """The earliest time for one more create; ``None``: not before something happens.
+        """The earliest time for one more create; ``None`` if another event must come first.
 
         Args:
             now: Seconds on the client's clock.
@@ -81,15 +82,15 @@ class Admission:
         return max(ready, self._probe_at)
 
     def take(self, *, now: float) -> None:
-        """One create leaves now."""
+        """Note that one create is sent now."""
         self.rate_limit.take(now=now)
         self._in_flight += 1
 
     def accepted(self, *, now: float, unfinished: int = 0, polled: bool = True) -> bool:
-        """A create brought an id; tell whether this opened the gate.
+        """Note that a create brought an id; return whether this closed the circuit breaker.
 
-        One that left before the last refusal does not end the pause that the refusal asked for.
-        With *polled* false nobody polls, and the create speaks for the whole service.
+        A create that was sent before the last refusal does not end the pause after that refusal.
+        With *polled* false there are no polls, so the create alone shows that the service works.
         """
         self._in_flight -= 1
         if now >= self._resumes_at:
@@ -101,13 +102,13 @@ class Admission:
         return self.breaker.passed(now=now, poll=not polled)
 
     def refused(self, *, for_room: bool, now: float, unfinished: int = 0) -> None:
-        """A create was refused for load or, with *for_room*, because the queue is full."""
+        """Note that a create was refused: for load or, with *for_room*, by a full queue."""
         self._in_flight -= 1
         if self._refusals == 0 or now >= self._resumes_at:
             self._refusals += 1
         self._for_room = for_room
         if for_room and self.probing:
-            # those in flight may have been taken: each of their answers makes this more exact
+            # creates in flight may have been accepted; each of their answers makes this more exact
             self.room = max(1, unfinished + self._in_flight)
             self._step, self._probe_at = 1, now + self._probe_gap
             self._probe_gap = min(2.0 * self._probe_gap, LONGEST_PROBE)
@@ -117,15 +118,15 @@ class Admission:
         self._resumes_at = max(self._resumes_at, until)
 
     def failed(self, *, now: float, retry_after: float | None = None) -> bool:
-        """The service did not serve a create; tell whether this shut the gate."""
+        """Note that the service did not serve a create; return whether that trips the breaker."""
         self._in_flight -= 1
         return self.breaker.failed(now=now, poll=False, retry_after=retry_after)
 
     def ended(self) -> None:
-        """A create ended in a way that says nothing about the service's load."""
+        """Note that a create ended in a way that says nothing about the load of the service."""
         self._in_flight -= 1
 
     def room_made(self) -> None:
-        """A task of ours left the provider's queue: a create that waits for room may try."""
+        """Note that one of our tasks left the provider's queue: end a pause that waits for room."""
         if self._for_room:
             self._resumes_at = float("-inf")

@@ -1,4 +1,4 @@
-"""Marks by which a task can be found whose create was not answered."""
+"""Correlation tokens: marks by which the task of a lost create can be found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _KEY = "safety_identifier"
 
 
 def has_own(spec: TaskSpec | None) -> bool:
-    """Whether the caller has set the ``safety_identifier``, be it to nothing: no token is sent."""
+    """Whether the caller has set the ``safety_identifier``, even to nothing.
+
+    Then lists show the caller's value, and no token of ours is sent in that field.
+    """
     return spec is not None and _KEY in (spec.extra or {})
 
 
@@ -30,12 +33,12 @@ def own_mark(record: Record) -> str | None:
 
 
 def is_called(record: Record) -> bool:
-    """Whether a callback would bring the token back."""
+    """Whether the spec's callback URL carries the token, so that a callback brings it back."""
     url = None if record.spec is None else record.spec.callback_url
     return isinstance(url, str) and TOKEN in url
 
 
 def new_token(record: Record, provider: Provider) -> str | None:
-    """A mark of our own for the next attempt, where anything echoes it."""
+    """A new token for the next attempt; ``None`` if neither lists nor callbacks would show it."""
     listed = provider.token and not has_own(record.spec)
     return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None

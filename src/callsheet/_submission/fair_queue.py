@@ -1,4 +1,4 @@
-"""Whose spec is sent next: by priority, and in turn among those of one priority."""
+"""The order in which specs are sent: by priority, and in turn within one priority."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class FairQueue:
     """Records that wait to be sent, in one line for each group.
 
-    The lines of the highest priority take turns, one record each, so that a small batch is not
-    stuck behind a large one; a lower priority waits until those above have nothing to send.
-    Records without a group share a line.
+    The lines of the highest priority take turns, one record each, so that a small batch does not
+    wait for a large one. A lower priority waits until the higher ones have nothing to send. Records
+    without a group share a line.
     """
 
     _levels: dict[int, dict[object, deque[Record]]] = attrs.field(
@@ -28,19 +28,19 @@ class FairQueue:
     )
 
     def __iter__(self) -> Iterator[Record]:
-        """All that wait, line by line, from the highest priority on."""
+        """All records that wait, line by line, highest priority first."""
         for priority in sorted(self._levels, reverse=True):
             for line in self._levels[priority].values():
                 yield from line
 
     def put(self, records: Sequence[Record], *, priority: int) -> None:
-        """Let records of one group wait at the end of its line; a million, too, are put at once."""
+        """Add records of one group to the end of its line, all in one step."""
         if records:
             lines = self._levels.setdefault(priority, {})
             lines.setdefault(records[0].group, deque()).extend(records)
 
     def take(self, ready: Callable[[Record], bool]) -> Record | None:
-        """Take the next record out, passing over lines whose first one is not *ready*."""
+        """Remove and return the next record, skipping lines whose first record is not *ready*."""
         for priority in sorted(self._levels, reverse=True):
             lines = self._levels[priority]
             group = next((each for each, line in lines.items() if ready(line[0])), self)
@@ -56,5 +56,5 @@ class FairQueue:
         return None
 
     def clear(self) -> None:
-        """Let nobody wait any more."""
+        """Remove all records."""
         self._levels.clear()

@@ -1,4 +1,4 @@
-"""What was spent, what may still have to be paid, and whether one more task fits the limit."""
+"""Adds up what was spent and what may still be billed, and checks that a task fits the limit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from callsheet.errors import SpendLimitError
 
 @attrs.define
 class Ledger:
-    """The books of one client. A task is reserved, uncertain, or spent, and never two of these.
+    """The money of one client. A task is reserved, uncertain or spent, and only one of these.
 
-    Every step takes the same time however many tasks there are. A key that is not in the first two
-    buckets, as that of a task which was not created here, changes nothing: such a step returns
-    ``False``. Of what was spent only the sum is kept, and of what was released nothing.
+    Every step takes the same time for any number of tasks. A step returns ``False`` and changes
+    nothing if its key is neither reserved nor uncertain, for example if the task was not created
+    here. For spent tasks only the sum is kept. For released tasks nothing is kept.
 
-    A task may really cost more than its estimate says is possible. Then the sums pass a cap, and
-    nothing more is let through.
+    A task may cost more than its estimate says is possible. Then the sums pass a cap, and nothing
+    more is allowed.
+
+    The sum of all three must never be less than what the provider may bill. So a reservation is
+    freed only if it is certain that its task will not be billed. A lost answer never frees one.
 
     Attributes:
         limit: The caps.
@@ -36,7 +39,7 @@ class Ledger:
 
     @property
     def spend(self) -> Spend:
-        """The books at this moment."""
+        """The sums at this moment."""
         return Spend(
             limit=self.limit,
             reserved=self._sum_reserved,
@@ -49,31 +52,38 @@ class Ledger:
         return key in self._reserved or key in self._uncertain
 
     def reserve(self, key: Hashable, estimate: Estimate) -> None:
-        """Set aside the most that a task can cost, before anything is sent for it.
+        """Set aside the most that a task can cost, before its create is sent.
 
         Args:
-            key: Stands for the task in every later step.
+            key: Names the task in every later step.
             estimate: What it may cost.
 
         Raises:
-            SpendLimitError: It would pass a cap, or a figure that is capped is not known.
+            SpendLimitError: It would pass a cap, or a figure that has a cap is not known.
             ValueError: The key is reserved or uncertain already.
         """
         if key in self:
             raise ValueError(f"{key!r} is in the books already")
+        # The most, not the likely cost: the cap must hold even if every task costs its maximum.
         amount = _most(estimate)
-        refusal = _unknown(self.limit, estimate) or _passed(amount, self.spend)
+        # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
+        refusal = _figure_unknown(self.limit, estimate) or _cap_passed(amount, self.spend)
         if refusal is not None:
             raise SpendLimitError(refusal)
         self._reserved[key] = estimate
         self._sum_reserved += amount
 
     def renew(self, key: Hashable) -> bool:
-        """Another attempt at a task, of which the earlier ones made nothing.
+        """Check the reservation of a task against the caps once more, before another attempt.
+
+        The earlier attempts made no task, so their reservation becomes that of the next one.
+
+        Returns:
+            Whether the key was in the ledger.
 
         Raises:
-            SpendLimitError: The sums pass a cap by now, as they were carried over or tasks cost
-                more than was possible. The key is in the books no longer.
+            SpendLimitError: The sums pass a cap now, because amounts were carried over or tasks
+                cost more than was possible. The key is no longer in the ledger.
         """
         estimate = self._take(key)
         if estimate is None:
@@ -82,7 +92,9 @@ class Ledger:
         return True
 
     def carry(self, key: Hashable, estimate: Estimate) -> None:
-        """Take over a task that was let through earlier, whatever the caps say now.
+        """Reserve a task that may exist already, even if that passes a cap.
+
+        Its create was sent, so it may be billed. Refusing it here would only hide the money.
 
         Raises:
             ValueError: The key is reserved or uncertain already.
@@ -93,11 +105,11 @@ class Ledger:
         self._sum_reserved += _most(estimate)
 
     def settle(self, key: Hashable, tokens: int | None = None) -> bool:
-        """The task succeeded: it is billed.
+        """Count a task as spent: it succeeded, so it is billed.
 
         Args:
             key: The task.
-            tokens: The provider's own count. If it gave none, or one below 0, the estimate stands.
+            tokens: The provider's own count. Without one, or with one below 0, the estimate counts.
         """
         estimate = self._take(key)
         if estimate is None:
@@ -107,11 +119,11 @@ class Ledger:
         return True
 
     def release(self, key: Hashable) -> bool:
-        """The task ended without a video, or provably never came to be: it is not billed."""
+        """Free the money of a task that is not billed: it failed, or certainly was not made."""
         return self._take(key) is not None
 
     def doubt(self, key: Hashable) -> bool:
-        """The answer to its create was lost: nobody knows whether it will be billed."""
+        """Count a reserved task as uncertain: its answer was lost, so it may be billed."""
         estimate = self._reserved.pop(key, None)
         if estimate is None:
             return False
@@ -121,7 +133,7 @@ class Ledger:
         return True
 
     def find(self, key: Hashable) -> bool:
-        """A task that was uncertain exists: it is under way."""
+        """Count an uncertain task as reserved again: what became of its create is known now."""
         estimate = self._uncertain.pop(key, None)
         if estimate is None:
             return False
@@ -131,11 +143,15 @@ class Ledger:
         return True
 
     def abandon(self, key: Hashable) -> bool:
-        """Nobody will learn whether it is billed: it stays uncertain, and its key is free again."""
+        """Leave a task uncertain for good, because nobody will know if it is billed; free its key.
+
+        Its amount stays in the sum, since the task may be billed. The key can then be used for the
+        next attempt, which is counted beside it.
+        """
         return self._uncertain.pop(key, None) is not None
 
     def _take(self, key: Hashable) -> Estimate | None:
-        """Strike a task out of its bucket."""
+        """Remove a task from the reserved or the uncertain ones, with its amount."""
         if (estimate := self._reserved.pop(key, None)) is not None:
             self._sum_reserved -= _most(estimate)
         elif (estimate := self._uncertain.pop(key, None)) is not None:
@@ -144,11 +160,12 @@ class Ledger:
 
 
 def _most(estimate: Estimate) -> Amount:
+    """The most that a task with this estimate can cost."""
     return Amount.of(estimate.tokens, estimate.price)
 
 
-def _unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
-    """Which capped figure is not known, or not capped where it would have to be."""
+def _figure_unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
+    """Why the caps cannot be kept for a task: a figure is unknown, or its currency has no cap."""
     caps = {"USD": limit.usd, "CNY": limit.cny}
     price, money = estimate.price, estimate.money
     if limit.tokens is not None and estimate.tokens is None:
@@ -170,21 +187,21 @@ def _unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
     return f"the spend limit cannot be kept: {missing} ({why}); nothing was sent"
 
 
-def _passed(amount: Amount, spend: Spend) -> str | None:
-    """Which cap would be passed."""
-    limit, gone = spend.limit, spend.committed
-    if limit.tasks is not None and gone.tasks + amount.tasks > limit.tasks:
-        return _words(limit.tasks, "tasks", amount, spend)
-    if limit.tokens is not None and gone.tokens + amount.tokens > limit.tokens:
-        return _words(limit.tokens, "tokens", amount, spend)
-    if limit.usd is not None and gone.usd + amount.usd > limit.usd:
-        return _words(limit.usd, "usd", amount, spend)
-    if limit.cny is not None and gone.cny + amount.cny > limit.cny:
-        return _words(limit.cny, "cny", amount, spend)
+def _cap_passed(amount: Amount, spend: Spend) -> str | None:
+    """Which cap one more task would pass, in words; ``None`` if it passes none."""
+    limit, committed = spend.limit, spend.committed
+    if limit.tasks is not None and committed.tasks + amount.tasks > limit.tasks:
+        return _cap_text(limit.tasks, "tasks", amount, spend)
+    if limit.tokens is not None and committed.tokens + amount.tokens > limit.tokens:
+        return _cap_text(limit.tokens, "tokens", amount, spend)
+    if limit.usd is not None and committed.usd + amount.usd > limit.usd:
+        return _cap_text(limit.usd, "usd", amount, spend)
+    if limit.cny is not None and committed.cny + amount.cny > limit.cny:
+        return _cap_text(limit.cny, "cny", amount, spend)
     return None
 
 
-def _words(cap: int | Decimal, name: str, amount: Amount, spend: Spend) -> str:
+def _cap_text(cap: int | Decimal, name: str, amount: Amount, spend: Spend) -> str:
     def figure(value: int | Decimal) -> str:
         if isinstance(value, Decimal):
             return f"{name.upper()} {value.normalize():f}"

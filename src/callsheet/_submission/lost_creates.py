@@ -1,4 +1,4 @@
-"""Where creates went whose answers were lost: when to look, and when to stop."""
+"""The creates whose answers were lost: when to look for their tasks, and when to stop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 LONGEST_SEARCH_GAP = 60.0
-"""Seconds between two looks: the task may be in the list only minutes after its create
-(an incident of August 2026 took 96 s)."""
+"""Most seconds between two looks. A task may be in the list only minutes after its create
+(Source: an incident of August 2026, which took 96 s)."""
 
 GIVEN_UP = 1800.0
-"""Seconds beyond the window after which a search that could never be finished is given up."""
+"""Seconds after the window at which a search ends that could never read the whole list."""
 
 
 @attrs.define(eq=False)
@@ -27,7 +27,7 @@ class LostCreates:
     """All lost creates of a client.
 
     Attributes:
-        window: Seconds after which a task that is in no list was never made, > 0.
+        window: Seconds after which a task that is in no list was not made, > 0.
     """
 
     window: float
@@ -43,30 +43,31 @@ class LostCreates:
         return iter(tuple(self._lost.values()))
 
     def add(self, lost: LostCreate) -> None:
-        """Look for a create from now on."""
+        """Start to look for a create."""
         self._lost[lost.record] = lost
 
     def drop(self, record: Record) -> LostCreate | None:
-        """Look for it no longer."""
+        """Stop looking for the create of a record, and return it."""
         return self._lost.pop(record, None)
 
     def by_token(self, token: str) -> LostCreate | None:
-        """The lost create that carried one of our tokens, as its mark or only in its URL."""
+        """The lost create that carried this token, as its mark or only in its callback URL."""
         return next((each for each in self._lost.values() if token in each.tokens), None)
 
     def next_look(self) -> float | None:
-        """When a look is due."""
+        """When the next look is due; ``None`` if nothing is lost."""
         return min((each.look_at for each in self._lost.values()), default=None)
 
     def scan(
         self, *, now: float, wall: float, known: Callable[[str], bool | None]
     ) -> ListScan | None:
-        """Begin a look for all of one tier, if one is due.
+        """Begin a look for all lost creates of one tier, if one is due.
 
         Args:
             now: The time on the client's clock.
             wall: The time on the wall clock.
-            known: Tells our own tasks' ids, and whether lists must show marks on them.
+            known: Returns for the id of a task of ours whether lists must show a mark on it, and
+                ``None`` for any other id.
         """
         due = min(self._lost.values(), key=lambda each: each.look_at, default=None)
         if due is None or due.look_at > now:
@@ -79,11 +80,12 @@ class LostCreates:
         return ListScan(began=now, wall=wall, lost=together, known=known, proving=proving)
 
     def over(self, scan: ListScan, *, now: float) -> list[LostCreate]:
-        """Those whose window has passed, so that this look was the last: they are dropped.
+        """Drop and return those for which this look was the last.
 
-        What a search that was finished has not seen was never made, unless it began before the
-        window had passed, however long it took: then it is repeated. One that could not be finished
-        proves nothing and is repeated, too, for `GIVEN_UP` seconds at most.
+        A look that read the whole list is the last if it *began* after the window had passed. If it
+        began earlier, it is repeated, however long it took: the task may have come into the list
+        after its page was read. A look that could not read the whole list proves nothing. It is
+        repeated for at most `GIVEN_UP` seconds after the window.
         """
 
         def is_last(each: LostCreate) -> bool:
@@ -97,5 +99,5 @@ class LostCreates:
         return last
 
     def _is_over(self, lost: LostCreate, now: float) -> bool:
-        """Whether its window has passed, on a clock that nobody sets."""
-        return now >= lost.missed + self.window
+        """Whether its window has passed, on the client's clock, which nobody can set."""
+        return now >= lost.lost_at + self.window

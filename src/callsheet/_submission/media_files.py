@@ -1,4 +1,4 @@
-"""Reading local pictures and clips: their headers for the preflight, their content to be sent."""
+"""Reads local pictures and clips: headers for the preflight, and content for the create."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ _CLIPS: Final = {
 _SIGNATURES: Final = {
     name: re.compile(first, re.DOTALL) for name, first in (_PICTURES | _CLIPS).items()
 }
-"""Format to how its files begin; imagesize gives the sides of a picture, not its format."""
+"""How the files of each format begin. imagesize gives the size of a picture, not its format."""
 
 _LONGEST_SIGNATURE: Final = 12
 
 
 def inspect(medium: Media) -> MediaFacts | str:
-    """Look at the header of a local picture or clip; blocks on the disk.
+    """Read the header of a local picture or clip. This blocks on the disk.
 
-    Only the header is read, however large the file.
+    Only the header is read, whatever the size of the file.
 
     Returns:
-        What it says; or why it cannot be read, in words.
+        What the header says, or why it cannot be read, in words.
 
     Raises:
-        ConfigurationError: A picture is to be looked at, and imagesize is not installed.
+        ConfigurationError: It is a picture, and imagesize is not installed.
     """
     match medium.source:
         case bytes(content):
@@ -71,14 +71,14 @@ def inspect(medium: Media) -> MediaFacts | str:
 
 
 def data_url(medium: Media, field: str = "media") -> str:
-    """What to send for a medium: its URL, or its content as a data URL; blocks on the disk.
+    """What to send for a medium: its URL, or its content as a data URL. This blocks on the disk.
 
     Args:
-        medium: The medium. A file is looked at again as it is read: it may have changed.
-        field: Where it stands in the spec, for the error.
+        medium: The medium. A file is checked again, because it may have changed.
+        field: The field of the spec that holds it, for the error.
 
     Raises:
-        SpecError: The file has vanished, or is no longer what the provider takes.
+        SpecError: The file is missing, or is no longer one that the provider accepts.
         ConfigurationError: As for `inspect`.
 
     Source: Ark create reference, August 2026: ``data:image/<format>;base64,…``, the format in
@@ -103,10 +103,10 @@ def data_url(medium: Media, field: str = "media") -> str:
 
 
 async def inspect_all(specs: Iterable[object]) -> dict[Media, MediaFacts | str]:
-    """Look at every local medium of the specs, each once, without blocking the event loop.
+    """Read the header of every local medium of the specs, each once, without blocking the loop.
 
     Args:
-        specs: `TaskSpec` values; anything else is passed over, for the preflight to name.
+        specs: `TaskSpec` values. Anything else is skipped; the preflight reports it.
 
     Raises:
         ConfigurationError: As for `inspect`.
@@ -123,7 +123,7 @@ async def data_urls(spec: TaskSpec) -> dict[Media, str]:
     """Read every local medium of the spec, each once, without blocking the event loop.
 
     Raises:
-        SpecError: Files that have vanished or changed since they were looked at, all of them.
+        SpecError: Files are missing or have changed since the preflight; it names all of them.
         ConfigurationError: As for `inspect`.
     """
     found: dict[Media, str] = {}
@@ -142,8 +142,8 @@ async def data_urls(spec: TaskSpec) -> dict[Media, str]:
 
 
 def _local(spec: object) -> Iterator[tuple[str, Media]]:
-    """The media that stand for a file or hold their content, with their fields."""
-    if not isinstance(spec, TaskSpec):  # the preflight names it
+    """The media of a spec that are a file or bytes, each with the name of its field."""
+    if not isinstance(spec, TaskSpec):  # the preflight reports it
         return
     for field, medium in spec.media:
         if isinstance(medium.source, (bytes, Path)):
@@ -151,7 +151,7 @@ def _local(spec: object) -> Iterator[tuple[str, Media]]:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a regular file; a pipe or a device would block or never end."""
+    """Open a regular file. A pipe or a device is refused: it could block or never end."""
     try:
         mode = path.stat().st_mode
     except ValueError as exc:  # a NUL in the name

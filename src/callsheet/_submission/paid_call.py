@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class PaidCall:
-    """Writes and sends creates; when one may leave is decided by the caller.
+    """Writes and sends creates. The caller decides when one may be sent.
 
     Attributes:
-        transport: Where requests go.
-        dialect: How they are written.
-        provider: Whom they are for.
+        transport: Sends the requests.
+        dialect: Writes the requests and reads the answers.
+        provider: The provider that the requests are for.
         timeout: Seconds that one try may take.
     """
 
@@ -48,20 +48,22 @@ class PaidCall:
     timeout: float
 
     async def prepare(self, spec: TaskSpec, *, token: str | None) -> Request:
-        """Write the create request of a spec, with its local media read and encoded.
+        """Write the create request of a spec; its local media are read and encoded.
 
-        The token goes into ``safety_identifier`` where the provider echoes that, and into the
-        callback URL where the spec asks for it.
+        The token goes into ``safety_identifier`` if the provider returns that field in its lists,
+        and into the callback URL if the spec asks for it.
 
         Raises:
-            SpecError: A medium has vanished or changed since the preflight, or the spec, which
-                nobody has to have checked, cannot be written.
+            SpecError: A local file is missing or has changed since the preflight, or the spec
+                cannot be written. The second happens only if the spec was not checked before.
         """
         model = spec.model or self.provider.default_model
         try:
             if token is not None and spec.callback_url is not None:
                 url = spec.callback_url.replace(TOKEN, token)
                 spec = attrs.evolve(spec, callback_url=url)
+            # A safety_identifier of the caller is never overwritten. Then a lost create of this
+            # spec cannot be told from other tasks with the same identifier.
             token = token if self.provider.token and not has_own(spec) else None
             urls = await media_files.data_urls(spec)
             if not urls:
@@ -77,32 +79,38 @@ class PaidCall:
     async def send(self, request: Request, *, token: str | None) -> str:
         """Send a create once and return the id of the new task.
 
-        This is the paid request: nothing else in the package sends one. Every other error than
-        `SubmissionUncertainError` means that no task came to be.
+        This is the paid request. Nothing else in the package sends one. Any error other than
+        `SubmissionUncertainError` means that no task was made.
 
         Raises:
             ConnectFailedError: Nothing was sent.
-            SubmissionUncertainError: It was sent, and its answer is lost, unreadable or a 5xx.
+            SubmissionUncertainError: It was sent, and its answer is lost or unreadable, or does not
+                say whether a task was made (a 5xx, a 408, or an error with a 2xx).
             APIError: It was refused.
         """
         try:
             response = await self.transport.send(request, timeout=self.timeout)
             return self.dialect.parse_create(response)
         except ConnectFailedError:
+            # No connection, so no byte of the request was sent and no task was made. It must stay
+            # above the next clause: it is a TransportError, too.
             raise
         except (TransportError, ProtocolError) as error:
+            # The request was sent, or part of it. The provider may have made the task before the
+            # connection broke, so this must never be taken for a refusal.
             raise SubmissionUncertainError(str(error), token) from error
         except APIError as error:
-            if _says_nothing(error):
+            if _leaves_open(error):
                 raise SubmissionUncertainError(str(error), token) from error
+            # A definite refusal: the provider read the request and said no.
             raise
 
 
-def _says_nothing(error: APIError) -> bool:
-    """Whether an answer to a create leaves open if the task exists.
+def _leaves_open(error: APIError) -> bool:
+    """Whether the task of a create may exist although its answer is this error.
 
-    A server error may come after the task was made; so may a page that some proxy put in the
-    place of a success.
+    A server may fail after it made the task. A proxy may also replace the answer of a success by a
+    page of its own.
     """
     failed = isinstance(error, ServerError) and (
         error.status_code >= 500 or error.status_code == 408  # noqa: PLR2004 - HTTP

@@ -1,4 +1,4 @@
-"""Looks for tasks whose create was answered by nothing: in the list, by what tells them there."""
+"""Looks in the provider's list for the tasks of creates whose answer was lost."""
 
 from __future__ import annotations
 
@@ -20,36 +20,40 @@ from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
 MOST_PAGES = 500
+"""Most pages that one look reads. A list that is longer is not read to its end."""
 
-COURTESY = 0.1
-"""Seconds for which a list that polls wait for may leave before the next page is asked for."""
+GAP_FOR_POLLS = 0.1
+"""Seconds before each further page. A list request of a poll that waits can be sent in them."""
 
 MOST_KNOWN = 1000
-"""Most tasks that are remembered once they have ended, unless something is looked for."""
+"""Most tasks that are remembered. There is no limit while a create is lost."""
 
-WHILE_DOWN = 2.0
-"""Seconds until it is seen again whether a service that is down has come back."""
+RECHECK_GAP = 2.0
+"""Seconds between two checks whether the circuit breaker still stops requests."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Reconciler:
-    """Finds lost creates, or proves that they never were.
+    """Finds the tasks of lost creates, or proves that they made none.
 
-    One look through the list serves all that are lost, with growing gaps, because a task may
-    surface late. What is not there when the window is over was never made, provided that the list
-    could be read to the end and shows marks at all. A create that carried nothing to tell its task
-    by is never proven absent: the tasks that may be its own are named.
+    One look through the list serves all lost creates of a tier. The gaps between looks grow,
+    because a task may appear in the list late. A task that is not there after the window was not
+    made, if the list was read to its end and shows marks at all. For a create without any mark,
+    absence is never proven. The error then names the tasks that may be its own.
+
+    The result decides about money. A wrong "absent" pays for a task twice; a wrong "unknown" only
+    asks the caller. So whenever something is not certain, the result is "unknown".
 
     Attributes:
-        api: The wire.
-        lost_creates: What is lost.
-        lists: Budget of lists.
-        planner: Knows whether the provider lists tasks, and whether it serves at all.
-        registry: The tasks that are known.
+        api: Sends list requests.
+        lost_creates: The creates that are looked for.
+        lists: The rate limit of list requests.
+        planner: Knows whether the provider lists tasks, and whether the service answers.
+        registry: The pending tasks.
         clock: The client's clock.
         found: Called with a record and the id of its task.
-        absent: Called with a record that provably has no task, and its error.
-        unknown: Called with a record of which nobody can say whether it has one, and its error.
+        absent: Called with a record whose create certainly made no task, and with its error.
+        unknown: Called with a record whose create may have made a task, and with its error.
     """
 
     api: Api
@@ -62,10 +66,11 @@ class Reconciler:
     absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
     _made: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
+    """Ids of tasks that were created here, and whether lists must show a mark on them."""
     _wake_up: WakeEvent = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make what sleeps on the client's clock."""
+        """Make the wake-up event, which needs the client's clock."""
         self._wake_up = WakeEvent(self.clock)
 
     def look_for(
@@ -78,20 +83,22 @@ class Reconciler:
         sent: Moment,
         called: bool,
     ) -> bool:
-        """Look for a create that left at *sent*; tell whether that is possible at all.
+        """Start to look for the task of a create; return ``False`` if nothing can tell of it.
 
         Args:
-            record: Its record.
-            error: What became of its answer.
-            mark: What it carries; ``None`` if that is nothing that lists show.
-            ours: Whether that is, or would be, a token that nothing else carries.
-            sent: When it left.
-            called: Whether a callback would tell of it, too.
+            record: The record of the create.
+            error: Why there is no answer.
+            mark: What lists show of it; ``None`` if they show nothing.
+            ours: Whether the mark is, or would be, our token, which no other task carries.
+            sent: When it was sent.
+            called: Whether a callback would bring its token.
         """
         shown = not ours or (mark is not None and self.api.provider.token)
         listed = shown and self.planner.support is not ListSupport.NO
         if not (listed or called):
             return False
+        # The window begins now and not when the create was sent: the request may have waited long
+        # before the provider read it.
         now = self.clock.now()
         look_at = now + (FIRST_GAP if listed else self.lost_creates.window)
         self.lost_creates.add(
@@ -102,7 +109,7 @@ class Reconciler:
                 at=sent.wall,
                 sent=sent.now,
                 error=error,
-                missed=now,
+                lost_at=now,
                 look_at=look_at,
                 listed=listed,
                 called=called,
@@ -112,27 +119,28 @@ class Reconciler:
         return True
 
     def made(self, record: Record) -> None:
-        """Remember a task that was created now, also once it has ended."""
+        """Remember a task that was created now. Only the latest ones are kept."""
         self.remember(record)
         if len(self._made) > MOST_KNOWN and not self.lost_creates:
-            for known in tuple(itertools.islice(self._made, 2)):  # and what came meanwhile
+            # Two for one: the limit may have been passed while a create was lost.
+            for known in tuple(itertools.islice(self._made, 2)):
                 del self._made[known]
 
     def remember(self, record: Record) -> None:
-        """Remember a task of ours, if it is one, however many there are."""
+        """Remember a task if it was created by us, without a limit on their number."""
         marked = self._marked(record)
         if record.task_id is not None and marked is not None:
             self._made[record.task_id] = marked
 
     def close(self) -> list[LostCreate]:
-        """Look no more; gives what is still lost."""
+        """Stop looking; return what is still lost."""
         left = list(self.lost_creates)
         for lost in left:
             self.lost_creates.drop(lost.record)
         return left
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look for lost creates until cancelled."""
         while True:
             now, wall = self.clock.now(), self.clock.wall()
             scan = self.lost_creates.scan(now=now, wall=wall, known=self._known)
@@ -143,16 +151,18 @@ class Reconciler:
                 if any(lost.listed for lost in scan.lost):
                     await self._read(scan)
             except CallsheetError as error:
+                # The list could not be read, so `scan` is not finished and proves nothing. If the
+                # provider's documents promise no list, a definite error means that it has none.
                 if self.planner.support is not ListSupport.YES and not error.transient:
                     self.planner.support = ListSupport.NO
             self._conclude(scan)
 
     async def _read(self, scan: ListScan) -> None:
+        """Read the pages of one look, within the rate limit of lists."""
         for _ in range(MOST_PAGES):
-            while (
-                self.planner.breaker.tripped and len(self.registry) > 0
-            ):  # polls find out when it is up
-                await self.clock.sleep(WHILE_DOWN)
+            # While the service is down, polls find out when it is back, if there are any.
+            while self.planner.breaker.tripped and len(self.registry) > 0:
+                await self.clock.sleep(RECHECK_GAP)
             await self.clock.sleep_until(self.lists.take(now=self.clock.now()))
             page = await self.api.list(
                 page_num=scan.page_num, page_size=scan.page_size, service_tier=scan.tier
@@ -160,55 +170,63 @@ class Reconciler:
             if not scan.read(page, local=self.planner.schedule.local):
                 return
             ready = self.lists.ready_at(now=self.clock.now())
-            await self.clock.sleep_until(ready + COURTESY)
+            await self.clock.sleep_until(ready + GAP_FOR_POLLS)
 
     def _conclude(self, scan: ListScan) -> None:
+        """Give the result of a look for each lost create: found, absent, unknown, or look again."""
+        # What a look has found is certain, even if the look was not finished: no other task carries
+        # the token.
         for record, snapshot in scan.found.items():
             if self.lost_creates.drop(record) is not None:
                 self.found(record, snapshot.task_id)
         now = self.clock.now()
         over = self.lost_creates.over(scan, now=now)
         if self.planner.support is ListSupport.NO and not scan.finished:
-            over += self._unlist()
+            over += self._stop_reading_lists()
         for lost in over:
             ids = scan.candidates.get(lost.record)
             if ids:
+                # One of these tasks may be the lost one. Sending again could pay for it twice.
                 self.unknown(lost.record, _ambiguous(lost, ids))
             elif lost.listed and lost.mark and self._proves(scan, lost):
+                # Only this allows a second create without the policy "always".
                 self.absent(lost.record, lost.error)
             else:
                 self.unknown(lost.record, lost.error)
 
-    def _unlist(self) -> list[LostCreate]:
-        """Look into no list any more; give those of which no callback will tell, either."""
+    def _stop_reading_lists(self) -> list[LostCreate]:
+        """Stop using lists; drop and return the lost creates that have no callback, either."""
         listed = [lost for lost in self.lost_creates if lost.listed]
         for lost in listed:
-            lost.listed, lost.look_at = False, lost.missed + self.lost_creates.window
+            lost.listed, lost.look_at = False, lost.lost_at + self.lost_creates.window
         return [lost for lost in listed if not lost.called and self.lost_creates.drop(lost.record)]
 
     def _proves(self, scan: ListScan, lost: LostCreate) -> bool:
-        """Whether what is not in the list was never made.
+        """Whether the look proves that a lost create made no task.
 
-        Ark documents that lists echo the mark, and is believed unless a task is listed without one
-        that may be ours. Of a provider whose lists are not known to, a task of ours in the list
-        must have shown it.
+        The list must have been read to its end, must reach back to the create, must show marks, and
+        must hold no task without a mark that may be the lost one. Ark documents that lists show the
+        mark, which is believed. For a provider that does not, a task of ours must have been listed
+        with its mark.
         """
         shown = self.api.provider.lists is True or scan.echoes(lost)
         return scan.finished and scan.covers(lost) and shown and not scan.may_hide(lost)
 
     def _known(self, task_id: str) -> bool | None:
-        """Whether lists must show a mark on a task that was created here; ``None`` for others."""
+        """Whether lists must show a mark on a task of ours; ``None`` for any other task."""
         pending = self.registry.get(task_id)
         marked = self._made.get(task_id)
         return self._marked(pending) if marked is None and pending is not None else marked
 
     def _marked(self, record: Record) -> bool | None:
+        """Whether lists must show a mark on a record's task; ``None`` if it was attached."""
         if record.spec is None:
             return None
         return own_mark(record) is not None if has_own(record.spec) else self.api.provider.token
 
 
 def _ambiguous(lost: LostCreate, ids: list[str]) -> SubmissionUncertainError:
+    """The error of a lost create, with the tasks that may be its own."""
     these = ", ".join(ids[:5]) + (" and others" if len(ids) > 5 else "")  # noqa: PLR2004
     alike = "with the same safety_identifier" if lost.mark else "of its model and time"
     reason = f"{lost.error.reason}; ambiguous: tasks {alike} may be it: {these}"

@@ -1,4 +1,8 @@
-"""The one door through which paid requests leave: each at most once, and written down before."""
+"""Decides when a paid request is sent, and whether it may be sent again.
+
+Every create of the client passes here. Each try is one request, and the token of its attempt is in
+the journal before it is sent.
+"""
 
 from __future__ import annotations
 
@@ -41,22 +45,29 @@ if TYPE_CHECKING:
 CLOSED = "the client was closed before its turn"
 
 CLOSING_GRACE = 5.0
-"""Seconds that a create in flight is given to bring its id when the client closes."""
+"""Seconds that the client waits, while it closes, for the answers to creates in flight."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Sender:
-    """Lets creates out when the admission says so, and notes how each came back.
+    """Sends creates when the admission allows it, and reports how each of them ended.
+
+    Where money is decided:
+
+    1. `_send_once` sends the create. It is the only caller of `PaidCall.send`.
+    2. `_check_still_wanted` decides, twice, that the create may still be sent.
+    3. `_may_repeat` decides that it may be sent again: only if no task was made.
+    4. A lost answer is raised as `SubmissionUncertainError`. `Submitter._failed` takes it there.
 
     Attributes:
         paid_call: Writes and sends the create.
-        admission: When a create may leave.
-        registry: Where ids are kept.
-        bookkeeping: Where money and intents are kept.
+        admission: Decides when a create may be sent.
+        registry: Keeps the ids of tasks.
+        bookkeeping: Keeps the ledger and the journal.
         clock: The client's clock.
-        policy: How often a create that made nothing is sent.
+        policy: How often a create is sent again after it made no task.
         created: Called with a record as soon as its id is in the registry.
-        emit: Tells the observer.
+        emit: Passes an event to the observer.
         rng: Source of jitter.
     """
 
@@ -70,29 +81,34 @@ class Sender:
     emit: Callable[[Event], None]
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _posts: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
-    _leaving: set[Record] = attrs.field(factory=set[Record], init=False)
-    _served: bool = attrs.field(default=False, init=False)
+    _in_flight: set[Record] = attrs.field(factory=set[Record], init=False)
+    """Records whose create was sent, and may have made a task."""
+    _has_accepted: bool = attrs.field(default=False, init=False)
+    """Whether the provider has accepted a create of this client."""
     _closed: bool = attrs.field(default=False, init=False)
     _turn: WakeEvent = attrs.field(init=False)
-    _line: list[int] = attrs.field(factory=list[int], init=False)
+    _waiting_places: list[int] = attrs.field(factory=list[int], init=False)
+    """The places of the creates that wait for their turn, lowest first."""
     _places: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make what sleeps on the client's clock."""
+        """Make the wake-up event, which needs the client's clock."""
         self._turn = WakeEvent(self.clock)
 
-    def passed(self, record: Record) -> bool:
-        """Whether an attempt of *record* has left and may have made a task."""
-        return record in self._leaving
+    def is_in_flight(self, record: Record) -> bool:
+        """Whether an attempt of *record* was sent and may have made a task."""
+        return record in self._in_flight
 
     def room_made(self) -> None:
-        """A task of ours left the provider's queue, or ended."""
+        """Note that one of our tasks left the provider's queue, or ended."""
         self.admission.room_made()
         self._turn.set()
 
     def close(self) -> None:
-        """Let nothing more out, and give what is in flight only a few seconds more."""
+        """Send nothing more, and limit the wait for creates in flight to `CLOSING_GRACE`."""
         self._closed = True
+        # A create in flight may have made a task already. Its answer is worth a short wait: without
+        # it the task is billed and nobody knows its id.
         deadline = anyio.current_time() + CLOSING_GRACE
         for scope in self._posts:
             scope.deadline = min(scope.deadline, deadline)
@@ -105,101 +121,138 @@ class Sender:
         turn_came: Callable[[], None],
         wanted: Callable[[], bool],
     ) -> None:
-        """Bring one record to the provider and its id into the registry.
+        """Create the task of one record, and put its id into the registry.
 
         Args:
             record: The record.
             token: The mark that its task carries.
-            turn_came: Called when an attempt has stopped waiting for its turn.
-            wanted: Asked whether an attempt may leave, and whether another one may follow it.
+            turn_came: Called each time a try has stopped waiting for its turn.
+            wanted: Returns whether the create is still wanted. It is asked before each try.
 
         Raises:
-            SubmissionUncertainError: The task may exist; it was not sent again.
-            CallsheetError: No task came to be.
+            SubmissionUncertainError: The task may exist. The create was not sent again.
+            CallsheetError: No task was made.
         """
+        # The place is drawn once. So a create that was refused comes before all that were prepared
+        # after it, however often it is refused.
         place = next(self._places)
+        # The request is written before the turn. Each try of this attempt sends the same bytes and
+        # the same token, so a look at the list finds the task of whichever try made it.
         request = await self.paid_call.prepare(record.spec or TaskSpec(), token=token)
 
-        async def attempt() -> None:
+        async def one_try() -> None:
             await self._take_turn(place)
             turn_came()
-            await self._attempt(record, request, token, wanted)
+            await self._send_once(record, request, token, wanted)
 
         try:
             await repeat(
-                attempt,
+                one_try,
+                # Money: another POST follows only if the last one made no task, and if the caller
+                # has not cancelled meanwhile.
                 again=lambda error, attempts, paused: (
-                    wanted() and self._again(error, attempts, paused)
+                    wanted() and self._may_repeat(error, attempts, paused)
                 ),
                 pause=lambda error, attempts: self._pause(record, error, attempts),
                 sleep=self.clock.sleep,
             )
         except CallsheetError:
-            self._leaving.discard(record)
+            # The error says what happened: refused, or uncertain. The submitter acts on it.
+            self._in_flight.discard(record)
             raise
-        self._leaving.discard(record)
+        self._in_flight.discard(record)
+        # Any other exception means that the program was interrupted. Then the record stays in
+        # flight if its create was sent, so that the submitter ends it as uncertain.
 
-    async def _attempt(
+    async def _send_once(
         self, record: Record, request: Request, token: str | None, wanted: Callable[[], bool]
     ) -> None:
+        """Reserve the money, write the journal, send the create, and register the id.
+
+        The order of these steps is what keeps the money right. Do not change it.
+        """
+        # Shielded: a cancellation from outside must not lose the id of a task that is billed. Only
+        # `close` sets a deadline on this scope.
         with anyio.CancelScope(shield=True) as post:
             self._posts.add(post)
             try:
-                self._stop_unwanted(record, wanted)
+                # The caller may have cancelled while the create waited for its turn.
+                self._check_still_wanted(record, wanted)
+                # The money is set aside first: no task may be made that the cap does not cover.
                 self.bookkeeping.reserve(record)
+                # The token is on disk before a byte is sent. If the process dies now, the next one
+                # knows that a task may exist and can look for it.
                 await self.bookkeeping.sending(record, token)
-                self._stop_unwanted(record, wanted)  # writing takes its time
-                self._leaving.add(record)
+                # The write took time, so the question is asked again. Nothing was sent so far.
+                self._check_still_wanted(record, wanted)
+                # No await between the check above and this line, so nothing can change in between.
+                # From here on the record counts as one that may have a task.
+                self._in_flight.add(record)
+                # The paid request.
                 task_id = await self.paid_call.send(request, token=token)
+                # Read before `add`: with no task pending nobody polls, and this create is the only
+                # sign that the service works.
                 watched = len(self.registry) > 0
+                # It raises SubmissionUncertainError if another record has this id: then nobody
+                # knows which task this create has made.
                 self.registry.add(record, task_id, now=self.clock.now())
             except CallsheetError as error:
-                self._note(error)
+                # SubmissionUncertainError means that a task may exist. Any other error means that
+                # none was made, or that nothing was sent. `paid_call.send` makes the difference.
+                self._tell_admission(error)
                 raise
             finally:
                 self._posts.discard(post)
-                self._turn.set()
-            self._served = True
+                self._turn.set()  # the number of creates in flight has changed
+            self._has_accepted = True
             unfinished = len(self.registry)
             now = self.clock.now()
             if self.admission.accepted(now=now, unfinished=unfinished, polled=watched):
                 self.emit(GateOpened())
             if isinstance(record.group, Group):
-                record.group.prove(record.model)
+                # The key, the balance and the model are good: the rest of the batch may be sent.
+                record.group.mark_accepted(record.model)
             self.created(record)
         if post.cancelled_caught:
+            # The client closed and the answer did not come in time. The request is on its way and
+            # cannot be taken back, so the task may exist and its money stays in the ledger.
             self.admission.ended()
             reason = "the client was closed before the answer came"
             raise SubmissionUncertainError(reason, token)
 
-    def _stop_unwanted(self, record: Record, wanted: Callable[[], bool]) -> None:
-        """Raise `NotSubmittedError` if nothing is to leave for *record* any more."""
-        if record.task_id is not None:
+    def _check_still_wanted(self, record: Record, wanted: Callable[[], bool]) -> None:
+        """Decide whether a create of *record* may be sent now.
+
+        Raises:
+            NotSubmittedError: It may not: the record has its task, has ended, or was cancelled, or
+                its batch or the client was stopped. Nothing was sent.
+        """
+        if record.task_id is not None:  # one more create would be a second task, and paid twice
             raise NotSubmittedError("a callback has told of the task of an earlier attempt")
-        doom = doom_of(record)
-        if doom is not None or record.settled or self._closed:
-            raise not_submitted(doom) if doom else NotSubmittedError(CLOSED)
+        fatal = fatal_error_of(record)
+        if fatal is not None or record.settled or self._closed:
+            raise not_submitted(fatal) if fatal else NotSubmittedError(CLOSED)
         if not wanted():
             raise NotSubmittedError("it was cancelled before it left")
 
     async def _take_turn(self, place: int) -> None:
-        """Wait until a create may leave and nobody waits who came before, be it for a refusal."""
-        bisect.insort(self._line, place)
+        """Wait until a create may be sent and no create with an earlier place is waiting."""
+        bisect.insort(self._waiting_places, place)
         try:
             while True:
                 now, ready = self.clock.now(), None
-                if self._line[0] == place:
+                if self._waiting_places[0] == place:
                     ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
                     if ready is not None and ready <= now:
                         self.admission.take(now=now)
                         return
                 await self._turn.wait(ready)
         finally:
-            self._line.remove(place)
+            self._waiting_places.remove(place)
             self._turn.set()
 
-    def _note(self, error: CallsheetError) -> None:
-        """Tell the admission how an attempt ended; pauses follow in `_pause`."""
+    def _tell_admission(self, error: CallsheetError) -> None:
+        """Tell the admission how a try ended. `_pause` decides about pauses."""
         now = self.clock.now()
         match error:
             case ConnectFailedError():
@@ -212,23 +265,37 @@ class Sender:
             case _:
                 self.admission.ended()
 
-    def _again(self, error: CallsheetError, attempts: int, paused: float) -> bool:
-        """Whether a create may be sent again: only if it provably made nothing."""
+    def _may_repeat(self, error: CallsheetError, attempts: int, paused: float) -> bool:
+        """Whether a create may be sent again: only if it is certain that it made no task.
+
+        The provider has no idempotency key, so a create that is repeated by mistake is a second
+        task, and paid. An error after which the task may exist ends in the last case.
+        """
         match error:
             case QueueFullError():
+                # Refused, so no task. While tasks of ours are pending, room comes when they end,
+                # and the create waits for that without a limit of time.
                 return len(self.registry) > 0 or paused < self.policy.patience
             case RateLimitError():
                 return paused < self.policy.patience
-            case ConnectFailedError() if self._served:  # it was there, so it may come back
+            case ConnectFailedError() if self._has_accepted:
+                # Nothing was sent. The provider has worked before, so it may come back.
                 return paused < self.policy.patience
-            case ConnectFailedError() | ServerError():  # a 4xx ServerError: a check that failed
+            case ConnectFailedError() | ServerError():
+                # Never connected, so nothing was sent. A ServerError that comes here has a 4xx
+                # status other than 408: the request was refused before a task was made. A 5xx or
+                # 408 became SubmissionUncertainError in `paid_call`.
                 return attempts < self.policy.attempts
             case _:
+                # SubmissionUncertainError is among these: the task may exist, so nothing is sent.
                 return False
 
     def _pause(self, record: Record, error: CallsheetError, attempts: int) -> float:
-        """Seconds until a record is in line again; the admission holds the others, too."""
-        self._leaving.discard(record)  # this attempt made nothing
+        """Seconds until a record waits for its turn again; the admission delays the others, too."""
+        # This try made no task. Both places say so before the pause, because a cancellation or the
+        # end of the process may come during the pause. The reservation stays: it keeps the place
+        # under the cap for the next try.
+        self._in_flight.discard(record)
         self.bookkeeping.unsent(record)
         asked = getattr(error, "retry_after", None)
         refused = isinstance(error, (RateLimitError, QueueFullError))
@@ -238,18 +305,18 @@ class Sender:
         if refused and not (for_room and self.admission.probing):
             self.admission.hold(until=self.clock.now() + seconds)
         if for_room:
-            seconds = 0.0  # the admission lets it go when a task of ours has ended
+            seconds = 0.0  # the admission waits until a task of ours has ended
         self.emit(CreatePaused(error=error, seconds=seconds))
         return seconds
 
 
-def doom_of(record: Record) -> CallsheetError | None:
-    """The error for which nothing more of the record's group and model is sent."""
-    return record.group.doom_of(record.model) if isinstance(record.group, Group) else None
+def fatal_error_of(record: Record) -> CallsheetError | None:
+    """The error that stops the record's group for its model, if there is one."""
+    return record.group.fatal_error_of(record.model) if isinstance(record.group, Group) else None
 
 
-def not_submitted(doom: CallsheetError) -> NotSubmittedError:
-    """What the rest of a stopped batch ends with."""
-    error = NotSubmittedError(f"the batch was stopped by {type(doom).__name__}: {doom}")
-    error.__cause__ = doom
+def not_submitted(fatal: CallsheetError) -> NotSubmittedError:
+    """The error of each spec of a stopped batch that was not sent."""
+    error = NotSubmittedError(f"the batch was stopped by {type(fatal).__name__}: {fatal}")
+    error.__cause__ = fatal
     return error

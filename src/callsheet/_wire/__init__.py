@@ -9,7 +9,7 @@ from callsheet._wire.callback import TOKEN, parse_callback
 from callsheet._wire.comet import Comet
 from callsheet._wire.dialect import Dialect
 from callsheet._wire.messages import Request, Response
-from callsheet._wire.refusals import dooms_batch, error_of, parse_retry_after
+from callsheet._wire.refusals import error_of, parse_retry_after, stops_batch
 from callsheet._wire.task_requests import LIST_BASE, URL_ROOM, id_cost
 
 
@@ -21,11 +21,11 @@ __all__ = [
     "Request",
     "Response",
     "dialect_of",
-    "dooms_batch",
     "error_of",
     "id_cost",
     "parse_callback",
     "parse_retry_after",
+    "stops_batch",
 ]
 
 _DIALECTS: dict[str, Dialect] = {"ark": Ark(), "comet": Comet()}

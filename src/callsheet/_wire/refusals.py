@@ -88,7 +88,7 @@ _CALLERS_FAULT = 4  # the first digit of the HTTP status
 
 _EXHAUSTED = re.compile(r"exhausted|\bresets? (?:at|on|in)\b|reset time", re.IGNORECASE)
 
-_DOOMING = (AuthenticationError, BalanceError, ModelNotFoundError, QuotaExhaustedError)
+_STOPPING = (AuthenticationError, BalanceError, ModelNotFoundError, QuotaExhaustedError)
 
 _UNREADABLE_JSON = re.compile(
     r"""pars\w* \W+ (?:\w+\W+){0,4} json              # cannot parse the body as JSON
@@ -178,7 +178,7 @@ def create_error_of(response: Response) -> APIError | ProtocolError:
     return wrong_address_error(response) if wrong_url else error
 
 
-def dooms_batch(error: Exception) -> bool:
+def stops_batch(error: Exception) -> bool:
     """Whether every other create of the batch would fail with the same error.
 
     This is so if the key, the balance, the model or the quota was refused, if the base URL is
@@ -186,7 +186,7 @@ def dooms_batch(error: Exception) -> bool:
     one: its wrapper answered so to the standard sample (March 2026). A message about the JSON of an
     upstream answer does not count: it is not about the request.
     """
-    if isinstance(error, _DOOMING):
+    if isinstance(error, _STOPPING):
         return True
     if not isinstance(error, (InvalidRequestError, ServerError)):
         return False
