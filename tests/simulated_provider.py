@@ -16,7 +16,7 @@ from callsheet._polling.schedule import Schedule
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
-from callsheet._state.registry import Registry, verdict
+from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError
 from making import NEVER, fullest, record, snapshot
 
@@ -190,7 +190,7 @@ class Desk:
         settled = self.registry.apply(said)
         bare = not settled and said.status is Status.SUCCEEDED
         if bare and self.planner.bare(one, single=single, now=self.now):
-            settled = self.registry.settle(one, verdict(said), Status.FAILED)
+            settled = self.registry.settle(one, result_of(said), Status.FAILED)
         if settled:
             self.planner.schedule.settled(one, now=self.now, updated_at=said.updated_at)
         elif not said.status.terminal:

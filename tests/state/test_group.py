@@ -9,7 +9,7 @@ from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._state.registry import verdict
+from callsheet._state.registry import result_of
 from callsheet.errors import (
     AuthenticationError,
     ModelNotFoundError,
@@ -57,7 +57,7 @@ def test_a_video_counts_as_a_success():
     one.task_id = "cgt-1"
     one.move(Status.RUNNING)
     done = snapshot("cgt-1", Status.SUCCEEDED)
-    one.settle(verdict(done), done.status)
+    one.settle(result_of(done), done.status)
     assert group.progress == Progress(
         total=1, submitted=1, queued=0, running=0, succeeded=1, failed=0
     )

@@ -14,7 +14,7 @@ from callsheet._state.registry import (
     EXPIRIES_PER_TURN,
     EXPIRY_GRACE,
     Registry,
-    verdict,
+    result_of,
 )
 from callsheet.errors import (
     NotFoundError,
@@ -278,7 +278,7 @@ def test_an_outcome_holds_a_video_or_an_error():
 def test_an_end_without_a_video_has_its_error(status, code, kind):
     """Status and code tell the kind of error, which quotes the provider."""
     detail = None if code is None else ErrorDetail(code, "sorry")
-    error = verdict(snapshot("cgt-1", status, error=detail))
+    error = result_of(snapshot("cgt-1", status, error=detail))
     assert type(error) is kind
     assert (error.task_id, error.code) == ("cgt-1", code)
     assert error.reason == ("" if code is None else "sorry")
@@ -286,7 +286,7 @@ def test_an_end_without_a_video_has_its_error(status, code, kind):
 
 def test_a_success_without_a_url_is_a_failure_in_the_end():
     """If a success without a video has to be believed, the task has failed."""
-    error = verdict(snapshot("cgt-1", Status.SUCCEEDED, url=False))
+    error = result_of(snapshot("cgt-1", Status.SUCCEEDED, url=False))
     assert isinstance(error, TaskFailedError)
     assert not isinstance(error, NotFoundError)
-    assert isinstance(verdict(snapshot("cgt-1", Status.SUCCEEDED)), Video)
+    assert isinstance(result_of(snapshot("cgt-1", Status.SUCCEEDED)), Video)

@@ -13,7 +13,7 @@ from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._polling.planner import Planner
 from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.record import Record
-from callsheet._state.registry import Registry, verdict
+from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError, TransportError
 from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
 
@@ -105,7 +105,7 @@ class Poller:
         settled, now = self.registry.apply(snapshot), self.clock.now()
         bare = not settled and snapshot.status is Status.SUCCEEDED
         if bare and self.planner.bare(record, single=single, now=now):
-            settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+            settled = self.registry.settle(record, result_of(snapshot), Status.FAILED)
             for each in settled:
                 each.snapshot = snapshot  # it is billed all the same
         if bare and not settled:
