@@ -164,7 +164,7 @@ class Desk:
         self.in_flight.remove(poll)
         if isinstance(answer, CallsheetError):
             follows = self.planner.failed(poll, answer, now=self.now)
-            if follows.last_word:
+            if follows.final_refusal:
                 self.last_words.append(poll.records[0])
                 self.settle(poll.records[0], answer)
             if follows.locked_out:
@@ -174,8 +174,8 @@ class Desk:
             return
         asked, pages = set(poll.records), self.planner.pages[poll.tier]
         if poll.page is not None:
-            pages.begin(now=self.now)
-            asked = {each for each in self.registry if pages.tells(each, now=self.now)}
+            pages.arrived(now=self.now)
+            asked = {each for each in self.registry if pages.is_news(each, now=self.now)}
         found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
             self.take(each, single=poll.single)
@@ -188,8 +188,8 @@ class Desk:
         if one is None:
             return
         settled = self.registry.apply(said)
-        bare = not settled and said.status is Status.SUCCEEDED
-        if bare and self.planner.bare(one, single=single, now=self.now):
+        without_video = not settled and said.status is Status.SUCCEEDED
+        if without_video and self.planner.without_video(one, single=single, now=self.now):
             settled = self.registry.settle(one, result_of(said), Status.FAILED)
         if settled:
             self.planner.schedule.settled(one, now=self.now, updated_at=said.updated_at)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from callsheet import Batch
 
 
-SILENCE = 4.0
+FIRST_TIMEOUT = 4.0
 """Seconds without an answer that a poll is given at first."""
 
 
@@ -149,11 +149,11 @@ async def test_a_silent_service_is_given_up_early_and_ever_later(lists):
             assert len((await batch.result()).urls()) == 2
     polls = [at for at, _ in shelf.requests]
     gaps = [b - a for a, b in pairwise(polls) if b > a + 1]  # gets of both leave together
-    assert SILENCE <= gaps[0] < 2 * SILENCE + 2
+    assert FIRST_TIMEOUT <= gaps[0] < 2 * FIRST_TIMEOUT + 2
     assert max(gaps[1:]) > gaps[0]
     failed = [event for event in events if isinstance(event, PollFailed)]
     assert failed
-    assert f"within {SILENCE:g} s" in str(failed[0].error)
+    assert f"within {FIRST_TIMEOUT:g} s" in str(failed[0].error)
 
 
 async def test_a_list_that_is_slower_than_gets_is_waited_for():

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from callsheet._models.snapshot import Status
-from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, ListSupport
+from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT_AFTER, ListSupport
 from callsheet._polling.poll_request import REFUSALS
 from making import (
     BAD_REQUEST,
@@ -127,7 +127,7 @@ def test_a_refused_id_proves_that_the_key_is_good():
     """An answer about a task in between ends the time for which the account was locked out."""
     desk = desk_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, UNKNOWN_ID, WRONG_KEY):
-        desk.now += LOCKED_OUT
+        desk.now += LOCKED_OUT_AFTER
         desk.answer(desk.next(), answer)
     assert not desk.locked_out
 
@@ -137,7 +137,7 @@ def test_a_lasting_lockout_ends_the_waiting():
     desk = desk_with(ListSupport.NO, 2)
     desk.answer(desk.next(), WRONG_KEY)
     assert not desk.locked_out
-    desk.now += LOCKED_OUT
+    desk.now += LOCKED_OUT_AFTER
     desk.answer(desk.next(), WRONG_KEY)
     assert desk.locked_out
     assert len(desk.registry) == 0
@@ -149,7 +149,7 @@ def test_a_refusal_long_after_another_is_no_lockout(before):
     desk = desk_with(ListSupport.NO, 1)
     for _ in range(before):
         desk.answer(desk.next(), WRONG_KEY)
-        desk.now += LOCKED_OUT
+        desk.now += LOCKED_OUT_AFTER
     desk.locked_out = False
     if not len(desk.registry):
         desk.add("later", fresh=False)
@@ -164,7 +164,7 @@ def test_an_outage_is_no_lockout(between):
     """Failures of another kind in between begin the minute anew."""
     desk = desk_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, between, WRONG_KEY):
-        desk.now += LOCKED_OUT
+        desk.now += LOCKED_OUT_AFTER
         desk.answer(desk.next(), answer)
     assert not desk.locked_out
 
