@@ -30,9 +30,9 @@ from callsheet.errors import (
 NEVER = float("inf")
 
 UNKNOWN_ID = NotFoundError("no such task", 404, "ResourceNotFound")
-SOME_PAGE = NotFoundError("<html>", 404)
+NOT_FOUND_PAGE = NotFoundError("<html>", 404)
 BAD_REQUEST = InvalidRequestError("bad", 400, "InvalidParameter")
-BAD_PAGE = InvalidRequestError("<html>", 400)
+BAD_REQUEST_PAGE = InvalidRequestError("<html>", 400)
 WRONG_KEY = AuthenticationError("who?", 401, "AuthenticationError")
 DOWN = ServerError("down", 503)
 BUSY = RateLimitError("slow down", 429, "RateLimit")
@@ -41,12 +41,12 @@ LOST = TransportError("lost")
 REFUSED = ConnectFailedError("refused")
 NO_ROUTE = APIError("no such method", 405)
 NOT_BUILT = ServerError("not built", 501)
-ILL_SAID = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
+CONTENT_REFUSED = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
 LOST_ANSWER = SubmissionUncertainError("lost")
-UNASKABLE = SpecError([Problem("task_id", "'.'", "an id")])
+UNWRITABLE = SpecError([Problem("task_id", "'.'", "an id")])
 GARBAGE = ProtocolError("not JSON", "<html>")
 
-OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, SOME_PAGE, BAD_PAGE)
+OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, NOT_FOUND_PAGE, BAD_REQUEST_PAGE)
 """Failures of a get that say nothing about its task, nor about the account."""
 
 moments = st.floats(0, 1e7)
@@ -71,7 +71,7 @@ def snapshot(task_id: str, status: Status, *, url: bool = True, **values) -> Sna
     )
 
 
-def fullest(times: list[float], period: float) -> int:
+def most_in_window(times: list[float], period: float) -> int:
     """Most members of *times*, which ascend, in any closed window of length *period*."""
     most = first = 0
     for last, time in enumerate(times):

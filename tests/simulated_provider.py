@@ -18,11 +18,11 @@ from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError
-from making import NEVER, fullest, record, snapshot
+from making import NEVER, most_in_window, record, snapshot
 
 
 PRIOR = (60.0, 0.5)
-"""Median and sigma that the studio's renders have."""
+"""Median and sigma that the provider's renders have."""
 
 WAKES = 4
 """Most wake-ups in one second that may find nothing to do."""
@@ -41,8 +41,8 @@ class Job:
 
 
 @attrs.define(kw_only=True)
-class Studio:
-    """Runs tasks, so many at once, in turn or in any order."""
+class SimulatedProvider:
+    """Runs tasks, so many at once, in turn or in any poll."""
 
     places: int
     rng: random.Random
@@ -92,8 +92,8 @@ class Studio:
 
 
 Answer = CallsheetError | list[Snapshot]
-Wire = Callable[[PollRequest, float], Answer]
-"""What comes back for an order that reaches the provider at a time."""
+Respond = Callable[[PollRequest, float], Answer]
+"""What comes back for an poll that reaches the provider at a time."""
 
 
 def planner(
@@ -112,7 +112,7 @@ def planner(
 
 
 @attrs.define(kw_only=True)
-class Desk:
+class SimulatedClient:
     """Registry and planner, with every answer brought where the client brings it.
 
     Whatever is asked is checked: against the budgets, the due times and what is asked already.
@@ -126,7 +126,7 @@ class Desk:
     polls: int = 0
     gets: list[float] = attrs.field(factory=list)
     lists: list[float] = attrs.field(factory=list)
-    last_words: list[Record] = attrs.field(factory=list)
+    final_refusals: list[Record] = attrs.field(factory=list)
     locked_out: bool = False
 
     def add(self, task_id: str, *, fresh: bool = True, tier: str | None = None) -> Record:
@@ -140,7 +140,7 @@ class Desk:
         return made
 
     def next(self) -> PollRequest | None:
-        """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
+        """The next poll, or ``None`` once it is certain that nothing spins and nothing is lost."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
         list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
@@ -156,7 +156,7 @@ class Desk:
         return poll
 
     def wake_at(self) -> float | None:
-        """When to ask for the next order."""
+        """When to ask for the next poll."""
         return self.planner.wake_at(now=self.now)
 
     def answer(self, poll: PollRequest, answer: Answer) -> None:
@@ -165,7 +165,7 @@ class Desk:
         if isinstance(answer, CallsheetError):
             follows = self.planner.failed(poll, answer, now=self.now)
             if follows.final_refusal:
-                self.last_words.append(poll.records[0])
+                self.final_refusals.append(poll.records[0])
                 self.settle(poll.records[0], answer)
             if follows.locked_out:
                 self.locked_out = True
@@ -239,7 +239,7 @@ class Desk:
             wake = self.planner.wake_at(now=self.now)
             if wake is None or wake > self.now:
                 break
-            assert self.planner.next(now=self.now) is None, "it was about to sleep on an order"
+            assert self.planner.next(now=self.now) is None, "it was about to sleep on an poll"
         else:
             raise AssertionError("it would spin")
         if wake is None:
@@ -247,11 +247,11 @@ class Desk:
 
 
 @attrs.define(kw_only=True)
-class Day:
-    """One run of a desk against a wire, event by event."""
+class Simulation:
+    """One run of a client against a respond, event by event."""
 
-    desk: Desk
-    wire: Wire
+    client: SimulatedClient
+    respond: Respond
     latency: Callable[[], float] = lambda: 0.1
     settled_at: dict[str, float] = attrs.field(factory=dict)
     _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
@@ -263,36 +263,36 @@ class Day:
 
     def run(self, *, until: float, most: int = 100_000) -> None:
         """Go on until everything has its end, or *until* has come."""
-        desk, called, vain = self.desk, False, []
+        client, called, vain = self.client, False, []
         for _ in range(most):
-            sent = desk.polls
-            while (poll := desk.next()) is not None:
+            sent = client.polls
+            while (poll := client.next()) is not None:
                 self._send(poll)
-            if called and desk.polls == sent:
-                vain.append(desk.now)
-                assert fullest(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
-            if not self._agenda and not len(desk.registry):
+            if called and client.polls == sent:
+                vain.append(client.now)
+                assert most_in_window(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
+            if not self._agenda and not len(client.registry):
                 return
-            wake = desk.wake_at()
+            wake = client.wake_at()
             when = min(
                 NEVER if wake is None else wake, self._agenda[0][0] if self._agenda else NEVER
             )
             if when > until:
                 return
-            desk.now = max(desk.now, when)
-            called = not (self._agenda and self._agenda[0][0] <= desk.now)
-            while self._agenda and self._agenda[0][0] <= desk.now:
+            client.now = max(client.now, when)
+            called = not (self._agenda and self._agenda[0][0] <= client.now)
+            while self._agenda and self._agenda[0][0] <= client.now:
                 heapq.heappop(self._agenda)[2]()
         raise AssertionError("it never comes to rest")
 
     def _send(self, poll: PollRequest) -> None:
-        desk, sent = self.desk, self.desk.now
+        client, sent = self.client, self.client.now
         seconds = self.latency()
 
         def arrive() -> None:
-            before = set(desk.registry)
-            desk.answer(poll, self.wire(poll, sent + seconds / 2))
-            for each in before - set(desk.registry):
-                self.settled_at[each.task_id] = desk.now
+            before = set(client.registry)
+            client.answer(poll, self.respond(poll, sent + seconds / 2))
+            for each in before - set(client.registry):
+                self.settled_at[each.task_id] = client.now
 
         self.at(sent + seconds, arrive)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from callsheet._polling.queue_model import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
+from callsheet._polling.queue_model import LONGEST_STEP, PLACES_PER_CALL, SHORTEST_SWEEP, Lane
 from callsheet._polling.schedule import SWEEP
 from callsheet._state.record import Record
 from making import LOST, NEVER
@@ -56,22 +56,22 @@ def test_no_answer_lets_more_than_a_thousand_be_presumed_to_run():
     most = 0
     while (scout := queue.scout()) is not None:
         most = max(most, len(run(queue, scout)))
-    assert most == LONGEST_STRIDE - 1
+    assert most == LONGEST_STEP - 1
     assert len(queue.running) == len(records)
 
 
 def test_a_look_at_the_line_passes_a_bounded_number_of_places():
     """Behind many who ended early nobody is found at once, but all are in the end."""
-    queue, records = lane(3 * MOST_PASSED)
-    for each in records[1 : 2 * MOST_PASSED]:
+    queue, records = lane(3 * PLACES_PER_CALL)
+    for each in records[1 : 2 * PLACES_PER_CALL]:
         each.settle(LOST)
     assert list(queue.heads(5)) == [records[0]]
     found: list[Record] = []
     looks = 0
     while not found or found[-1] is not records[-1]:
-        found += queue.sweep(10 * MOST_PASSED)
+        found += queue.sweep(10 * PLACES_PER_CALL)
         looks += 1
-    assert found == [records[0], *records[2 * MOST_PASSED :]]
+    assert found == [records[0], *records[2 * PLACES_PER_CALL :]]
     assert looks == 3
 
 

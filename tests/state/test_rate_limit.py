@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callsheet._state.rate_limit import JITTER, RateLimit
-from making import fullest, gaps, moments, pauses
+from making import gaps, moments, most_in_window, pauses
 
 
 limits = st.integers(1, 40) | st.floats(0.05, 40)
@@ -41,7 +41,7 @@ shares = st.lists(st.just(0.0) | st.floats(0, 0.1) | st.floats(0, 3), max_size=1
 def test_no_window_is_overfull(budget, start, shares):
     """Whatever the request times, no closed window of a period holds more than the limit."""
     times = [budget.take(now=now) for now in requests(start, shares, budget.period)]
-    assert fullest(times, budget.period) <= math.ceil(budget.limit)
+    assert most_in_window(times, budget.period) <= math.ceil(budget.limit)
 
 
 @given(limits_by_verb(), moments, shares)
