@@ -1,4 +1,4 @@
-"""A provider small enough to be believed, and a loop that asks it as the client does."""
+"""A small simulated provider, and a simulated client that polls it with the real planner."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from making import NEVER, most_in_window, record, snapshot
 
 
 PRIOR = (60.0, 0.5)
-"""Median and sigma that the provider's renders have."""
+"""Median and sigma of the provider's render times."""
 
 WAKES = 4
-"""Most wake-ups in one second that may find nothing to do."""
+"""Most wake-ups in one second that may find no poll to send."""
 
 
 @attrs.define(eq=False)
 class Job:
-    """A task as the provider sees it."""
+    """A task at the provider."""
 
     task_id: str
     created: float
@@ -42,7 +42,7 @@ class Job:
 
 @attrs.define(kw_only=True)
 class SimulatedProvider:
-    """Runs tasks, so many at once, in turn or in any poll."""
+    """Runs up to *places* tasks at once, in order of creation or in random order."""
 
     places: int
     rng: random.Random
@@ -55,7 +55,7 @@ class SimulatedProvider:
         self._free = [0.0] * self.places
 
     def create(self, *, now: float, outcome: Status = Status.SUCCEEDED) -> str:
-        """Take a task and return its id."""
+        """Create a task and return its id."""
         self._advance(now)
         seconds = self.rng.lognormvariate(4.1, 0.5)
         job = Job(f"cgt-{len(self.jobs)}", now, seconds, outcome)
@@ -64,7 +64,7 @@ class SimulatedProvider:
         return job.task_id
 
     def look(self, task_id: str, *, now: float) -> Snapshot:
-        """What a status answer says about a task at a time."""
+        """The status answer about a task at the time *now*."""
         self._advance(now)
         job = self.jobs[task_id]
         if now >= job.ends:
@@ -74,11 +74,11 @@ class SimulatedProvider:
         return snapshot(task_id, Status.QUEUED, updated_at=job.created)
 
     def page(self, number: int, size: int) -> list[str]:
-        """Who stands on a page of all tasks, the newest first."""
+        """The ids on one page of all tasks, the newest first."""
         return list(reversed(self.jobs))[(number - 1) * size : number * size]
 
     def finish(self) -> float:
-        """Let all tasks end without new ones; return when the last one does."""
+        """Let all tasks end; return the time of the last end."""
         self._advance(NEVER)
         return max((job.ends for job in self.jobs.values()), default=0.0)
 
@@ -93,13 +93,13 @@ class SimulatedProvider:
 
 Answer = CallsheetError | list[Snapshot]
 Respond = Callable[[PollRequest, float], Answer]
-"""What comes back for an poll that reaches the provider at a time."""
+"""The answer to a poll that reaches the provider at a given time."""
 
 
 def planner(
     support: ListSupport, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
 ) -> Planner:
-    """A planner with a simple prior, a calm gate and the usual budgets."""
+    """A planner with a simple prior, a working circuit breaker and the usual rate limits."""
     return Planner(
         schedule=Schedule(delay=delay, prior=lambda _: PRIOR, page=page),
         breaker=CircuitBreaker(width=width, rng=random.Random(1)),
@@ -113,9 +113,9 @@ def planner(
 
 @attrs.define(kw_only=True)
 class SimulatedClient:
-    """Registry and planner, with every answer brought where the client brings it.
+    """A registry and a planner that get each answer as in the real client.
 
-    Whatever is asked is checked: against the budgets, the due times and what is asked already.
+    Each poll is checked against the rate limits, the due times and the polls in flight.
     """
 
     planner: Planner
@@ -140,10 +140,10 @@ class SimulatedClient:
         return made
 
     def next(self) -> PollRequest | None:
-        """The next poll, or ``None`` once it is certain that nothing spins and nothing is lost."""
+        """The next poll; ``None`` if the planner may sleep, which is checked first."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
-        list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
+        list_at = plan.schedule.list_at(now=self.now) or NEVER  # this call may update due times
         due = {each for each in self.registry if each in held or self._is_due(each)}
         lists = not plan._listing and list_at <= self.now
         page, poll = plan.schedule.page, plan.next(now=self.now)
@@ -156,11 +156,11 @@ class SimulatedClient:
         return poll
 
     def wake_at(self) -> float | None:
-        """When to ask for the next poll."""
+        """When to call `next` again."""
         return self.planner.wake_at(now=self.now)
 
     def answer(self, poll: PollRequest, answer: Answer) -> None:
-        """Take what came back for *poll*, as the client's poller does."""
+        """Apply the answer to *poll*, as the client's poller does."""
         self.in_flight.remove(poll)
         if isinstance(answer, CallsheetError):
             follows = self.planner.failed(poll, answer, now=self.now)
@@ -183,7 +183,7 @@ class SimulatedClient:
         self.planner.read(poll, now=self.now, found=len(found), last=last)
 
     def take(self, said: Snapshot, *, single: bool = False) -> None:
-        """Bring one status answer, as the client's poller does."""
+        """Apply one status answer, as the client's poller does."""
         one = self.registry.get(said.task_id)
         if one is None:
             return
@@ -197,20 +197,20 @@ class SimulatedClient:
             status = one.status or said.status
             self.planner.schedule.seen(one, status, now=self.now, updated_at=said.updated_at)
             if any(one in poll.records for poll in self.in_flight):
-                self.nudged.add(one)  # another answer has come first
+                self.nudged.add(one)  # another answer was faster
 
     def settle(self, one: Record, error: CallsheetError) -> None:
-        """End a record."""
+        """Settle a record with an error."""
         self.registry.settle(one, error)
         self.planner.schedule.settled(one, now=self.now)
 
     def nudge(self, one: Record) -> None:
-        """Have a record asked about at once."""
+        """Make a record due at once."""
         self.nudged.add(one)
         self.planner.schedule.nudge(one, now=self.now)
 
     def _is_due(self, one: Record) -> bool:
-        """Whether *one* may be asked about by itself: it is dated, or its line is swept."""
+        """Whether *one* may be polled by itself: it is due, or a sweep of its lane is."""
         lane = self.planner.schedule._lane(one)
         return one.due <= self.now or (one.started is None and lane.sweep_at <= self.now)
 
@@ -239,7 +239,9 @@ class SimulatedClient:
             wake = self.planner.wake_at(now=self.now)
             if wake is None or wake > self.now:
                 break
-            assert self.planner.next(now=self.now) is None, "it was about to sleep on an poll"
+            assert self.planner.next(now=self.now) is None, (
+                "it was about to sleep with a poll to send"
+            )
         else:
             raise AssertionError("it would spin")
         if wake is None:
@@ -248,41 +250,43 @@ class SimulatedClient:
 
 @attrs.define(kw_only=True)
 class Simulation:
-    """One run of a client against a respond, event by event."""
+    """One run of a simulated client whose polls *respond* answers, event by event."""
 
     client: SimulatedClient
     respond: Respond
     latency: Callable[[], float] = lambda: 0.1
     settled_at: dict[str, float] = attrs.field(factory=dict)
-    _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
+    _events: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
     _number: itertools.count = attrs.field(factory=itertools.count)
 
     def at(self, when: float, what: Callable[[], None]) -> None:
-        """Put something on the agenda."""
-        heapq.heappush(self._agenda, (when, next(self._number), what))
+        """Call *what* at the time *when*."""
+        heapq.heappush(self._events, (when, next(self._number), what))
 
     def run(self, *, until: float, most: int = 100_000) -> None:
-        """Go on until everything has its end, or *until* has come."""
-        client, called, vain = self.client, False, []
+        """Go on until all tasks have ended and no event is left, or until the time *until*."""
+        client, called, idle_wakes = self.client, False, []
         for _ in range(most):
             sent = client.polls
             while (poll := client.next()) is not None:
                 self._send(poll)
             if called and client.polls == sent:
-                vain.append(client.now)
-                assert most_in_window(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
-            if not self._agenda and not len(client.registry):
+                idle_wakes.append(client.now)
+                assert most_in_window(idle_wakes[-2 * WAKES :], 1.0) <= WAKES, (
+                    "it wakes up in idle_wakes"
+                )
+            if not self._events and not len(client.registry):
                 return
             wake = client.wake_at()
             when = min(
-                NEVER if wake is None else wake, self._agenda[0][0] if self._agenda else NEVER
+                NEVER if wake is None else wake, self._events[0][0] if self._events else NEVER
             )
             if when > until:
                 return
             client.now = max(client.now, when)
-            called = not (self._agenda and self._agenda[0][0] <= client.now)
-            while self._agenda and self._agenda[0][0] <= client.now:
-                heapq.heappop(self._agenda)[2]()
+            called = not (self._events and self._events[0][0] <= client.now)
+            while self._events and self._events[0][0] <= client.now:
+                heapq.heappop(self._events)[2]()
         raise AssertionError("it never comes to rest")
 
     def _send(self, poll: PollRequest) -> None:

@@ -1,4 +1,4 @@
-"""The whole way of the money in virtual time: whatever is lost, stopped or begun again."""
+"""No video is paid twice, whatever is lost, stopped or resumed, in virtual time."""
 
 from __future__ import annotations
 

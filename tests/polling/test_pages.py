@@ -1,4 +1,4 @@
-"""Pages of all tasks: asked for as long as they show more than ids could ask about."""
+"""Lists by page are used while they show more tasks than a list of ids could."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulated_provider import SimulatedClient, planner
 def client_with_many(
     tasks: int, *, support: ListSupport = ListSupport.YES, page: int = 10, size: int = 40
 ) -> SimulatedClient:
-    """A client at which far more attached tasks are due than one call can name."""
+    """A simulated client with so many attached tasks, all due."""
     client = SimulatedClient(planner=planner(support, page=page, page_size=size))
     for number in range(tasks):
         client.add(f"t{number}", fresh=False)
@@ -24,7 +24,7 @@ def client_with_many(
 
 
 def listed_for(client: SimulatedClient, poll) -> list:
-    """What the provider lists for an poll: newest first on pages, else what was asked for."""
+    """What the provider lists for a poll: the newest first on pages, else the ids asked for."""
     if poll.page is None:
         return [snapshot(each.task_id, Status.RUNNING) for each in poll.records]
     size = client.planner.page_size
@@ -33,8 +33,8 @@ def listed_for(client: SimulatedClient, poll) -> list:
     return [snapshot(each, Status.RUNNING) for each in ids]
 
 
-def test_a_crowd_is_seen_page_by_page():
-    """Many due tasks take as few calls as pages hold them, and the last few go by ids."""
+def test_many_due_tasks_are_listed_page_by_page():
+    """Many due tasks need only as many calls as they have pages; the last few go by ids."""
     client = client_with_many(125)
     pages = []
     while (poll := client.next()) is not None:
@@ -47,19 +47,19 @@ def test_a_crowd_is_seen_page_by_page():
     assert most_in_window(client.lists, 1.0) <= 1
 
 
-def test_few_are_asked_by_their_ids():
-    """As long as one call can name nearly all that are due, nobody else's tasks are asked for."""
+def test_few_due_tasks_are_listed_by_id():
+    """If one call can name nearly all due tasks, no page is asked for."""
     client = client_with_many(19)
     assert client.next().page is None
 
 
-def test_lists_that_are_not_proven_are_asked_by_ids():
-    """An answer to ids tells whether there are lists at all, a page of strangers would not."""
+def test_unproven_lists_are_by_id():
+    """Only a list of ids shows whether lists work; a page of other people's tasks would not."""
     assert client_with_many(125, support=ListSupport.UNPROVEN).next().page is None
 
 
-def test_those_that_no_page_shows_are_asked_by_ids():
-    """However many are due, a task that the pages leave out has its turn after each round."""
+def test_tasks_that_no_page_shows_are_listed_by_id():
+    """However many tasks are due, those that no page shows are listed by id after the round."""
     client = client_with_many(125)
     hidden = {f"t{number}" for number in range(3)}
     pages = []
@@ -72,8 +72,8 @@ def test_those_that_no_page_shows_are_asked_by_ids():
     assert pages == [1, 2, 3, None]
 
 
-def test_pages_of_strangers_are_given_up_for_a_while():
-    """A page that shows few of ours is followed by calls by ids, until some time has passed."""
+def test_pages_of_other_peoples_tasks_are_given_up_for_a_while():
+    """After a page with few of our tasks, lists are by id for a while."""
     client = client_with_many(125)
     poll = client.next()
     assert poll.page == 1
@@ -88,8 +88,8 @@ def test_pages_of_strangers_are_given_up_for_a_while():
     assert client.next().page == 1
 
 
-def test_a_page_that_is_refused_costs_no_task():
-    """A provider that takes no such page is asked by ids at once, and its gate stays open."""
+def test_a_refused_page_loses_no_task():
+    """If a provider refuses a page, the next list is by id, and every task stays planned."""
     for refusal in (BAD_REQUEST, NO_ROUTE):
         client = client_with_many(125)
         client.answer(client.next(), refusal)
@@ -99,8 +99,8 @@ def test_a_page_that_is_refused_costs_no_task():
         assert all(each.due < NEVER or each.asked for each in client.registry)
 
 
-def test_an_outage_is_met_on_a_page_as_on_any_list():
-    """A page that fails shuts the gate, and everybody on it stays due."""
+def test_a_page_that_fails_counts_as_an_outage():
+    """A page that fails trips the circuit breaker like any list, and a get probes the service."""
     client = client_with_many(125)
     client.answer(client.next(), DOWN)
     assert client.planner.breaker.tripped
@@ -109,8 +109,8 @@ def test_an_outage_is_met_on_a_page_as_on_any_list():
     assert client.next().single
 
 
-def test_halves_of_a_refused_list_are_asked_by_ids():
-    """While the id that spoils a list is sought, pages do not come between."""
+def test_halves_of_a_refused_list_are_listed_by_id():
+    """While a refused list is split to find the bad id, no page is asked for."""
     client = client_with_many(125)
     client.planner.pages[None].pause(now=client.now)
     client.answer(client.next(), BAD_REQUEST)
@@ -125,7 +125,10 @@ def test_halves_of_a_refused_list_are_asked_by_ids():
 
 
 def poll_many(client: SimulatedClient, calls: int, listed) -> tuple[list[int | None], list[str]]:
-    """The pages of so many calls, where ``listed(poll)`` names whom a page shows; who starves."""
+    """Send so many lists; return their page numbers and the ids without news since.
+
+    ``listed(poll)`` gives the ids that a page shows.
+    """
     began, pages = client.now, []
     while len(pages) < calls:
         client.now = max(client.now + 1.1, client.wake_at())
@@ -136,16 +139,16 @@ def poll_many(client: SimulatedClient, calls: int, listed) -> tuple[list[int | N
     return pages, [each.task_id for each in client.registry if each.alive_at <= began]
 
 
-def test_nobody_starves_where_every_page_is_the_first():
-    """A provider that turns no pages shows the same tasks under each number: one such is enough."""
+def test_every_task_is_polled_where_page_numbers_do_not_work():
+    """If every page shows the same tasks, the second one ends the round and lists go by id."""
     client = client_with_many(200)
     pages, starved = poll_many(client, 24, lambda _: [f"t{n}" for n in range(40)])
     assert pages[:3] == [1, 2, None]
     assert not starved
 
 
-def test_nobody_starves_whom_no_page_shows():
-    """A round is followed by calls by ids until all were heard of, however large the crowd is."""
+def test_every_task_is_polled_though_no_page_shows_some():
+    """After a round, lists go by id until there is news of all tasks, however many there are."""
     client = client_with_many(2_000)
     hidden = {f"t{number}" for number in range(0, 2_000, 10)}
     newest = [f"t{number}" for number in reversed(range(2_000)) if f"t{number}" not in hidden]
@@ -156,7 +159,7 @@ def test_nobody_starves_whom_no_page_shows():
 
 
 def test_a_round_ends_where_older_tasks_begin():
-    """Pages of tasks that ended long ago end a round; the next one follows without a pause."""
+    """A page of tasks that ended long ago ends the round; the next one follows without a pause."""
     client = client_with_many(200)
     newest = [f"t{number}" for number in reversed(range(200))] + [f"old{n}" for n in range(500)]
     pages, _ = poll_many(client, 12, lambda o: newest[(o.page - 1) * 40 : o.page * 40])
@@ -164,7 +167,7 @@ def test_a_round_ends_where_older_tasks_begin():
 
 
 def test_each_tier_has_its_own_pages():
-    """Tasks of two tiers are on different pages, which are turned and judged apart."""
+    """Each tier has its own page numbers, and a page of one tier does not end the other's round."""
     client = client_with_many(0)
     tiers = [None, "flex"]
     names = {tier: [f"{tier}{number}" for number in range(200)] for tier in tiers}
@@ -184,8 +187,8 @@ def test_each_tier_has_its_own_pages():
     assert not starved
 
 
-def test_a_round_is_over_when_the_crowd_is():
-    """The next crowd begins with the first page."""
+def test_a_round_is_over_when_few_tasks_are_due():
+    """When many tasks are due again, the next round begins with the first page."""
     client = client_with_many(125)
     client.answer(poll := client.next(), listed_for(client, poll))
     assert poll.page == 1
@@ -200,8 +203,8 @@ def test_a_round_is_over_when_the_crowd_is():
     assert client.next().page == 1
 
 
-def test_who_is_shown_twice_is_news_once():
-    """A page that repeats tasks is worth no more than the tasks that it tells of."""
+def test_a_task_that_is_shown_twice_is_news_once():
+    """A task that this round has shown already is no news."""
     client = client_with_many(125)
     pages, poll = client.planner.pages[None], client.next()
     client.now += 0.1
@@ -212,8 +215,8 @@ def test_who_is_shown_twice_is_news_once():
     assert not pages.is_news(one, now=client.now)
 
 
-def test_a_success_without_a_video_on_a_page_is_asked_by_get_alone():
-    """Who has a get in line is not put back among those who are due."""
+def test_a_success_without_a_video_on_a_page_is_polled_by_get_only():
+    """A task with a queued get is not made due again by the page."""
     client = client_with_many(125)
     poll = client.next()
     unclear = poll.records[0]
@@ -226,8 +229,8 @@ PAGES = st.tuples(st.integers(0, 500), st.integers(1, 180), st.booleans())
 
 
 @given(st.lists(PAGES, max_size=60))
-def test_a_page_is_next_only_after_one_that_was_worth_it(answers):
-    """Pages go on while they tell more than ids, begin anew after that, or pause."""
+def test_the_next_page_follows_only_a_page_with_enough_news(answers):
+    """Pages go on while each has more news than a list by id; then the round ends or pauses."""
     pages, now, pause, number = Pages(), 0.0, FIRST_PAUSE, 1
     for count, by_ids, last in answers:
         assert pages.next(oldest_news=now, now=now) == number

@@ -1,4 +1,4 @@
-"""Which poll is sent next: within the budgets, and nothing is lost."""
+"""The planner chooses the next poll within its rate limits and loses no task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from simulated_provider import SimulatedClient, SimulatedProvider, Simulation, p
 
 
 def client_with(support: ListSupport, tasks: int, **values) -> SimulatedClient:
-    """A client at which attached tasks are due."""
+    """A simulated client with so many attached tasks, all due."""
     client = SimulatedClient(planner=planner(support, **values))
     for number in range(tasks):
         client.add(f"t{number}", fresh=False)
@@ -36,8 +36,8 @@ def client_with(support: ListSupport, tasks: int, **values) -> SimulatedClient:
     return client
 
 
-def test_halves_of_a_refused_list_are_asked_alone_once_lists_are_given_up():
-    """A split list whose first half shows that there is no route leaves no task behind."""
+def test_halves_of_a_refused_list_are_polled_by_get_once_lists_are_given_up():
+    """If the first half of a split list shows that there are no lists, all its tasks get gets."""
     client = client_with(ListSupport.YES, 4)
     client.answer(client.next(), BAD_REQUEST)
     client.now += 2.0
@@ -55,8 +55,8 @@ def test_halves_of_a_refused_list_are_asked_alone_once_lists_are_given_up():
     assert len(asked) == 4
 
 
-def test_an_id_too_long_for_a_list_is_asked_alone():
-    """A task whose id has no room in a URL of many is not forgotten."""
+def test_an_id_too_long_for_a_list_is_polled_by_get():
+    """A task whose id is too long for the URL of a list is polled by get."""
     client = client_with(ListSupport.YES, 2, url_room=8)
     long = client.add("t" * 50, fresh=False)
     seen = []
@@ -68,7 +68,7 @@ def test_an_id_too_long_for_a_list_is_asked_alone():
     assert any(poll.single and poll.records == (long,) for poll in seen)
 
 
-def test_a_success_without_a_video_is_asked_again_once():
+def test_a_success_without_a_video_is_polled_again_once():
     """A list that says succeeded but shows no video is followed by one get."""
     client = client_with(ListSupport.YES, 1)
     client.answer(client.next(), [snapshot("t0", Status.SUCCEEDED, url=False)])
@@ -79,7 +79,7 @@ def test_a_success_without_a_video_is_asked_again_once():
 
 
 def test_only_refusals_of_the_task_itself_end_it():
-    """An outage before it does not make a single "no such task" the last word."""
+    """One "no such task" after an outage is not final."""
     client = client_with(ListSupport.NO, 1)
     for error in (LOST, DOWN, UNKNOWN_ID):
         client.now += 100.0
@@ -88,8 +88,8 @@ def test_only_refusals_of_the_task_itself_end_it():
     assert client.final_refusals == []
 
 
-def test_refusals_in_a_row_end_a_task():
-    """Three times "no such task" in a row is the provider's last word."""
+def test_three_refusals_in_a_row_end_a_task():
+    """Three times "no such task" in a row is final."""
     client = client_with(ListSupport.NO, 1)
     for _ in range(REFUSALS):
         assert client.final_refusals == []
@@ -100,8 +100,8 @@ def test_refusals_in_a_row_end_a_task():
 
 
 @pytest.mark.parametrize("out", [False, True])
-def test_a_get_that_cannot_be_written_tells_of_its_task_alone(out):
-    """It is the last word at once, and neither shuts nor opens the gate: nothing was sent."""
+def test_a_get_that_cannot_be_written_ends_only_its_task(out):
+    """It is final at once, and does not change the circuit breaker, because nothing was sent."""
     client = client_with(ListSupport.NO, 2)
     if out:
         client.answer(client.next(), DOWN)
@@ -114,7 +114,7 @@ def test_a_get_that_cannot_be_written_tells_of_its_task_alone(out):
 
 
 def test_an_answer_between_refusals_clears_them():
-    """A status answer proves that the provider knows the task: counting begins anew."""
+    """A status answer proves that the provider knows the task, so the count restarts at zero."""
     client = client_with(ListSupport.NO, 1)
     for _ in range(3):
         for answer in (UNKNOWN_ID, UNKNOWN_ID, [snapshot("t0", Status.QUEUED)]):
@@ -123,8 +123,8 @@ def test_an_answer_between_refusals_clears_them():
     assert client.final_refusals == []
 
 
-def test_a_refused_id_proves_that_the_key_is_good():
-    """An answer about a task in between ends the time for which the account was locked out."""
+def test_a_refused_id_proves_that_the_key_works():
+    """An answer about a task ends the time for which the account counts as locked out."""
     client = client_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, UNKNOWN_ID, WRONG_KEY):
         client.now += LOCKED_OUT_AFTER
@@ -133,7 +133,7 @@ def test_a_refused_id_proves_that_the_key_is_good():
 
 
 def test_a_lasting_lockout_ends_the_waiting():
-    """An account that is refused for a minute on end is not asked any longer."""
+    """When the account has been refused for a whole minute, all tasks are given up."""
     client = client_with(ListSupport.NO, 2)
     client.answer(client.next(), WRONG_KEY)
     assert not client.locked_out
@@ -145,7 +145,7 @@ def test_a_lasting_lockout_ends_the_waiting():
 
 @pytest.mark.parametrize("before", [1, 2])
 def test_a_refusal_long_after_another_is_no_lockout(before):
-    """A minute on end: single refusals hours apart end no waiting, nor after a lockout."""
+    """Single refusals that are hours apart do not end the waiting, not even after a lockout."""
     client = client_with(ListSupport.NO, 1)
     for _ in range(before):
         client.answer(client.next(), WRONG_KEY)
@@ -161,7 +161,7 @@ def test_a_refusal_long_after_another_is_no_lockout(before):
 
 @pytest.mark.parametrize("between", [LOST, DOWN])
 def test_an_outage_is_no_lockout(between):
-    """Failures of another kind in between begin the minute anew."""
+    """A failure of another kind restarts the minute."""
     client = client_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, between, WRONG_KEY):
         client.now += LOCKED_OUT_AFTER
@@ -170,7 +170,7 @@ def test_an_outage_is_no_lockout(between):
 
 
 def test_ids_fill_a_url_and_a_page():
-    """A list holds no more ids than fit, and the rest follows with the next one."""
+    """A list holds only as many ids as fit, and the next list holds the others."""
     client = client_with(ListSupport.YES, 25, page=10, url_room=21)
     seen = []
     while len(seen) < 25:
@@ -183,7 +183,7 @@ def test_ids_fill_a_url_and_a_page():
 
 
 def test_longer_ids_make_smaller_lists_and_not_more_of_them():
-    """Once more run than a line can name, each is asked by its own law, not all of them at once."""
+    """If more tasks run than one list can name, each is polled when it is due, not all at once."""
     client = client_with(ListSupport.YES, 150, page=180, url_room=600)
     for number in range(150, 160):
         client.add(f"t{number:05d}", fresh=False)
@@ -199,8 +199,8 @@ def test_longer_ids_make_smaller_lists_and_not_more_of_them():
     assert len(seen) < 200
 
 
-def test_one_slow_poll_holds_up_no_other():
-    """While others are answered, the service is not silent, and has its twenty gets a second."""
+def test_one_slow_poll_delays_no_other():
+    """While other polls are answered, the service counts as up and gets twenty gets a second."""
     client = client_with(ListSupport.NO, 100)
     slow = client.next()
     sent = 0
@@ -213,8 +213,8 @@ def test_one_slow_poll_holds_up_no_other():
     client.answer(slow, [snapshot(slow.records[0].task_id, Status.SUCCEEDED)])
 
 
-def test_heads_of_lines_keep_a_list_company():
-    """Room in a list is used for tasks that are not due yet, of the same tier only."""
+def test_a_list_is_filled_with_tasks_that_are_not_due():
+    """Free room in a list is used for waiting tasks that are not due yet, of the same tier only."""
     client = client_with(ListSupport.YES, 1, page=3, url_room=12)
     for number in range(4):
         client.add(f"n{number}")
@@ -224,15 +224,15 @@ def test_heads_of_lines_keep_a_list_company():
     assert [each.task_id for each in poll.records] == ["t0", "n0", "n1"]
 
 
-def test_company_that_has_no_room_stays_at_home():
-    """An id that does not fit beside the due ones is left for later."""
+def test_a_task_that_is_not_due_is_left_out_if_it_does_not_fit():
+    """An id that is too long for the free room is not added to a list."""
     client = client_with(ListSupport.YES, 1, url_room=8)
     client.add("a-long-name")
     assert [each.task_id for each in client.next().records] == ["t0"]
 
 
-def test_tasks_of_one_tier_go_together():
-    """Tasks of the flex tier are listed by themselves, and the tier is named."""
+def test_a_list_holds_tasks_of_one_tier():
+    """Tasks of the flex tier are in lists of their own, which name the tier."""
     client = client_with(ListSupport.YES, 2)
     client.add("f", fresh=False, tier="flex")
     first = client.next()
@@ -248,7 +248,7 @@ def test_tasks_of_one_tier_go_together():
 
 @pytest.mark.parametrize("error", [NOT_FOUND_PAGE, NO_ROUTE, NOT_BUILT, BAD_REQUEST, GARBAGE])
 def test_an_unproven_list_that_is_refused_is_not_tried_again(error):
-    """One refusal is enough where lists were only hoped for; its tasks are asked by get."""
+    """If lists are unproven, one refusal is enough: its tasks are polled by get."""
     client = client_with(ListSupport.UNPROVEN, 3)
     client.answer(client.next(), error)
     assert client.planner.support is ListSupport.NO
@@ -257,7 +257,7 @@ def test_an_unproven_list_that_is_refused_is_not_tried_again(error):
 
 
 def test_an_unproven_list_that_finds_nothing_is_given_up():
-    """After three lists without a hit only gets are used, and meanwhile nothing is left out."""
+    """After three lists without a requested id only gets are used; the task is polled meanwhile."""
     client = client_with(ListSupport.UNPROVEN, 1)
     lists = 0
     while client.planner.support is ListSupport.UNPROVEN:
@@ -270,8 +270,8 @@ def test_an_unproven_list_that_finds_nothing_is_given_up():
     assert lists == 3
 
 
-def test_an_unproven_list_that_hits_is_proven():
-    """One hit proves the route; lists without a hit do not disprove it any more."""
+def test_an_unproven_list_that_finds_a_task_is_proven():
+    """One task found proves lists; later lists that find nothing do not disprove them."""
     client = client_with(ListSupport.UNPROVEN, 1)
     client.answer(client.next(), [snapshot("t0", Status.QUEUED)])
     assert client.planner.support is ListSupport.YES
@@ -283,8 +283,8 @@ def test_an_unproven_list_that_hits_is_proven():
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 17])
-def test_a_refused_list_is_split_until_the_culprit_is_alone(number):
-    """One id that the provider cannot read costs a few lists, and is asked by itself."""
+def test_a_refused_list_is_split_until_the_bad_id_is_alone(number):
+    """An id that the provider refuses costs a few lists, and is polled by get."""
     client = client_with(ListSupport.YES, number)
     culprit, alone = "t0", []
 
@@ -301,8 +301,8 @@ def test_a_refused_list_is_split_until_the_culprit_is_alone(number):
     assert len(client.registry) == 0
 
 
-def test_halves_are_asked_alone_when_lists_are_paused():
-    """A split list whose halves wait when the route is paused leaves no task waiting with it."""
+def test_halves_are_polled_by_get_when_lists_are_paused():
+    """If lists are paused while halves of a split list wait, their tasks are polled by get."""
     client = client_with(ListSupport.YES, 8)
     client.answer(client.next(), BAD_REQUEST)
     lists, asked = 0, set()
@@ -335,8 +335,8 @@ def test_halves_are_asked_alone_when_lists_are_paused():
     assert client.now < paused + LISTS_PAUSE + 60.0
 
 
-def test_a_list_route_that_fails_alone_delays_no_end_for_long():
-    """With lists failing and gets passing, ends are noticed by get, within both budgets."""
+def test_failing_lists_delay_no_end_for_long():
+    """If lists fail and gets work, ends are noticed by get, within both rate limits."""
     provider = SimulatedProvider(places=4, rng=random.Random(3))
     client = SimulatedClient(planner=planner(ListSupport.YES))
 
@@ -354,8 +354,8 @@ def test_a_list_route_that_fails_alone_delays_no_end_for_long():
     assert most_in_window(client.gets, 1.0) <= 20
 
 
-def test_a_failed_list_of_tasks_that_have_ended_needs_no_witness():
-    """Nobody is asked by get when all tasks of a list that failed have ended meanwhile."""
+def test_a_failed_list_of_ended_tasks_causes_no_get():
+    """If all tasks of a failed list have ended meanwhile, no get follows."""
     client = client_with(ListSupport.YES, 2)
     poll = client.next()
     for each in poll.records:
@@ -365,7 +365,7 @@ def test_a_failed_list_of_tasks_that_have_ended_needs_no_witness():
     assert client.next() is None
 
 
-def test_halves_without_pending_tasks_are_not_asked():
+def test_halves_without_pending_tasks_are_not_sent():
     """A refused list whose tasks have all ended meanwhile is not repeated."""
     client = client_with(ListSupport.YES, 2)
     poll = client.next()
@@ -377,8 +377,8 @@ def test_halves_without_pending_tasks_are_not_asked():
 
 
 @pytest.mark.parametrize("support", ListSupport)
-def test_the_next_order_goes_when_it_may(support):
-    """With tasks due and answers outstanding, the planner names the moment of its next poll."""
+def test_the_next_get_goes_when_the_rate_limit_allows_it(support):
+    """With tasks due and polls in flight, `wake_at` names the time of the next get."""
     client = client_with(support, 3)
     first = client.next()
     if not first.single:
@@ -392,8 +392,8 @@ def test_the_next_order_goes_when_it_may(support):
         assert client.next().single
 
 
-def test_the_next_list_goes_when_it_may():
-    """While a get is out, a due list is waited for no longer than its budget and its slack say."""
+def test_the_next_list_goes_when_the_rate_limit_allows_it():
+    """While a get is in flight, a due list waits only for its rate limit and its slack."""
     client = client_with(ListSupport.YES, 1)
     client.answer(client.next(), [])
     assert client.next().single
@@ -404,7 +404,7 @@ def test_the_next_list_goes_when_it_may():
     assert not client.next().single
 
 
-def test_the_sooner_of_two_moments_counts():
+def test_the_earlier_of_two_times_counts():
     """A get that may go soon does not wait for a list that may go later."""
     client = client_with(ListSupport.YES, 2)
     client.answer(client.next(), [])
@@ -414,8 +414,8 @@ def test_the_sooner_of_two_moments_counts():
     assert client.wake_at() == pytest.approx(client.now + 0.051)
 
 
-def test_who_ended_while_waiting_for_a_get_is_skipped():
-    """Gets are not spent on tasks that have their outcome."""
+def test_a_task_that_ended_while_its_get_was_queued_is_skipped():
+    """No get is sent for a task that has its outcome."""
     client = client_with(ListSupport.YES, 2)
     client.answer(client.next(), [])
     first, second = client.registry
@@ -425,8 +425,8 @@ def test_who_ended_while_waiting_for_a_get_is_skipped():
     assert client.next() is None
 
 
-def test_an_outage_shuts_the_gate_for_lists_and_gets():
-    """After a failure one probe at a time goes, a second or more apart."""
+def test_an_outage_trips_the_breaker_for_lists_and_gets():
+    """After a failure one probe at a time is sent, at least a second apart."""
     client = client_with(ListSupport.NO, 20)
     first, second = client.next(), None
     client.now += 0.1
@@ -444,8 +444,8 @@ def test_an_outage_shuts_the_gate_for_lists_and_gets():
     assert not client.planner.breaker.tripped
 
 
-def test_in_an_outage_nobody_falls_behind():
-    """Failures while the service is down do not put a task off: the gate decides."""
+def test_an_outage_makes_no_task_due_later():
+    """Failures in an outage do not postpone a task: only the circuit breaker delays its poll."""
     client = client_with(ListSupport.NO, 1)
     for _ in range(20):
         client.answer(client.next(), DOWN)
@@ -454,8 +454,8 @@ def test_in_an_outage_nobody_falls_behind():
 
 
 @pytest.mark.parametrize("support", [ListSupport.YES, ListSupport.NO])
-def test_ends_are_noticed_about_as_soon_as_aimed_for(support):
-    """On a queue served in turn the mean delay is within twice the aim, and polls stay few."""
+def test_ends_are_noticed_within_twice_the_aimed_delay(support):
+    """If tasks start in order, the mean delay is below twice the aim, and there are few polls."""
     rng = random.Random(7)
     provider = SimulatedProvider(places=10, rng=rng)
     client = SimulatedClient(planner=planner(support))

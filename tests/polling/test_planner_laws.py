@@ -1,4 +1,4 @@
-"""Which poll is sent next: within the budgets, and nothing is lost, whatever comes back."""
+"""The planner keeps its rate limits and loses no task, whatever the answers are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENDS = [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 
 @st.composite
 def simulations(draw: st.DrawFn) -> tuple[SimulatedProvider, Simulation, float]:
-    """A provider with its whims, a simulation's tasks, and when its failures stop."""
+    """A provider with random faults, a simulation with tasks, and when the faults stop."""
     rng = random.Random(draw(st.integers(0, 2**32)))
     provider = SimulatedProvider(
         places=draw(st.integers(1, 12)), rng=rng, in_turn=draw(st.booleans())
@@ -98,11 +98,11 @@ def simulations(draw: st.DrawFn) -> tuple[SimulatedProvider, Simulation, float]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(simulations())
-def test_a_day_ends_with_every_task(made):
-    """Once failures stop, every task's end is known within a sweep, and it is the provider's word.
+def test_every_end_is_noticed(made):
+    """Once failures stop, every task's end is known within a sweep, with the provider's outcome.
 
-    On the way the client checks each poll: due, within the budgets, asked about only once at a
-    time, no spinning and no sleep without an end.
+    Meanwhile the client checks that each poll is due, within the rate limits, and the only one of
+    its tasks in flight, and that the planner neither spins nor sleeps for ever.
     """
     provider, simulation, calm = made
     client = simulation.client
@@ -120,7 +120,7 @@ def test_a_day_ends_with_every_task(made):
 
 
 class Polls(RuleBasedStateMachine):
-    """Tasks, nudges, callbacks and every kind of answer, in any poll."""
+    """Tasks, nudges, callbacks and every kind of answer, in any order."""
 
     tasks = Bundle("tasks")
 
@@ -132,7 +132,7 @@ class Polls(RuleBasedStateMachine):
     @precondition(lambda self: self.client is None)
     @rule(support=supports, page=st.sampled_from([100, 3]), room=st.sampled_from([7500, 20, 3]))
     def open(self, support, page, room):
-        """A planner begins its work."""
+        """A planner is made."""
         limits = {"page": page, "url_room": room, "width": 4, "page_size": 2 * page}
         self.client = SimulatedClient(planner=planner(support, **limits))
 
@@ -153,7 +153,7 @@ class Polls(RuleBasedStateMachine):
     @precondition(lambda self: self.client is not None)
     @rule(most=st.integers(1, 10))
     def work(self, most):
-        """Polls go as they may."""
+        """The polls that may be sent are sent."""
         for _ in range(most):
             while self.client.next() is not None:
                 pass
@@ -164,22 +164,22 @@ class Polls(RuleBasedStateMachine):
 
     @rule(one=tasks)
     def nudge(self, one):
-        """Something happened to a task."""
+        """A task becomes due at once."""
         pending = self.client.registry.get(one)
         if pending is not None:
             self.client.nudge(pending)
 
     @rule(one=tasks, status=st.sampled_from(Status), url=st.booleans())
     def call_back(self, one, status, url):
-        """A callback tells of a task."""
+        """A callback brings the status of a task."""
         pending = self.client.registry.get(one)
         if pending is not None:
-            self.client.nudged.add(pending)  # it is dated anew, though it may be on its way
+            self.client.nudged.add(pending)  # it may be due again while a poll is in flight
             self.client.take(snapshot(one, status, url=url))
 
     @rule(one=tasks)
     def give_up(self, one):
-        """A task is ended from outside."""
+        """The caller ends a task."""
         pending = self.client.registry.get(one)
         if pending is not None:
             self.client.settle(pending, LOST)
@@ -200,7 +200,7 @@ class Polls(RuleBasedStateMachine):
         ),
     )
     def fail(self, which, error):
-        """An poll in flight fails."""
+        """A poll in flight fails."""
         flying = self.client.in_flight
         poll = flying[which % len(flying)]
         tripped = self.client.planner.breaker.tripped
@@ -211,7 +211,7 @@ class Polls(RuleBasedStateMachine):
     @precondition(lambda self: self.client and self.client.in_flight)
     @rule(which=st.integers(0, 9), data=st.data())
     def serve(self, which, data):
-        """An poll in flight is answered, about all or some of its tasks."""
+        """A poll in flight is answered, with all or some of its tasks."""
         flying = self.client.in_flight
         poll = flying[which % len(flying)]
         said = []
@@ -225,8 +225,8 @@ class Polls(RuleBasedStateMachine):
         assert not self.client.planner.breaker.tripped
 
     @invariant()
-    def every_pending_task_has_a_place(self):
-        """A pending task is planned, about to be asked, or asked."""
+    def every_pending_task_is_planned(self):
+        """Each pending task is due some time, will be swept, or has a poll queued or in flight."""
         if self.client is not None:
             plan = self.client.planner
             held = {each for poll in self.client.in_flight for each in poll.records}
@@ -240,7 +240,7 @@ class Polls(RuleBasedStateMachine):
                 assert swept or each.due < NEVER or each in held
 
     def teardown(self):
-        """Answer everything from now on: every task comes to its end."""
+        """With an answer to every poll from now on, every task ends."""
         if self.client is None:
             return
         client = self.client
