@@ -99,7 +99,7 @@ async def test_what_the_source_raises_comes_after_all_outcomes_before_it(kind):
 
 
 async def test_a_bad_spec_is_an_outcome_of_its_own():
-    """A spec that fails its check is an outcome with its index, is not sent, and the others go on."""
+    """A spec that fails its check is an unsent outcome in its place, and the others go on."""
     wire = Wire()
     specs = [TaskSpec("a"), TaskSpec("b", duration=99), TaskSpec("c"), TaskSpec(None)]
     async with client(wire) as c:
