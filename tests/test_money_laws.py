@@ -157,7 +157,7 @@ class ClientSeries:
             await handle.cancel()
 
     def check_spend(self, c: Client, handles: Sequence[TaskHandle]) -> None:
-        """What is not spent belongs to unfinished tasks, and the spend limit holds on both sides."""
+        """Costs that are reserved or uncertain belong to unfinished tasks; the limit is kept."""
         unfinished = sum(not handle.done for handle in handles)
         assert c.spend.reserved.tasks + c.spend.uncertain.tasks <= unfinished
         cap = self.limit.tasks
