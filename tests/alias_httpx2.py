@@ -1,4 +1,4 @@
-"""A plugin, ``pytest -p alias_httpx2``: everything runs on `httpx2` under the name of `httpx`."""
+"""A plugin for ``pytest -p alias_httpx2``: every import of `httpx` gets `httpx2`."""
 
 from __future__ import annotations
 

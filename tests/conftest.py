@@ -1,4 +1,4 @@
-"""Both backends, in virtual time: an hour of polling takes milliseconds."""
+"""Runs tests on both backends in virtual time: an hour of polling takes milliseconds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ settings.load_profile("callsheet")
 
 
 REAL = {"listening", "running", "serving", "socket", "started", "subprocess"}
-"""What a module imports that starts processes or listens on sockets: it waits in real time."""
+"""Names whose import shows that a module starts processes or uses sockets, so needs real time."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How much of the suite is run, and whether something may be missing."""
+    """Add options: which part of the suite runs, and whether anything may be missing."""
     group = parser.getgroup("callsheet")
     group.addoption("--asyncio-only", action="store_true", help="leave out what runs on trio")
     group.addoption(
@@ -40,9 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out trio if that is wanted, and keep what waits in real time on one worker.
+    """Leave out trio if asked to, and run tests that need real time on one worker.
 
-    Such tests beside each other would wait for each other's processes, and fail on a busy machine.
+    In parallel such tests would slow each other down, and fail on a busy machine.
     """
     if config.getoption("--asyncio-only"):
         left_out = [item for item in items if _is_on_trio(item)]
@@ -60,7 +60,7 @@ def _is_on_trio(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """With ``--nothing-missing``, fail what skips itself; a ``skipif`` tells of the system."""
+    """With ``--nothing-missing``, fail tests that skip themselves; ``skipif`` marks may skip."""
     report = yield
     if item.config.getoption("--nothing-missing") and not any(item.iter_markers("skipif")):
         _fail_if_skipped(report)
@@ -69,7 +69,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    """The same for whole modules."""
+    """Do the same for whole modules."""
     report = yield
     if collector.config.getoption("--nothing-missing"):
         _fail_if_skipped(report)
@@ -81,8 +81,8 @@ def _fail_if_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
         report.outcome, report.longrepr = "failed", f"something is missing: {report.longrepr[2]}"
 
 
-AT_WORK: Counter[object] = Counter()
-"""Threads under way for each loop or clock: virtual time stands still while they work."""
+RUNNING_THREADS: Counter[object] = Counter()
+"""Running threads of each loop or clock; virtual time does not advance while there are any."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -94,8 +94,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         wait = self._selector.select
 
         def select(timeout: float | None = None):
-            if timeout and AT_WORK[self]:
-                return wait(None)  # the thread rings when it is done
+            if timeout and RUNNING_THREADS[self]:
+                return wait(None)  # the thread wakes the loop when it is done
             if timeout:
                 self._virtual += timeout
                 timeout = 0
@@ -109,13 +109,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def virtual_clock() -> trio.testing.MockClock:
-    """The same for trio."""
+    """A trio clock with the same behaviour."""
     clock = trio.testing.MockClock(autojump_threshold=0)
     jump = clock._autojump
 
     def patient() -> None:
-        if AT_WORK[clock]:
-            time.sleep(0.0002)  # or the idle loop would keep the thread from its work
+        if RUNNING_THREADS[clock]:
+            time.sleep(0.0002)  # else the idle loop would slow the thread down
         else:
             jump()
 
@@ -127,18 +127,18 @@ run_in_thread = anyio.to_thread.run_sync
 
 
 async def run_counted(*args, **options):
-    """Run in a thread, and hold virtual time meanwhile."""
+    """Run in a thread, and stop virtual time meanwhile."""
     try:
         timekeeper = asyncio.get_running_loop()
     except RuntimeError:
         timekeeper = trio.lowlevel.current_clock()
-    AT_WORK[timekeeper] += 1
+    RUNNING_THREADS[timekeeper] += 1
     try:
         return await run_in_thread(*args, **options)
     finally:
-        AT_WORK[timekeeper] -= 1
-        if not AT_WORK[timekeeper]:
-            del AT_WORK[timekeeper]
+        RUNNING_THREADS[timekeeper] -= 1
+        if not RUNNING_THREADS[timekeeper]:
+            del RUNNING_THREADS[timekeeper]
 
 
 anyio.to_thread.run_sync = run_counted
@@ -167,6 +167,6 @@ def anyio_backend(request: pytest.FixtureRequest):
 
 @pytest.fixture(autouse=True)
 def no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key and no address of the machine reaches a test."""
+    """Remove the machine's keys and addresses from the environment."""
     for name in ("COMETAPI_KEY", "ARK_API_KEY", "BYTEPLUS_API_KEY", "CALLSHEET_BASE_URL"):
         monkeypatch.delenv(name, raising=False)

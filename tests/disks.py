@@ -1,4 +1,4 @@
-"""Disks that are slow, quick or full, made where the package meets them: at its worker threads."""
+"""Slow, quick and full disks. Slow and quick ones are simulated at the worker threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def slow_disk(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], float]) -> None:
-    """Whatever a worker thread does takes some more *seconds*, asked for as it has begun."""
+    """Make all work in worker threads take longer, by ``seconds()`` at its start."""
     work = anyio.to_thread.run_sync
 
     async def slowly(*args: object, **options: object) -> object:
@@ -29,7 +29,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], float]) -> 
 
 
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a worker thread does is done at once, in one turn of the event loop."""
+    """Do all work of worker threads at once, in one turn of the event loop."""
 
     async def at_once(work: Callable[..., object], *args: object, **_: object) -> object:
         await anyio.lowlevel.checkpoint()
@@ -40,7 +40,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def full_disk(path: Path, *, room: int = 0) -> Iterator[None]:
-    """No file grows beyond what the journal at *path* has on disk, and some *room*."""
+    """No file can grow beyond the present size of the log of the journal *path*, plus *room*."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = path.with_name(f"{path.name}-wal").stat().st_size + room

@@ -1,4 +1,4 @@
-"""The emulator in process, in virtual time, behind a transport that can be made to fail."""
+"""The emulator in this process, in virtual time, behind a transport that can be made to fail."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ FOREVER = 10_000_000.0
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The emulator as a transport; it keeps what was sent, and asks a fault before and after.
+    """The emulator as a transport. It keeps the requests, and can replace or lose answers.
 
-    With *post*, and `Emulator.send_callbacks` running, callbacks go there. The provider's clock
-    starts at the *fraction* of a second: what can be learned from its whole seconds depends on it.
+    With *post*, and while `Emulator.send_callbacks` runs, callbacks are sent there. The provider's
+    clock, which shows whole seconds, starts at this *fraction* of a second.
     """
 
     def __init__(
@@ -95,25 +95,25 @@ class Wire(httpx.AsyncBaseTransport):
         return await self._asgi.handle_async_request(request)
 
     def sent(self, method: str) -> list[httpx.Request]:
-        """All requests of a verb, in order."""
+        """All requests with this method, in order."""
         return [request for request in self.seen if request.method == method]
 
     def sent_at(self, method: str) -> list[float]:
-        """When the requests of a verb left."""
+        """When the requests with this method were sent."""
         pairs = zip(self.times, self.seen, strict=True)
         return [at for at, request in pairs if request.method == method]
 
     @property
     def prompts(self) -> list[str]:
-        """The prompts of all creates that left, as often as they left."""
+        """The prompts of all creates that were sent, repeated ones included."""
         return [prompt_of(request) for request in self.sent("POST")]
 
 
-class Crowded(Wire):
-    """An emulator whose lists are scripted: its own tasks stand among thousands that nobody made.
+class ManyTasksWire(Wire):
+    """An emulator whose lists also show thousands of tasks that it has not made.
 
-    To make so many through the emulator takes a minute; here they are rows of text, which are
-    there at once. They are running, carry marks, and can be asked for by id.
+    It would take the emulator a minute to make so many, so these are only rows of text. They are
+    running, have marks, and can be read by id.
     """
 
     def __init__(self, **settings: object) -> None:
@@ -121,10 +121,10 @@ class Crowded(Wire):
         self._rows: dict[str, tuple[int, str]] = {}
         self._listed: list[tuple[int, str]] = []
 
-    def cohort(self, count: int) -> list[str]:
-        """Let that many more tasks be there, made this very moment; gives their ids."""
+    def add_tasks(self, count: int) -> list[str]:
+        """Add so many tasks, created now, and return their ids."""
         now, first_new = int(self.emulator.now()), len(self._rows)
-        ids = [f"crowd-{number}" for number in range(first_new, first_new + count)]
+        ids = [f"other-{number}" for number in range(first_new, first_new + count)]
         model = ARK.default_model
         for task_id in ids:
             row = {"id": task_id, "model": model, "status": "running", "created_at": now}
@@ -144,7 +144,7 @@ class Crowded(Wire):
             await super()._ask(httpx.Request("GET", everything, headers=request.headers))
         )
         mine = [(row["created_at"], json.dumps(row)) for row in made["items"]]
-        ids = asked(request)
+        ids = listed_ids(request)
         others = [self._rows[each] for each in ids if each in self._rows] if ids else self._listed
         rows = sorted(mine + others, key=lambda row: -row[0])
         num, size = (int(request.url.params[f"page_{name}"]) for name in ("num", "size"))
@@ -164,8 +164,8 @@ def prompt_of(request: httpx.Request) -> str:
     return json.loads(request.content)["content"][0]["text"]
 
 
-def asked(request: httpx.Request) -> list[str]:
-    """The ids that a list asks about."""
+def listed_ids(request: httpx.Request) -> list[str]:
+    """The ids that a list request names."""
     return request.url.params.get_list("filter.task_ids")
 
 
@@ -183,16 +183,16 @@ def refusal(
 
 
 def body_of(response: httpx.Response) -> Any:
-    """The JSON of an answer of the emulator, which comes as a stream in one piece.
+    """The JSON of the emulator's answer, whose stream has one piece.
 
-    What is no JSON, such as the page of a missing route, is an empty object.
+    An answer that is not JSON, such as the page of a missing route, gives an empty object.
     """
     text = b"".join(response.stream._body)
     return json.loads(text) if text.startswith(b"{") else {}
 
 
 def first(count: int, answer: Callable[[], httpx.Response], *, method: str = "POST") -> Fault:
-    """A fault of the first *count* requests of a verb."""
+    """A fault that answers the first *count* requests with this method."""
     left = count
 
     async def fault(request: httpx.Request) -> httpx.Response | None:
@@ -206,7 +206,7 @@ def first(count: int, answer: Callable[[], httpx.Response], *, method: str = "PO
 
 
 class Script(httpx.AsyncBaseTransport):
-    """Answers with what it was given, in order; the last answer stays."""
+    """Gives its answers in order, and repeats the last one."""
 
     def __init__(self, *answers: httpx.Response | Exception | Callable[[], httpx.Response]) -> None:
         self.answers: Iterable[Any] = list(answers)

@@ -1,4 +1,4 @@
-"""A host of finished files that answers by script."""
+"""A storage host for finished files that gives prepared answers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 URL = "https://storage.test/videos/one.mp4?X-Tos-Signature=sesame"
-FILM = bytes(range(256)) * 40
+VIDEO = bytes(range(256)) * 40
 ETAG = {"etag": '"one"'}
 
 
 class Body(httpx.AsyncByteStream):
-    """A body in pieces of some bytes, which may break or stand still."""
+    """A body in pieces of some bytes, which may break off or stall."""
 
     def __init__(
         self, data: bytes, *, cut_at: int | None = None, hang: bool = False, piece: int = 1000
@@ -41,14 +41,14 @@ class Body(httpx.AsyncByteStream):
 
 
 class Host(httpx.AsyncBaseTransport):
-    """Answers by script and remembers what was asked."""
+    """Gives prepared answers in order and keeps the requests."""
 
     def __init__(self, *script: httpx.Response | Exception | Callable[[], httpx.Response]) -> None:
         self.script = list(script)
         self.seen: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer with the next entry; the last one is repeated."""
+        """Give the next answer; the last one is repeated."""
         self.seen.append(request)
         await anyio.lowlevel.checkpoint()
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -58,21 +58,21 @@ class Host(httpx.AsyncBaseTransport):
 
 
 def whole(
-    data: bytes = FILM,
+    data: bytes = VIDEO,
     *,
     cut_at: int | None = None,
     hang: bool = False,
     piece: int = 1000,
     **headers: str,
 ):
-    """A 200 with the full length in its head."""
+    """A 200 with the whole file and its length."""
     length = {"content-length": str(len(data)), "content-type": "video/mp4"}
     body = Body(data, cut_at=cut_at, hang=hang, piece=piece)
     return httpx.Response(200, headers=length | headers, stream=body)
 
 
-def rest(start: int, data: bytes = FILM, *, cut_at: int | None = None):
-    """A 206 with everything from *start* on."""
+def rest(start: int, data: bytes = VIDEO, *, cut_at: int | None = None):
+    """A 206 with the rest of the file from *start* on."""
     span = f"bytes {start}-{len(data) - 1}/{len(data)}"
     return httpx.Response(
         206, headers={"content-range": span} | ETAG, stream=Body(data[start:], cut_at=cut_at)
@@ -85,6 +85,6 @@ def video(url: str = URL) -> Video:
     return Video(url=url, task_id="cgt-1", snapshot=snapshot)
 
 
-def left_in(folder: Path) -> list[str]:
-    """Names in *folder*."""
+def names_in(folder: Path) -> list[str]:
+    """The sorted names of the files in *folder*."""
     return sorted(path.name for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""Journals, and what is written into them."""
+"""Journals for tests, and processes that write into them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BASE_URL = "https://ark.test/api/v3"
 
 
 def journal(path, **changes):
-    """A journal of one account, or of another one."""
-    whose = {"provider": "ark", "base_url": BASE_URL, "fingerprint": "3f1c", **changes}
-    return Journal(path, **whose)
+    """A journal of one account; *changes* make it another account's."""
+    account = {"provider": "ark", "base_url": BASE_URL, "fingerprint": "3f1c", **changes}
+    return Journal(path, **account)
 
 
 def answer(task_id="cgt-1", status="succeeded", **fields):
@@ -33,7 +33,7 @@ def answer(task_id="cgt-1", status="succeeded", **fields):
 
 
 def entries_of(path, backend="asyncio"):
-    """Open a journal in an event loop of its own, and read it."""
+    """Open a journal in a new event loop and read its entries."""
 
     async def read():
         async with journal(path) as opened:
@@ -43,17 +43,17 @@ def entries_of(path, backend="asyncio"):
 
 
 async def write_on(path):
-    """Do in three lanes what a client does; say what is safe on disk, and when."""
-    async with journal(path) as opened, anyio.create_task_group() as lanes:
+    """Write like a client, in three tasks at once; print each step once it is on disk."""
+    async with journal(path) as opened, anyio.create_task_group() as writers:
         say("open")
-        for lane in range(3):
-            lanes.start_soon(write_one_after_another, opened, lane)
+        for writer in range(3):
+            writers.start_soon(write_one_after_another, opened, writer)
 
 
-async def write_one_after_another(opened, lane):
-    """Bring one task after the other from plan to end."""
+async def write_one_after_another(opened, writer):
+    """Write one video task after the other, from its plan to its end."""
     for number in range(10_000):
-        name = f"{os.getpid()}-{lane}-{number}"
+        name = f"{os.getpid()}-{writer}-{number}"
         (row,) = await opened.plan([TaskSpec(name)])
         say("planned", row, name)
         await opened.sending(row, f"token-{name}", at=1.0)
@@ -65,7 +65,7 @@ async def write_one_after_another(opened, lane):
 
 
 def serve():
-    """Read paths from standard input, and for each write on that journal in a new process."""
+    """Read paths from standard input; write to each journal in a new process."""
     for path in sys.stdin:
         pid = os.fork()
         if pid:

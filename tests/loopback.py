@@ -1,4 +1,4 @@
-"""A server on loopback that keeps what it heard, byte for byte, and answers as it is told."""
+"""A server on loopback that keeps the bytes of all requests and gives prepared answers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from anyio.abc import SocketAttribute, SocketStream
 
 
 @attrs.define
-class Heard:
-    """What a server has heard.
+class Received:
+    """What a server has received.
 
     Attributes:
-        origin: Where it is.
+        origin: The server's address.
         requests: Whole requests, in order.
         connections: How many were opened.
-        hung_up: How many the other side closed.
+        closed_by_client: How many the client closed.
     """
 
     origin: str
     requests: list[bytes] = attrs.Factory(list)
     connections: int = 0
-    hung_up: int = 0
+    closed_by_client: int = 0
 
     def count(self, verb: str) -> int:
-        """How many requests of a verb came."""
+        """How many requests had this method."""
         return sum(request.startswith(verb.encode() + b" ") for request in self.requests)
 
     def headers(self, number: int = -1) -> dict[str, str]:
@@ -36,33 +36,33 @@ class Heard:
         return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
 
 
-Talk = Callable[[SocketStream, Heard], Awaitable[object]]
-"""Answers one request; what it returns, if it is true, ends the connection."""
+Handler = Callable[[SocketStream, Received], Awaitable[object]]
+"""Answers one request; a true result closes the connection."""
 
 
 @asynccontextmanager
-async def listening(talk: Talk) -> AsyncGenerator[Heard]:
-    """Serve on a free port for as long as the block lasts."""
+async def listening(handler: Handler) -> AsyncGenerator[Received]:
+    """Serve on a free port until the block ends."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        heard = Heard(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+        received = Received(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
 
         async def handle(stream: SocketStream) -> None:
-            heard.connections += 1
+            received.connections += 1
             async with stream:
                 while (request := await _request(stream)) is not None:
-                    heard.requests.append(request)
-                    if await talk(stream, heard):
+                    received.requests.append(request)
+                    if await handler(stream, received):
                         return
-                heard.hung_up += 1
+                received.closed_by_client += 1
 
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve, handle)
-            yield heard
+            yield received
             group.cancel_scope.cancel()
 
 
 async def _request(stream: SocketStream) -> bytes | None:
-    """One whole request, or nothing when the other side has closed."""
+    """One whole request; ``None`` if the client has closed the connection."""
     data = b""
     try:
         while b"\r\n\r\n" not in data:
@@ -78,18 +78,18 @@ async def _request(stream: SocketStream) -> bytes | None:
 
 
 def answer(body: bytes = b"ok", *, status: str = "200 OK", headers: str = "") -> bytes:
-    """The bytes of an answer; *headers* end with a line break each."""
+    """The bytes of an answer; each of *headers* ends with a line break."""
     return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def saying(*answers: bytes) -> Talk:
-    """Give these answers, one each, the last one for ever; an empty one hangs up."""
+def answering(*answers: bytes) -> Handler:
+    """Give these answers in order and repeat the last one; an empty one closes the connection."""
     left = list(answers)
 
-    async def talk(stream: SocketStream, _heard: Heard) -> bool:
+    async def handler(stream: SocketStream, _received: Received) -> bool:
         said = left.pop(0) if len(left) > 1 else left[0]
         if said:
             await stream.send(said)
         return not said
 
-    return talk
+    return handler

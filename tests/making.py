@@ -1,4 +1,4 @@
-"""Values that the tests of the core are made of."""
+"""Records, answers and errors for tests of the pure modules."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from callsheet.errors import (
 NEVER = float("inf")
 
 UNKNOWN_ID = NotFoundError("no such task", 404, "ResourceNotFound")
-SOME_PAGE = NotFoundError("<html>", 404)
+NOT_FOUND_PAGE = NotFoundError("<html>", 404)
 BAD_REQUEST = InvalidRequestError("bad", 400, "InvalidParameter")
-BAD_PAGE = InvalidRequestError("<html>", 400)
+BAD_REQUEST_PAGE = InvalidRequestError("<html>", 400)
 WRONG_KEY = AuthenticationError("who?", 401, "AuthenticationError")
 DOWN = ServerError("down", 503)
 BUSY = RateLimitError("slow down", 429, "RateLimit")
@@ -41,13 +41,13 @@ LOST = TransportError("lost")
 REFUSED = ConnectFailedError("refused")
 NO_ROUTE = APIError("no such method", 405)
 NOT_BUILT = ServerError("not built", 501)
-ILL_SAID = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
+CONTENT_REFUSED = ContentRejectedError("no", 400, "InputTextSensitiveContentDetected")
 LOST_ANSWER = SubmissionUncertainError("lost")
-UNASKABLE = SpecError([Problem("task_id", "'.'", "an id")])
+UNWRITABLE = SpecError([Problem("task_id", "'.'", "an id")])
 GARBAGE = ProtocolError("not JSON", "<html>")
 
-OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, SOME_PAGE, BAD_PAGE)
-"""Failures of a get that say nothing about its task, nor about the account."""
+OUTAGES = (DOWN, BUSY, LOST, REFUSED, GARBAGE, NOT_FOUND_PAGE, BAD_REQUEST_PAGE)
+"""Failures of a get that say nothing about its task or the account."""
 
 moments = st.floats(0, 1e7)
 pauses = st.floats(0, 120) | st.floats(0, 0.2) | st.just(0.0)
@@ -60,7 +60,7 @@ def record(task_id: str | None = None, *, tier: str | None = None, **values) -> 
 
 
 def snapshot(task_id: str, status: Status, *, url: bool = True, **values) -> Snapshot:
-    """A status answer; a success has a video unless *url* says otherwise."""
+    """A status answer; a success has a video URL unless *url* is false."""
     done = url and status is Status.SUCCEEDED
     return Snapshot(
         task_id=task_id,
@@ -71,8 +71,8 @@ def snapshot(task_id: str, status: Status, *, url: bool = True, **values) -> Sna
     )
 
 
-def fullest(times: list[float], period: float) -> int:
-    """Most members of *times*, which ascend, in any closed window of length *period*."""
+def most_in_window(times: list[float], period: float) -> int:
+    """The most of the ascending *times* that lie in one closed window of length *period*."""
     most = first = 0
     for last, time in enumerate(times):
         while time - times[first] > period:
@@ -82,14 +82,14 @@ def fullest(times: list[float], period: float) -> int:
 
 
 def gaps(times: list[float]) -> list[float]:
-    """Seconds between neighbours."""
+    """Seconds between each time and the next one."""
     return [later - earlier for earlier, later in pairwise(times)]
 
 
 def lost(
     mark: str | None = "token", *, sent: float | None = 0.0, tier: str | None = None, **values
 ) -> LostCreate:
-    """A create that was lost as soon as it left; the clocks agree unless told otherwise."""
+    """A create whose answer was lost at once; by default both clocks agree."""
     left = sent or 0.0
     known = {"at": left, "ours": True, "lost_at": left, "look_at": left + FIRST_GAP}
     known |= {"error": LOST_ANSWER, **values}
@@ -97,9 +97,9 @@ def lost(
 
 
 def searching(
-    *looked_for: LostCreate, began: float = 10.0, known=(), unmarked=(), **values
+    *lost_creates: LostCreate, began: float = 10.0, known=(), unmarked=(), **values
 ) -> ListScan:
-    """A look for some of them; *known* are our own tasks, *unmarked* those that carry nothing."""
+    """A list scan for some of them; *known* are our own tasks, *unmarked* ours without a token."""
     ours = dict.fromkeys(known, True) | dict.fromkeys(unmarked, False)
     chosen = {"wall": began, "page_size": 4, **values}
-    return ListScan(began=began, lost=list(looked_for), known=ours.get, **chosen)
+    return ListScan(began=began, lost=list(lost_creates), known=ours.get, **chosen)

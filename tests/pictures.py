@@ -1,4 +1,4 @@
-"""Pictures and clips as files hold them."""
+"""The bytes of picture and sound files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes that keep a journal, and what they leave."""
+"""Other processes that use a journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def files(folder):
 
 
 def hold(path):
-    """Open a journal as a client does, write into it, and never let go."""
+    """Open a journal as a client does, write into it, and never close it."""
 
     async def forever():
         async with client(Wire(), journal=path) as c:
@@ -31,12 +31,12 @@ def hold(path):
 
 
 def say(*words):
-    """Tell the process that started this one."""
+    """Print a line for the process that started this one."""
     os.write(1, f"{' '.join(map(str, words))}\n".encode())
 
 
 def started(module, function, *arguments):
-    """A process that calls a function of a module of this folder."""
+    """Start a process that calls a function of a module in this folder."""
     code = f"import {module}; {module}.{function}(*{arguments!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""A provider small enough to be believed, and a loop that asks it as the client does."""
+"""A small simulated provider, and a simulated client that polls it with the real planner."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from callsheet._polling.schedule import Schedule
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
-from callsheet._state.registry import Registry, verdict
+from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError
-from making import NEVER, fullest, record, snapshot
+from making import NEVER, most_in_window, record, snapshot
 
 
 PRIOR = (60.0, 0.5)
-"""Median and sigma that the studio's renders have."""
+"""Median and sigma of the provider's render times."""
 
 WAKES = 4
-"""Most wake-ups in one second that may find nothing to do."""
+"""Most wake-ups in one second that may find no poll to send."""
 
 
 @attrs.define(eq=False)
 class Job:
-    """A task as the provider sees it."""
+    """A task at the provider."""
 
     task_id: str
     created: float
@@ -41,8 +41,8 @@ class Job:
 
 
 @attrs.define(kw_only=True)
-class Studio:
-    """Runs tasks, so many at once, in turn or in any order."""
+class SimulatedProvider:
+    """Runs up to *places* tasks at once, in order of creation or in random order."""
 
     places: int
     rng: random.Random
@@ -55,7 +55,7 @@ class Studio:
         self._free = [0.0] * self.places
 
     def create(self, *, now: float, outcome: Status = Status.SUCCEEDED) -> str:
-        """Take a task and return its id."""
+        """Create a task and return its id."""
         self._advance(now)
         seconds = self.rng.lognormvariate(4.1, 0.5)
         job = Job(f"cgt-{len(self.jobs)}", now, seconds, outcome)
@@ -64,7 +64,7 @@ class Studio:
         return job.task_id
 
     def look(self, task_id: str, *, now: float) -> Snapshot:
-        """What a status answer says about a task at a time."""
+        """The status answer about a task at the time *now*."""
         self._advance(now)
         job = self.jobs[task_id]
         if now >= job.ends:
@@ -74,11 +74,11 @@ class Studio:
         return snapshot(task_id, Status.QUEUED, updated_at=job.created)
 
     def page(self, number: int, size: int) -> list[str]:
-        """Who stands on a page of all tasks, the newest first."""
+        """The ids on one page of all tasks, the newest first."""
         return list(reversed(self.jobs))[(number - 1) * size : number * size]
 
     def finish(self) -> float:
-        """Let all tasks end without new ones; return when the last one does."""
+        """Let all tasks end; return the time of the last end."""
         self._advance(NEVER)
         return max((job.ends for job in self.jobs.values()), default=0.0)
 
@@ -92,14 +92,14 @@ class Studio:
 
 
 Answer = CallsheetError | list[Snapshot]
-Wire = Callable[[PollRequest, float], Answer]
-"""What comes back for an order that reaches the provider at a time."""
+Respond = Callable[[PollRequest, float], Answer]
+"""The answer to a poll that reaches the provider at a given time."""
 
 
 def planner(
     support: ListSupport, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
 ) -> Planner:
-    """A planner with a simple prior, a calm gate and the usual budgets."""
+    """A planner with a simple prior, a working circuit breaker and the usual rate limits."""
     return Planner(
         schedule=Schedule(delay=delay, prior=lambda _: PRIOR, page=page),
         breaker=CircuitBreaker(width=width, rng=random.Random(1)),
@@ -112,10 +112,10 @@ def planner(
 
 
 @attrs.define(kw_only=True)
-class Desk:
-    """Registry and planner, with every answer brought where the client brings it.
+class SimulatedClient:
+    """A registry and a planner that get each answer as in the real client.
 
-    Whatever is asked is checked: against the budgets, the due times and what is asked already.
+    Each poll is checked against the rate limits, the due times and the polls in flight.
     """
 
     planner: Planner
@@ -126,7 +126,7 @@ class Desk:
     polls: int = 0
     gets: list[float] = attrs.field(factory=list)
     lists: list[float] = attrs.field(factory=list)
-    last_words: list[Record] = attrs.field(factory=list)
+    final_refusals: list[Record] = attrs.field(factory=list)
     locked_out: bool = False
 
     def add(self, task_id: str, *, fresh: bool = True, tier: str | None = None) -> Record:
@@ -140,10 +140,10 @@ class Desk:
         return made
 
     def next(self) -> PollRequest | None:
-        """The next order, or ``None`` once it is certain that nothing spins and nothing is lost."""
+        """The next poll; ``None`` if the planner may sleep, which is checked first."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
-        list_at = plan.schedule.list_at(now=self.now) or NEVER  # what was learned moves dates here
+        list_at = plan.schedule.list_at(now=self.now) or NEVER  # this call may update due times
         due = {each for each in self.registry if each in held or self._is_due(each)}
         lists = not plan._listing and list_at <= self.now
         page, poll = plan.schedule.page, plan.next(now=self.now)
@@ -156,16 +156,16 @@ class Desk:
         return poll
 
     def wake_at(self) -> float | None:
-        """When to ask for the next order."""
+        """When to call `next` again."""
         return self.planner.wake_at(now=self.now)
 
     def answer(self, poll: PollRequest, answer: Answer) -> None:
-        """Take what came back for *poll*, as the client's poller does."""
+        """Apply the answer to *poll*, as the client's poller does."""
         self.in_flight.remove(poll)
         if isinstance(answer, CallsheetError):
             follows = self.planner.failed(poll, answer, now=self.now)
-            if follows.last_word:
-                self.last_words.append(poll.records[0])
+            if follows.final_refusal:
+                self.final_refusals.append(poll.records[0])
                 self.settle(poll.records[0], answer)
             if follows.locked_out:
                 self.locked_out = True
@@ -174,8 +174,8 @@ class Desk:
             return
         asked, pages = set(poll.records), self.planner.pages[poll.tier]
         if poll.page is not None:
-            pages.begin(now=self.now)
-            asked = {each for each in self.registry if pages.tells(each, now=self.now)}
+            pages.arrived(now=self.now)
+            asked = {each for each in self.registry if pages.is_news(each, now=self.now)}
         found = {each.task_id for each in answer} & {each.task_id for each in asked}
         for each in answer:
             self.take(each, single=poll.single)
@@ -183,34 +183,34 @@ class Desk:
         self.planner.read(poll, now=self.now, found=len(found), last=last)
 
     def take(self, said: Snapshot, *, single: bool = False) -> None:
-        """Bring one status answer, as the client's poller does."""
+        """Apply one status answer, as the client's poller does."""
         one = self.registry.get(said.task_id)
         if one is None:
             return
         settled = self.registry.apply(said)
-        bare = not settled and said.status is Status.SUCCEEDED
-        if bare and self.planner.bare(one, single=single, now=self.now):
-            settled = self.registry.settle(one, verdict(said), Status.FAILED)
+        without_video = not settled and said.status is Status.SUCCEEDED
+        if without_video and self.planner.without_video(one, single=single, now=self.now):
+            settled = self.registry.settle(one, result_of(said), Status.FAILED)
         if settled:
             self.planner.schedule.settled(one, now=self.now, updated_at=said.updated_at)
         elif not said.status.terminal:
             status = one.status or said.status
             self.planner.schedule.seen(one, status, now=self.now, updated_at=said.updated_at)
             if any(one in poll.records for poll in self.in_flight):
-                self.nudged.add(one)  # another answer has come first
+                self.nudged.add(one)  # another answer was faster
 
     def settle(self, one: Record, error: CallsheetError) -> None:
-        """End a record."""
+        """Settle a record with an error."""
         self.registry.settle(one, error)
         self.planner.schedule.settled(one, now=self.now)
 
     def nudge(self, one: Record) -> None:
-        """Have a record asked about at once."""
+        """Make a record due at once."""
         self.nudged.add(one)
         self.planner.schedule.nudge(one, now=self.now)
 
     def _is_due(self, one: Record) -> bool:
-        """Whether *one* may be asked about by itself: it is dated, or its line is swept."""
+        """Whether *one* may be polled by itself: it is due, or a sweep of its lane is."""
         lane = self.planner.schedule._lane(one)
         return one.due <= self.now or (one.started is None and lane.sweep_at <= self.now)
 
@@ -239,7 +239,9 @@ class Desk:
             wake = self.planner.wake_at(now=self.now)
             if wake is None or wake > self.now:
                 break
-            assert self.planner.next(now=self.now) is None, "it was about to sleep on an order"
+            assert self.planner.next(now=self.now) is None, (
+                "it was about to sleep with a poll to send"
+            )
         else:
             raise AssertionError("it would spin")
         if wake is None:
@@ -247,52 +249,54 @@ class Desk:
 
 
 @attrs.define(kw_only=True)
-class Day:
-    """One run of a desk against a wire, event by event."""
+class Simulation:
+    """One run of a simulated client whose polls *respond* answers, event by event."""
 
-    desk: Desk
-    wire: Wire
+    client: SimulatedClient
+    respond: Respond
     latency: Callable[[], float] = lambda: 0.1
     settled_at: dict[str, float] = attrs.field(factory=dict)
-    _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
+    _events: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
     _number: itertools.count = attrs.field(factory=itertools.count)
 
     def at(self, when: float, what: Callable[[], None]) -> None:
-        """Put something on the agenda."""
-        heapq.heappush(self._agenda, (when, next(self._number), what))
+        """Call *what* at the time *when*."""
+        heapq.heappush(self._events, (when, next(self._number), what))
 
     def run(self, *, until: float, most: int = 100_000) -> None:
-        """Go on until everything has its end, or *until* has come."""
-        desk, called, vain = self.desk, False, []
+        """Go on until all tasks have ended and no event is left, or until the time *until*."""
+        client, called, idle_wakes = self.client, False, []
         for _ in range(most):
-            sent = desk.polls
-            while (poll := desk.next()) is not None:
+            sent = client.polls
+            while (poll := client.next()) is not None:
                 self._send(poll)
-            if called and desk.polls == sent:
-                vain.append(desk.now)
-                assert fullest(vain[-2 * WAKES :], 1.0) <= WAKES, "it wakes up in vain"
-            if not self._agenda and not len(desk.registry):
+            if called and client.polls == sent:
+                idle_wakes.append(client.now)
+                assert most_in_window(idle_wakes[-2 * WAKES :], 1.0) <= WAKES, (
+                    "it wakes up in idle_wakes"
+                )
+            if not self._events and not len(client.registry):
                 return
-            wake = desk.wake_at()
+            wake = client.wake_at()
             when = min(
-                NEVER if wake is None else wake, self._agenda[0][0] if self._agenda else NEVER
+                NEVER if wake is None else wake, self._events[0][0] if self._events else NEVER
             )
             if when > until:
                 return
-            desk.now = max(desk.now, when)
-            called = not (self._agenda and self._agenda[0][0] <= desk.now)
-            while self._agenda and self._agenda[0][0] <= desk.now:
-                heapq.heappop(self._agenda)[2]()
+            client.now = max(client.now, when)
+            called = not (self._events and self._events[0][0] <= client.now)
+            while self._events and self._events[0][0] <= client.now:
+                heapq.heappop(self._events)[2]()
         raise AssertionError("it never comes to rest")
 
     def _send(self, poll: PollRequest) -> None:
-        desk, sent = self.desk, self.desk.now
+        client, sent = self.client, self.client.now
         seconds = self.latency()
 
         def arrive() -> None:
-            before = set(desk.registry)
-            desk.answer(poll, self.wire(poll, sent + seconds / 2))
-            for each in before - set(desk.registry):
-                self.settled_at[each.task_id] = desk.now
+            before = set(client.registry)
+            client.answer(poll, self.respond(poll, sent + seconds / 2))
+            for each in before - set(client.registry):
+                self.settled_at[each.task_id] = client.now
 
         self.at(sent + seconds, arrive)

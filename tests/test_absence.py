@@ -12,7 +12,7 @@ import pytest
 
 from callsheet import Polling, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Emulator, Fault, Settings
-from emulation import Crowded, Wire, asked, client, first, is_list
+from emulation import ManyTasksWire, Wire, client, first, is_list, listed_ids
 
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ async def test_a_clock_set_back_does_not_hide_the_task_among_older_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """What would prove that it was never made is read to the end of the list."""
-    wire = Crowded(concurrency=10, render_seconds=5000.0)
+    wire = ManyTasksWire(concurrency=10, render_seconds=5000.0)
     wire.lose = loses_one
     await leave_one_lost(wire, tmp_path / "shoot.db")
     await anyio.sleep(3600)
-    wire.cohort(700)
+    wire.add_tasks(700)
     set_clock(monkeypatch, -10 * 3600)
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         await c.run(TaskSpec("a star"))  # its answers tell the provider's time
@@ -113,7 +113,7 @@ async def test_a_sleep_of_the_machine_makes_no_namesake_too_old(monkeypatch: pyt
 async def test_a_look_that_an_outage_holds_up_proves_nothing():
     """It began within the window, and the task surfaced on a page that was read before."""
     late = Fault(request="late", delay=1000.0, since=30.0, times=1)
-    wire = Crowded(concurrency=10, render_seconds=9000.0, faults=(late,))
+    wire = ManyTasksWire(concurrency=10, render_seconds=9000.0, faults=(late,))
     down_until = 0.0
 
     async def down(request: httpx.Request) -> httpx.Response | None:
@@ -122,13 +122,13 @@ async def test_a_look_that_an_outage_holds_up_proves_nothing():
             return None
         if anyio.current_time() < down_until:
             return httpx.Response(503)
-        if not asked(request) and not down_until:
+        if not listed_ids(request) and not down_until:
             down_until = anyio.current_time() + 2400.0
             c.take_callback(b'{"id": "%s", "status": "running"}' % pending.task_id.encode())
             await anyio.sleep(3)  # the first page passes, after a poll has shut the gate
         return None
 
-    wire.cohort(600)
+    wire.add_tasks(600)
     async with client(wire) as c:
         pending = await c.submit(TaskSpec("a star"))
         await anyio.sleep(30)
@@ -185,17 +185,17 @@ async def test_a_task_that_slips_to_a_page_read_before_is_not_taken_for_absent(r
 
 async def test_a_long_list_leaves_polls_their_share():
     """While thousands of tasks are looked through, every other list is a poll's."""
-    wire = Crowded(render_seconds=3000.0)
+    wire = ManyTasksWire(render_seconds=3000.0)
     retry = RetryPolicy(lookup=60)  # time enough to read all of them, and more than once
     async with client(wire, polling=Polling(delay=0.5), retry=retry) as c:
-        c.attach_many(wire.cohort(5000))
+        c.attach_many(wire.add_tasks(5000))
         wire.fault = first(1, lambda: httpx.Response(502))
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)
         begun = len(wire.seen)
         await lost.submitted()
     lists = [request for request in wire.seen[begun:] if is_list(request)]
-    sizes = [None if asked(request) else request.url.params["page_size"] for request in lists]
+    sizes = [None if listed_ids(request) else request.url.params["page_size"] for request in lists]
     pages = [place for place, size in enumerate(sizes) if size not in {None, "500"}]  # no poll's
     assert len(pages) >= 8
     assert all(later - earlier >= 2 for earlier, later in pairwise(pages[-12:]))

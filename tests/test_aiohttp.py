@@ -34,7 +34,7 @@ from callsheet import (
 from callsheet.downloads import Downloader
 from callsheet.errors import DownloadError
 from emulation import ARK
-from loopback import Heard, answer, listening, saying
+from loopback import Received, answer, answering, listening
 
 
 if TYPE_CHECKING:
@@ -104,12 +104,12 @@ async def loses(c: Client, verb: str) -> None:
 @on_asyncio
 async def test_a_request_goes_out_as_it_was_written():
     """Verb, escaped target, headers and body leave unchanged, and nothing is added to them."""
-    talk = saying(RUNNING, answer(b'{"items": []}'), answer(b'{"id": "cgt-1"}'))
-    async with listening(talk) as heard, fast(heard.origin) as c:
+    handler = answering(RUNNING, answer(b'{"items": []}'), answer(b'{"id": "cgt-1"}'))
+    async with listening(handler) as received, fast(received.origin) as c:
         await c.tasks.get("a/b?x~")
         await c.tasks.list(task_ids=["a,b", "~"])
         assert await c.tasks.create(BOAT) == "cgt-1"
-    get, page, post = heard.requests
+    get, page, post = received.requests
     assert get.startswith(f"GET {TASKS}/a%2Fb%3Fx~ HTTP/1.1\r\n".encode())
     assert page.startswith(f"GET {TASKS}?".encode())
     line = page.partition(b"\r\n")[0]
@@ -117,28 +117,31 @@ async def test_a_request_goes_out_as_it_was_written():
     assert b"filter.task_ids=~" in line
     body = json.loads(post.partition(b"\r\n\r\n")[2])
     assert body["content"][0]["text"] == BOAT.prompt
-    assert {**heard.headers(0), "user-agent": "", "host": ""} == {
+    assert {**received.headers(0), "user-agent": "", "host": ""} == {
         "host": "",
         "accept": "application/json",
         "user-agent": "",
         "authorization": "Bearer k",
     }
-    assert heard.headers(0)["user-agent"].startswith("callsheet (aiohttp 3.")
-    assert heard.headers(2).keys() - heard.headers(0).keys() == {"content-type", "content-length"}
-    assert heard.headers(2)["content-type"] == "application/json"
+    assert received.headers(0)["user-agent"].startswith("callsheet (aiohttp 3.")
+    assert received.headers(2).keys() - received.headers(0).keys() == {
+        "content-type",
+        "content-length",
+    }
+    assert received.headers(2)["content-type"] == "application/json"
 
 
 @on_asyncio
 async def test_a_large_body_goes_out_whole_and_with_its_length():
     """A create of some megabytes is neither chunked nor cut."""
     prompt = "0123456789abcdef" * 64 * 4096 + "end"
-    talk = saying(answer(b'{"id": "cgt-1"}'))
-    async with listening(talk) as heard, fast(heard.origin) as c:
+    handler = answering(answer(b'{"id": "cgt-1"}'))
+    async with listening(handler) as received, fast(received.origin) as c:
         await c.tasks.create(TaskSpec(prompt))
-    body = heard.requests[0].partition(b"\r\n\r\n")[2]
+    body = received.requests[0].partition(b"\r\n\r\n")[2]
     assert json.loads(body)["content"][0]["text"] == prompt
-    assert heard.headers()["content-length"] == str(len(body))
-    assert "transfer-encoding" not in heard.headers()
+    assert received.headers()["content-length"] == str(len(body))
+    assert "transfer-encoding" not in received.headers()
 
 
 @on_asyncio
@@ -147,7 +150,7 @@ async def test_an_answer_is_read_whole_whatever_its_status():
     body = gzip.compress(b'{"error": {"code": "Away", "message": "later"}}')
     headers = "X-Request-Id: r1\r\nX-Request-Id: r2\r\nContent-Encoding: gzip\r\n"
     said = answer(body, status="503 Away", headers=headers)
-    async with listening(saying(said)) as heard, fast(heard.origin) as c:
+    async with listening(answering(said)) as received, fast(received.origin) as c:
         with pytest.raises(ServerError) as caught:
             await c.tasks.get("a")
     error = caught.value
@@ -155,7 +158,7 @@ async def test_an_answer_is_read_whole_whatever_its_status():
     assert error.request_id == "r1, r2"
 
 
-async def reset(stream: SocketStream, _heard: Heard) -> bool:
+async def reset(stream: SocketStream, _received: Received) -> bool:
     """Break the connection off without a goodbye."""
     raw = stream.extra(SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -163,11 +166,11 @@ async def reset(stream: SocketStream, _heard: Heard) -> bool:
 
 
 BREAKS = {
-    "closed": saying(b""),
+    "closed": answering(b""),
     "reset": reset,
-    "half": saying(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id"', b""),
-    "no http": saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
-    "bad chunks": saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n"),
+    "half": answering(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id"', b""),
+    "no http": answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+    "bad chunks": answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n"),
 }
 
 
@@ -177,13 +180,13 @@ BREAKS = {
 async def test_what_was_received_is_lost_and_sent_once(how, verb):
     """A request that the server has read is never called unsent, and never sent again from here."""
 
-    async def talk(stream: SocketStream, heard: Heard) -> bool:
-        return bool(await BREAKS[how](stream, heard)) or True
+    async def handler(stream: SocketStream, received: Received) -> bool:
+        return bool(await BREAKS[how](stream, received)) or True
 
-    async with listening(talk) as heard, fast(heard.origin) as c:
+    async with listening(handler) as received, fast(received.origin) as c:
         await loses(c, verb)
         await anyio.sleep(0.02)
-    assert len(heard.requests) == 1
+    assert len(received.requests) == 1
 
 
 @on_asyncio
@@ -192,17 +195,17 @@ async def test_what_was_received_is_lost_and_sent_once(how, verb):
 async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, verb):
     """A kept connection that the server leaves after the next request costs that request, once."""
 
-    async def talk(stream: SocketStream, heard: Heard) -> bool:
-        if len(heard.requests) == 1:
+    async def handler(stream: SocketStream, received: Received) -> bool:
+        if len(received.requests) == 1:
             await stream.send(RUNNING)
             return False
-        return bool(await BREAKS[how](stream, heard))
+        return bool(await BREAKS[how](stream, received))
 
-    async with listening(talk) as heard, fast(heard.origin) as c:
+    async with listening(handler) as received, fast(received.origin) as c:
         await c.tasks.get("a")
         await loses(c, verb)
         await anyio.sleep(0.02)
-    assert (len(heard.requests), heard.connections) == (2, 1)
+    assert (len(received.requests), received.connections) == (2, 1)
 
 
 @on_asyncio
@@ -259,7 +262,7 @@ async def test_nothing_is_kept_and_nothing_followed():
     moved = answer(status="302 Found", headers=f"Location: /elsewhere\r\n{headers}")
     said = answer(body, status="401 No", headers=headers)
     errors = []
-    async with listening(saying(moved, said)) as heard, fast(heard.origin, key=KEY) as c:
+    async with listening(answering(moved, said)) as received, fast(received.origin, key=KEY) as c:
         for _ in range(2):
             with pytest.raises(APIError) as caught:
                 await c.tasks.get("a")
@@ -267,34 +270,34 @@ async def test_nothing_is_kept_and_nothing_followed():
     assert [error.status_code for error in errors] == [302, 401]
     assert (errors[1].message, errors[1].request_id) == ("wrong key ***", "***")
     assert errors[0].request_id == "***"
-    assert len(heard.requests) == 2
-    assert "cookie" not in heard.headers()
+    assert len(received.requests) == 2
+    assert "cookie" not in received.headers()
 
 
 @on_asyncio
 async def test_an_answer_beyond_any_real_size_is_given_up():
     """Reading stops at the limit, and the next request goes over a fresh connection."""
-    talk = saying(answer(b" " * 9_000_000), RUNNING)
-    async with listening(talk) as heard, fast(heard.origin, connections=1) as c:
+    handler = answering(answer(b" " * 9_000_000), RUNNING)
+    async with listening(handler) as received, fast(received.origin, connections=1) as c:
         with pytest.raises(ProtocolError, match="larger"):
             await c.tasks.get("a")
         assert (await c.tasks.get("a")).task_id == "a"
-    assert heard.connections == 2
+    assert received.connections == 2
 
 
 @on_asyncio
 async def test_an_attempt_ends_with_its_timeout():
     """Neither silence nor a body that drips holds an attempt beyond its time."""
 
-    async def drip(stream: SocketStream, heard: Heard) -> None:
-        if len(heard.requests) > 1:
+    async def drip(stream: SocketStream, received: Received) -> None:
+        if len(received.requests) > 1:
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
-        while len(heard.requests) > 1:
+        while len(received.requests) > 1:
             await stream.send(b" ")
             await anyio.sleep(0.005)
         await anyio.sleep_forever()
 
-    async with listening(drip) as heard, fast(heard.origin, seconds=0.05) as c:
+    async with listening(drip) as received, fast(received.origin, seconds=0.05) as c:
         for verb in ("GET", "POST"):
             with anyio.fail_after(2):
                 await loses(c, verb)
@@ -312,16 +315,16 @@ async def test_connections_are_few_and_used_again(monkeypatch):
 
     monkeypatch.setattr(aiohttp, "TCPConnector", noting)
     async with (
-        listening(saying(RUNNING)) as heard,
-        fast(heard.origin, connections=3) as c,
+        listening(answering(RUNNING)) as received,
+        fast(received.origin, connections=3) as c,
         anyio.create_task_group() as group,
     ):
         for _ in range(100):
             group.start_soon(c.tasks.get, "a")
     assert kept
     assert max(kept) < 60
-    assert len(heard.requests) == 100
-    assert 1 <= heard.connections <= 3
+    assert len(received.requests) == 100
+    assert 1 <= received.connections <= 3
 
 
 @on_asyncio
@@ -329,20 +332,20 @@ async def test_a_cancelled_request_gives_up_its_connection():
     """The server sees the end of a request that was given up, and the next one is not its heir."""
     arrived = anyio.Event()
 
-    async def talk(stream: SocketStream, heard: Heard) -> None:
-        if len(heard.requests) == 1:
+    async def handler(stream: SocketStream, received: Received) -> None:
+        if len(received.requests) == 1:
             arrived.set()
             return
         await stream.send(RUNNING)
 
-    async with listening(talk) as heard, fast(heard.origin, connections=1) as c:
+    async with listening(handler) as received, fast(received.origin, connections=1) as c:
         tasks = c.tasks
         async with anyio.create_task_group() as group:
             group.start_soon(tasks.cancel, "a")
             await arrived.wait()
             group.cancel_scope.cancel()
         assert (await tasks.get("a")).task_id == "a"
-        assert (heard.connections, heard.hung_up) == (2, 1)
+        assert (received.connections, received.closed_by_client) == (2, 1)
     with pytest.raises(ClosedError):
         await tasks.get("a")
 
@@ -350,22 +353,22 @@ async def test_a_cancelled_request_gives_up_its_connection():
 @on_asyncio
 async def test_a_proxy_of_the_environment_is_used(monkeypatch):
     """Requests go by way of the proxy that the environment names, except to what it excepts."""
-    async with listening(saying(RUNNING)) as proxy:
+    async with listening(answering(RUNNING)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin.replace("http://", "http://me:pw@"))
         async with fast("http://api.test") as c:
             await c.tasks.get("a/b")
         assert proxy.requests[0].startswith(f"GET http://api.test{TASKS}/a%2Fb ".encode())
         assert proxy.headers()["proxy-authorization"] == "Basic bWU6cHc="
-        async with listening(saying(RUNNING)) as heard, fast(heard.origin) as c:
+        async with listening(answering(RUNNING)) as received, fast(received.origin) as c:
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
             await c.tasks.get("a")
-        assert (len(proxy.requests), len(heard.requests)) == (1, 1)
+        assert (len(proxy.requests), len(received.requests)) == (1, 1)
 
 
 @on_asyncio
 async def test_what_a_proxy_refuses_was_not_sent(monkeypatch):
     """A tunnel that does not come up is a `ConnectFailedError`; the key stays here."""
-    async with listening(saying(answer(status="403 Forbidden"))) as proxy:
+    async with listening(answering(answer(status="403 Forbidden"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
         async with fast("https://api.test", key=KEY) as c:
             with pytest.raises(ConnectFailedError, match="403"):
@@ -424,7 +427,7 @@ async def test_an_address_that_aiohttp_alone_refuses_is_an_error_of_ours():
 
 # Storage hosts
 
-FILM = bytes(range(256)) * 4000
+VIDEO = bytes(range(256)) * 4000
 
 
 @on_asyncio
@@ -432,31 +435,31 @@ async def test_a_file_arrives_whole_over_redirects(tmp_path):
     """A redirect to a relative place is followed, and the host is sent no more than it needs."""
     moved = answer(status="307 Moved", headers="Location: /b?sig=%2F%7E\r\n")
     async with (
-        listening(saying(moved, answer(FILM))) as heard,
+        listening(answering(moved, answer(VIDEO))) as received,
         Downloader(transport="aiohttp") as downloader,
     ):
-        path = await downloader.fetch(f"{heard.origin}/a?sig=%2F%7E", tmp_path / "a.mp4")
-    assert path.read_bytes() == FILM
-    assert [r.split(b" ")[1] for r in heard.requests] == [b"/a?sig=%2F%7E", b"/b?sig=%2F%7E"]
-    assert heard.headers().keys() == {"host", "accept", "accept-encoding", "user-agent"}
-    assert heard.headers()["accept-encoding"] == "identity"
+        path = await downloader.fetch(f"{received.origin}/a?sig=%2F%7E", tmp_path / "a.mp4")
+    assert path.read_bytes() == VIDEO
+    assert [r.split(b" ")[1] for r in received.requests] == [b"/a?sig=%2F%7E", b"/b?sig=%2F%7E"]
+    assert received.headers().keys() == {"host", "accept", "accept-encoding", "user-agent"}
+    assert received.headers()["accept-encoding"] == "identity"
 
 
 @on_asyncio
 async def test_a_cut_file_is_resumed(tmp_path):
     """After a cut only the missing bytes are asked for."""
-    head = f'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: {len(FILM)}\r\n\r\n'
-    span = f'Content-Range: bytes 70000-{len(FILM) - 1}/{len(FILM)}\r\nETag: "1"\r\n'
-    rest = answer(FILM[70000:], status="206 Partial", headers=span)
+    head = f'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: {len(VIDEO)}\r\n\r\n'
+    span = f'Content-Range: bytes 70000-{len(VIDEO) - 1}/{len(VIDEO)}\r\nETag: "1"\r\n'
+    rest = answer(VIDEO[70000:], status="206 Partial", headers=span)
 
-    async def talk(stream: SocketStream, heard: Heard) -> bool:
-        await stream.send(rest if len(heard.requests) > 1 else head.encode() + FILM[:70000])
+    async def handler(stream: SocketStream, received: Received) -> bool:
+        await stream.send(rest if len(received.requests) > 1 else head.encode() + VIDEO[:70000])
         return True
 
-    async with listening(talk) as heard, Downloader(transport="aiohttp") as downloader:
-        path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
-    assert heard.headers()["range"] == "bytes=70000-"
-    assert path.read_bytes() == FILM
+    async with listening(handler) as received, Downloader(transport="aiohttp") as downloader:
+        path = await downloader.fetch(f"{received.origin}/a", tmp_path / "a.mp4")
+    assert received.headers()["range"] == "bytes=70000-"
+    assert path.read_bytes() == VIDEO
 
 
 @on_asyncio
@@ -466,9 +469,12 @@ async def test_a_cut_file_is_resumed(tmp_path):
 async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
     """A loop, another protocol and a word that is no URL end in an error without a signature."""
     said = answer(status="302 Found", headers=f"Location: {location}?sig=sesame\r\n")
-    async with listening(saying(said)) as heard, Downloader(transport="aiohttp") as downloader:
+    async with (
+        listening(answering(said)) as received,
+        Downloader(transport="aiohttp") as downloader,
+    ):
         with pytest.raises(DownloadError) as caught:
-            await downloader.fetch(f"{heard.origin}/a?sig=sesame", tmp_path / "a.mp4")
+            await downloader.fetch(f"{received.origin}/a?sig=sesame", tmp_path / "a.mp4")
     assert "sesame" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -490,12 +496,12 @@ async def test_a_place_with_odd_characters_is_asked_for_in_one_line(tmp_path):
     """Spaces and letters beyond ASCII in a redirect are escaped."""
     moved = answer(status="302 Found", headers="Location: /b c/é\r\n")
     async with (
-        listening(saying(moved, answer(FILM))) as heard,
+        listening(answering(moved, answer(VIDEO))) as received,
         Downloader(transport="aiohttp") as downloader,
     ):
-        path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
-    assert path.read_bytes() == FILM
-    assert heard.requests[1].startswith(b"GET /b%20c/%C3%A9 HTTP/1.1\r\n")
+        path = await downloader.fetch(f"{received.origin}/a", tmp_path / "a.mp4")
+    assert path.read_bytes() == VIDEO
+    assert received.requests[1].startswith(b"GET /b%20c/%C3%A9 HTTP/1.1\r\n")
 
 
 @on_asyncio

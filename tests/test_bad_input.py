@@ -284,15 +284,15 @@ async def test_a_provider_that_answers_nonsense_gets_one_create_and_gives_one_er
     assert all(request.url.host == "emulator.test" for request in script.seen)
 
 
-UNASKABLE = {"long": "x" * 70_000, "dot": ".", "dots": ".."}
+UNWRITABLE = {"long": "x" * 70_000, "dot": ".", "dots": ".."}
 
 
-@pytest.mark.parametrize("kind", UNASKABLE)
+@pytest.mark.parametrize("kind", UNWRITABLE)
 @pytest.mark.parametrize("lists", [True, False])
 @pytest.mark.parametrize("way", ["attached", "created"])
 async def test_an_id_that_cannot_stand_in_an_address_ends_its_own_handle(kind, lists, way):
     """It ends with an error that says so in short; the others go on, and no gate is shut."""
-    wire, events, odd = Wire(render_seconds=60), [], UNASKABLE[kind]
+    wire, events, odd = Wire(render_seconds=60), [], UNWRITABLE[kind]
 
     def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         created = request.method == "POST" and prompt_of(request) == "odd"
@@ -311,10 +311,10 @@ async def test_an_id_that_cannot_stand_in_an_address_ends_its_own_handle(kind, l
     assert not [event for event in events if isinstance(event, GateShut)]
 
 
-@pytest.mark.parametrize("kind", UNASKABLE)
+@pytest.mark.parametrize("kind", UNWRITABLE)
 async def test_what_asks_for_an_id_that_cannot_stand_in_an_address_is_told(kind):
     """Every verb refuses it before anything is sent; a list takes dots, which are no path there."""
-    wire, odd = Wire(), UNASKABLE[kind]
+    wire, odd = Wire(), UNWRITABLE[kind]
     async with client(wire) as c:
         for use in (c.tasks.get, c.tasks.cancel, lambda odd: c.attach(odd).cancel()):
             with pytest.raises(SpecError, match="task_id="):

@@ -1,4 +1,4 @@
-"""Many tasks in the caller's hand: isolation, errors that stop a batch, order and progress."""
+"""A batch of tasks: isolation, shared errors, order and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the provider posts to a callback URL: a hint that hastens, and a token that finds."""
+"""Callbacks of the provider: they cause a poll at once, and their token finds a lost task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front of the house, seen by a user."""
+"""The client as a user sees it."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ import pytest
 
 from callsheet.downloads import Downloader, download
 from callsheet.errors import ClosedError, DownloadError
-from filehost import ETAG, FILM, URL, Body, Host, left_in, rest, video, whole
-from loopback import answer, listening, saying
+from filehost import ETAG, URL, VIDEO, Body, Host, names_in, rest, video, whole
+from loopback import answer, answering, listening
 
 
 MIB = 1024 * 1024
-LONG = FILM * 2048
+LONG = VIDEO * 2048
 """Bytes of several pieces: of 4 MiB each are those that are written at once."""
 
 
@@ -42,8 +42,8 @@ async def test_file_arrives_whole_and_alone(tmp_path):
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
         path = await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert path.read_bytes() == FILM
-    assert left_in(tmp_path) == ["a.mp4"]
+    assert path.read_bytes() == VIDEO
+    assert names_in(tmp_path) == ["a.mp4"]
 
 
 async def test_storage_host_is_sent_no_key(tmp_path):
@@ -69,13 +69,13 @@ async def test_cut_connection_is_resumed_where_it_broke(tmp_path):
         "bytes=4700-",
     ]
     assert host.seen[1].headers["if-range"] == '"one"'
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
-    assert sum(counted) == len(FILM)
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
+    assert sum(counted) == len(VIDEO)
 
 
 async def test_changed_file_is_begun_again(tmp_path):
     """A 200 to a range request replaces what has arrived."""
-    other = FILM[::-1]
+    other = VIDEO[::-1]
     host = Host(whole(cut_at=3500, **ETAG), whole(other))
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
@@ -88,7 +88,7 @@ async def test_range_that_was_not_asked_for_is_thrown_away(tmp_path, strange):
     host = Host(whole(cut_at=3500, **ETAG), strange, whole())
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
     assert "range" not in host.seen[2].headers
 
 
@@ -98,18 +98,18 @@ async def test_file_that_cannot_be_vouched_for_is_not_resumed(tmp_path):
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert "range" not in host.seen[1].headers
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_short_body_is_a_cut(tmp_path):
     """A body that ends cleanly before its length is not taken for the file."""
     short = httpx.Response(
-        200, headers={"content-length": str(len(FILM))} | ETAG, stream=Body(FILM[:2000])
+        200, headers={"content-length": str(len(VIDEO))} | ETAG, stream=Body(VIDEO[:2000])
     )
     host = Host(short, rest(2000))
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
     before = anyio.current_time()
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
     waited = anyio.current_time() - before
     assert waited >= (7 if "429" in request.node.name else 0.3)
 
@@ -143,10 +143,10 @@ async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_pa
 
     class Damaged(Body):
         async def __aiter__(self):
-            yield FILM[:3500]
+            yield VIDEO[:3500]
             raise error
 
-    host = Host(httpx.Response(200, headers=ETAG, stream=Damaged(FILM)), error, rest(3500))
+    host = Host(httpx.Response(200, headers=ETAG, stream=Damaged(VIDEO)), error, rest(3500))
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert [request.headers.get("range") for request in host.seen] == [
@@ -154,7 +154,7 @@ async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_pa
         "bytes=3500-",
         "bytes=3500-",
     ]
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
@@ -165,7 +165,7 @@ async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
             await downloader.fetch(video(), tmp_path / "a.mp4")
     assert len(host.seen) == 3
     assert "sesame" not in str(caught.value)
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
         lambda: httpx.Response(302, headers={"location": URL}),
         lambda: httpx.Response(302, headers={"location": "ftp://storage.test/x"}),
         lambda: httpx.Response(400),
-        lambda: httpx.Response(200, headers={"content-encoding": "br"}, stream=Body(FILM)),
+        lambda: httpx.Response(200, headers={"content-encoding": "br"}, stream=Body(VIDEO)),
     ],
     ids=["html", "disguised", "json", "empty", "loop", "ftp", "400", "encoded"],
 )
@@ -187,7 +187,7 @@ async def test_what_is_no_video_is_refused(tmp_path, answer):
     async with Downloader(transport=Host(answer)) as downloader:
         with pytest.raises(DownloadError):
             await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 async def test_word_that_is_no_url_is_refused(tmp_path):
@@ -210,7 +210,7 @@ async def test_url_to_nowhere_is_refused(tmp_path, url):
     async with Downloader(attempts=1) as downloader:
         with pytest.raises(DownloadError, match="not a URL"):
             await downloader.fetch(url, tmp_path / "a.mp4")
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", NOWHERE[:7])
@@ -221,7 +221,7 @@ async def test_redirect_to_nowhere_is_refused(tmp_path, place):
         with pytest.raises(DownloadError):
             await downloader.fetch(video(), tmp_path / "a.mp4")
     assert len(host.seen) == 1
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 async def test_url_that_cannot_be_taken_apart_is_not_shown(tmp_path):
@@ -249,7 +249,7 @@ def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     def fsync(descriptor: int) -> None:
         found = os.fstat(descriptor)
-        steps.append((None if stat.S_ISDIR(found.st_mode) else found.st_size, *left_in(folder)))
+        steps.append((None if stat.S_ISDIR(found.st_mode) else found.st_size, *names_in(folder)))
 
     monkeypatch.setattr(os, "fsync", fsync)
     return steps
@@ -260,7 +260,7 @@ async def test_file_is_whole_under_its_name_also_after_a_power_cut(tmp_path, mon
     steps = synced(tmp_path, monkeypatch)
     async with Downloader(transport=Host(whole())) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert steps == [(len(FILM), ".a.mp4.part"), (None, "a.mp4")]
+    assert steps == [(len(VIDEO), ".a.mp4.part"), (None, "a.mp4")]
 
 
 async def test_mark_never_vouches_for_bytes_that_a_power_cut_takes(tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ async def test_mark_never_vouches_for_bytes_that_a_power_cut_takes(tmp_path, mon
         assert steps == [(3000, ".a.mp4.part")]
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert steps[1] == (None, ".a.mp4.part")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_disk_that_loses_a_file_at_the_end_is_named(tmp_path, monkeypatch):
@@ -286,7 +286,7 @@ async def test_disk_that_loses_a_file_at_the_end_is_named(tmp_path, monkeypatch)
     async with Downloader(transport=Host(whole())) as downloader:
         with pytest.raises(DownloadError, match="Input/output error"):
             await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [1, 900, 100_000])
@@ -296,12 +296,12 @@ async def test_full_disk_is_named_and_given_its_room_back(tmp_path, size, last_f
     (tmp_path / ".a.mp4.part").symlink_to("/dev/full")
     (tmp_path / "a.mp4").write_bytes(b"old")
     found = attrs.evolve(video(), last_frame_url=URL)
-    async with Downloader(transport=Host(whole(FILM[:1] * size, **ETAG))) as downloader:
+    async with Downloader(transport=Host(whole(VIDEO[:1] * size, **ETAG))) as downloader:
         words = r"task cgt-1 .*cannot write .*a.mp4: No space left"
         with pytest.raises(DownloadError, match=words) as caught:
             await downloader.fetch(found, tmp_path / "a.mp4", last_frame=last_frame)
     assert ("its last frame" in str(caught.value)) == last_frame
-    assert left_in(tmp_path) == ["a.mp4"]
+    assert names_in(tmp_path) == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
 
 
@@ -319,7 +319,7 @@ async def test_disk_that_takes_a_little_takes_all_in_the_end(tmp_path, monkeypat
     monkeypatch.setattr(Path, "open", reluctant)
     async with Downloader(transport=Host(whole())) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_mark_without_its_part_vouches_for_nothing(tmp_path):
@@ -329,7 +329,7 @@ async def test_mark_without_its_part_vouches_for_nothing(tmp_path):
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert "range" not in host.seen[0].headers
-    assert left_in(tmp_path) == ["a.mp4"]
+    assert names_in(tmp_path) == ["a.mp4"]
 
 
 async def test_part_that_cannot_be_removed_hides_no_reason(tmp_path):
@@ -379,11 +379,11 @@ async def test_cancelled_download_goes_on_where_it_stopped(tmp_path):
     async with Downloader(transport=host) as downloader:
         with anyio.CancelScope() as scope:
             await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, there))
-        assert left_in(tmp_path) == [".a.mp4.part", ".a.mp4.part.etag"]
+        assert names_in(tmp_path) == [".a.mp4.part", ".a.mp4.part.etag"]
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert host.seen[1].headers["range"] == f"bytes={there}-"
     assert (tmp_path / "a.mp4").read_bytes() == LONG
-    assert left_in(tmp_path) == ["a.mp4"]
+    assert names_in(tmp_path) == ["a.mp4"]
 
 
 async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
@@ -392,11 +392,11 @@ async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
 
     class Silent(Body):
         async def __aiter__(self):
-            yield FILM[:3500]
+            yield VIDEO[:3500]
             silent.set()
             await anyio.sleep_forever()
 
-    host = Host(httpx.Response(200, headers=ETAG, stream=Silent(FILM)), rest(3500))
+    host = Host(httpx.Response(200, headers=ETAG, stream=Silent(VIDEO)), rest(3500))
     async with Downloader(transport=host) as downloader:
         async with anyio.create_task_group() as group:
             group.start_soon(downloader.fetch, video(), tmp_path / "a.mp4")
@@ -404,7 +404,7 @@ async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
             group.cancel_scope.cancel()
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert host.seen[1].headers["range"] == "bytes=3500-"
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path):
@@ -466,7 +466,7 @@ async def test_part_of_unknown_origin_is_not_trusted(tmp_path):
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert "range" not in host.seen[0].headers
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
@@ -494,7 +494,7 @@ async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
         for number in range(10):
             group.start_soon(downloader.fetch, video(), tmp_path / f"{number}.mp4")
     assert most == 3
-    assert len(left_in(tmp_path)) == 10
+    assert len(names_in(tmp_path)) == 10
 
 
 async def test_one_place_is_written_by_one_download(tmp_path, monkeypatch):
@@ -526,7 +526,7 @@ async def test_downloader_is_used_inside_its_block(tmp_path):
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_large_file_comes_in_large_reads(tmp_path, monkeypatch):
     """Over a real connection, also one that is used again, a file comes in few pieces, in order."""
-    film = FILM * 400
+    film = VIDEO * 400
     sizes: list[int] = []
     read = httpx.Response.aiter_raw
 
@@ -536,11 +536,11 @@ async def test_large_file_comes_in_large_reads(tmp_path, monkeypatch):
             yield piece
 
     monkeypatch.setattr(httpx.Response, "aiter_raw", noting)
-    async with listening(saying(answer(film))) as heard, Downloader() as downloader:
+    async with listening(answering(answer(film))) as received, Downloader() as downloader:
         for _ in range(2):
-            path = await downloader.fetch(f"{heard.origin}/a", tmp_path / "a.mp4")
+            path = await downloader.fetch(f"{received.origin}/a", tmp_path / "a.mp4")
             assert path.read_bytes() == film
-    assert heard.connections == 1
+    assert received.connections == 1
     assert sum(sizes) == 2 * len(film)
     assert max(sizes) > 128 * 1024
 
@@ -548,9 +548,9 @@ async def test_large_file_comes_in_large_reads(tmp_path, monkeypatch):
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_one_file_needs_no_downloader_of_its_own(tmp_path):
     """`download` brings one file, from a plain URL, too."""
-    async with listening(saying(answer(FILM))) as heard:
-        path = await download(f"{heard.origin}/a.mp4", tmp_path / "a.mp4")
-    assert path.read_bytes() == FILM
+    async with listening(answering(answer(VIDEO))) as received:
+        path = await download(f"{received.origin}/a.mp4", tmp_path / "a.mp4")
+    assert path.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize("how", ["frozen", "keyword", "gone"])
@@ -563,14 +563,14 @@ async def test_stream_that_is_not_what_it_was_is_read_as_it_is(tmp_path, how):
 
         async def read(self, *sizes: int, amount: int = 0) -> bytes:
             asked.append(sizes or amount)
-            return FILM
+            return VIDEO
 
     class Reading(Body):
         async def __aiter__(self):
             read = getattr(stream, "read", None)
             if how == "gone":
                 assert read is None
-                yield FILM
+                yield VIDEO
             else:
                 yield await (read(64) if how == "frozen" else read(amount=64))
 
@@ -579,11 +579,11 @@ async def test_stream_that_is_not_what_it_was_is_read_as_it_is(tmp_path, how):
         httpx.Response(
             200,
             headers={"content-type": "video/mp4"},
-            stream=Reading(FILM),
+            stream=Reading(VIDEO),
             extensions={"network_stream": stream},
         )
     )
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
     assert asked == {"frozen": [(64,)], "keyword": [64], "gone": []}[how]

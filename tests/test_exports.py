@@ -1,4 +1,4 @@
-"""The front door: what can be had from ``callsheet`` itself, and nothing by accident."""
+"""The public names of ``callsheet``, and no others."""
 
 from __future__ import annotations
 

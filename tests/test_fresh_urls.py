@@ -13,7 +13,7 @@ from callsheet import TaskSpec
 from callsheet.downloads import Downloader
 from callsheet.errors import DownloadError, NotFoundError
 from emulation import Wire, body_of, client
-from filehost import ETAG, FILM, URL, Host, left_in, rest, video, whole
+from filehost import ETAG, URL, VIDEO, Host, names_in, rest, video, whole
 
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Dripping(Host):
 
     def __init__(self) -> None:
         super().__init__(httpx.Response(500))
-        self.film = FILM[:250]
+        self.film = VIDEO[:250]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Give the first of the missing bytes."""
@@ -62,7 +62,7 @@ async def test_requests_are_counted_by_url_and_not_by_download(tmp_path):
             await downloader.fetch(video(), tmp_path / "more.mp4")
         await downloader.fetch(video(URL + "2"), tmp_path / "more.mp4")
     assert len(host.seen) == 101
-    assert len(left_in(tmp_path)) == 101
+    assert len(names_in(tmp_path)) == 101
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +113,7 @@ async def test_task_that_is_gone_is_named(tmp_path, last_frame):
     assert ("its last frame" in str(caught.value)) == last_frame
     assert isinstance(caught.value.__cause__.__cause__, NotFoundError)
     assert "X-Tos" not in str(caught.value)
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 async def test_task_without_the_file_is_named(tmp_path):
@@ -154,7 +154,7 @@ async def test_fresh_url_that_is_refused_as_well_is_an_error(tmp_path):
         assert len(wire.seen) == before + 1
     assert len(host.seen) == 2
     assert "X-Tos" not in str(caught.value)
-    assert left_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
@@ -170,7 +170,7 @@ async def test_url_that_dies_under_way_is_renewed_and_the_rest_fetched(tmp_path,
         found.url,
     ]
     assert host.seen[2].headers["range"] == "bytes=3500-"
-    assert (tmp_path / "a.mp4").read_bytes() == FILM
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
 async def test_used_up_url_is_renewed_and_counted_anew(tmp_path):

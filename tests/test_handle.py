@@ -1,4 +1,4 @@
-"""One task in the caller's hand."""
+"""The handle of one task."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_every_bad_end_has_its_error(mark):
         assert handle.snapshot.error == ErrorDetail(code, caught.value.reason)
 
 
-async def test_run_raises_what_the_task_died_of():
+async def test_run_raises_the_error_of_the_task():
     """``run`` gives a video or raises the task's error."""
     async with client(Wire()) as c:
         with pytest.raises(TaskRejectedError):

@@ -1,4 +1,4 @@
-"""One journal, one holder: the others are told who it is, and death lets go of it."""
+"""A journal has one holder: others get an error that names it, and its lease ends with it."""
 
 from __future__ import annotations
 

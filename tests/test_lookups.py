@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from callsheet import RetryPolicy, SubmissionUncertainError, TaskSpec
-from emulation import Wire, asked, client, first, is_list, refusal
+from emulation import Wire, client, first, is_list, listed_ids, refusal
 
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def looks(wire: Wire) -> list[tuple[float, str | None]]:
     return [
         (at, request.url.params.get("filter.service_tier"))
         for at, request in pairs
-        if is_list(request) and not asked(request)
+        if is_list(request) and not listed_ids(request)
     ]
 
 
@@ -123,7 +123,7 @@ async def test_what_is_found_while_the_last_look_goes_on_is_not_sent_again():
     reading = anyio.Event()
 
     async def slow_list(request: httpx.Request) -> httpx.Response | None:
-        if not is_list(request) or asked(request):
+        if not is_list(request) or listed_ids(request):
             return None
         if anyio.current_time() > wire.times[0] + WINDOW:
             reading.set()

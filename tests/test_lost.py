@@ -28,13 +28,13 @@ from callsheet.events import SubmissionLost, TaskSettled, TaskSubmitted
 from emulation import (
     ARK,
     COMET,
-    Crowded,
+    ManyTasksWire,
     Wire,
-    asked,
     body_of,
     client,
     first,
     is_list,
+    listed_ids,
     prompt_of,
     refusal,
 )
@@ -344,13 +344,13 @@ async def test_a_service_that_is_away_proves_nothing():
 
 async def test_a_create_is_found_among_thousands_of_others():
     """The search reads on to further pages, and no further than the create can be."""
-    wire = Crowded(concurrency=10, render_seconds=5000.0)
+    wire = ManyTasksWire(concurrency=10, render_seconds=5000.0)
     async with client(wire) as c:
-        wire.cohort(1700)
+        wire.add_tasks(1700)
         wire.lose = loses(1)
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)
-        wire.cohort(700)
+        wire.add_tasks(700)
         await lost.submitted()
         pages = [request.url.params["page_num"] for request in wire.seen if is_list(request)]
     assert pages == ["1", "2"]
@@ -412,7 +412,7 @@ async def test_a_list_that_ends_early_is_read_on(counted):
     wire = Wire(concurrency=50, render_seconds=5000.0)
 
     async def small_pages(request: httpx.Request) -> httpx.Response | None:
-        if not is_list(request) or asked(request):
+        if not is_list(request) or listed_ids(request):
             return None
         size = min(int(request.url.params["page_size"]), 10)
         url = request.url.copy_merge_params({"page_size": str(size)})
@@ -433,7 +433,7 @@ async def test_a_list_that_ends_early_is_read_on(counted):
 
 async def test_a_list_with_unreadable_tasks_proves_nothing():
     """The task may be the one that cannot be read, on whatever page that stands."""
-    wire = Crowded(concurrency=10, render_seconds=5000.0)
+    wire = ManyTasksWire(concurrency=10, render_seconds=5000.0)
 
     def damaged(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         first_page = is_list(request) and request.url.params["page_num"] == "1"
@@ -445,7 +445,7 @@ async def test_a_list_with_unreadable_tasks_proves_nothing():
 
     wire.change = damaged
     async with client(wire, retry=RetryPolicy(lookup=30)) as c:
-        wire.cohort(600)
+        wire.add_tasks(600)
         wire.fault = first(1, lambda: httpx.Response(502))
         with pytest.raises(SubmissionUncertainError):
             await c.submit(BOAT)
@@ -521,7 +521,7 @@ async def test_polls_that_find_no_lists_do_not_shorten_the_search():
     async def only_pages(request: httpx.Request) -> httpx.Response | None:
         if request.method == "POST" and prompt_of(request) == BOAT.prompt and refused:
             return refused.pop()
-        return refusal(503, "ServiceUnavailable") if asked(request) else None
+        return refusal(503, "ServiceUnavailable") if listed_ids(request) else None
 
     wire.fault = only_pages
     async with client(wire, provider=attrs.evolve(ARK, lists=None)) as c:

@@ -1,4 +1,4 @@
-"""The whole way of the money in virtual time: whatever is lost, stopped or begun again."""
+"""No video is paid twice, whatever is lost, stopped or resumed, in virtual time."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ PAUSES = st.sampled_from([0.0, 30.0, 1000.0])
 EXAMPLES = 60
 
 
-class Road(Wire):
-    """The way to the provider; each create meets the next fate, then all are well."""
+class FaultyWire(Wire):
+    """The transport; each create gets the next prepared fault, and later ones get none."""
 
     def __init__(self, fates: list[str], polls_fail: list[bool]) -> None:
         super().__init__(concurrency=2, queue_limit=3, render_seconds=60.0)
         self.fates, self.polls_fail = iter(fates), iter(polls_fail)
         self.after: dict[int, str] = {}
-        self.fault, self.change, self.lose = self.meet, self.come_back, self.lose_answer
+        self.fault, self.change, self.lose = self.before, self.replace_answer, self.lose_answer
 
-    async def meet(self, request: httpx.Request) -> httpx.Response | None:
-        """What happens to a request on its way."""
+    async def before(self, request: httpx.Request) -> httpx.Response | None:
+        """The fault of a request before it arrives."""
         if request.method == "GET" and next(self.polls_fail, False):
             return httpx.Response(503)
         fate = next(self.fates, "passes") if request.method == "POST" else "passes"
@@ -96,44 +96,44 @@ class Road(Wire):
         return ANSWERS[fate]() if fate in ANSWERS else None
 
     def lose_answer(self, request: httpx.Request) -> Exception | None:
-        """What happens to an answer on its way back."""
+        """The fault of an answer on its way back."""
         lost = self.after.pop(id(request), None) == "lost after"
         return httpx.ReadError("reset") if lost else None
 
-    def come_back(self, request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
-        """A proxy answers in the place of the service."""
+    def replace_answer(self, request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        """A proxy answers instead of the service."""
         return httpx.Response(502) if self.after.get(id(request)) == "502 after" else None
 
     @property
-    def under_way(self) -> int:
-        """Tasks that are paid, or may still have to be."""
+    def billable(self) -> int:
+        """Tasks that are billed, or may be billed later."""
         open_ones = {"succeeded", "queued", "running"}
         return sum(task.status in open_ones for task in self.emulator.ledger.tasks)
 
 
 @attrs.define
-class Studio:
-    """A client that is left and made anew, and what was asked of all of them together."""
+class ClientSeries:
+    """A client that is closed and replaced several times, and what all of them were asked to do."""
 
-    road: Road
+    wire: FaultyWire
     journal: Path
     limit: SpendLimit
     made: int = 0
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[tuple[Client, Batch]]:
-        """A client takes up what the last one has left."""
+        """A new client resumes the journal of the last one."""
         retry = RetryPolicy(lookup=200.0)
-        async with client(self.road, journal=self.journal, spend=self.limit, retry=retry) as c:
+        async with client(self.wire, journal=self.journal, spend=self.limit, retry=retry) as c:
             batch = await c.resume()
             assert [handle.spec.prompt.split()[1] for handle in batch] == [
                 str(number) for number in range(self.made)
             ]
             yield c, batch
 
-    async def day(self, steps: list[tuple[str, object]]) -> None:
-        """What is done with one client, and what that one saw."""
-        async with self.working() as (c, batch), anyio.create_task_group() as beside:
+    async def run_client(self, steps: list[tuple[str, object]]) -> None:
+        """One client: what it is asked to do, and what it reports."""
+        async with self.working() as (c, batch), anyio.create_task_group() as cancels:
             handles = list(batch)
             for step in steps:
                 match step:
@@ -146,35 +146,35 @@ class Studio:
                     case "cancel", int() as which:
                         unfinished = [handle for handle in handles if not handle.done]
                         for handle in unfinished[which : which + 1]:
-                            beside.start_soon(self.cancel, handle)
+                            cancels.start_soon(self.cancel, handle)
                             await anyio.sleep(0.1)
-                self.books_hold(c, handles)
-            beside.cancel_scope.cancel()
+                self.check_spend(c, handles)
+            cancels.cancel_scope.cancel()
 
     async def cancel(self, handle: TaskHandle) -> None:
-        """Stop one, if that is still possible."""
+        """Cancel one spec, if that is still possible."""
         with contextlib.suppress(CallsheetError):
             await handle.cancel()
 
-    def books_hold(self, c: Client, handles: Sequence[TaskHandle]) -> None:
-        """Nothing is in our books but what is open or paid, and both books are within the limit."""
+    def check_spend(self, c: Client, handles: Sequence[TaskHandle]) -> None:
+        """Costs that are reserved or uncertain belong to unfinished tasks; the limit is kept."""
         unfinished = sum(not handle.done for handle in handles)
         assert c.spend.reserved.tasks + c.spend.uncertain.tasks <= unfinished
         cap = self.limit.tasks
         assert cap is None or c.spend.committed.tasks <= cap
-        assert cap is None or self.road.under_way <= cap
+        assert cap is None or self.wire.billable <= cap
 
-    async def last_day(self) -> None:
-        """Everything is brought to its end."""
+    async def finish(self) -> None:
+        """All specs end."""
         async with self.working() as (c, batch):
             outcomes = await batch.result()
-            self.books_hold(c, batch)
+            self.check_spend(c, batch)
             spend = c.spend
         assert len(outcomes) == self.made
         for outcome in outcomes:
-            honest = (TaskFailedError, TaskCancelledError, NotSubmittedError, SpendLimitError)
-            assert outcome.ok or isinstance(outcome.error, honest), outcome
-        ledger = self.road.emulator.ledger
+            expected = (TaskFailedError, TaskCancelledError, NotSubmittedError, SpendLimitError)
+            assert outcome.ok or isinstance(outcome.error, expected), outcome
+        ledger = self.wire.emulator.ledger
         billed = Counter(task.order.prompt for task in ledger.tasks if task.status == "succeeded")
         assert billed == Counter(outcome.spec.prompt for outcome in outcomes if outcome.ok)
         assert set(billed.values()) <= {1}
@@ -186,21 +186,21 @@ class Studio:
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
-    days=st.lists(st.tuples(st.lists(STEPS, max_size=8), PAUSES), min_size=1, max_size=3),
+    runs=st.lists(st.tuples(st.lists(STEPS, max_size=8), PAUSES), min_size=1, max_size=3),
     fates=st.lists(st.sampled_from(FATES), max_size=15),
     polls_fail=st.lists(st.booleans(), max_size=20),
     cap=st.none() | st.integers(1, 8),
 )
-def test_what_ends_with_a_video_is_what_is_billed(backend, days, fates, polls_fail, cap):
-    """Creates may be lost in any way, specs cancelled, clients left: each video is paid once."""
+def test_what_ends_with_a_video_is_what_is_billed(backend, runs, fates, polls_fail, cap):
+    """Creates are lost in any way, specs cancelled, clients closed: each video is paid once."""
 
-    async def play() -> None:
+    async def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            road = Road(fates, polls_fail)
-            studio = Studio(road, Path(folder) / "shoot.db", SpendLimit(tasks=cap))
-            for steps, pause in days:
-                await studio.day(steps)
+            wire = FaultyWire(fates, polls_fail)
+            series = ClientSeries(wire, Path(folder) / "shoot.db", SpendLimit(tasks=cap))
+            for steps, pause in runs:
+                await series.run_client(steps)
                 await anyio.sleep(pause)
-            await studio.last_day()
+            await series.finish()
 
-    run(play, backend=backend)
+    run(work, backend=backend)

@@ -1,4 +1,4 @@
-"""Status routes that fail: nothing is lost, nobody is hammered, and the end is known soon."""
+"""Status routes that fail: no task is lost, there are few requests, and ends are noticed soon."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from callsheet import (
     TaskTimeoutError,
 )
 from callsheet.events import GateOpened, GateShut, PollFailed, TaskSettled
-from emulation import ARK, COMET, Wire, asked, body_of, client, first, is_list, refusal
+from emulation import ARK, COMET, Wire, body_of, client, first, is_list, listed_ids, refusal
 
 
 START, END = 55.0, 75.0
 
 
 def raises(error: Exception):
-    """An answer that is an error of the network."""
+    """A fault that raises an error of the network."""
 
     def answer() -> httpx.Response:
         raise error
@@ -58,7 +58,7 @@ CASES = [
 
 
 def lates(wire: Wire, ends: dict[str, float]) -> list[float]:
-    """Seconds from the moment at which each end could be known to the moment at which it was."""
+    """Seconds from the time when each end could be known to the time when it was."""
     emulator = wire.emulator
     clock, epoch = emulator._origin
     real = {task.id: task.updated_at - epoch + clock for task in emulator.ledger.tasks}
@@ -106,8 +106,8 @@ async def test_an_outage_of_the_status_route_is_survived(kind, face):
     assert all(later - earlier >= 1 for earlier, later in pairwise(probes))
 
 
-async def test_an_outage_is_told_to_the_observer_once():
-    """The gate is reported shut and open once each, and every failed poll by its ids."""
+async def test_an_outage_is_reported_to_the_observer_once():
+    """`GateShut` and `GateOpened` are reported once each, and every failed poll with its ids."""
     wire = Wire(render_seconds=30.0)
     wire.fault = first(5, lambda: httpx.Response(503), method="GET")
     events: list[object] = []
@@ -122,8 +122,8 @@ async def test_an_outage_is_told_to_the_observer_once():
     assert all(set(e.task_ids) <= ids and e.task_ids for e in events if isinstance(e, PollFailed))
 
 
-async def test_a_dead_status_route_ends_with_the_deadline_of_the_task():
-    """Where no status ever comes back, every wait ends with `TaskTimeoutError` and the id."""
+async def test_a_lasting_outage_ends_at_the_deadline_of_the_task():
+    """If no poll is ever answered, every wait ends with `TaskTimeoutError` and the id."""
     wire = Wire()
     wire.fault = first(10_000, lambda: httpx.Response(503), method="GET")
     spec = TaskSpec("boat", execution_expires_after=3600)
@@ -139,8 +139,8 @@ async def test_a_dead_status_route_ends_with_the_deadline_of_the_task():
     assert not wire.sent("DELETE")
 
 
-async def test_a_task_that_never_ends_ends_with_its_deadline():
-    """A task that is said to run for ever is given up after its own expiry and some grace."""
+async def test_a_task_that_runs_for_ever_ends_at_its_deadline():
+    """A task that stays running is given up some minutes after its own expiry."""
     wire = Wire(render_seconds=1_000_000.0)
 
     def running(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -177,7 +177,7 @@ async def test_creates_go_on_while_only_the_status_route_is_down():
 
 
 async def test_an_outage_of_everything_resends_no_create_that_may_have_arrived():
-    """When nothing connects, creates wait for the service and each is paid once."""
+    """If no connection can be made, creates wait, and each is paid once."""
     wire = Wire(concurrency=200, render_seconds=30.0)
 
     async def down(_: httpx.Request) -> httpx.Response | None:
@@ -219,7 +219,7 @@ async def test_a_key_that_stays_refused_ends_every_wait():
 
 
 async def test_unknown_status_words_end_nothing():
-    """A word that nobody knows keeps the task watched, and its end is still found."""
+    """A task with an unknown status is polled on, and its end is noticed."""
     wire = Wire(render_seconds=60.0)
     words: list[str] = []
 
@@ -243,8 +243,8 @@ async def test_unknown_status_words_end_nothing():
     assert words
 
 
-async def test_a_success_without_a_video_in_a_list_is_asked_about_again():
-    """A list that shows a success without its URL is followed by one get, which has it."""
+async def test_a_success_without_a_video_in_a_list_is_polled_again():
+    """After a success without a URL in a list, one get reads the URL."""
     wire = Wire()
 
     def without(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -262,8 +262,8 @@ async def test_a_success_without_a_video_in_a_list_is_asked_about_again():
     assert wire.emulator.requests.get.seen == 10
 
 
-async def test_lists_that_leave_ids_out_are_made_up_for_by_gets():
-    """What a list does not show is asked about by get, and nothing is concluded from it."""
+async def test_tasks_that_lists_leave_out_are_polled_by_get():
+    """A task that a list leaves out is polled by get, and does not end for it."""
     wire = Wire()
 
     def partial(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -280,8 +280,8 @@ async def test_lists_that_leave_ids_out_are_made_up_for_by_gets():
     assert wire.emulator.requests.get.refused == 0
 
 
-async def test_foreign_tasks_in_a_list_are_passed_over():
-    """Tasks of other people in an answer settle nothing here and disturb nobody."""
+async def test_other_peoples_tasks_in_a_list_are_ignored():
+    """Tasks of other people in an answer change nothing."""
     wire = Wire()
 
     def crowded(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -302,7 +302,7 @@ async def test_foreign_tasks_in_a_list_are_passed_over():
 
 @pytest.mark.parametrize("flex", [{"service_tier": "flex"}, {"extra": {"service_tier": "flex"}}])
 async def test_flex_tasks_are_listed_in_calls_of_their_own(flex):
-    """Flex tasks, invisible to other lists, are found by lists of their tier and without gets."""
+    """Flex tasks, which other lists do not show, are found by lists of their tier, without gets."""
     wire = Wire()
     async with client(wire) as c:
         specs = [TaskSpec(f"b {i}", **({}, flex)[i % 2]) for i in range(10)]
@@ -311,16 +311,16 @@ async def test_flex_tasks_are_listed_in_calls_of_their_own(flex):
         flex_ids = {handle.task_id for handle in list(batch)[1::2]}
     for request in filter(is_list, wire.seen):
         of_flex = request.url.params.get("filter.service_tier") == "flex"
-        assert all((task_id in flex_ids) == of_flex for task_id in asked(request))
+        assert all((task_id in flex_ids) == of_flex for task_id in listed_ids(request))
     assert wire.emulator.requests.get.seen == 0
 
 
 async def test_a_bad_id_in_a_group_is_split_off():
-    """One id that makes the provider refuse a whole list costs the others nothing."""
+    """An id for which the provider refuses a whole list does not affect the other tasks."""
     wire = Wire()
 
     async def picky(request: httpx.Request) -> httpx.Response | None:
-        if is_list(request) and "rotten" in asked(request):
+        if is_list(request) and "rotten" in listed_ids(request):
             return refusal(400, "InvalidParameter", "filter.task_ids")
         if request.url.path.endswith("/rotten"):
             return refusal(400, "InvalidParameter", "id")
@@ -337,7 +337,7 @@ async def test_a_bad_id_in_a_group_is_split_off():
 
 
 async def test_an_unknown_id_ends_as_not_found_after_three_answers():
-    """A 404 with a code is believed the third time, and its waiters get `NotFoundError`."""
+    """The third 404 with a code is final, and the waiters get `NotFoundError`."""
     wire = Wire()
     async with client(wire) as c:
         handle = c.attach("cgt-gone")
@@ -376,7 +376,7 @@ NO_LISTS_TAKEN_FOR_OUTAGES = {
 
 @pytest.mark.parametrize("kind", NO_LISTS_TAKEN_FOR_OUTAGES)
 async def test_a_list_route_that_fails_before_it_is_proven_does_not_hide_the_get_route(kind):
-    """Where lists are unproven, no answer of theirs keeps tasks from being asked by get."""
+    """If lists are unproven, tasks are polled by get whatever a list answers."""
     wire = Wire()
 
     async def no_lists(request: httpx.Request) -> httpx.Response | None:
@@ -389,8 +389,8 @@ async def test_a_list_route_that_fails_before_it_is_proven_does_not_hide_the_get
 
 
 @pytest.mark.parametrize("kind", NO_LISTS)
-async def test_a_provider_without_lists_is_found_out(kind):
-    """Whatever a missing list route answers, tasks are asked about one by one soon after."""
+async def test_a_provider_without_lists_is_recognized(kind):
+    """Whatever a missing list route answers, tasks are soon polled by get."""
     wire = Wire()
 
     async def no_lists(request: httpx.Request) -> httpx.Response | None:
@@ -404,8 +404,8 @@ async def test_a_provider_without_lists_is_found_out(kind):
     assert wire.emulator.requests.get.refused == 0
 
 
-async def test_a_provider_that_turns_out_to_list_is_asked_by_list():
-    """Where nothing is known of lists and they work, they are used."""
+async def test_a_provider_whose_lists_work_is_polled_by_list():
+    """Lists that were unproven and work are used."""
     wire = Wire(comet_full=True)
     async with client(wire, provider=COMET, api_key="k") as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(50))
@@ -415,7 +415,7 @@ async def test_a_provider_that_turns_out_to_list_is_asked_by_list():
 
 
 async def test_numbers_as_strings_and_missing_times_are_read():
-    """An answer in a gateway's loose spelling gives the same video."""
+    """An answer with numbers as strings and without times gives the same video."""
     wire = Wire()
 
     def loose(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -442,7 +442,7 @@ async def test_numbers_as_strings_and_missing_times_are_read():
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_quotas_are_never_passed(lists):
+async def test_quotas_are_never_exceeded(lists):
     """Three hundred tasks against the strict quotas see no status request refused."""
     wire = Wire(concurrency=60)
     options = {} if lists else {"provider": COMET, "api_key": "k"}
@@ -468,7 +468,7 @@ async def test_a_full_queue_pauses_creates_while_polls_go_on():
     assert wire.emulator.requests.create.refused <= 20
 
 
-async def test_a_slow_service_is_slow_and_not_down():
+async def test_a_slow_service_does_not_count_as_down():
     """Answers that take nine seconds each still bring every outcome."""
     wire = Wire(latency=9.0, render_seconds=60.0)
     async with client(wire) as c:
@@ -495,8 +495,8 @@ async def test_the_attempt_timeout_of_the_policy_bounds_polls_too():
 
 @pytest.mark.parametrize("provider", [ARK, COMET], ids=["lists", "gets"])
 @pytest.mark.parametrize("seconds", ["30", "60"])
-async def test_a_refused_key_that_is_asked_to_wait_ends_the_waiting_too(provider, seconds):
-    """Refusals that come rarely, because each says when to come again, are a minute on end, too."""
+async def test_a_refused_key_with_retry_after_ends_every_wait(provider, seconds):
+    """Refusals that are rare because each has ``Retry-After`` also count as a lasting lockout."""
     wire = Wire(render_seconds=5000.0)
     async with client(wire, provider=provider, api_key="k") as c:
         handle = await c.submit(TaskSpec("boat"))

@@ -1,4 +1,4 @@
-"""One loop that watches every task of a client and settles none by itself."""
+"""One loop polls all tasks of a client, and only answers settle them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from callsheet import (
     TaskTimeoutError,
 )
 from callsheet.events import PollFailed, StatusChanged, TaskSettled
-from emulation import ARK, Wire, asked, client, prompt_of, refusal
+from emulation import ARK, Wire, client, listed_ids, prompt_of, refusal
 
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from callsheet import Batch
 
 
-SILENCE = 4.0
+FIRST_TIMEOUT = 4.0
 """Seconds without an answer that a poll is given at first."""
 
 
-class Shelf(httpx.AsyncBaseTransport):
-    """Makes tasks whose prompts are their ids, and which end at a time of their own."""
+class TimedProvider(httpx.AsyncBaseTransport):
+    """A provider whose tasks have their prompts as ids and end at given times."""
 
     def __init__(self, ends: dict[str, float]) -> None:
         self.ends = ends
@@ -47,7 +47,7 @@ class Shelf(httpx.AsyncBaseTransport):
         if request.method == "POST":
             return httpx.Response(200, json={"id": prompt_of(request)})
         single = not request.url.path.endswith("/tasks")
-        ids = [request.url.path.rpartition("/")[2]] if single else asked(request)
+        ids = [request.url.path.rpartition("/")[2]] if single else listed_ids(request)
         self.requests.append((anyio.current_time(), ids))
         await anyio.sleep(self.seconds(single))
         fault = self.fault()
@@ -66,13 +66,13 @@ class Shelf(httpx.AsyncBaseTransport):
         return {"id": task_id, "status": "succeeded", "content": url}
 
 
-def watching(shelf: Shelf, *, lists: bool | None = True, **options: object) -> Client:
-    """A client of a shelf."""
-    return client(shelf, provider=attrs.evolve(ARK, lists=lists), **options)
+def watching(provider: TimedProvider, *, lists: bool | None = True, **options: object) -> Client:
+    """A client of this provider."""
+    return client(provider, provider=attrs.evolve(ARK, lists=lists), **options)
 
 
 async def watch(c: Client, *task_ids: str, **spec: object) -> Batch:
-    """Have new tasks made and watched."""
+    """Submit new tasks with these ids."""
     batch = await c.submit_many(TaskSpec(task_id, **spec) for task_id in task_ids)
     assert await batch.submitted() == task_ids
     return batch
@@ -80,119 +80,119 @@ async def watch(c: Client, *task_ids: str, **spec: object) -> Batch:
 
 @pytest.mark.parametrize("lists", [True, False, None])
 async def test_every_end_is_found_soon(lists):
-    """Tasks settle within a few times the delay after they ended, whatever the route."""
+    """Tasks settle within a few times the delay after their end, by gets or by lists."""
     now = anyio.current_time()
-    shelf = Shelf({f"t{i}": now + 40 + 5 * i for i in range(20)})
+    provider = TimedProvider({f"t{i}": now + 40 + 5 * i for i in range(20)})
     events: list[object] = []
-    async with watching(shelf, lists=lists, observer=events.append) as c:
-        batch = await watch(c, *shelf.ends)
+    async with watching(provider, lists=lists, observer=events.append) as c:
+        batch = await watch(c, *provider.ends)
         with anyio.fail_after(400):
             assert len((await batch.result()).urls()) == 20
-        sent = len(shelf.requests)
+        sent = len(provider.requests)
         await anyio.sleep(10_000)
     settled = [event for event in events if isinstance(event, TaskSettled)]
     assert len(settled) == 20
-    assert len(shelf.requests) == sent
+    assert len(provider.requests) == sent
 
 
 async def test_nothing_to_watch_costs_nothing():
-    """Without tasks no request leaves, for as long as it takes."""
-    shelf = Shelf({})
-    async with watching(shelf):
+    """Without tasks no request is ever sent."""
+    provider = TimedProvider({})
+    async with watching(provider):
         await anyio.sleep(80_000)
-    assert shelf.requests == []
+    assert provider.requests == []
 
 
 async def test_a_new_task_wakes_a_sleeping_poller():
-    """A task that is added while the poller sleeps is asked about in time."""
-    shelf = Shelf({})
-    async with watching(shelf) as c:
+    """A task that is added while the poller sleeps is polled in time."""
+    provider = TimedProvider({})
+    async with watching(provider) as c:
         await anyio.sleep(5000)
         added = anyio.current_time()
-        shelf.ends["late"] = added + 30
+        provider.ends["late"] = added + 30
         (handle,) = await watch(c, "late")
         with anyio.fail_after(1000):
             assert (await handle).url
-    assert shelf.requests[0][0] >= added
-    assert anyio.current_time() - shelf.ends["late"] < 60
+    assert provider.requests[0][0] >= added
+    assert anyio.current_time() - provider.ends["late"] < 60
 
 
 async def test_a_failed_poll_settles_nothing():
-    """Errors of the status route are told as failed polls, and change no task."""
-    shelf = Shelf({"a": 0.0})
-    shelf.fault = lambda: httpx.Response(503)
+    """Errors of the status route are reported as failed polls, and change no task."""
+    provider = TimedProvider({"a": 0.0})
+    provider.fault = lambda: httpx.Response(503)
     events: list[object] = []
-    async with watching(shelf, observer=events.append) as c:
+    async with watching(provider, observer=events.append) as c:
         (handle,) = await watch(c, "a")
         await anyio.sleep(300)
         assert not handle.done
         failed = [event for event in events if isinstance(event, PollFailed)]
-        assert len(failed) == len(shelf.requests) > 30
+        assert len(failed) == len(provider.requests) > 30
         assert all(event.task_ids == ("a",) for event in failed)
-        shelf.fault = lambda: None
+        provider.fault = lambda: None
         with anyio.fail_after(10):
             assert (await handle).url
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_a_silent_service_is_given_up_early_and_ever_later(lists):
+async def test_a_poll_without_an_answer_is_given_up_later_each_time(lists):
     """A poll without an answer is given up after seconds, the next one a little later."""
     now = anyio.current_time()
-    shelf = Shelf({"a": now, "b": now})
-    shelf.seconds = lambda _single: 1e9
+    provider = TimedProvider({"a": now, "b": now})
+    provider.seconds = lambda _single: 1e9
     events: list[object] = []
-    async with watching(shelf, lists=lists, observer=events.append) as c:
+    async with watching(provider, lists=lists, observer=events.append) as c:
         batch = await watch(c, "a", "b")
         await anyio.sleep(100)
-        shelf.seconds = lambda _single: 0.01
+        provider.seconds = lambda _single: 0.01
         with anyio.fail_after(100):
             assert len((await batch.result()).urls()) == 2
-    polls = [at for at, _ in shelf.requests]
+    polls = [at for at, _ in provider.requests]
     gaps = [b - a for a, b in pairwise(polls) if b > a + 1]  # gets of both leave together
-    assert SILENCE <= gaps[0] < 2 * SILENCE + 2
+    assert FIRST_TIMEOUT <= gaps[0] < 2 * FIRST_TIMEOUT + 2
     assert max(gaps[1:]) > gaps[0]
     failed = [event for event in events if isinstance(event, PollFailed)]
     assert failed
-    assert f"within {SILENCE:g} s" in str(failed[0].error)
+    assert f"within {FIRST_TIMEOUT:g} s" in str(failed[0].error)
 
 
-async def test_a_list_that_is_slower_than_gets_is_waited_for():
-    """A list may take its five seconds, however fast the gets beside it are."""
+async def test_a_list_may_be_slower_than_gets():
+    """A list may take five seconds, however fast the gets meanwhile are."""
     now = anyio.current_time()
-    shelf = Shelf({"a": now + 60.0, "b": now + 60.0})
-    shelf.seconds = lambda single: 0.01 if single else 5.01
-    async with watching(shelf) as c:
+    provider = TimedProvider({"a": now + 60.0, "b": now + 60.0})
+    provider.seconds = lambda single: 0.01 if single else 5.01
+    async with watching(provider) as c:
         batch = await watch(c, "a", "b")
         with anyio.fail_after(200):
             assert len((await batch.result()).urls()) == 2
-    lists = [ids for _, ids in shelf.requests if len(ids) > 1]
-    assert len(lists) > len(shelf.requests) / 2
+    lists = [ids for _, ids in provider.requests if len(ids) > 1]
+    assert len(lists) > len(provider.requests) / 2
 
 
-async def test_an_unknown_id_settles_with_the_providers_last_word():
-    """Refusals of one id that was created here are its outcome after a minute."""
-    shelf = Shelf({})
-    async with watching(shelf, lists=False) as c:
+async def test_an_unknown_id_settles_with_the_last_refusal():
+    """An id that was created here and refused for a minute ends with the refusal."""
+    provider = TimedProvider({})
+    async with watching(provider, lists=False) as c:
         (handle,) = await watch(c, "gone")
         with anyio.fail_after(100):
             assert isinstance((await handle.outcome()).error, NotFoundError)
-    assert len(shelf.requests) == 6
+    assert len(provider.requests) == 6
 
 
-async def test_a_deadline_settles_what_nobody_answers_for():
-    """A task beyond its deadline settles with `TaskTimeoutError`, and is not asked about again."""
-    shelf = Shelf({"a": 1e12})
-    async with watching(shelf) as c:
+async def test_a_deadline_settles_a_task_without_an_answer():
+    """A task beyond its deadline settles with `TaskTimeoutError`, and is not polled again."""
+    provider = TimedProvider({"a": 1e12})
+    async with watching(provider) as c:
         (handle,) = await watch(c, "a", execution_expires_after=3600)
         with anyio.fail_after(5000):
             assert isinstance((await handle.outcome()).error, TaskTimeoutError)
-        sent = len(shelf.requests)
+        sent = len(provider.requests)
         await anyio.sleep(10_000)
-    assert len(shelf.requests) == sent
+    assert len(provider.requests) == sent
 
 
-async def test_an_end_by_way_of_another_holder_leaves_nobody_running():
-    """Two handles of one task: whichever is cancelled, the task is not asked about any more."""
+async def test_a_cancel_by_another_handle_stops_the_polls():
+    """Whichever of two handles of a task is cancelled, the task is not polled any more."""
     wire = Wire(render_seconds=1e6, concurrency=1)
 
     async def forgetful(request: httpx.Request) -> httpx.Response | None:
@@ -213,24 +213,24 @@ async def test_an_end_by_way_of_another_holder_leaves_nobody_running():
     assert not [path for path in asked_since if path.endswith(first.task_id)]
 
 
-async def test_a_nudge_asks_at_once():
-    """A task of which something is heard is asked about without waiting for its turn."""
+async def test_a_callback_causes_a_poll_at_once():
+    """A task of which a callback comes is polled before it is due."""
     now = anyio.current_time()
-    shelf = Shelf({"a": now + 1000})
-    async with watching(shelf) as c:
+    provider = TimedProvider({"a": now + 1000})
+    async with watching(provider) as c:
         (handle,) = await watch(c, "a")
         await anyio.sleep(500)
-        shelf.ends["a"] = 0.0
+        provider.ends["a"] = 0.0
         assert c.take_callback(json.dumps({"id": "a", "status": "running"}).encode())
         await anyio.sleep(3)
         assert handle.done
 
 
-async def test_a_status_is_told_when_it_changes():
-    """The observer hears of a move once, with what was before."""
-    shelf = Shelf({"a": anyio.current_time() + 60})
+async def test_a_status_is_reported_when_it_changes():
+    """The observer gets each change once, with the status before it."""
+    provider = TimedProvider({"a": anyio.current_time() + 60})
     events: list[object] = []
-    async with watching(shelf, observer=events.append) as c:
+    async with watching(provider, observer=events.append) as c:
         await (await watch(c, "a")).result()
     (moved,) = (event for event in events if isinstance(event, StatusChanged))
     assert (moved.before, moved.after) == (Status.QUEUED, Status.RUNNING)
@@ -238,13 +238,13 @@ async def test_a_status_is_told_when_it_changes():
 
 @pytest.mark.parametrize(("lists", "most"), [(True, 1), (False, 20)])
 async def test_quotas_hold_in_every_window(lists, most):
-    """No second sees more than twenty gets, nor more than one list."""
+    """In no second are there more than twenty gets or more than one list."""
     now = anyio.current_time()
-    shelf = Shelf({f"t{i}": now + 50 + i / 10 for i in range(300)})
-    async with watching(shelf, lists=lists) as c:
-        batch = c.attach_many(shelf.ends)
+    provider = TimedProvider({f"t{i}": now + 50 + i / 10 for i in range(300)})
+    async with watching(provider, lists=lists) as c:
+        batch = c.attach_many(provider.ends)
         with anyio.fail_after(300):
             assert len((await batch.result()).urls()) == 300
-    times = [at for at, _ in shelf.requests]
+    times = [at for at, _ in provider.requests]
     for i, start in enumerate(times):
         assert sum(start <= at < start + 1 for at in times[i : i + most + 2]) <= most

@@ -1,4 +1,4 @@
-"""The door to prices: what specs cost, one and together."""
+"""The prices of one spec and of many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of tasks in one client: others get their turns, and a task that waits runs nothing."""
+"""Thousands of tasks in one client do not block the event loop, and waiting costs no coroutine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from callsheet import AuthenticationError, Client, Limits, Polling, TaskSpec
 from callsheet.events import TaskSettled
-from emulation import ARK, asked, is_list, refusal
+from emulation import ARK, is_list, listed_ids, refusal
 
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FREE = Limits(
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """A provider that says one thing of every task."""
+    """A provider that gives the same status for every task."""
 
     def __init__(self, status: str = "queued") -> None:
         self.status = status
@@ -57,7 +57,7 @@ class Provider(httpx.AsyncBaseTransport):
             self.cancelling -= 1
             self.cancelled.append(task_id)
             return httpx.Response(200, json={})
-        ids = asked(request) if is_list(request) else [task_id]
+        ids = listed_ids(request) if is_list(request) else [task_id]
         rows = [self._row(each) for each in ids]
         body = {"items": rows, "total": len(rows)} if is_list(request) else rows[0]
         return httpx.Response(200, content=json.dumps(body).encode())
@@ -69,16 +69,16 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 def client(provider: Provider, **options: object) -> Client:
-    """A client of a provider whose quotas are lifted."""
+    """A client with very high quotas."""
     known = attrs.evolve(ARK, limits=FREE)
     return Client(provider=known, transport=provider, polling=Polling(delay=0.5), **options)
 
 
 @attrs.define
 class Turns:
-    """Somebody else in the loop, who counts what happens before it is his turn.
+    """Another coroutine, which counts the events between two of its turns.
 
-    He is woken by the first thing that happens, and may be behind the next pieces of work then.
+    The first event wakes it, but more may happen before it runs.
     """
 
     most: int = 0
@@ -86,13 +86,13 @@ class Turns:
     _something: anyio.Event = attrs.field(factory=anyio.Event)
 
     def note(self) -> None:
-        """Something happens."""
+        """Count an event."""
         self._since += 1
         self.most = max(self.most, self._since)
         self._something.set()
 
     async def run(self) -> None:
-        """Take a turn whenever something has happened."""
+        """Run once after each event."""
         while True:
             await self._something.wait()
             self._something, self._since = anyio.Event(), 0
@@ -100,7 +100,7 @@ class Turns:
     @classmethod
     @asynccontextmanager
     async def taken(cls) -> AsyncGenerator[Turns]:
-        """Take turns until the block is left."""
+        """Run until the block ends."""
         made = cls()
         async with anyio.create_task_group() as others:
             others.start_soon(made.run)
@@ -114,7 +114,7 @@ def ids(count: int) -> list[str]:
 
 
 async def test_others_get_turns_while_specs_are_made_and_checked():
-    """A generator of specs is asked for a few hundred at a time, and its specs are checked so."""
+    """Specs are taken from a generator and checked a few hundred at a time."""
     async with client(Provider()) as c, Turns.taken() as turns:
 
         def specs() -> Iterator[TaskSpec]:
@@ -128,7 +128,7 @@ async def test_others_get_turns_while_specs_are_made_and_checked():
 
 
 async def test_a_submission_that_is_cancelled_while_specs_are_checked_sends_nothing():
-    """Whoever gives up before the batch is there has bought nothing."""
+    """A `submit_many` that is cancelled before it returns has sent nothing."""
     provider = Provider()
     async with client(provider) as c:
         with anyio.CancelScope() as scope:
@@ -146,7 +146,7 @@ async def test_a_submission_that_is_cancelled_while_specs_are_checked_sends_noth
 
 
 async def test_others_get_turns_while_a_list_is_read():
-    """The ends that one answer brings are taken in a few at a time."""
+    """The ends in one answer are applied a few at a time."""
     async with Turns.taken() as turns:
 
         def note(event: object) -> None:
@@ -160,7 +160,7 @@ async def test_others_get_turns_while_a_list_is_read():
 
 
 async def test_others_get_turns_while_a_finished_batch_is_read():
-    """Who reads outcomes that are there already, one by one or all together, lets others in."""
+    """Reading outcomes that exist already, one by one or together, lets other coroutines run."""
     async with client(Provider("succeeded")) as c:
         batch = c.attach_many(ids(MANY))
         await batch.result()
@@ -189,7 +189,7 @@ async def test_others_get_turns_while_a_finished_batch_is_read():
 
 
 async def test_others_get_turns_while_all_tasks_are_given_up():
-    """A key that is refused for good ends every wait, some at a time."""
+    """A key that stays refused ends all tasks, some at a time."""
     provider = Provider()
     async with Turns.taken() as turns:
 
@@ -207,7 +207,7 @@ async def test_others_get_turns_while_all_tasks_are_given_up():
 
 
 async def test_others_get_turns_while_a_batch_is_withdrawn():
-    """Specs that were never sent are withdrawn some at a time, and none of them is sent."""
+    """Unsent specs are withdrawn some at a time, and none of them is sent."""
     provider = Provider()
     slow = attrs.evolve(FREE, creates_per_minute=1)
     async with Turns.taken() as turns:
@@ -225,7 +225,7 @@ async def test_others_get_turns_while_a_batch_is_withdrawn():
 
 
 async def test_a_large_batch_is_cancelled_some_tasks_at_a_time():
-    """A few dozen cancels are under way at once, however many tasks there are."""
+    """Only a few dozen cancels are in flight at once, however many tasks there are."""
     provider = Provider()
     async with client(provider, limits=attrs.evolve(FREE, connections=1_000)) as c:
         batch = c.attach_many(ids(300))
@@ -235,8 +235,8 @@ async def test_a_large_batch_is_cancelled_some_tasks_at_a_time():
 
 
 @pytest.mark.parametrize("count", [10, MANY])
-async def test_nothing_runs_for_a_task_that_waits(count):
-    """Poller and submitter are all there is, however many tasks are pending."""
+async def test_a_pending_task_has_no_coroutine(count):
+    """Only the poller and the submitter run, however many tasks are pending."""
     async with client(Provider()) as c:
         await anyio.sleep(1)
         before = len(anyio.get_running_tasks())
@@ -246,8 +246,8 @@ async def test_nothing_runs_for_a_task_that_waits(count):
         assert len(anyio.get_running_tasks()) == before
 
 
-async def test_others_get_turns_while_a_journal_of_finished_tasks_is_taken_up(tmp_path):
-    """What has ended in an earlier process is taken up a few entries at a time."""
+async def test_others_get_turns_while_a_journal_of_finished_tasks_is_resumed(tmp_path):
+    """Entries of finished tasks are read a few at a time."""
     path = tmp_path / "journal"
     async with client(Provider("succeeded"), journal=path) as c:
         batch = await c.submit_many([TaskSpec("boat")] * MANY)

@@ -19,7 +19,7 @@ from callsheet import (
     TransportError,
 )
 from emulation import ARK
-from loopback import Heard, Talk, answer, listening, saying
+from loopback import Handler, Received, answer, answering, listening
 
 
 if TYPE_CHECKING:
@@ -61,12 +61,15 @@ def real(
 
 
 async def served(
-    talk: Talk, use: Callable[[Client], Awaitable[None]], choice: str | None, **options: object
-) -> Heard:
-    """Serve with *talk* while *use* sends."""
-    async with listening(talk) as heard, real(heard.origin, choice, **options) as c:
+    handler: Handler,
+    use: Callable[[Client], Awaitable[None]],
+    choice: str | None,
+    **options: object,
+) -> Received:
+    """Serve with *handler* while *use* sends."""
+    async with listening(handler) as received, real(received.origin, choice, **options) as c:
         await use(c)
-    return heard
+    return received
 
 
 @REAL
@@ -88,9 +91,9 @@ async def test_connections_are_few_and_used_again(choice):
             for _ in range(100):
                 group.start_soon(c.tasks.get, "a")
 
-    heard = await served(saying(RUNNING), use, choice, connections=3)
-    assert len(heard.requests) == 100
-    assert 1 <= heard.connections <= 3
+    received = await served(answering(RUNNING), use, choice, connections=3)
+    assert len(received.requests) == 100
+    assert 1 <= received.connections <= 3
 
 
 BROKEN = {
@@ -100,14 +103,14 @@ BROKEN = {
 }
 
 
-def breaking(said: bytes) -> Talk:
+def breaking(said: bytes) -> Handler:
     """Say something and hang up."""
 
-    async def talk(stream: SocketStream, _heard: Heard) -> bool:
+    async def handler(stream: SocketStream, _received: Received) -> bool:
         await stream.send(said)
         return True
 
-    return talk
+    return handler
 
 
 @REAL
@@ -122,8 +125,8 @@ async def test_a_broken_answer_is_lost_and_not_a_failed_connection(how, choice):
         assert isinstance(cause, TransportError)
         assert not isinstance(cause, ConnectFailedError)
 
-    heard = await served(breaking(BROKEN[how]), use, choice)
-    assert (heard.connections, len(heard.requests)) == (1, 1)
+    received = await served(breaking(BROKEN[how]), use, choice)
+    assert (received.connections, len(received.requests)) == (1, 1)
 
 
 @REAL
@@ -145,7 +148,7 @@ async def test_a_broken_answer_that_repeats_the_key_shows_it_to_nobody(choice, h
 async def test_a_silent_server_is_given_up_in_time(choice):
     """A server that never answers costs the attempt's timeout."""
 
-    async def silent(_stream: SocketStream, _heard: Heard) -> None:
+    async def silent(_stream: SocketStream, _received: Received) -> None:
         await anyio.sleep_forever()
 
     async def use(c: Client) -> None:

@@ -1,4 +1,4 @@
-"""``Client.map``: specs without end, outcomes as they come."""
+"""``Client.map``: endless specs in, outcomes out as they come."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_an_async_source_works_alike():
     assert sorted(outcome.index for outcome in found) == list(range(30))
 
 
-async def test_outcomes_are_delivered_while_a_slow_source_thinks():
+async def test_outcomes_are_delivered_while_a_source_is_slow():
     """An outcome does not wait for the next spec."""
     wire = Wire(render_seconds=30.0)
     times: list[float] = []
@@ -99,7 +99,7 @@ async def test_what_the_source_raises_comes_after_all_outcomes_before_it(kind):
 
 
 async def test_a_bad_spec_is_an_outcome_of_its_own():
-    """A spec that fails its check is told in its place, unsent, and the others go on."""
+    """A spec that fails its check is an unsent outcome in its place, and the others go on."""
     wire = Wire()
     specs = [TaskSpec("a"), TaskSpec("b", duration=99), TaskSpec("c"), TaskSpec(None)]
     async with client(wire) as c:
@@ -111,8 +111,8 @@ async def test_a_bad_spec_is_an_outcome_of_its_own():
     assert sorted(wire.prompts) == ["a", "c"]
 
 
-async def test_what_is_no_spec_ends_the_stream_with_a_type_error():
-    """Something else than a spec in the source is a mistake of the caller's, told at the end."""
+async def test_a_source_item_that_is_no_spec_is_a_type_error():
+    """A source item that is not a spec raises `TypeError` after the outcomes before it."""
     found = []
     async with client(Wire()) as c:
         with pytest.raises(TypeError, match="str, not a TaskSpec"):
@@ -173,7 +173,7 @@ async def test_a_window_without_room_is_refused(window):
 
 
 async def test_iterating_goes_on_after_a_break():
-    """A stream that was left goes on where it stopped, and nothing is pulled in between."""
+    """After a break a stream goes on where it stopped; meanwhile no spec is pulled."""
     pulled: list[int] = []
 
     def noted() -> Iterator[TaskSpec]:
@@ -257,7 +257,7 @@ async def test_two_streams_share_a_client():
 
 
 class Instant(httpx.AsyncBaseTransport):
-    """A provider in ten lines, whose tasks end after a minute: for very many of them."""
+    """A small, fast provider for very many tasks, which end after a minute."""
 
     def __init__(self) -> None:
         self.ends: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""How creates leave: in order, within the quota, each at most once."""
+"""Creates are sent in order, within the quota, each at most once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def boats(count: int) -> list[TaskSpec]:
     return [TaskSpec(f"boat {i}") for i in range(count)]
 
 
-class Desk(httpx.AsyncBaseTransport):
-    """Takes creates while it has room, and is never asked about their ends in vain."""
+class RoomProvider(httpx.AsyncBaseTransport):
+    """Accepts creates while it has room; a task ends when it is removed from `open`."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -52,9 +52,9 @@ class Desk(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("room", [1, 2, 5])
-async def test_what_was_refused_for_room_keeps_its_place(room):
-    """Nothing overtakes a spec that waits for room, in whatever order refusals come back."""
-    desk = Desk(room)
+async def test_a_spec_that_waits_for_room_keeps_its_place(room):
+    """No spec overtakes one that waits for room, in whatever order the refusals arrive."""
+    desk = RoomProvider(room)
     provider = attrs.evolve(ARK, lists=False)
     async with client(desk, provider=provider, limits=Limits(connections=11)) as c:
         batch = await c.submit_many(boats(20))
@@ -68,7 +68,7 @@ async def test_what_was_refused_for_room_keeps_its_place(room):
 
 
 async def test_specs_become_tasks_in_order():
-    """Creates leave in the order of their specs, and each has the id of its own task."""
+    """Creates are sent in the order of their specs, and each spec gets the id of its own task."""
     wire = Wire(concurrency=50)
     async with client(wire) as c:
         batch = await c.submit_many(boats(50))
@@ -79,7 +79,7 @@ async def test_specs_become_tasks_in_order():
     assert batch.progress.failed == 0
 
 
-async def test_creates_keep_to_their_quota():
+async def test_creates_stay_within_their_quota():
     """No minute holds more creates than the quota allows."""
     wire = Wire(concurrency=200, render_seconds=10.0)
     async with client(wire, limits=Limits(creates_per_minute=60)) as c:
@@ -90,8 +90,8 @@ async def test_creates_keep_to_their_quota():
         assert sum(start <= at < start + 60 for at in times[i:]) <= 60
 
 
-async def test_only_one_create_tries_while_nothing_is_proven():
-    """The first create of a batch is alone until it has brought an id."""
+async def test_the_first_create_of_a_batch_is_sent_alone():
+    """No second create is sent before the first one has brought an id."""
     wire = Wire(latency=5.0)
     async with client(wire, limits=Limits(creates_per_minute=6000)) as c:
         await (await c.submit_many(boats(9))).submitted()
@@ -100,8 +100,8 @@ async def test_only_one_create_tries_while_nothing_is_proven():
     assert times[4] - times[1] < 1.0
 
 
-async def test_nothing_connects_and_the_gate_shuts():
-    """Failed connections shut the gate, once, and the first success opens it."""
+async def test_failed_connections_trip_the_breaker():
+    """Failed connections trip the circuit breaker once, and the first success resets it."""
     wire = Wire(render_seconds=1e5, concurrency=8)
     events: list[object] = []
 
@@ -125,8 +125,8 @@ async def test_a_create_that_never_connects_ends_after_its_attempts():
     assert len(script.seen) == 3
 
 
-async def test_leaving_ends_what_is_not_on_its_way():
-    """Closing returns what waits, cuts short what is on its way, and settles all of it."""
+async def test_closing_settles_every_spec():
+    """Closing the client ends waiting specs and creates in flight, and settles all of them."""
     wire = Wire(latency=0.1, render_seconds=1e5)
     async with client(wire, limits=Limits(connections=3)) as c:
         await c.submit(TaskSpec("proves it"))

@@ -1,12 +1,12 @@
-"""How many URLs are remembered: a law of counting that would take minutes through the surface."""
+"""The number of remembered URLs, tested here because a test with a client would take minutes."""
 
 from __future__ import annotations
 
 from callsheet._download import fetch
 
 
-def test_count_of_urls_stays_small():
-    """The URLs that were asked for last are known, however many there were before."""
+def test_the_number_of_remembered_urls_is_bounded():
+    """Only the most recently used URLs are remembered, however many there were before."""
     allowance = fetch.Allowance()
     for _ in range(fetch.MOST_REQUESTS):
         assert allowance.take("late")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
 from callsheet._models.packed_snapshot import Packed, pack, packed_url, unpack
 from callsheet._state.record import Record
-from callsheet._state.registry import verdict
+from callsheet._state.registry import result_of
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -55,7 +55,7 @@ def test_what_was_kept_comes_back_equal(snapshot: Snapshot):
 @given(snapshots)
 def test_an_outcome_made_at_the_first_look_equals_one_made_at_once(snapshot: Snapshot):
     """Whether a video was looked at already cannot be told, but by the time it takes."""
-    video = verdict(snapshot)
+    video = result_of(snapshot)
     if not isinstance(video, Video):
         return
     record = Record(None, task_id=snapshot.task_id)

@@ -1,4 +1,4 @@
-"""Which poll is sent next: within the budgets, and nothing is lost."""
+"""The planner chooses the next poll within its rate limits and loses no task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import pytest
 
 from callsheet._models.snapshot import Status
-from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT, ListSupport
+from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT_AFTER, ListSupport
 from callsheet._polling.poll_request import REFUSALS
 from making import (
     BAD_REQUEST,
@@ -17,278 +17,278 @@ from making import (
     LOST,
     NO_ROUTE,
     NOT_BUILT,
-    SOME_PAGE,
-    UNASKABLE,
+    NOT_FOUND_PAGE,
     UNKNOWN_ID,
+    UNWRITABLE,
     WRONG_KEY,
-    fullest,
+    most_in_window,
     snapshot,
 )
-from simulated_provider import Day, Desk, Studio, planner
+from simulated_provider import SimulatedClient, SimulatedProvider, Simulation, planner
 
 
-def desk_with(support: ListSupport, tasks: int, **values) -> Desk:
-    """A desk at which attached tasks are due."""
-    desk = Desk(planner=planner(support, **values))
+def client_with(support: ListSupport, tasks: int, **values) -> SimulatedClient:
+    """A simulated client with so many attached tasks, all due."""
+    client = SimulatedClient(planner=planner(support, **values))
     for number in range(tasks):
-        desk.add(f"t{number}", fresh=False)
-    desk.now = 10.0
-    return desk
+        client.add(f"t{number}", fresh=False)
+    client.now = 10.0
+    return client
 
 
-def test_halves_of_a_refused_list_are_asked_alone_once_lists_are_given_up():
-    """A split list whose first half shows that there is no route leaves no task behind."""
-    desk = desk_with(ListSupport.YES, 4)
-    desk.answer(desk.next(), BAD_REQUEST)
-    desk.now += 2.0
-    half = desk.next()
+def test_halves_of_a_refused_list_are_polled_by_get_once_lists_are_given_up():
+    """If the first half of a split list shows that there are no lists, all its tasks get gets."""
+    client = client_with(ListSupport.YES, 4)
+    client.answer(client.next(), BAD_REQUEST)
+    client.now += 2.0
+    half = client.next()
     assert not half.single
-    desk.planner.support = ListSupport.UNPROVEN
-    desk.answer(half, NO_ROUTE)
+    client.planner.support = ListSupport.UNPROVEN
+    client.answer(half, NO_ROUTE)
     asked = set()
     for _ in range(4):
-        desk.now = max(desk.now, desk.wake_at())
-        poll = desk.next()
+        client.now = max(client.now, client.wake_at())
+        poll = client.next()
         assert poll.single
         asked.update(poll.records)
-        desk.answer(poll, [snapshot(poll.records[0].task_id, Status.FAILED)])
+        client.answer(poll, [snapshot(poll.records[0].task_id, Status.FAILED)])
     assert len(asked) == 4
 
 
-def test_an_id_too_long_for_a_list_is_asked_alone():
-    """A task whose id has no room in a URL of many is not forgotten."""
-    desk = desk_with(ListSupport.YES, 2, url_room=8)
-    long = desk.add("t" * 50, fresh=False)
+def test_an_id_too_long_for_a_list_is_polled_by_get():
+    """A task whose id is too long for the URL of a list is polled by get."""
+    client = client_with(ListSupport.YES, 2, url_room=8)
+    long = client.add("t" * 50, fresh=False)
     seen = []
     for _ in range(10):
-        desk.now += 2.0
-        while (poll := desk.next()) is not None:
+        client.now += 2.0
+        while (poll := client.next()) is not None:
             seen.append(poll)
-            desk.answer(poll, [snapshot(r.task_id, Status.QUEUED) for r in poll.records])
+            client.answer(poll, [snapshot(r.task_id, Status.QUEUED) for r in poll.records])
     assert any(poll.single and poll.records == (long,) for poll in seen)
 
 
-def test_a_success_without_a_video_is_asked_again_once():
+def test_a_success_without_a_video_is_polled_again_once():
     """A list that says succeeded but shows no video is followed by one get."""
-    desk = desk_with(ListSupport.YES, 1)
-    desk.answer(desk.next(), [snapshot("t0", Status.SUCCEEDED, url=False)])
-    again = desk.next()
+    client = client_with(ListSupport.YES, 1)
+    client.answer(client.next(), [snapshot("t0", Status.SUCCEEDED, url=False)])
+    again = client.next()
     assert again.single
-    desk.now += 1.0
-    assert desk.next() is None
+    client.now += 1.0
+    assert client.next() is None
 
 
 def test_only_refusals_of_the_task_itself_end_it():
-    """An outage before it does not make a single "no such task" the last word."""
-    desk = desk_with(ListSupport.NO, 1)
+    """One "no such task" after an outage is not final."""
+    client = client_with(ListSupport.NO, 1)
     for error in (LOST, DOWN, UNKNOWN_ID):
-        desk.now += 100.0
-        desk.answer(desk.next(), error)
-        desk.planner.breaker.passed(now=desk.now, poll=True)
-    assert desk.last_words == []
+        client.now += 100.0
+        client.answer(client.next(), error)
+        client.planner.breaker.passed(now=client.now, poll=True)
+    assert client.final_refusals == []
 
 
-def test_refusals_in_a_row_end_a_task():
-    """Three times "no such task" in a row is the provider's last word."""
-    desk = desk_with(ListSupport.NO, 1)
+def test_three_refusals_in_a_row_end_a_task():
+    """Three times "no such task" in a row is final."""
+    client = client_with(ListSupport.NO, 1)
     for _ in range(REFUSALS):
-        assert desk.last_words == []
-        desk.now += 100.0
-        desk.answer(desk.next(), UNKNOWN_ID)
-    assert len(desk.last_words) == 1
-    assert len(desk.registry) == 0
+        assert client.final_refusals == []
+        client.now += 100.0
+        client.answer(client.next(), UNKNOWN_ID)
+    assert len(client.final_refusals) == 1
+    assert len(client.registry) == 0
 
 
 @pytest.mark.parametrize("out", [False, True])
-def test_a_get_that_cannot_be_written_tells_of_its_task_alone(out):
-    """It is the last word at once, and neither shuts nor opens the gate: nothing was sent."""
-    desk = desk_with(ListSupport.NO, 2)
+def test_a_get_that_cannot_be_written_ends_only_its_task(out):
+    """It is final at once, and does not change the circuit breaker, because nothing was sent."""
+    client = client_with(ListSupport.NO, 2)
     if out:
-        desk.answer(desk.next(), DOWN)
-        desk.now += 100.0
-    poll = desk.next()
-    desk.answer(poll, UNASKABLE)
-    assert desk.last_words == list(poll.records)
-    assert desk.planner.breaker.tripped == out
-    assert len(desk.registry) == 1
+        client.answer(client.next(), DOWN)
+        client.now += 100.0
+    poll = client.next()
+    client.answer(poll, UNWRITABLE)
+    assert client.final_refusals == list(poll.records)
+    assert client.planner.breaker.tripped == out
+    assert len(client.registry) == 1
 
 
 def test_an_answer_between_refusals_clears_them():
-    """A status answer proves that the provider knows the task: counting begins anew."""
-    desk = desk_with(ListSupport.NO, 1)
+    """A status answer proves that the provider knows the task, so the count restarts at zero."""
+    client = client_with(ListSupport.NO, 1)
     for _ in range(3):
         for answer in (UNKNOWN_ID, UNKNOWN_ID, [snapshot("t0", Status.QUEUED)]):
-            desk.now += 400.0
-            desk.answer(desk.next(), answer)
-    assert desk.last_words == []
+            client.now += 400.0
+            client.answer(client.next(), answer)
+    assert client.final_refusals == []
 
 
-def test_a_refused_id_proves_that_the_key_is_good():
-    """An answer about a task in between ends the time for which the account was locked out."""
-    desk = desk_with(ListSupport.NO, 1)
+def test_a_refused_id_proves_that_the_key_works():
+    """An answer about a task ends the time for which the account counts as locked out."""
+    client = client_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, UNKNOWN_ID, WRONG_KEY):
-        desk.now += LOCKED_OUT
-        desk.answer(desk.next(), answer)
-    assert not desk.locked_out
+        client.now += LOCKED_OUT_AFTER
+        client.answer(client.next(), answer)
+    assert not client.locked_out
 
 
 def test_a_lasting_lockout_ends_the_waiting():
-    """An account that is refused for a minute on end is not asked any longer."""
-    desk = desk_with(ListSupport.NO, 2)
-    desk.answer(desk.next(), WRONG_KEY)
-    assert not desk.locked_out
-    desk.now += LOCKED_OUT
-    desk.answer(desk.next(), WRONG_KEY)
-    assert desk.locked_out
-    assert len(desk.registry) == 0
+    """When the account has been refused for a whole minute, all tasks are given up."""
+    client = client_with(ListSupport.NO, 2)
+    client.answer(client.next(), WRONG_KEY)
+    assert not client.locked_out
+    client.now += LOCKED_OUT_AFTER
+    client.answer(client.next(), WRONG_KEY)
+    assert client.locked_out
+    assert len(client.registry) == 0
 
 
 @pytest.mark.parametrize("before", [1, 2])
 def test_a_refusal_long_after_another_is_no_lockout(before):
-    """A minute on end: single refusals hours apart end no waiting, nor after a lockout."""
-    desk = desk_with(ListSupport.NO, 1)
+    """Single refusals that are hours apart do not end the waiting, not even after a lockout."""
+    client = client_with(ListSupport.NO, 1)
     for _ in range(before):
-        desk.answer(desk.next(), WRONG_KEY)
-        desk.now += LOCKED_OUT
-    desk.locked_out = False
-    if not len(desk.registry):
-        desk.add("later", fresh=False)
-    desk.now += 3600.0
-    desk.answer(desk.next(), WRONG_KEY)
-    assert not desk.locked_out
-    assert len(desk.registry) == 1
+        client.answer(client.next(), WRONG_KEY)
+        client.now += LOCKED_OUT_AFTER
+    client.locked_out = False
+    if not len(client.registry):
+        client.add("later", fresh=False)
+    client.now += 3600.0
+    client.answer(client.next(), WRONG_KEY)
+    assert not client.locked_out
+    assert len(client.registry) == 1
 
 
 @pytest.mark.parametrize("between", [LOST, DOWN])
 def test_an_outage_is_no_lockout(between):
-    """Failures of another kind in between begin the minute anew."""
-    desk = desk_with(ListSupport.NO, 1)
+    """A failure of another kind restarts the minute."""
+    client = client_with(ListSupport.NO, 1)
     for answer in (WRONG_KEY, between, WRONG_KEY):
-        desk.now += LOCKED_OUT
-        desk.answer(desk.next(), answer)
-    assert not desk.locked_out
+        client.now += LOCKED_OUT_AFTER
+        client.answer(client.next(), answer)
+    assert not client.locked_out
 
 
 def test_ids_fill_a_url_and_a_page():
-    """A list holds no more ids than fit, and the rest follows with the next one."""
-    desk = desk_with(ListSupport.YES, 25, page=10, url_room=21)
+    """A list holds only as many ids as fit, and the next list holds the others."""
+    client = client_with(ListSupport.YES, 25, page=10, url_room=21)
     seen = []
     while len(seen) < 25:
-        desk.now += 2.0
-        poll = desk.next()
+        client.now += 2.0
+        poll = client.next()
         assert len(poll.records) <= 7
         seen += poll.records
-        desk.answer(poll, [snapshot(r.task_id, Status.FAILED) for r in poll.records])
+        client.answer(poll, [snapshot(r.task_id, Status.FAILED) for r in poll.records])
     assert len(set(seen)) == 25
 
 
 def test_longer_ids_make_smaller_lists_and_not_more_of_them():
-    """Once more run than a line can name, each is asked by its own law, not all of them at once."""
-    desk = desk_with(ListSupport.YES, 150, page=180, url_room=600)
+    """If more tasks run than one list can name, each is polled when it is due, not all at once."""
+    client = client_with(ListSupport.YES, 150, page=180, url_room=600)
     for number in range(150, 160):
-        desk.add(f"t{number:05d}", fresh=False)
+        client.add(f"t{number:05d}", fresh=False)
     seen: list[str] = []
-    while desk.now < 22.0:
-        poll = desk.next()
+    while client.now < 22.0:
+        poll = client.next()
         if poll is not None:
             seen += [each.task_id for each in poll.records]
             running = [snapshot(each.task_id, Status.RUNNING) for each in poll.records]
-            desk.answer(poll, running)
-        desk.now += 0.5
+            client.answer(poll, running)
+        client.now += 0.5
     assert len(set(seen)) == 160
     assert len(seen) < 200
 
 
-def test_one_slow_poll_holds_up_no_other():
-    """While others are answered, the service is not silent, and has its twenty gets a second."""
-    desk = desk_with(ListSupport.NO, 100)
-    slow = desk.next()
+def test_one_slow_poll_delays_no_other():
+    """While other polls are answered, the service counts as up and gets twenty gets a second."""
+    client = client_with(ListSupport.NO, 100)
+    slow = client.next()
     sent = 0
-    while desk.now < 14.0:
-        desk.now += 0.01
-        if (poll := desk.next()) is not None:
+    while client.now < 14.0:
+        client.now += 0.01
+        if (poll := client.next()) is not None:
             sent += 1
-            desk.answer(poll, [snapshot(poll.records[0].task_id, Status.SUCCEEDED)])
+            client.answer(poll, [snapshot(poll.records[0].task_id, Status.SUCCEEDED)])
     assert sent > 60
-    desk.answer(slow, [snapshot(slow.records[0].task_id, Status.SUCCEEDED)])
+    client.answer(slow, [snapshot(slow.records[0].task_id, Status.SUCCEEDED)])
 
 
-def test_heads_of_lines_keep_a_list_company():
-    """Room in a list is used for tasks that are not due yet, of the same tier only."""
-    desk = desk_with(ListSupport.YES, 1, page=3, url_room=12)
+def test_a_list_is_filled_with_tasks_that_are_not_due():
+    """Free room in a list is used for waiting tasks that are not due yet, of the same tier only."""
+    client = client_with(ListSupport.YES, 1, page=3, url_room=12)
     for number in range(4):
-        desk.add(f"n{number}")
-    desk.add("f", tier="flex")
-    desk.add("a-long-name")
-    poll = desk.next()
+        client.add(f"n{number}")
+    client.add("f", tier="flex")
+    client.add("a-long-name")
+    poll = client.next()
     assert [each.task_id for each in poll.records] == ["t0", "n0", "n1"]
 
 
-def test_company_that_has_no_room_stays_at_home():
-    """An id that does not fit beside the due ones is left for later."""
-    desk = desk_with(ListSupport.YES, 1, url_room=8)
-    desk.add("a-long-name")
-    assert [each.task_id for each in desk.next().records] == ["t0"]
+def test_a_task_that_is_not_due_is_left_out_if_it_does_not_fit():
+    """An id that is too long for the free room is not added to a list."""
+    client = client_with(ListSupport.YES, 1, url_room=8)
+    client.add("a-long-name")
+    assert [each.task_id for each in client.next().records] == ["t0"]
 
 
-def test_tasks_of_one_tier_go_together():
-    """Tasks of the flex tier are listed by themselves, and the tier is named."""
-    desk = desk_with(ListSupport.YES, 2)
-    desk.add("f", fresh=False, tier="flex")
-    first = desk.next()
-    desk.answer(first, [])
-    desk.now += 2.0
+def test_a_list_holds_tasks_of_one_tier():
+    """Tasks of the flex tier are in lists of their own, which name the tier."""
+    client = client_with(ListSupport.YES, 2)
+    client.add("f", fresh=False, tier="flex")
+    first = client.next()
+    client.answer(first, [])
+    client.now += 2.0
     tiers = {first.tier}
-    while (poll := desk.next()) is not None:
+    while (poll := client.next()) is not None:
         if not poll.single:
             tiers.add(poll.tier)
-        desk.answer(poll, [snapshot(r.task_id, Status.QUEUED) for r in poll.records])
+        client.answer(poll, [snapshot(r.task_id, Status.QUEUED) for r in poll.records])
     assert tiers == {None, "flex"}
 
 
-@pytest.mark.parametrize("error", [SOME_PAGE, NO_ROUTE, NOT_BUILT, BAD_REQUEST, GARBAGE])
+@pytest.mark.parametrize("error", [NOT_FOUND_PAGE, NO_ROUTE, NOT_BUILT, BAD_REQUEST, GARBAGE])
 def test_an_unproven_list_that_is_refused_is_not_tried_again(error):
-    """One refusal is enough where lists were only hoped for; its tasks are asked by get."""
-    desk = desk_with(ListSupport.UNPROVEN, 3)
-    desk.answer(desk.next(), error)
-    assert desk.planner.support is ListSupport.NO
-    desk.now += 10.0
-    assert desk.next().single
+    """If lists are unproven, one refusal is enough: its tasks are polled by get."""
+    client = client_with(ListSupport.UNPROVEN, 3)
+    client.answer(client.next(), error)
+    assert client.planner.support is ListSupport.NO
+    client.now += 10.0
+    assert client.next().single
 
 
 def test_an_unproven_list_that_finds_nothing_is_given_up():
-    """After three lists without a hit only gets are used, and meanwhile nothing is left out."""
-    desk = desk_with(ListSupport.UNPROVEN, 1)
+    """After three lists without a requested id only gets are used; the task is polled meanwhile."""
+    client = client_with(ListSupport.UNPROVEN, 1)
     lists = 0
-    while desk.planner.support is ListSupport.UNPROVEN:
-        poll = desk.next()
+    while client.planner.support is ListSupport.UNPROVEN:
+        poll = client.next()
         lists += not poll.single
         said = [snapshot("t0", Status.QUEUED)] if poll.single else []
-        desk.answer(poll, said)
-        desk.now += 400.0 if poll.single else 1.0
-    assert desk.planner.support is ListSupport.NO
+        client.answer(poll, said)
+        client.now += 400.0 if poll.single else 1.0
+    assert client.planner.support is ListSupport.NO
     assert lists == 3
 
 
-def test_an_unproven_list_that_hits_is_proven():
-    """One hit proves the route; lists without a hit do not disprove it any more."""
-    desk = desk_with(ListSupport.UNPROVEN, 1)
-    desk.answer(desk.next(), [snapshot("t0", Status.QUEUED)])
-    assert desk.planner.support is ListSupport.YES
+def test_an_unproven_list_that_finds_a_task_is_proven():
+    """One task found proves lists; later lists that find nothing do not disprove them."""
+    client = client_with(ListSupport.UNPROVEN, 1)
+    client.answer(client.next(), [snapshot("t0", Status.QUEUED)])
+    assert client.planner.support is ListSupport.YES
     for _ in range(10):
-        desk.now += 400.0
-        poll = desk.next()
-        desk.answer(poll, [snapshot("t0", Status.QUEUED)] if poll.single else [])
-    assert desk.planner.support is ListSupport.YES
+        client.now += 400.0
+        poll = client.next()
+        client.answer(poll, [snapshot("t0", Status.QUEUED)] if poll.single else [])
+    assert client.planner.support is ListSupport.YES
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 17])
-def test_a_refused_list_is_split_until_the_culprit_is_alone(number):
-    """One id that the provider cannot read costs a few lists, and is asked by itself."""
-    desk = desk_with(ListSupport.YES, number)
+def test_a_refused_list_is_split_until_the_bad_id_is_alone(number):
+    """An id that the provider refuses costs a few lists, and is polled by get."""
+    client = client_with(ListSupport.YES, number)
     culprit, alone = "t0", []
 
-    def wire(poll, _):
+    def respond(poll, _):
         ids = [each.task_id for each in poll.records]
         if poll.single:
             alone.extend(ids)
@@ -296,177 +296,178 @@ def test_a_refused_list_is_split_until_the_culprit_is_alone(number):
             return BAD_REQUEST
         return [snapshot(one, Status.FAILED) for one in ids]
 
-    Day(desk=desk, wire=wire).run(until=100.0)
+    Simulation(client=client, respond=respond).run(until=100.0)
     assert alone == [culprit]
-    assert len(desk.registry) == 0
+    assert len(client.registry) == 0
 
 
-def test_halves_are_asked_alone_when_lists_are_paused():
-    """A split list whose halves wait when the route is paused leaves no task waiting with it."""
-    desk = desk_with(ListSupport.YES, 8)
-    desk.answer(desk.next(), BAD_REQUEST)
+def test_halves_are_polled_by_get_when_lists_are_paused():
+    """If lists are paused while halves of a split list wait, their tasks are polled by get."""
+    client = client_with(ListSupport.YES, 8)
+    client.answer(client.next(), BAD_REQUEST)
     lists, asked = 0, set()
-    while desk.planner._may_list(desk.now):
-        poll = desk.next()
+    while client.planner._may_list(client.now):
+        poll = client.next()
         if poll is None:
-            desk.now = desk.wake_at()
+            client.now = client.wake_at()
         elif poll.single:
             asked.update(poll.records)
-            desk.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
+            client.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
         else:
             lists += 1
-            desk.answer(poll, BAD_REQUEST if lists < 3 else DOWN)
+            client.answer(poll, BAD_REQUEST if lists < 3 else DOWN)
     assert lists == 2 + FAILED_LISTS
-    paused = desk.now
-    while asked < set(desk.registry):
-        poll = desk.next()
+    paused = client.now
+    while asked < set(client.registry):
+        poll = client.next()
         if poll is None:
-            desk.now = desk.wake_at()
+            client.now = client.wake_at()
             continue
         assert poll.single
         asked.update(poll.records)
-        desk.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
-    assert desk.now < paused + 60.0
-    desk.now = paused + LISTS_PAUSE
-    while (poll := desk.next()) is None or poll.single:
-        desk.now = desk.wake_at() if poll is None else desk.now
+        client.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
+    assert client.now < paused + 60.0
+    client.now = paused + LISTS_PAUSE
+    while (poll := client.next()) is None or poll.single:
+        client.now = client.wake_at() if poll is None else client.now
         if poll is not None:
-            desk.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
-    assert desk.now < paused + LISTS_PAUSE + 60.0
+            client.answer(poll, [snapshot(poll.records[0].task_id, Status.QUEUED)])
+    assert client.now < paused + LISTS_PAUSE + 60.0
 
 
-def test_a_list_route_that_fails_alone_delays_no_end_for_long():
-    """With lists failing and gets passing, ends are noticed by get, within both budgets."""
-    studio = Studio(places=4, rng=random.Random(3))
-    desk = Desk(planner=planner(ListSupport.YES))
+def test_failing_lists_delay_no_end_for_long():
+    """If lists fail and gets work, ends are noticed by get, within both rate limits."""
+    provider = SimulatedProvider(places=4, rng=random.Random(3))
+    client = SimulatedClient(planner=planner(ListSupport.YES))
 
-    def wire(poll, at):
-        return [studio.look(r.task_id, now=at) for r in poll.records] if poll.single else DOWN
+    def respond(poll, at):
+        return [provider.look(r.task_id, now=at) for r in poll.records] if poll.single else DOWN
 
-    day = Day(desk=desk, wire=wire)
+    simulation = Simulation(client=client, respond=respond)
     for _ in range(30):
-        day.at(0.0, lambda: desk.add(studio.create(now=desk.now)))
-    day.run(until=1e5)
-    late = [at - studio.jobs[one].ends for one, at in day.settled_at.items()]
+        simulation.at(0.0, lambda: client.add(provider.create(now=client.now)))
+    simulation.run(until=1e5)
+    late = [at - provider.jobs[one].ends for one, at in simulation.settled_at.items()]
     assert len(late) == 30
     assert sum(late) / 30 < 15.0
-    assert len(desk.lists) < 4 * (1 + desk.now / LISTS_PAUSE)
-    assert fullest(desk.gets, 1.0) <= 20
+    assert len(client.lists) < 4 * (1 + client.now / LISTS_PAUSE)
+    assert most_in_window(client.gets, 1.0) <= 20
 
 
-def test_a_failed_list_of_tasks_that_have_ended_needs_no_witness():
-    """Nobody is asked by get when all tasks of a list that failed have ended meanwhile."""
-    desk = desk_with(ListSupport.YES, 2)
-    poll = desk.next()
+def test_a_failed_list_of_ended_tasks_causes_no_get():
+    """If all tasks of a failed list have ended meanwhile, no get follows."""
+    client = client_with(ListSupport.YES, 2)
+    poll = client.next()
     for each in poll.records:
-        desk.settle(each, LOST)
-    desk.answer(poll, DOWN)
-    desk.now += 10.0
-    assert desk.next() is None
+        client.settle(each, LOST)
+    client.answer(poll, DOWN)
+    client.now += 10.0
+    assert client.next() is None
 
 
-def test_halves_without_pending_tasks_are_not_asked():
+def test_halves_without_pending_tasks_are_not_sent():
     """A refused list whose tasks have all ended meanwhile is not repeated."""
-    desk = desk_with(ListSupport.YES, 2)
-    poll = desk.next()
+    client = client_with(ListSupport.YES, 2)
+    poll = client.next()
     for each in poll.records:
-        desk.settle(each, LOST)
-    desk.answer(poll, BAD_REQUEST)
-    desk.now += 5.0
-    assert desk.next() is None
+        client.settle(each, LOST)
+    client.answer(poll, BAD_REQUEST)
+    client.now += 5.0
+    assert client.next() is None
 
 
 @pytest.mark.parametrize("support", ListSupport)
-def test_the_next_order_goes_when_it_may(support):
-    """With tasks due and answers outstanding, the planner names the moment of its next order."""
-    desk = desk_with(support, 3)
-    first = desk.next()
+def test_the_next_get_goes_when_the_rate_limit_allows_it(support):
+    """With tasks due and polls in flight, `wake_at` names the time of the next get."""
+    client = client_with(support, 3)
+    first = client.next()
     if not first.single:
-        desk.answer(first, [])
-        first = desk.next()
+        client.answer(first, [])
+        first = client.next()
     assert first.single
     for _ in range(2):
-        assert desk.next() is None
-        assert desk.wake_at() == pytest.approx(desk.now + 0.051)
-        desk.now = desk.wake_at()
-        assert desk.next().single
+        assert client.next() is None
+        assert client.wake_at() == pytest.approx(client.now + 0.051)
+        client.now = client.wake_at()
+        assert client.next().single
 
 
-def test_the_next_list_goes_when_it_may():
-    """While a get is out, a due list is waited for no longer than its budget and its slack say."""
-    desk = desk_with(ListSupport.YES, 1)
-    desk.answer(desk.next(), [])
-    assert desk.next().single
-    desk.add("late", fresh=False)
-    assert desk.next() is None
-    assert desk.wake_at() == desk.now + 0.25 * 5.0
-    desk.now = desk.wake_at()
-    assert not desk.next().single
+def test_the_next_list_goes_when_the_rate_limit_allows_it():
+    """While a get is in flight, a due list waits only for its rate limit and its slack."""
+    client = client_with(ListSupport.YES, 1)
+    client.answer(client.next(), [])
+    assert client.next().single
+    client.add("late", fresh=False)
+    assert client.next() is None
+    assert client.wake_at() == client.now + 0.25 * 5.0
+    client.now = client.wake_at()
+    assert not client.next().single
 
 
-def test_the_sooner_of_two_moments_counts():
+def test_the_earlier_of_two_times_counts():
     """A get that may go soon does not wait for a list that may go later."""
-    desk = desk_with(ListSupport.YES, 2)
-    desk.answer(desk.next(), [])
-    assert desk.next().single
-    desk.add("late", fresh=False)
-    assert desk.next() is None
-    assert desk.wake_at() == pytest.approx(desk.now + 0.051)
+    client = client_with(ListSupport.YES, 2)
+    client.answer(client.next(), [])
+    assert client.next().single
+    client.add("late", fresh=False)
+    assert client.next() is None
+    assert client.wake_at() == pytest.approx(client.now + 0.051)
 
 
-def test_who_ended_while_waiting_for_a_get_is_skipped():
-    """Gets are not spent on tasks that have their outcome."""
-    desk = desk_with(ListSupport.YES, 2)
-    desk.answer(desk.next(), [])
-    first, second = desk.registry
-    desk.settle(first, LOST)
-    assert desk.next().records == (second,)
-    desk.now += 1.0
-    assert desk.next() is None
+def test_a_task_that_ended_while_its_get_was_queued_is_skipped():
+    """No get is sent for a task that has its outcome."""
+    client = client_with(ListSupport.YES, 2)
+    client.answer(client.next(), [])
+    first, second = client.registry
+    client.settle(first, LOST)
+    assert client.next().records == (second,)
+    client.now += 1.0
+    assert client.next() is None
 
 
-def test_an_outage_shuts_the_gate_for_lists_and_gets():
-    """After a failure one probe at a time goes, a second or more apart."""
-    desk = desk_with(ListSupport.NO, 20)
-    first, second = desk.next(), None
-    desk.now += 0.1
-    second = desk.next()
-    desk.answer(first, DOWN)
-    desk.now += 100.0
-    assert desk.next() is None
-    assert desk.wake_at() is None
-    desk.answer(second, BUSY_FOR_AN_HOUR)
-    assert desk.wake_at() == desk.now + 60.0
-    desk.now += 60.0
-    probe = desk.next()
-    assert desk.next() is None
-    desk.answer(probe, [snapshot(probe.records[0].task_id, Status.QUEUED)])
-    assert not desk.planner.breaker.tripped
+def test_an_outage_trips_the_breaker_for_lists_and_gets():
+    """After a failure one probe at a time is sent, at least a second apart."""
+    client = client_with(ListSupport.NO, 20)
+    first, second = client.next(), None
+    client.now += 0.1
+    second = client.next()
+    client.answer(first, DOWN)
+    client.now += 100.0
+    assert client.next() is None
+    assert client.wake_at() is None
+    client.answer(second, BUSY_FOR_AN_HOUR)
+    assert client.wake_at() == client.now + 60.0
+    client.now += 60.0
+    probe = client.next()
+    assert client.next() is None
+    client.answer(probe, [snapshot(probe.records[0].task_id, Status.QUEUED)])
+    assert not client.planner.breaker.tripped
 
 
-def test_in_an_outage_nobody_falls_behind():
-    """Failures while the service is down do not put a task off: the gate decides."""
-    desk = desk_with(ListSupport.NO, 1)
+def test_an_outage_makes_no_task_due_later():
+    """Failures in an outage do not postpone a task: only the circuit breaker delays its poll."""
+    client = client_with(ListSupport.NO, 1)
     for _ in range(20):
-        desk.answer(desk.next(), DOWN)
-        desk.now = max(desk.wake_at(), desk.now)
-    assert desk.now < 10.0 + 20 * 5.0
+        client.answer(client.next(), DOWN)
+        client.now = max(client.wake_at(), client.now)
+    assert client.now < 10.0 + 20 * 5.0
 
 
 @pytest.mark.parametrize("support", [ListSupport.YES, ListSupport.NO])
-def test_ends_are_noticed_about_as_soon_as_aimed_for(support):
-    """On a queue served in turn the mean delay is within twice the aim, and polls stay few."""
+def test_ends_are_noticed_within_twice_the_aimed_delay(support):
+    """If tasks start in order, the mean delay is below twice the aim, and there are few polls."""
     rng = random.Random(7)
-    studio = Studio(places=10, rng=rng)
-    desk = Desk(planner=planner(support))
-    day = Day(
-        desk=desk, wire=lambda poll, at: [studio.look(r.task_id, now=at) for r in poll.records]
+    provider = SimulatedProvider(places=10, rng=rng)
+    client = SimulatedClient(planner=planner(support))
+    simulation = Simulation(
+        client=client,
+        respond=lambda poll, at: [provider.look(r.task_id, now=at) for r in poll.records],
     )
     for number in range(150):
-        day.at(0.1 * number, lambda: desk.add(studio.create(now=desk.now)))
-    day.run(until=1e5)
-    late = [at - studio.jobs[one].ends for one, at in day.settled_at.items()]
+        simulation.at(0.1 * number, lambda: client.add(provider.create(now=client.now)))
+    simulation.run(until=1e5)
+    late = [at - provider.jobs[one].ends for one, at in simulation.settled_at.items()]
     assert len(late) == 150
     assert all(isinstance(each, float) and each >= 0 for each in late)
     assert sum(late) / 150 < 10.0
-    assert desk.polls / 150 < 25
+    assert client.polls / 150 < 25

@@ -1,4 +1,4 @@
-"""Tasks that share a queue, and when each of them is worth a look."""
+"""The model of a queue: which tasks run, and which waiting task is polled next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from callsheet._polling.queue_model import LONGEST_STRIDE, MOST_PASSED, SHORTEST_SWEEP, Lane
+from callsheet._polling.queue_model import LONGEST_STEP, PLACES_PER_CALL, SHORTEST_SWEEP, Lane
 from callsheet._polling.schedule import SWEEP
 from callsheet._state.record import Record
 from making import LOST, NEVER
@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 
 def lane(length: int) -> tuple[Lane, list[Record]]:
-    """A lane whose line has some length."""
+    """A lane with so many waiting tasks."""
     made = Lane(PATIENCE, SWEEP)
     records = [Record(None, index=number) for number in range(length)]
     for each in records:
@@ -28,13 +28,13 @@ def lane(length: int) -> tuple[Lane, list[Record]]:
 
 
 def run(queue: Lane, each: Record, *, started: float = 1.0) -> list[Record]:
-    """Find a task running."""
+    """Note that a task runs."""
     return queue.found_running(each, started=started, now=started)
 
 
 @given(st.integers(1, 3000), st.data())
-def test_the_frontier_is_found_in_logarithmically_many_looks(length, data):
-    """Among tasks served in turn, few looks tell exactly which of them run."""
+def test_the_first_waiting_task_is_found_with_a_logarithmic_number_of_polls(length, data):
+    """If tasks start in order, a few polls show exactly which of them run."""
     running = data.draw(st.integers(0, length))
     queue, records = lane(length)
     looks, presumed = 0, []
@@ -50,33 +50,33 @@ def test_the_frontier_is_found_in_logarithmically_many_looks(length, data):
     assert list(queue.waiting()) == records[running:]
 
 
-def test_no_answer_lets_more_than_a_thousand_be_presumed_to_run():
-    """However long the line, one answer changes what is planned for a bounded number of tasks."""
+def test_one_answer_presumes_at_most_a_thousand_tasks_to_run():
+    """However long the queue is, one answer changes the plan of a bounded number of tasks."""
     queue, records = lane(20_000)
     most = 0
     while (scout := queue.scout()) is not None:
         most = max(most, len(run(queue, scout)))
-    assert most == LONGEST_STRIDE - 1
+    assert most == LONGEST_STEP - 1
     assert len(queue.running) == len(records)
 
 
-def test_a_look_at_the_line_passes_a_bounded_number_of_places():
-    """Behind many who ended early nobody is found at once, but all are in the end."""
-    queue, records = lane(3 * MOST_PASSED)
-    for each in records[1 : 2 * MOST_PASSED]:
+def test_one_call_looks_at_a_bounded_number_of_places():
+    """Tasks behind many that have ended are found after some calls, and none is missed."""
+    queue, records = lane(3 * PLACES_PER_CALL)
+    for each in records[1 : 2 * PLACES_PER_CALL]:
         each.settle(LOST)
     assert list(queue.heads(5)) == [records[0]]
     found: list[Record] = []
     looks = 0
     while not found or found[-1] is not records[-1]:
-        found += queue.sweep(10 * MOST_PASSED)
+        found += queue.sweep(10 * PLACES_PER_CALL)
         looks += 1
-    assert found == [records[0], *records[2 * MOST_PASSED :]]
+    assert found == [records[0], *records[2 * PLACES_PER_CALL :]]
     assert looks == 3
 
 
-def test_heads_of_the_line_are_the_first_who_are_not_asked():
-    """They come in the order of the line, up to a limit."""
+def test_heads_are_the_first_tasks_that_are_not_being_polled():
+    """They are returned in the order of the queue, up to a limit."""
     queue, records = lane(10)
     records[1].asked = True
     records[3].settle(LOST)
@@ -85,8 +85,8 @@ def test_heads_of_the_line_are_the_first_who_are_not_asked():
 
 
 @given(st.integers(2, 200), st.data())
-def test_a_frontier_that_moves_by_one_costs_one_look_at_a_time(length, data):
-    """Once the head of the line is known to wait, it is the one who is looked at again."""
+def test_the_head_stays_the_scout_once_it_was_seen_waiting(length, data):
+    """Once the head of the queue was seen waiting, it is the task to poll again."""
     queue, records = lane(length)
     for each in records[: data.draw(st.integers(0, length - 1))]:
         run(queue, each)
@@ -96,7 +96,7 @@ def test_a_frontier_that_moves_by_one_costs_one_look_at_a_time(length, data):
 
 
 def test_a_wrong_presumption_is_corrected():
-    """Who was presumed to run and is found waiting stands at the head of the line again."""
+    """A task that was presumed to run and is found waiting is back in its place in the queue."""
     queue, records = lane(10)
     queue._stride = 4
     assert run(queue, records[3]) == records[:3]
@@ -109,31 +109,31 @@ def test_a_wrong_presumption_is_corrected():
     assert queue.scout() is records[1]
 
 
-def test_who_has_ended_is_not_presumed_to_run():
-    """Among those before a running scout, only those without an outcome are presumed to run."""
+def test_an_ended_task_is_not_presumed_to_run():
+    """Of the tasks before a running scout, only those without an outcome are presumed to run."""
     queue, records = lane(4)
     queue._stride = 4
     records[1].settle(LOST)
     assert run(queue, records[3]) == [records[0], records[2]]
 
 
-def test_who_runs_out_of_turn_takes_nobody_along():
-    """A task found running that is neither head nor scout says nothing about those before it."""
+def test_a_task_that_runs_out_of_order_changes_no_other():
+    """If a task that is neither head nor scout runs, the tasks before it still wait."""
     queue, records = lane(10)
     assert run(queue, records[5]) == []
     assert list(queue.waiting()) == records[:5] + records[6:]
 
 
-def test_who_runs_out_of_turn_and_waits_after_all_keeps_its_place():
-    """A task that was taken for running while in the line is in it once, where it was."""
+def test_a_task_that_ran_out_of_order_and_waits_again_keeps_its_place():
+    """A task that was found running out of order, then waiting, has its old place once."""
     queue, records = lane(4)
     run(queue, records[2])
     queue.found_waiting(records[2])
     assert list(queue.waiting()) == records
 
 
-def test_a_scout_waits():
-    """A task that has ended or runs is not sent ahead: the nearest before it goes instead."""
+def test_the_scout_is_a_waiting_task():
+    """If the task in that place runs or has ended, the nearest waiting one before it is polled."""
     queue, records = lane(4)
     run(queue, records[2])
     records[3].settle(LOST)
@@ -142,8 +142,8 @@ def test_a_scout_waits():
 
 
 @pytest.mark.parametrize("stride", [1, 8])
-def test_an_empty_line_has_no_scout(stride):
-    """Where nobody waits, nobody is sent, and the next search begins with short steps."""
+def test_an_empty_queue_has_no_scout(stride):
+    """If no task waits, there is no scout, and the next search begins with a step of one."""
     queue, (only,) = lane(1)
     queue._stride = stride
     only.settle(LOST)
@@ -152,8 +152,8 @@ def test_an_empty_line_has_no_scout(stride):
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.data())
-def test_a_sweep_comes_to_everybody(length, limit, data):
-    """Call by call everybody who waits is swept, before anybody is swept again."""
+def test_sweeps_reach_every_waiting_task(length, limit, data):
+    """Every waiting task is swept once before any is swept again."""
     queue, records = lane(length)
     away = data.draw(st.sets(st.sampled_from(records)))
     for number, each in enumerate(away):
@@ -172,8 +172,8 @@ def test_a_sweep_comes_to_everybody(length, limit, data):
     assert set(found) == waiting
 
 
-def test_a_free_place_goes_to_the_head_once_the_front_is_known():
-    """Nobody is presumed to follow before the head of the line was seen waiting."""
+def test_the_head_is_presumed_to_start_once_the_front_is_known():
+    """No task is presumed to start before the head of the queue was seen waiting."""
     queue, records = lane(3)
     assert queue.presume_next(1.0) is None
     assert queue.found_waiting(records[0])
@@ -185,8 +185,8 @@ def test_a_free_place_goes_to_the_head_once_the_front_is_known():
     assert queue.presume_next(4.0) is None
 
 
-def test_who_runs_out_of_turn_makes_the_sweep_faster():
-    """Each task found running before its turn brings the next sweep forward, down to a limit."""
+def test_a_task_that_runs_out_of_order_makes_sweeps_more_frequent():
+    """Each task found running out of order makes the next sweep earlier, down to a limit."""
     queue, records = lane(20)
     gaps = []
     for each in records[10:]:
@@ -201,8 +201,8 @@ def test_who_runs_out_of_turn_makes_the_sweep_faster():
     assert (calm.sweep_gap, calm.sweep_at) == (SWEEP, NEVER)
 
 
-def test_the_first_is_first_even_once_it_has_ended():
-    """A head that has ended stays at the front until somebody looks for the next scout."""
+def test_an_ended_head_is_first_until_the_next_scout_is_asked_for():
+    """A head that has ended keeps the first place until `scout` is called."""
     queue, records = lane(2)
     assert not lane(0)[0].is_first(records[0])
     assert queue.is_first(records[0])
@@ -213,8 +213,8 @@ def test_the_first_is_first_even_once_it_has_ended():
     assert queue.is_first(records[1])
 
 
-def test_a_head_behind_others_does_not_make_the_search_begin_anew():
-    """A scout found waiting far back halves the search; the head found waiting ends it."""
+def test_only_the_head_or_the_scout_changes_the_search():
+    """A waiting scout far back halves the step; another waiting task does not; the head ends it."""
     queue, records = lane(9)
     queue._stride = 8
     assert not queue.found_waiting(records[7])
@@ -225,8 +225,8 @@ def test_a_head_behind_others_does_not_make_the_search_begin_anew():
     assert queue.scout() is records[0]
 
 
-class Line(RuleBasedStateMachine):
-    """Tasks that start, stop and end in any order, as no queue should do it."""
+class QueueMachine(RuleBasedStateMachine):
+    """Tasks that start, stop and end in any order, even an impossible one."""
 
     records = Bundle("records")
 
@@ -237,7 +237,7 @@ class Line(RuleBasedStateMachine):
 
     @rule(target=records)
     def append(self) -> Record:
-        """A task joins the line."""
+        """A task joins the queue."""
         made = Record(None, index=len(self.all))
         self.all.append(made)
         self.lane.join(made)
@@ -245,12 +245,12 @@ class Line(RuleBasedStateMachine):
 
     @rule(each=records)
     def end(self, each: Record) -> None:
-        """A task ends, wherever it stands."""
+        """A task ends, in whatever place."""
         each.settle(LOST)
 
     @rule(each=records)
     def run(self, each: Record) -> None:
-        """A task is found running, wherever it stands."""
+        """A task is found running, in whatever place."""
         if not each.settled and each.started is None:
             presumed = run(self.lane, each)
             assert all(one.started is not None for one in (each, *presumed))
@@ -271,49 +271,49 @@ class Line(RuleBasedStateMachine):
             assert front_known is self.lane.front_known or each is not next(self.lane.waiting())
 
     @rule()
-    def free_a_place(self) -> None:
-        """A place becomes free."""
+    def presume_next(self) -> None:
+        """A running task has ended, so the head may start."""
         head = next(self.lane.waiting(), None)
         taken = self.lane.presume_next(2.0)
         assert taken in (head, None)
         assert taken is None or taken.started == 2.0
 
     @rule(each=records)
-    def take_out(self, each: Record) -> None:
-        """A task that ran and has ended leaves those who run, as the schedule sees to."""
+    def remove_ended(self, each: Record) -> None:
+        """An ended task is removed from the running ones, as the schedule does it."""
         if each.settled:
             self.lane.running.pop(each, None)
 
     @rule(limit=st.integers(0, 9))
     def sweep(self, limit: int) -> None:
-        """Some of those who wait are swept, nobody twice."""
+        """Some waiting tasks are swept, none twice."""
         swept = self.lane.sweep(limit)
         assert len(swept) == len(set(swept)) <= limit
         assert set(swept) <= set(self.lane.waiting())
 
     @invariant()
-    def everybody_who_waits_stands_in_line_once(self) -> None:
-        """Nobody is lost or doubled."""
+    def each_waiting_task_is_in_the_queue_once(self) -> None:
+        """No waiting task is missing or there twice."""
         waiting = [each.index for each in self.lane.waiting()]
         expected = [e.index for e in self.all if not e.settled and e.started is None]
         assert sorted(waiting) == expected
 
     @invariant()
-    def everybody_who_runs_is_known_to(self) -> None:
-        """Those who run are exactly those who have started, with no more than the ended beside."""
+    def all_started_tasks_are_running(self) -> None:
+        """The running tasks are exactly those that have started, apart from ended ones."""
         started = {e for e in self.all if not e.settled and e.started is not None}
         assert {each for each in self.lane.running if not each.settled} == started
 
     @invariant()
-    def somebody_goes_ahead_while_anybody_waits(self) -> None:
-        """The scout is one of those who wait."""
+    def there_is_a_scout_while_a_task_waits(self) -> None:
+        """The scout is one of the waiting tasks."""
         scout = self.lane.scout()
         assert scout in (list(self.lane.waiting()) or [None])
 
     @invariant()
-    def strides_fit_the_line(self) -> None:
-        """The search never goes far beyond the line."""
+    def steps_fit_the_queue(self) -> None:
+        """The step is never much longer than the queue."""
         assert 1 <= self.lane._stride <= max(1, 2 * len(self.all))
 
 
-TestLine = Line.TestCase
+TestQueue = QueueMachine.TestCase

@@ -22,7 +22,7 @@ from callsheet import (
     SubmissionUncertainError,
     TaskSpec,
 )
-from loopback import answer, listening, saying
+from loopback import answer, answering, listening
 
 
 if TYPE_CHECKING:
@@ -146,11 +146,11 @@ def client(origin: str, transport: str | None, **options: object) -> Client:
 
 async def bytes_of_a_create(transport: str | None) -> int:
     """How many bytes the request has."""
-    async with listening(saying(answer(b"{}", status="401 No"))) as heard:
-        async with client(heard.origin, transport) as c:
+    async with listening(answering(answer(b"{}", status="401 No"))) as received:
+        async with client(received.origin, transport) as c:
             with pytest.raises(CallsheetError):
                 await c.submit(BOAT)
-        return len(heard.requests[0])
+        return len(received.requests[0])
 
 
 async def cut_at_each(places: range, request: str, how: str, *, knife: Knife, way, origin):

@@ -19,7 +19,7 @@ seeds = st.integers(0, 999)
 
 @given(attempts, seconds, seconds, asked, seeds)
 def test_a_pause_is_positive_and_bounded(attempt, initial, ceiling, asked, seed):
-    """Whatever the provider asks for, a pause lies between zero and the ceiling with its jitter."""
+    """Whatever ``Retry-After`` says, a pause is between zero and the ceiling plus jitter."""
     policy = RetryPolicy(initial=initial, ceiling=ceiling)
     pause = pause_before(attempt, policy, rng=random.Random(seed), retry_after=asked)
     assert 0 < pause <= 1.25 * ceiling
@@ -27,7 +27,7 @@ def test_a_pause_is_positive_and_bounded(attempt, initial, ceiling, asked, seed)
 
 @given(attempts, seconds, seconds, seeds)
 def test_a_pause_doubles_up_to_the_ceiling(attempt, initial, ceiling, seed):
-    """A pause is the doubled first pause or the ceiling, give or take a quarter."""
+    """A pause is the first one doubled each time, or the ceiling, plus or minus 25 %."""
     policy = RetryPolicy(initial=initial, ceiling=ceiling)
     pause = pause_before(attempt, policy, rng=random.Random(seed))
     nominal = min(initial * 2.0 ** min(attempt - 2, 64), ceiling)
@@ -35,14 +35,14 @@ def test_a_pause_doubles_up_to_the_ceiling(attempt, initial, ceiling, seed):
 
 
 @given(attempts, st.floats(0, 60), seeds)
-def test_retry_after_is_waited_for(attempt, asked, seed):
-    """What the provider asks for within the ceiling is waited for at least."""
+def test_a_pause_is_at_least_retry_after(attempt, asked, seed):
+    """A pause is at least ``Retry-After`` if that is within the ceiling."""
     pause = pause_before(attempt, RetryPolicy(), rng=random.Random(seed), retry_after=asked)
     assert pause >= asked
 
 
 @given(attempts, st.floats(60), seeds)
 def test_retry_after_is_honoured_up_to_the_ceiling(attempt, asked, seed):
-    """A provider that asks for more than the ceiling gets the ceiling."""
+    """If ``Retry-After`` exceeds the ceiling, the pause is the ceiling plus jitter."""
     pause = pause_before(attempt, RetryPolicy(), rng=random.Random(seed), retry_after=asked)
     assert 60 <= pause <= 75

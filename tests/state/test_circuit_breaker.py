@@ -1,4 +1,4 @@
-"""One probe at a time while the service is down, then a slow start."""
+"""The circuit breaker: one probe at a time in an outage, then a slow start."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ asked = st.none() | st.floats(0, 300)
 
 
 def breaker(width: int = 8, **values: float) -> CircuitBreaker:
-    """A gate with known jitter."""
+    """A circuit breaker with a seeded jitter."""
     return CircuitBreaker(width=width, rng=random.Random(1), **values)
 
 
 class Traffic(RuleBasedStateMachine):
-    """Requests that go whenever the gate allows it, and answers in any order."""
+    """Requests that are sent whenever the breaker allows it, and answers in any order."""
 
     requests = Bundle("requests")
 
@@ -42,14 +42,14 @@ class Traffic(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def wait_for_the_gate(self) -> None:
-        """Time passes until one more may go."""
+    def wait_until_ready(self) -> None:
+        """Time passes until one more request may be sent."""
         ready = self.breaker.ready_at(now=self.now, in_flight=self.in_flight)
         self.now = self.now if ready is None else ready
 
     @rule(target=requests, poll=st.booleans())
     def send(self, poll: bool) -> tuple[bool, bool]:  # noqa: FBT001
-        """A request goes if it may."""
+        """A request is sent if it may be."""
         ready = self.breaker.ready_at(now=self.now, in_flight=self.in_flight)
         if ready is None or ready > self.now:
             return (poll, False)
@@ -61,7 +61,7 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(request=consumes(requests), retry_after=asked)
     def fail(self, request: tuple[bool, bool], retry_after: float | None) -> None:
-        """A request is not served."""
+        """A request fails."""
         poll, sent = request
         if not sent:
             return
@@ -98,12 +98,12 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def never_two_probes_within_a_second(self) -> None:
-        """Probes keep their distance."""
+        """Probes are at least a second apart."""
         assert all(gap >= FIRST_PAUSE for gap in gaps(self.probes))
 
     @invariant()
-    def an_idle_gate_names_a_time(self) -> None:
-        """With nothing in flight a request may go within a minute."""
+    def an_idle_breaker_names_a_time(self) -> None:
+        """With nothing in flight a request may be sent within a minute."""
         ready = self.breaker.ready_at(now=self.now, in_flight=0)
         assert ready is not None
         assert self.now <= ready <= self.now + 60.0
@@ -113,14 +113,14 @@ TestTraffic = Traffic.TestCase
 
 
 @given(widths, st.integers(0, 30))
-def test_an_open_gate_lets_its_width_through(width, in_flight):
-    """Fewer requests than the width may always have company; more may not."""
+def test_a_reset_breaker_allows_its_width(width, in_flight):
+    """One more request is allowed exactly while fewer than the width are in flight."""
     ready = breaker(width).ready_at(now=5.0, in_flight=in_flight)
     assert ready == (5.0 if in_flight < width else None)
 
 
-def test_a_shut_gate_waits_for_its_probe():
-    """While the service is down and a probe is out, nothing else goes."""
+def test_a_tripped_breaker_waits_for_its_probe():
+    """In an outage nothing else is sent while a probe is in flight."""
     tripped = breaker()
     assert tripped.failed(now=0.0, poll=True)
     assert tripped.ready_at(now=1000.0, in_flight=1) is None
@@ -129,7 +129,7 @@ def test_a_shut_gate_waits_for_its_probe():
 
 @given(st.integers(1, 60))
 def test_pauses_grow_up_to_a_few_seconds(failures):
-    """Between probes there is a second at least and five at most, however long the outage."""
+    """Probes are one to five seconds apart, however long the outage lasts."""
     down, now, paused = breaker(), 0.0, []
     for _ in range(failures):
         down.failed(now=now, poll=True)
@@ -143,7 +143,7 @@ def test_pauses_grow_up_to_a_few_seconds(failures):
 
 @given(st.integers(1, 50))
 def test_failures_sent_together_count_once(together):
-    """Requests that were out when the gate shut do not lengthen the pause by their number."""
+    """Requests that were in flight when the breaker tripped do not make the pause longer."""
     down = breaker(width=50)
     for _ in range(together):
         down.failed(now=0.0, poll=True)
@@ -152,7 +152,7 @@ def test_failures_sent_together_count_once(together):
 
 @given(st.floats(0, 1e9), st.floats(0, 600))
 def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
-    """What the service asks for is waited for, but not beyond the cap."""
+    """A pause is at least ``Retry-After``, but only up to the cap."""
     down = breaker(retry_after_cap=cap)
     down.failed(now=0.0, poll=True, retry_after=asked)
     ready = down.ready_at(now=0.0, in_flight=0)
@@ -160,23 +160,23 @@ def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
 
 
 @pytest.mark.parametrize("asked", [float("nan"), -5.0, None])
-def test_a_senseless_retry_after_changes_nothing(asked):
-    """A wait that is no number of seconds counts as none."""
+def test_an_invalid_retry_after_changes_nothing(asked):
+    """A ``Retry-After`` that is not a number of seconds is ignored."""
     down = breaker()
     down.failed(now=0.0, poll=True, retry_after=asked)
     assert FIRST_PAUSE <= down.ready_at(now=0.0, in_flight=0) <= 1.25 * FIRST_PAUSE
 
 
 def test_a_late_failure_never_shortens_the_wait():
-    """A failure without ``Retry-After`` leaves a longer wait as it is."""
+    """A failure without ``Retry-After`` does not shorten a longer wait."""
     down = breaker()
     down.failed(now=0.0, poll=True, retry_after=50.0)
     down.failed(now=1.0, poll=False)
     assert down.ready_at(now=1.0, in_flight=0) == 50.0
 
 
-def test_a_poll_opens_what_polls_and_creates_have_shut():
-    """One status answer is proof enough that the service is back."""
+def test_a_poll_resets_what_polls_and_creates_have_tripped():
+    """One status answer proves that the service is back."""
     down = breaker()
     down.failed(now=0.0, poll=True)
     down.failed(now=2.0, poll=False)
@@ -184,8 +184,8 @@ def test_a_poll_opens_what_polls_and_creates_have_shut():
     assert down.ready_at(now=4.0, in_flight=0) == 4.0
 
 
-def test_a_create_does_not_open_what_polls_have_shut():
-    """While the status route is down, a create that passes only puts off the next probe."""
+def test_a_create_does_not_reset_what_polls_have_tripped():
+    """While polls fail, a create that succeeds only postpones the next probe."""
     down = breaker()
     down.failed(now=0.0, poll=True)
     assert not down.passed(now=2.0, poll=False)
@@ -193,8 +193,8 @@ def test_a_create_does_not_open_what_polls_have_shut():
     assert down.ready_at(now=2.0, in_flight=0) >= 2.0 + FIRST_PAUSE
 
 
-def test_a_create_opens_what_creates_have_shut():
-    """A gate that only creates have shut opens for a create that passes."""
+def test_a_create_resets_what_creates_have_tripped():
+    """A breaker that only creates have tripped is reset by a create that succeeds."""
     down = breaker()
     assert down.failed(now=0.0, poll=False)
     assert down.passed(now=2.0, poll=False)
@@ -203,7 +203,7 @@ def test_a_create_opens_what_creates_have_shut():
 
 @given(widths)
 def test_after_an_outage_traffic_doubles_up_to_the_width(width):
-    """One request at first, then twice as many with each that passes."""
+    """One request is allowed at first, then twice as many after each that succeeds."""
     back = breaker(width)
     back.failed(now=0.0, poll=True)
     back.passed(now=2.0, poll=True)

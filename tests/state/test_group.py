@@ -1,4 +1,4 @@
-"""What is known of specs that were handed in together."""
+"""The counts and the errors of specs that were submitted together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._state.registry import verdict
+from callsheet._state.registry import result_of
 from callsheet.errors import (
     AuthenticationError,
     ModelNotFoundError,
@@ -24,13 +24,13 @@ USED_UP = QuotaExhaustedError("used up", 429, "SetLimitExceeded")
 
 
 def member(group: Group) -> Record:
-    """A record of a group that grows by it."""
+    """A new record of *group*."""
     group.total += 1
     return Record(TaskSpec("boat"), group=group)
 
 
-def test_a_member_is_counted_where_it_stands():
-    """A record counts as queued, then running, then failed, and as submitted all along."""
+def test_a_member_is_counted_under_its_status():
+    """A record counts as queued, then running, then failed, and as submitted all the time."""
     group = Group()
     one = member(group)
     assert (group.unsubmitted, group.unfinished) == (1, 1)
@@ -51,20 +51,20 @@ def test_a_member_is_counted_where_it_stands():
 
 
 def test_a_video_counts_as_a_success():
-    """A record that ends with a video is succeeded, neither queued nor running nor failed."""
+    """A record that ends with a video counts as succeeded, and not as queued, running or failed."""
     group = Group()
     one = member(group)
     one.task_id = "cgt-1"
     one.move(Status.RUNNING)
     done = snapshot("cgt-1", Status.SUCCEEDED)
-    one.settle(verdict(done), done.status)
+    one.settle(result_of(done), done.status)
     assert group.progress == Progress(
         total=1, submitted=1, queued=0, running=0, succeeded=1, failed=0
     )
 
 
-def test_an_end_before_the_id_is_no_submission():
-    """A spec that was never sent is failed, not submitted, and no longer to be submitted."""
+def test_a_spec_that_ends_without_an_id_is_not_submitted():
+    """A spec that was never sent counts as failed, and no longer as unsubmitted."""
     group = Group()
     member(group).settle(NotSubmittedError("stopped"))
     assert (group.progress.submitted, group.progress.failed) == (0, 1)
@@ -72,7 +72,7 @@ def test_an_end_before_the_id_is_no_submission():
 
 
 def test_waiters_are_told_of_ids_and_outcomes():
-    """An id and an outcome wake whoever waits for the group; another status does not."""
+    """An id and an outcome wake the waiters of the group; another status does not."""
     group, told = Group(), []
     one = member(group)
     one.task_id = "cgt-1"
@@ -86,7 +86,7 @@ def test_waiters_are_told_of_ids_and_outcomes():
 
 
 def test_members_finish_in_the_order_of_their_ends():
-    """The finished records stand in the order in which they ended."""
+    """The finished records are in the order in which they ended."""
     group = Group()
     members = [member(group) for _ in range(3)]
     for each in reversed(members):

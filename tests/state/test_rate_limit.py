@@ -1,4 +1,4 @@
-"""No window is ever overfull, and nothing waits in vain."""
+"""The rate limit: no period holds too many requests, and none waits without need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callsheet._state.rate_limit import JITTER, RateLimit
-from making import fullest, gaps, moments, pauses
+from making import gaps, moments, most_in_window, pauses
 
 
 limits = st.integers(1, 40) | st.floats(0.05, 40)
@@ -20,17 +20,17 @@ bursts = st.integers(1, 50)
 
 @st.composite
 def limits_by_verb(draw: st.DrawFn) -> RateLimit:
-    """Budgets of every kind."""
+    """Rate limits of every kind."""
     return RateLimit(limit=draw(limits), period=draw(periods), burst=draw(bursts))
 
 
 def requests(start: float, pauses: list[float], period: float) -> list[float]:
-    """Ascending times that begin at *start*, with *pauses* as shares of the period."""
+    """Ascending times from *start* on; *pauses* are shares of the period."""
     return list(accumulate((pause * period for pause in pauses), initial=start))
 
 
 def at_once(start: float, budget: RateLimit) -> object:
-    """A burst's times: *start* but for rounding."""
+    """The time *start*, apart from rounding."""
     return pytest.approx([start] * budget.burst, rel=0, abs=1e-7)
 
 
@@ -38,10 +38,10 @@ shares = st.lists(st.just(0.0) | st.floats(0, 0.1) | st.floats(0, 3), max_size=1
 
 
 @given(limits_by_verb(), moments, shares)
-def test_no_window_is_overfull(budget, start, shares):
-    """Whatever the request times, no closed window of a period holds more than the limit."""
+def test_no_window_holds_more_than_the_limit(budget, start, shares):
+    """Whatever the request times are, no closed window of a period holds more than the limit."""
     times = [budget.take(now=now) for now in requests(start, shares, budget.period)]
-    assert fullest(times, budget.period) <= math.ceil(budget.limit)
+    assert most_in_window(times, budget.period) <= math.ceil(budget.limit)
 
 
 @given(limits_by_verb(), moments, shares)
@@ -53,8 +53,8 @@ def test_over_a_long_time_fractions_of_a_limit_count(budget, start, shares):
 
 
 @given(limits_by_verb(), moments, shares)
-def test_takings_are_in_order_and_never_in_the_past(budget, start, shares):
-    """Each taking is at or after its request and every earlier taking."""
+def test_times_are_in_order_and_never_in_the_past(budget, start, shares):
+    """Each time is not before its request and not before an earlier time."""
     asked = requests(start, shares, budget.period)
     times = [budget.take(now=now) for now in asked]
     assert all(taken >= now for taken, now in zip(times, asked, strict=True))
@@ -62,8 +62,8 @@ def test_takings_are_in_order_and_never_in_the_past(budget, start, shares):
 
 
 @given(limits_by_verb(), moments, shares, pauses)
-def test_what_is_ready_is_taken_at_that_time(budget, start, shares, pause):
-    """A taking happens exactly when it was said to be possible, and asking costs nothing."""
+def test_take_returns_the_time_of_ready_at(budget, start, shares, pause):
+    """`take` returns exactly the time of `ready_at`, which itself changes nothing."""
     for now in requests(start, shares, budget.period):
         budget.take(now=now)
     later = now + pause
@@ -74,7 +74,7 @@ def test_what_is_ready_is_taken_at_that_time(budget, start, shares, pause):
 
 @given(st.integers(1, 60), st.sampled_from([1.0, 60.0]), bursts)
 def test_steady_demand_uses_nearly_all_of_the_limit(limit, period, burst):
-    """Demand that never ends is served at what the burst leaves of the limit, less the margin."""
+    """Constant demand is served at the limit less the burst and the margin."""
     budget = RateLimit(limit=limit, period=period, burst=burst)
     times = [budget.take(now=0.0) for _ in range(40 * limit)]
     served = (len(times) - budget.burst) / (times[-1] / period)
@@ -83,14 +83,14 @@ def test_steady_demand_uses_nearly_all_of_the_limit(limit, period, burst):
 
 @given(limits_by_verb(), moments)
 def test_a_whole_burst_goes_at_once_and_no_more(budget, start):
-    """After a pause a burst passes without waiting, and the next request waits."""
+    """After a pause a whole burst goes without waiting, and the next request waits."""
     assert [budget.take(now=start) for _ in range(budget.burst)] == at_once(start, budget)
     assert budget.ready_at(now=start) > start
 
 
 @given(limits_by_verb(), moments, shares)
 def test_a_long_pause_brings_the_burst_back(budget, start, shares):
-    """Once the reserved time has passed, a whole burst passes again, and not more than one."""
+    """Once the reserved time has passed, one whole burst goes again, and no more."""
     for now in requests(start, shares, budget.period):
         last = budget.take(now=now)
     later = last + (budget.burst + 1) * 1.1 * budget.period / min(budget.limit, 1)
@@ -100,7 +100,7 @@ def test_a_long_pause_brings_the_burst_back(budget, start, shares):
 
 @given(limits_by_verb(), moments, shares)
 def test_slow_demand_never_waits(budget, start, shares):
-    """Who asks less often than the steady rate is never held up."""
+    """Requests that are rarer than the steady rate never wait."""
     gap = budget.period / (budget.limit - budget.burst + 1) * (1 + 2 * JITTER)
     for now in accumulate((gap * (1 + share) for share in shares), initial=start):
         assert budget.take(now=now) == now
@@ -108,8 +108,8 @@ def test_slow_demand_never_waits(budget, start, shares):
 
 @given(limits, bursts)
 @example(limit=0.5, burst=2)
-def test_a_burst_above_the_limit_is_none(limit, burst):
-    """A burst that would break the limit on its own is not granted."""
+def test_a_burst_above_the_limit_is_ignored(limit, burst):
+    """A burst that is larger than the limit counts as one request."""
     budget = RateLimit(limit=limit, burst=burst)
     assert budget.burst == (burst if burst <= limit else 1)
 
@@ -117,7 +117,7 @@ def test_a_burst_above_the_limit_is_none(limit, burst):
 @pytest.mark.parametrize(
     "values", [{"limit": 0}, {"limit": 1, "period": 0}, {"limit": 1, "burst": 0}]
 )
-def test_a_budget_of_nothing_is_refused(values):
-    """Limit, period and burst are positive."""
+def test_limits_that_are_not_positive_are_refused(values):
+    """Limit, period and burst must be positive."""
     with pytest.raises(ValueError, match="must be"):
         RateLimit(**values)

@@ -1,4 +1,4 @@
-"""Every task that has no outcome yet, by id."""
+"""The registry: all tasks without an outcome, by id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callsheet._state.registry import (
     EXPIRIES_PER_TURN,
     EXPIRY_GRACE,
     Registry,
-    verdict,
+    result_of,
 )
 from callsheet.errors import (
     NotFoundError,
@@ -32,8 +32,8 @@ BUCKET = 60.0
 
 
 @given(st.lists(moments, min_size=1, max_size=30), moments)
-def test_exactly_the_late_are_overdue(starts, now):
-    """Who is overdue is late by up to a minute, and who is late by a minute is overdue."""
+def test_records_are_overdue_within_a_minute_of_their_deadline(starts, now):
+    """A record is never overdue before its deadline, and always a minute after it."""
     registry = Registry()
     for number, start in enumerate(sorted(starts)):
         registry.add(record(), f"cgt-{number}", now=start)
@@ -42,8 +42,8 @@ def test_exactly_the_late_are_overdue(starts, now):
     assert all(each.deadline <= now for each in late)
 
 
-def test_the_late_are_handed_out_some_at_a_time():
-    """Thousands that are late together come out in portions, each of them once it is settled."""
+def test_overdue_records_are_returned_some_at_a_time():
+    """Thousands of overdue records are returned in portions, each once if they are settled."""
     registry = Registry()
     for number in range(3 * EXPIRIES_PER_TURN - 1):
         registry.add(record(), f"cgt-{number}", now=number % 5 * BUCKET)
@@ -58,7 +58,7 @@ def test_the_late_are_handed_out_some_at_a_time():
 
 @pytest.mark.parametrize("field", [None, 7200])
 def test_an_expiry_may_be_a_raw_key(field):
-    """The deadline goes by what is sent: a raw key beats the field."""
+    """The deadline depends on what is sent: a raw key overrides the field."""
     registry = Registry()
     raw = {"execution_expires_after": 3600}
     one = record(execution_expires_after=field, extra=raw)
@@ -67,7 +67,7 @@ def test_an_expiry_may_be_a_raw_key(field):
 
 
 @given(moments, st.integers(3600, 259_200), st.floats(0, 1e6))
-def test_a_timeout_says_how_long_was_waited(start, expiry, more):
+def test_a_timeout_names_the_seconds_waited(start, expiry, more):
     """The error of an overdue record counts the seconds since its task was created."""
     registry = Registry()
     registry.add(record(execution_expires_after=expiry), "cgt-1", now=start)
@@ -78,8 +78,8 @@ def test_a_timeout_says_how_long_was_waited(start, expiry, more):
 
 
 @pytest.mark.parametrize("odd", ["soon", (), 0, -1, 1e12, NEVER, float("nan")])
-def test_an_odd_expiry_counts_as_none(odd):
-    """A spec that nobody checked may hold anything: its task gets the usual deadline."""
+def test_an_invalid_expiry_is_ignored(odd):
+    """A task whose spec holds an invalid expiry gets the usual deadline."""
     registry, one = Registry(), record(execution_expires_after=odd)
     registry.add(one, "cgt-1", now=7.0)
     assert one.deadline == 7.0 + DEFAULT_EXPIRY + EXPIRY_GRACE
@@ -99,8 +99,8 @@ def test_one_id_for_two_tasks_leaves_the_first_alone():
     assert list(registry) == [first]
 
 
-def test_an_id_that_the_caller_knew_first_is_no_second_task():
-    """A create whose id is attached already shares the task, and wakes who waits for its id."""
+def test_an_id_that_was_attached_first_is_no_second_task():
+    """A create whose id is attached already shares the task, and its waiters are woken."""
     registry, attached, made, third = Registry(), Record(None), record(), record()
     woken = []
     made.watch(lambda: woken.append(made))
@@ -114,14 +114,14 @@ def test_an_id_that_the_caller_knew_first_is_no_second_task():
     assert set(registry.apply(snapshot("cgt-1", Status.FAILED))) == {attached, made}
 
 
-def test_a_registry_of_nothing_has_no_deadline():
-    """Nothing is ever due while nothing is pending."""
+def test_an_empty_registry_has_no_deadline():
+    """Without pending records there is no deadline and nothing is overdue."""
     assert Registry().next_deadline() is None
     assert Registry().overdue(now=1e12) == []
 
 
-def test_an_old_answer_says_nothing():
-    """An answer from before one that is known does not turn a running task into a waiting one."""
+def test_an_old_answer_is_ignored():
+    """An answer that is older than the last one does not make a running task queued."""
     registry, one = Registry(), record()
     registry.add(one, "cgt-1", now=0.0)
     registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
@@ -131,15 +131,15 @@ def test_an_old_answer_says_nothing():
     assert one.status is Status.QUEUED
 
 
-def test_an_old_end_is_an_end():
-    """A terminal answer counts whatever time it bears."""
+def test_an_old_terminal_answer_counts():
+    """A terminal answer settles the task whatever its time is."""
     registry, one = Registry(), record()
     registry.add(one, "cgt-1", now=0.0)
     registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
     assert registry.apply(snapshot("cgt-1", Status.FAILED, updated_at=10.0)) == (one,)
 
 
-def test_a_twin_has_what_is_known_already():
+def test_a_second_record_takes_over_what_is_known():
     """A record that joins a pending task takes over its spec, model, status and last answer."""
     registry, first, second = Registry(), record(), Record(None)
     registry.add(first, "cgt-1", now=0.0)
@@ -150,8 +150,8 @@ def test_a_twin_has_what_is_known_already():
 
 
 @pytest.mark.parametrize("ended", [0, 1, 2])
-def test_twins_end_together(ended):
-    """Whichever of several records of one task is ended, all of them end, and the task is gone."""
+def test_records_of_one_task_end_together(ended):
+    """If one of several records of a task is settled, all of them are, and the task is removed."""
     registry = Registry()
     records = [Record(None) for _ in range(3)]
     for each in records:
@@ -163,7 +163,7 @@ def test_twins_end_together(ended):
 
 
 def test_ending_an_old_record_leaves_a_new_one_alone():
-    """A settled record has no hold on a record that was attached to its id later."""
+    """Settling a settled record again does not settle a later record of the same id."""
     registry, old, new = Registry(), Record(None), Record(None)
     registry.adopt(old, "cgt-1", now=0.0)
     registry.settle(old, LOST)
@@ -173,8 +173,8 @@ def test_ending_an_old_record_leaves_a_new_one_alone():
     assert not new.settled
 
 
-def test_forgetting_a_stranger_changes_nothing():
-    """A record that is not pending can be forgotten again and again."""
+def test_forgetting_a_record_twice_changes_nothing():
+    """A record that is not pending can be forgotten, which has no effect."""
     registry, stranger, one = Registry(), Record(None), Record(None)
     registry.forget(stranger)
     registry.adopt(one, "cgt-1", now=0.0)
@@ -193,7 +193,7 @@ def test_a_forgotten_record_has_no_end():
 
 
 def test_a_record_wakes_its_waiters_once():
-    """An id and an outcome are told to whoever watches at that moment, once."""
+    """An id and an outcome each wake the waiters of that moment once."""
     registry, one, told = Registry(), Record(None), []
     one.watch(lambda: told.append("first"))
     registry.adopt(one, "cgt-1", now=0.0)
@@ -203,8 +203,8 @@ def test_a_record_wakes_its_waiters_once():
     assert told == ["first", "second"]
 
 
-def test_everybody_who_watches_is_told():
-    """Several waiters of one record are called in the order in which they came."""
+def test_all_watchers_are_called():
+    """Several callbacks of one record are called in the order in which they were added."""
     one, told = Record(None), []
     for name in "abc":
         one.watch(lambda name=name: told.append(name))
@@ -212,8 +212,8 @@ def test_everybody_who_watches_is_told():
     assert told == ["a", "b", "c"]
 
 
-def test_who_stops_watching_is_not_told():
-    """A callback that was taken back is not called; taking it back twice does no harm."""
+def test_a_removed_callback_is_not_called():
+    """A removed callback is not called, and removing it twice has no effect."""
     one, told = Record(None), []
 
     def callback() -> None:
@@ -227,8 +227,8 @@ def test_who_stops_watching_is_not_told():
     assert told == []
 
 
-def test_a_second_outcome_is_not_taken():
-    """What a record ended with first stays."""
+def test_a_second_outcome_is_ignored():
+    """A record keeps its first outcome."""
     one = Record(None)
     assert one.settle(LOST)
     assert not one.settle(UNKNOWN_ID)
@@ -236,7 +236,7 @@ def test_a_second_outcome_is_not_taken():
 
 
 def test_a_task_is_known_by_its_create_its_spec_or_an_answer():
-    """An id that was only brought may be wrong, until an answer tells of it or a create gave it."""
+    """A task is known once a create gave its id, its spec is there, or an answer has shown it."""
     registry, seen, made, resumed = Registry(), Record(None), Record(None), record()
     for each, task_id in ((seen, "cgt-1"), (made, "cgt-2"), (resumed, "cgt-3")):
         registry.adopt(each, task_id, now=0.0)
@@ -248,13 +248,13 @@ def test_a_task_is_known_by_its_create_its_spec_or_an_answer():
 
 
 def test_a_pending_record_has_no_outcome():
-    """Asking a record how it ended before it has is an error."""
+    """Reading the outcome of a pending record raises `ValueError`."""
     with pytest.raises(ValueError, match="no outcome yet"):
         _ = Record(None).outcome
 
 
 def test_an_outcome_holds_a_video_or_an_error():
-    """The outcome bears index, id, and either the video or the error."""
+    """The outcome holds index, id, and either the video or the error."""
     registry, good, bad = Registry(), Record(None, index=3), Record(None, index=4)
     registry.adopt(good, "cgt-1", now=0.0)
     registry.adopt(bad, "cgt-2", now=0.0)
@@ -276,17 +276,17 @@ def test_an_outcome_holds_a_video_or_an_error():
     ],
 )
 def test_an_end_without_a_video_has_its_error(status, code, kind):
-    """Status and code tell the kind of error, which quotes the provider."""
+    """Status and code decide the type of the error, which quotes the provider."""
     detail = None if code is None else ErrorDetail(code, "sorry")
-    error = verdict(snapshot("cgt-1", status, error=detail))
+    error = result_of(snapshot("cgt-1", status, error=detail))
     assert type(error) is kind
     assert (error.task_id, error.code) == ("cgt-1", code)
     assert error.reason == ("" if code is None else "sorry")
 
 
-def test_a_success_without_a_url_is_a_failure_in_the_end():
-    """If a success without a video has to be believed, the task has failed."""
-    error = verdict(snapshot("cgt-1", Status.SUCCEEDED, url=False))
+def test_a_final_success_without_a_url_is_a_failure():
+    """A success without a URL, if it is final, is a `TaskFailedError`."""
+    error = result_of(snapshot("cgt-1", Status.SUCCEEDED, url=False))
     assert isinstance(error, TaskFailedError)
     assert not isinstance(error, NotFoundError)
-    assert isinstance(verdict(snapshot("cgt-1", Status.SUCCEEDED)), Video)
+    assert isinstance(result_of(snapshot("cgt-1", Status.SUCCEEDED)), Video)

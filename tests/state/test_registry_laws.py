@@ -1,4 +1,4 @@
-"""Every task that has no outcome yet, by id, whatever is said of it in whatever order."""
+"""The registry keeps its rules, whatever answers come in whatever order."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ STATUSES = st.sampled_from(Status)
 
 
 def result_of(each: Record) -> object:
-    """The video or the error, once there is one."""
+    """The video or the error of a settled record."""
     return each.outcome.video if each.succeeded else each.error
 
 
 @attrs.define(eq=False)
-class Ear(Group):
-    """A group that remembers who ended, and that nobody moves after the end."""
+class RecordingGroup(Group):
+    """A group that keeps which records ended, and checks that none moves after that."""
 
     ended: list[Record] = attrs.field(factory=list)
 
     def moved(self, record: Record, before: Status | None) -> None:
-        """Nobody moves after the end."""
+        """No record moves after its end."""
         assert record not in self.ended
         super().moved(record, before)
 
     def settled(self, record: Record, before: Status | None) -> None:
-        """Nobody ends twice."""
+        """No record ends twice."""
         assert record not in self.ended
         self.ended.append(record)
         super().settled(record, before)
@@ -57,7 +57,7 @@ class Answers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.registry = Registry()
-        self.group = Ear()
+        self.group = RecordingGroup()
         self.now = 0.0
         self.all: list[Record] = []
         self.pending: dict[str, list[Record]] = {}
@@ -99,7 +99,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule(target=records, task_id=IDS)
     def attach(self, task_id: str) -> Record:
-        """The caller brings an id."""
+        """The caller attaches an id."""
         made = self._new(None)
         new = self.registry.adopt(made, task_id, now=self.now)
         assert new is (task_id not in self.pending)
@@ -133,7 +133,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule(each=records, error=st.sampled_from([LOST, UNKNOWN_ID]))
     def give_up(self, each: Record, error: CallsheetError) -> None:
-        """A record, or one that shares its task, is ended from here."""
+        """The client ends a record, and with it all records of its task."""
         if each in self.pending.get(each.task_id, ()):
             self._settled(self.registry.settle(each, error), each.task_id)
         elif each.settled:
@@ -141,7 +141,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule(each=records)
     def forget(self, each: Record) -> None:
-        """A record is dropped."""
+        """A record is forgotten."""
         if self.pending.get(each.task_id) == [each]:
             self.registry.forget(each)
             self.forgotten += self.pending.pop(each.task_id)
@@ -153,7 +153,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule()
     def wait_for_the_next_deadline(self) -> None:
-        """Time passes until somebody is overdue."""
+        """Time passes until a record is overdue."""
         deadline = self.registry.next_deadline()
         if deadline is not None:
             assert deadline > min(each.deadline for each in self.registry)
@@ -162,7 +162,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule()
     def end_the_overdue(self) -> None:
-        """The late are ended, and only they."""
+        """Overdue records are settled, and no others."""
         late = self.registry.overdue(now=self.now)
         for each, error in late:
             assert each.deadline <= self.now
@@ -191,14 +191,14 @@ class Answers(RuleBasedStateMachine):
 
     @invariant()
     def twins_agree(self) -> None:
-        """Records of one task know the same."""
+        """All records of one task have the same status and answer."""
         for group in self.pending.values():
             assert len({each.status for each in group}) == 1
             assert all(each.snapshot == group[0].snapshot for each in group)
 
     @invariant()
     def the_group_counts_right(self) -> None:
-        """The counts add up."""
+        """The counts are those of the records."""
         progress = self.group.progress
         alive = [each.status for each in self.all if not each.settled]
         assert progress.total == len(self.all)

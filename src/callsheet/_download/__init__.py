@@ -1,1 +1,1 @@
-"""From a video URL to a file on disk."""
+"""Downloads a video from its URL to a file on disk."""

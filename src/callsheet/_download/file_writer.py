@@ -1,4 +1,4 @@
-"""Writing a file in worker threads while more of it arrives."""
+"""Writes a file in worker threads while more of it arrives."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from callsheet._download.partial_file import PartialFile
 
 @attrs.define(kw_only=True)
 class FileWriter:
-    """Writes a piece while the next one is gathered; never two at once, and always in order.
+    """Writes one piece while the next one is gathered; never two at once, and always in order.
 
     Attributes:
-        part: Where the bytes go.
-        on_bytes: Told the size of each piece that is on disk.
-        group: To be entered around it: runs the writing, and is cancelled when that fails.
-        failure: Why nothing more is written.
+        part: Gets the bytes.
+        on_bytes: Called with the size of each piece that was written.
+        group: Runs the writing; the owner enters it. It is cancelled when a write fails.
+        failure: The error after which nothing more is written.
     """
 
     part: PartialFile
@@ -35,15 +35,15 @@ class FileWriter:
     )
 
     def gather(self, chunk: bytes) -> int:
-        """Take a chunk; gives the number of bytes that wait."""
+        """Take a chunk; return the number of bytes that are not written yet."""
         self._gathered.append(chunk)
         self._size += len(chunk)
         return self._size
 
     async def flush(self) -> None:
-        """Begin to write what was gathered as soon as the piece before it is on disk.
+        """Wait until the last piece is written, then start to write the gathered bytes.
 
-        Like that writing, this is not interrupted by a cancellation.
+        A cancellation interrupts neither this wait nor the writing.
         """
         with anyio.CancelScope(shield=True):
             await self._turn.acquire()
@@ -54,16 +54,16 @@ class FileWriter:
             self._turn.release()
 
     def fail(self, failure: Exception) -> None:
-        """Write nothing more, and stop whoever gathers."""
+        """Write nothing more, and cancel the group."""
         self.failure = failure
         self.group.cancel_scope.cancel()
 
     async def _write(self, chunks: list[bytes], size: int) -> None:
         try:
-            with anyio.CancelScope(shield=True):  # what has arrived is kept
+            with anyio.CancelScope(shield=True):  # bytes that have arrived are kept
                 await anyio.to_thread.run_sync(self.part.write, chunks)
             self.on_bytes(size)
-        except Exception as exc:  # noqa: BLE001 - for the owner, outside of the group
+        except Exception as exc:  # noqa: BLE001 - the owner raises it, outside of the group
             self.fail(exc)
         finally:
             self._turn.release()

@@ -1,4 +1,4 @@
-"""Plain GETs of the hosts that keep finished videos: no key is ever sent there."""
+"""Plain GETs to the hosts that store finished videos. The API key is never sent there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ import anyio
 import httpx
 
 from callsheet._http.streamed_response import StreamedResponse
-from callsheet._http.transport import BROKEN_CONNECTION, BaseTransport, chosen, host_of, http_client
+from callsheet._http.transport import (
+    BROKEN_CONNECTION,
+    BaseTransport,
+    host_of,
+    http_client,
+    session_for,
+)
 from callsheet.errors import ConfigurationError, ConnectFailedError, DownloadError, TransportError
 
 
@@ -33,11 +39,11 @@ if TYPE_CHECKING:
 REDIRECTS = 5
 
 _READ = 256 * 1024
-"""Bytes that are read at once over `httpx`: fewer cost more turns, and more are written in chunks
-that ext4 takes slower. It is what asyncio reads, too."""
+"""Bytes that are read at once over `httpx`, the same as asyncio reads. Fewer need more turns of the
+event loop; more make chunks that ext4 writes more slowly."""
 
 _FILE_READ_AHEAD = 1024 * 1024
-"""Bytes that aiohttp reads before they are wanted, so that nobody waits for anybody."""
+"""Bytes that aiohttp reads ahead, so that neither the network nor the disk has to wait."""
 
 _REDIRECT_STATUS = {
     HTTPStatus.MOVED_PERMANENTLY,
@@ -51,77 +57,77 @@ _BASE_HEADERS = {"accept": "*/*", "user-agent": "callsheet"}
 
 
 class StorageClient:
-    """A small pool of connections, used as ``async with Storage() as storage``.
+    """A small pool of connections, used as ``async with StorageClient() as storage``.
 
     Args:
         connections: Most connections at once.
-        transport: Answers instead of the network and is left open, or ``"aiohttp"``.
+        transport: Answers instead of the network and is not closed here, or ``"aiohttp"``.
 
     Raises:
-        ConfigurationError: The choice cannot be had.
+        ConfigurationError: The chosen library cannot be used.
     """
 
     def __init__(self, connections: int = 4, *, transport: TransportChoice | None = None) -> None:
         self._borrowed = isinstance(transport, BaseTransport)
-        self._over: httpx.AsyncClient | Session
+        self._client: httpx.AsyncClient | Session
         if isinstance(transport, str):
-            self._over = chosen(transport, decode=False, buffer=_FILE_READ_AHEAD)
+            self._client = session_for(transport, decode=False, buffer=_FILE_READ_AHEAD)
             return
-        self._over = http_client(
+        self._client = http_client(
             transport,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=True,
             max_redirects=REDIRECTS,
-            event_hooks={"request": [_check]},
+            event_hooks={"request": [_check_host]},
         )
 
     async def __aenter__(self) -> Self:
-        if not isinstance(self._over, httpx.AsyncClient):
-            await self._over.__aenter__()
+        if not isinstance(self._client, httpx.AsyncClient):
+            await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not isinstance(self._over, httpx.AsyncClient):
-            await self._over.__aexit__()
+        if not isinstance(self._client, httpx.AsyncClient):
+            await self._client.__aexit__()
         elif not self._borrowed:
             with anyio.CancelScope(shield=True):
-                await self._over.aclose()
+                await self._client.aclose()
 
     def open(
         self, url: str, *, headers: Mapping[str, str], stall: float
     ) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Send one GET and give its answer, whatever its status.
+        """Send one GET and yield its answer, whatever its status.
 
         Args:
             url: An ``http://`` or ``https://`` URL.
-            headers: Sent beside ``Accept`` and ``User-Agent``.
-            stall: Seconds without any progress after which the request is given up.
+            headers: Sent in addition to ``Accept`` and ``User-Agent``.
+            stall: Seconds without progress after which the request is given up.
 
         Raises:
-            ConnectFailedError: No connection came up.
+            ConnectFailedError: No connection could be made.
             TransportError: The connection broke, or nothing came for *stall* seconds.
-            DownloadError: The URL cannot be asked at all, or redirects without end.
+            DownloadError: The URL is not valid, or there are too many redirects.
         """
         every = {**_BASE_HEADERS, **headers}
-        if isinstance(self._over, httpx.AsyncClient):
-            return _over_httpx(self._over, url, every, stall)
-        return _over_aiohttp(self._over, url, every, stall)
+        if isinstance(self._client, httpx.AsyncClient):
+            return _over_httpx(self._client, url, every, stall)
+        return _over_aiohttp(self._client, url, every, stall)
 
 
-async def _check(request: httpx.Request) -> None:
-    host_of(request.url)  # also that of a redirect
+async def _check_host(request: httpx.Request) -> None:
+    host_of(request.url)  # runs for redirects, too
 
 
 @asynccontextmanager
 async def _over_httpx(
     client: httpx.AsyncClient, url: str, headers: Mapping[str, str], stall: float
 ) -> AsyncGenerator[StreamedResponse]:
-    with _our_errors():
+    with _errors_converted():
         request = client.build_request(
             "GET", url, headers=headers, timeout=httpx.Timeout(stall, pool=None)
         )
         response = await client.send(request, stream=True)
-    try:  # what the block raises, as for a full disk, is none of these errors
+    try:  # errors of the caller's block, such as a full disk, are not converted
         _widen(response)
         yield StreamedResponse(
             status_code=response.status_code,
@@ -129,12 +135,12 @@ async def _over_httpx(
             chunks=partial(_chunks, response),
         )
     finally:
-        with _our_errors():
+        with _errors_converted():
             await response.aclose()
 
 
 async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
-    with _our_errors():
+    with _errors_converted():
         pieces = cast("AsyncGenerator[bytes]", response.aiter_raw())
         async with aclosing(pieces):
             async for piece in pieces:
@@ -142,9 +148,9 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
 
 
 def _widen(response: httpx.Response) -> None:
-    """Read more at once than the 64 KiB that `httpx` asks for, which halve the speed.
+    """Read more at once than the 64 KiB of `httpx`, which would halve the speed.
 
-    Only the size of the reads is changed, so a stream that is not what it was stays as it is.
+    Only the size of the reads is changed. A stream of an unknown kind is not changed.
     """
     stream: Any = response.extensions.get("network_stream")
     read: Callable[..., Any] | None = getattr(stream, "read", None)
@@ -183,19 +189,19 @@ async def _over_aiohttp(
 
 
 @contextmanager
-def _our_errors() -> Generator[None]:
+def _errors_converted() -> Generator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-        raise ConnectFailedError(_words(exc)) from None
+        raise ConnectFailedError(_error_text(exc)) from None
     except httpx.TooManyRedirects:
         raise DownloadError(f"more than {REDIRECTS} redirects in a row") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as exc:
-        raise DownloadError(f"not a URL that can be fetched ({_words(exc)})") from None
+        raise DownloadError(f"not a URL that can be fetched ({_error_text(exc)})") from None
     except BROKEN_CONNECTION as exc:
-        raise TransportError(_words(exc)) from None
+        raise TransportError(_error_text(exc)) from None
 
 
-def _words(exc: Exception) -> str:
-    """What happened; `httpx` leaves many of its errors without a text."""
+def _error_text(exc: Exception) -> str:
+    """The error's type and text; many errors of `httpx` have no text."""
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

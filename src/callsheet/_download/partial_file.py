@@ -1,9 +1,9 @@
-"""The file beside a video's place, which holds what has arrived of it so far.
+"""The part file, next to the finished file's place: it holds the bytes that have arrived so far.
 
-A part that could be resumed is kept when a download is left, together with a mark: the validator
-(``ETag`` or ``Last-Modified``) that tells whether the host still has the same bytes. A part
-without a mark, as a killed process leaves it, is not trusted and is begun again. All of this holds
-after a power cut, too.
+When a download stops, a part that can be resumed is kept, and so is its validator (``ETag`` or
+``Last-Modified``), in a file of its own. The validator tells whether the host still has the same
+bytes. A part without a validator file, such as a killed process leaves, is begun again. All of this
+holds after a power cut, too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @attrs.define
 class PartialFile:
-    """One unfinished file; every method blocks and belongs in a worker thread.
+    """One unfinished file. Every method blocks, so call it in a worker thread.
 
     Attributes:
-        target: Where the finished file goes.
-        validator: What the host said about the version that is being fetched.
+        target: The finished file.
+        validator: The host's ``ETag`` or ``Last-Modified`` of the bytes in the part.
         size: Bytes on disk.
     """
 
@@ -38,31 +38,31 @@ class PartialFile:
 
     @property
     def path(self) -> Path:
-        """The part's own place."""
+        """The part file."""
         return self.target.with_name(f".{self.target.name}.part")
 
     @property
-    def _mark(self) -> Path:
+    def _validator_path(self) -> Path:
         return self.target.with_name(f".{self.target.name}.part.etag")
 
     def open(self) -> None:
-        """Open the part, going on where an earlier fetch left it if that can be told."""
+        """Open the part, and keep the bytes of an earlier download if it has a validator."""
         if self.target.is_dir():
             raise IsADirectoryError(None, "is a directory", str(self.target))
         try:
-            validator = self._mark.read_text("ascii").strip()
+            validator = self._validator_path.read_text("ascii").strip()
         except (FileNotFoundError, UnicodeDecodeError):
             validator = ""
-        self._mark.unlink(missing_ok=True)
+        self._validator_path.unlink(missing_ok=True)
         if validator:
             self._sync_folder()
-        # unbuffered, or a full disk would be told once more by close()
+        # unbuffered: else close() would raise for a full disk a second time
         self._file = self.path.open("ab" if validator else "wb", buffering=0)
         self.size = self._file.seek(0, os.SEEK_END)
         self.validator = validator if self.size else None
 
     def restart(self) -> None:
-        """Throw away what has arrived."""
+        """Delete the bytes that have arrived."""
         file = self._opened()
         file.seek(0)
         file.truncate()
@@ -76,31 +76,31 @@ class PartialFile:
                 left = memoryview(chunk)
                 while left:
                     left = left[file.write(left) :]
-        finally:  # on a full disk a piece of it may have been written
+        finally:  # on a full disk some of it may have been written
             self.size = os.fstat(file.fileno()).st_size
 
     def finish(self) -> None:
-        """Put the file in its place, at once and whole."""
+        """Move the complete file to its place in one step."""
         file = self._opened()
         os.fsync(file.fileno())
         file.close()
         self.path.replace(self.target)
         self._sync_folder()
 
-    def leave(self, *, keep: bool) -> None:
-        """Close; *keep* what can be resumed, remove everything else."""
+    def close(self, *, keep: bool) -> None:
+        """Close the part. With *keep*, keep it if it can be resumed; else remove it."""
         if self._file is None:
             return
-        with contextlib.suppress(OSError):  # a part without its mark is begun again
+        with contextlib.suppress(OSError):  # a part without a validator file is begun again
             with contextlib.closing(self._file):
                 if keep and self.size and self.validator:
                     os.fsync(self._file.fileno())
-                    self._mark.write_text(self.validator, "ascii")
+                    self._validator_path.write_text(self.validator, "ascii")
                     return
             self.path.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:
-        with contextlib.suppress(OSError):  # not every system can, Windows for one
+        with contextlib.suppress(OSError):  # not every system can do this; Windows cannot
             folder = os.open(self.target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)

@@ -1,1 +1,1 @@
-"""Requests to the provider: the connections, the verbs of the task API, and retries."""
+"""Requests to the provider: connections, the verbs of the task API, retries."""

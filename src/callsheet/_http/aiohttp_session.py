@@ -1,4 +1,4 @@
-"""HTTP over aiohttp, on asyncio alone: the one module that imports it, and itself an extra."""
+"""HTTP over aiohttp, which needs asyncio. No other module imports it; it is an optional extra."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-"""Headers that aiohttp would add of its own."""
+"""Headers that aiohttp adds unless it is told not to."""
 
 LARGE = 1024 * 1024
-"""Bytes of a body from which on aiohttp warns when it is handed over in one piece."""
+"""Bytes. aiohttp warns if a body of this size or more is passed in one piece."""
 
 
 class Session:
-    """Connections of one owner, used as ``async with Session(…) as session``.
+    """The connections of one owner, used as ``async with Session(…) as session``.
 
-    It holds no cookies, follows no redirect, sends no header of its own but ``Host`` and
-    ``Content-Length``, and takes proxies, but nothing else, from the environment.
+    It keeps no cookies and follows no redirects. The only headers that it adds are ``Host`` and
+    ``Content-Length``. From the environment it takes the proxies and nothing else.
 
     Args:
         ssl_context: For https.
         keepalive: Seconds that an idle connection is kept.
-        decode: Whether bodies are unpacked.
+        decode: Whether compressed bodies are unpacked.
         buffer: Bytes of a body that are read ahead.
 
     Attributes:
-        library: Name and version of what is behind it.
+        library: Name and version of the HTTP library.
 
     Raises:
         ConfigurationError: The environment names a proxy of an unknown kind.
@@ -58,7 +58,7 @@ class Session:
 
     @staticmethod
     def check_environment() -> None:
-        """See that aiohttp can work with the proxies that the environment names.
+        """Check that aiohttp supports the proxies that the environment names.
 
         Raises:
             ConfigurationError: One is of an unknown kind.
@@ -70,7 +70,7 @@ class Session:
             connector = aiohttp.TCPConnector(
                 limit=0, ssl=self._ssl_context, keepalive_timeout=self._keepalive
             )
-        except RuntimeError:  # no loop of asyncio
+        except RuntimeError:  # no asyncio loop runs
             raise ConfigurationError('transport="aiohttp" works on asyncio alone') from None
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -78,7 +78,7 @@ class Session:
             skip_auto_headers=AUTOMATIC,
             auto_decompress=self._decode,
             read_bufsize=self._buffer,
-            middlewares=(_once,),
+            middlewares=(_send_once,),
         )
         return self
 
@@ -98,22 +98,22 @@ class Session:
         connect: float,
         read: float,
     ) -> AsyncGenerator[StreamedResponse]:
-        """Send a request once and give its answer, whatever its status.
+        """Send a request once and yield its answer, whatever its status.
 
         Cancellation closes the connection.
 
         Args:
-            method: The verb.
-            url: Goes out as it is written, if it is written in the characters of URLs.
-            headers: All there are.
-            body: If there is one.
-            connect: Seconds for looking up the host, connecting and the handshake.
-            read: Seconds without any progress after which the request is given up.
+            method: The HTTP method.
+            url: Is sent unchanged if it holds only characters that URLs may hold.
+            headers: All headers to send.
+            body: ``None`` for a request without one.
+            connect: Seconds for the host's address, the connection and the TLS handshake.
+            read: Seconds without progress after which the request is given up.
 
         Raises:
             ConnectFailedError: Nothing was sent.
-            TransportError: Something was sent, and no complete answer came back.
-            ConfigurationError: Nothing was sent: aiohttp asks nobody at such a URL.
+            TransportError: Something was sent, but no complete answer came back.
+            ConfigurationError: Nothing was sent: aiohttp does not accept the URL.
         """
         assert self._session is not None, "enter it first"  # noqa: S101 - for the type checkers
         if body is not None:
@@ -124,20 +124,20 @@ class Session:
                 method,
                 address,
                 headers=headers,
-                data=body if body is None or len(body) < LARGE else _pieces(body),
+                data=body if body is None or len(body) < LARGE else _in_pieces(body),
                 allow_redirects=False,
                 proxy=self._proxy(address),
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read),
             )
         except ValueError as error:
-            raise ConfigurationError(f"no URL that aiohttp takes ({_words(error)})") from None
+            raise ConfigurationError(f"no URL that aiohttp takes ({_error_text(error)})") from None
         try:
             yield StreamedResponse(
                 status_code=reply.status,
-                headers=_joined(reply),
+                headers=_joined_headers(reply),
                 chunks=partial(_chunks, reply.content),
             )
-        finally:  # a connection whose answer was read to its end has gone back already
+        finally:  # no effect once the answer was read to its end
             reply.close()
 
     def _proxy(self, url: URL) -> URL | None:
@@ -147,18 +147,19 @@ class Session:
 
 def _address(url: str) -> URL:
     address = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
-    if address.scheme not in {"http", "https"} or not address.host:  # aiohttp asserts some of it
+    # for some of these aiohttp would fail an assertion
+    if address.scheme not in {"http", "https"} or not address.host:
         raise ValueError("no http(s) URL")
     return address
 
 
-async def _once(
+async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Send a request and turn its errors into ours, which also keeps aiohttp from repeating it.
+    """Send a request and convert its errors, so that aiohttp does not repeat it.
 
-    Only what fails while a connection is being made counts as never sent: every other error that
-    leaves here is a `TransportError`, so that `Session.open` can tell what it was before this.
+    Only an error while the connection is being made proves that nothing was sent. Every other error
+    becomes a `TransportError`. So a `ValueError` in `Session.open` comes from before the sending.
     """
     try:
         return await handler(request)
@@ -168,34 +169,34 @@ async def _once(
         aiohttp.ClientHttpProxyError,
         aiohttp.InvalidURL,
     ) as error:
-        raise ConnectFailedError(_words(error)) from None
+        raise ConnectFailedError(_error_text(error)) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise TransportError(_words(error)) from None
+        raise TransportError(_error_text(error)) from None
 
 
 async def _chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    with _lost():
+    with _read_errors_converted():
         async for chunk, _ in content.iter_chunks():
             if chunk:
                 yield chunk
 
 
 @contextmanager
-def _lost() -> Generator[None]:
-    """What breaks while an answer is being read."""
+def _read_errors_converted() -> Generator[None]:
+    """Convert the errors of reading an answer."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
-        raise TransportError(_words(error)) from None
+        raise TransportError(_error_text(error)) from None
 
 
-async def _pieces(body: bytes) -> AsyncGenerator[bytes]:
+async def _in_pieces(body: bytes) -> AsyncGenerator[bytes]:
     for start in range(0, len(body), LARGE):
         yield body[start : start + LARGE]
 
 
-def _joined(reply: aiohttp.ClientResponse) -> dict[str, str]:
-    """Headers with lower-case names, repeated ones in one line."""
+def _joined_headers(reply: aiohttp.ClientResponse) -> dict[str, str]:
+    """The headers with lower-case names; repeated ones are joined with commas."""
     joined: dict[str, str] = {}
     for name, value in reply.headers.items():
         key = name.lower()
@@ -207,7 +208,7 @@ def _proxies() -> dict[str, URL]:
     """The proxies that the environment names, by scheme.
 
     Raises:
-        ConfigurationError: One is of a kind that aiohttp does not speak.
+        ConfigurationError: aiohttp does not support one of them.
     """
     found: dict[str, URL] = {}
     for scheme, address in getproxies().items():
@@ -219,10 +220,10 @@ def _proxies() -> dict[str, URL]:
     return found
 
 
-def _words(error: Exception) -> str:
-    """What happened, without a URL, which may carry a signature, and without the answer's bytes."""
-    said = str(error)
+def _error_text(error: Exception) -> str:
+    """The error's text, without a URL (it may hold a signature) and without bytes of the answer."""
+    text = str(error)
     if isinstance(error, aiohttp.ClientResponseError):
-        said = f"{error.status} {error.message}".partition("\n")[0]
+        text = f"{error.status} {error.message}".partition("\n")[0]
     name = type(error).__name__
-    return f"{name}: {said}" if said and "://" not in said else name
+    return f"{name}: {text}" if text and "://" not in text else name

@@ -1,4 +1,4 @@
-"""The verbs of the task API that cost nothing, each sent once."""
+"""The free verbs of the task API, each sent once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Api:
-    """One try of each verb; who repeats what is decided by the caller.
+    """Sends each verb once; the caller decides what to repeat.
 
-    The create is paid and stands apart, in `PaidCall`.
+    The create is paid and is not here: see `PaidCall`.
 
     Attributes:
-        transport: Where requests go.
-        dialect: How they are written.
-        provider: Whom they are for.
+        transport: Sends the requests.
+        dialect: Writes the requests and reads the answers.
+        provider: Gets the requests.
         timeout: Seconds that one attempt may take.
     """
 
@@ -35,14 +35,14 @@ class Api:
     provider: Provider
     timeout: float
 
-    async def get(self, task_id: str, *, most: float = float("inf")) -> Snapshot:
-        """Ask for one task, for at most *most* seconds if that is less than `timeout`.
+    async def get(self, task_id: str, *, limit: float = float("inf")) -> Snapshot:
+        """Ask for one task, for at most *limit* seconds if that is less than `timeout`.
 
         Raises:
             CallsheetError: No status came back.
         """
         request = self.dialect.build_get(task_id)
-        response = await self.transport.send(request, timeout=min(self.timeout, most))
+        response = await self.transport.send(request, timeout=min(self.timeout, limit))
         return self.dialect.parse_snapshot(response, task_id=task_id)
 
     async def list(
@@ -53,9 +53,9 @@ class Api:
         page_num: int = 1,
         page_size: int = 20,
         service_tier: str | None = None,
-        most: float = float("inf"),
+        limit: float = float("inf"),
     ) -> Page:
-        """Ask for many tasks, for at most *most* seconds if that is less than `timeout`.
+        """Ask for many tasks, for at most *limit* seconds if that is less than `timeout`.
 
         Raises:
             CallsheetError: No page came back.
@@ -67,14 +67,14 @@ class Api:
             page_size=page_size,
             service_tier=service_tier,
         )
-        response = await self.transport.send(request, timeout=min(self.timeout, most))
+        response = await self.transport.send(request, timeout=min(self.timeout, limit))
         return self.dialect.parse_page(response)
 
     async def cancel(self, task_id: str) -> None:
-        """Cancel a queued task. The provider removes the record of a task that has ended.
+        """Cancel a queued task. If the task has ended, the provider removes its record.
 
         Raises:
-            ConflictError: It runs.
+            ConflictError: The task runs.
             CallsheetError: Whether it was cancelled is not known, or the provider refuses.
         """
         request = self.dialect.build_cancel(task_id)

@@ -1,4 +1,4 @@
-"""Repeating what may be repeated: the one module that imports tenacity."""
+"""Repeats calls that may be repeated. No other module imports tenacity."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ async def repeat(
     pause: Callable[[CallsheetError, int], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
-    """Await ``call()`` until it succeeds or *again* says that it must not be repeated.
+    """Await ``call()`` until it succeeds or *again* returns ``False``.
 
     Args:
         call: Makes one attempt.
-        again: Told the error, the number of attempts so far and the seconds of pauses so far,
-            says whether another attempt is right.
-        pause: Told the error and the number of attempts so far, gives the seconds to wait.
-        sleep: Waits.
+        again: Returns whether to try again, given the error, the number of attempts so far and the
+            seconds of all pauses so far.
+        pause: Returns the seconds to wait, given the error and the number of attempts so far.
+        sleep: Waits for so many seconds.
 
     Raises:
-        CallsheetError: The error of the last attempt. Other exceptions pass at once.
+        CallsheetError: The error of the last attempt. Other exceptions are raised at once.
     """
 
     def error_of(state: tenacity.RetryCallState) -> BaseException | None:
@@ -47,13 +47,13 @@ async def repeat(
 
     def seconds(state: tenacity.RetryCallState) -> float:
         error = error_of(state)
-        assert isinstance(error, CallsheetError)  # noqa: S101 - what `repeats` lets through
+        assert isinstance(error, CallsheetError)  # noqa: S101 - `repeats` has checked it
         return pause(error, state.attempt_number)
 
-    # no `stop`: it is asked after `wait`, and a pause that never comes must not be announced
+    # no `stop`: tenacity calls it after `wait`, but `pause` must not be called for the last error
     retrying = tenacity.AsyncRetrying(retry=repeats, wait=seconds, sleep=sleep, reraise=True)
 
-    async def attempt() -> T:  # tenacity awaits only what it can tell is a coroutine function
+    async def attempt() -> T:  # tenacity awaits only what it knows to be a coroutine function
         return await call()
 
     return await retrying(attempt)

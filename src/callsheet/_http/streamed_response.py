@@ -1,4 +1,4 @@
-"""An answer whose body is still on its way."""
+"""An answer whose body has not been read yet."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class StreamedResponse:
-    """The head of an answer, and its body as it arrives.
+    """The head of an answer, and its body in chunks as they arrive.
 
     Attributes:
         status_code: 100 to 599.
         headers: With lower-case names.
-        chunks: Starts reading the body; to be called once.
+        chunks: Starts to read the body; call it once.
     """
 
     status_code: int

@@ -1,4 +1,4 @@
-"""The wire as it is, typed: what ``client.tasks`` gives."""
+"""The task API with typed requests and answers: the object behind ``client.tasks``."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ MOST_PAGES = 500
 
 @attrs.frozen(kw_only=True)
 class Tasks:
-    """Single requests of the task API, within the budgets of the client they belong to.
+    """Single requests of the task API, within the rate limits of the client.
 
-    Nothing here is registered or watched. Reads and cancels are repeated after a `transient` error
-    as the client's `RetryPolicy` says; a create is sent again only if it provably made nothing.
+    The client does not watch tasks that are created here. Reads and cancels are repeated after a
+    `transient` error as the client's `RetryPolicy` says. A create is sent again only if it provably
+    made no task.
     """
 
     submit: Callable[[TaskSpec], Awaitable[str]]
@@ -47,15 +48,15 @@ class Tasks:
     async def create(self, spec: TaskSpec) -> str:
         """Create a task and return its id; the spec is not checked beforehand.
 
-        The most that it can cost counts as `Spend.reserved` until a task of that id which was
-        attached here has ended: nobody else watches it. It is not in the journal. Cancelling this
-        call before its turn sends nothing; later it only stops the waiting.
+        The most that it can cost counts as `Spend.reserved` until the task has ended, which the
+        client learns only if the id is attached. The task is not in the journal. If this call is
+        cancelled before its turn, nothing is sent; later, only the waiting stops.
 
         Raises:
-            SpendLimitError: It would pass the client's limit; nothing was sent.
+            SpendLimitError: It would exceed the client's limit; nothing was sent.
             SubmissionUncertainError: The answer is lost; the task may exist and be billed.
-            CallsheetError: No task came to be.
-            TypeError: It is no spec.
+            CallsheetError: No task was created.
+            TypeError: *spec* is not a `TaskSpec`.
         """
         if not isinstance(spec, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a {type(spec).__name__}, not a TaskSpec")
@@ -87,11 +88,11 @@ class Tasks:
         """Ask for one page of the tasks of the last 7 days (Ark "list tasks" reference).
 
         Args:
-            task_ids: Only these; raise *page_size* to their number.
-            status: Only this status.
+            task_ids: List only these; set *page_size* to their number or more.
+            status: List only tasks of this status.
             page_num: From 1 to 500.
             page_size: From 1 to 500.
-            service_tier: ``"flex"`` tasks are invisible without this.
+            service_tier: ``"flex"`` to list flex tasks, which are not shown without it.
 
         Raises:
             CallsheetError: No answer after all attempts; CometAPI documents no list.
@@ -116,11 +117,12 @@ class Tasks:
         page_size: int = 100,
         service_tier: str | None = None,
     ) -> AsyncIterator[Snapshot]:
-        """Every task of the last 7 days, page after page, none twice.
+        """Every task of the last 7 days, page by page, each once.
 
-        It ends at a page without news, or at one that is not full once there were as many as the
-        provider counts: it may give fewer on a page than it is asked for. Tasks created meanwhile
-        may shift the pages (their stability is not documented).
+        It ends at a page without new tasks. It also ends at a page that is not full, if all tasks
+        that the provider counts were read; a page may hold fewer tasks than were asked for, so
+        a short page alone is not the end. Tasks that are created meanwhile may shift the pages
+        (it is not documented whether pages are stable).
 
         Raises:
             CallsheetError: A page could not be read after all attempts.
@@ -144,7 +146,7 @@ class Tasks:
     async def cancel(self, task_id: str) -> None:
         """Send a delete: it cancels a queued task and removes the record of an ended one.
 
-        Use `TaskHandle.cancel`, which looks before it deletes, unless removal is what you want.
+        Use `TaskHandle.cancel`, which reads the status first, unless you want the record removed.
 
         Raises:
             ConflictError: The task runs.
@@ -158,11 +160,11 @@ class Tasks:
         await self.persist(attempt)
 
     async def turn_to_cancel(self) -> None:
-        """Wait until the quota allows one more cancel."""
+        """Wait until the rate limit allows one more cancel."""
         await self._within(self.cancels)
 
     async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat something that changes nothing when repeated, after `transient` errors.
+        """Repeat an idempotent request after `transient` errors.
 
         Raises:
             CallsheetError: The error of the last attempt.

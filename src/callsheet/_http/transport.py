@@ -1,4 +1,4 @@
-"""HTTP to the provider, by httpx or by the library of the caller's choice."""
+"""HTTP to the provider, with httpx or with another library that the caller has chosen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BaseTransport = httpx.AsyncBaseTransport
 """Anything that answers an HTTP request."""
 
 TransportChoice = BaseTransport | Literal["aiohttp"]
-"""What ``transport=`` takes: a transport of the caller's, or the name of a library."""
+"""The values of ``transport=``: a transport object, or the name of a library."""
 
 MOST_ANSWER_BYTES = 8 * 1024 * 1024
 """Largest answer that is read: a page of 500 tasks is below 1 MB."""
@@ -47,15 +47,15 @@ CONNECT_TIMEOUT = 10.0
 HIGHEST_PORT = 65_535
 
 ENCODED = b"xn--"
-"""How a label begins that holds other letters than ASCII."""
+"""Prefix of a host name's label that encodes letters outside ASCII."""
 
 KEEPALIVE = 15.0
-"""Seconds an idle connection is kept: well below the minute after which servers close theirs,
-since a create that meets a closing connection is a create whose answer is lost."""
+"""Seconds that an idle connection is kept. Servers close theirs after about a minute. This is much
+shorter, because the answer of a create is lost if its connection closes meanwhile."""
 
 SHORTEST_SECRET = 16
-"""Characters of a key from which on it is kept out of answers; shorter ones are made up, and may
-be words."""
+"""Characters. A key of this length or more is removed from answers. Shorter keys are not real ones,
+and may be common words."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
 
@@ -69,14 +69,14 @@ BROKEN_CONNECTION = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
-"""What a network can do to a request, `NOT_SENT` included. The last four are what streams raise:
-httpx renames most of these, but not that of a damaged TLS record. The two before them come of a
-redirect to nowhere, which httpx reads although it does not follow it."""
+"""The errors that a network can cause, `NOT_SENT` included. The last four are raised by streams:
+httpx converts most of them, but not that of a damaged TLS record. `InvalidURL` and `UnicodeError`
+come from a redirect to an invalid URL: httpx parses it although it does not follow it."""
 
 
 @cache
 def shared_ssl_context() -> ssl.SSLContext:
-    """One context per process: making one costs as much as twenty requests.
+    """One context per process, because making one takes as long as twenty requests.
 
     Raises:
         ConfigurationError: The certificates that the environment names cannot be read.
@@ -89,10 +89,10 @@ def shared_ssl_context() -> ssl.SSLContext:
 
 
 def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncClient:
-    """A client of httpx, which takes certificates and proxies from the environment.
+    """An httpx client, which takes certificates and proxies from the environment.
 
     Raises:
-        ConfigurationError: httpx cannot work with what it finds there.
+        ConfigurationError: httpx does not accept what the environment says.
     """
     if transport is None:
         options["verify"] = shared_ssl_context()
@@ -103,36 +103,36 @@ def http_client(transport: BaseTransport | None, **options: Any) -> httpx.AsyncC
 
 
 def check_transport(base_url: str, custom: TransportChoice | None) -> None:
-    """See that a `Transport` can be made of these, without making one.
+    """Check that a `Transport` can be made with these arguments, without making one.
 
     Raises:
         ConfigurationError: As for `Transport`.
     """
     base_of(base_url)
     if isinstance(custom, str):
-        session = _library(custom)
+        session = _session_class(custom)
         shared_ssl_context()
         session.check_environment()
 
 
-def chosen(name: str, *, decode: bool, buffer: int) -> Session:
-    """Connections of the library that the caller chose by name.
+def session_for(name: str, *, decode: bool, buffer: int) -> Session:
+    """The session of the library that the caller chose by name.
 
     Args:
         name: ``"aiohttp"``.
-        decode: Whether bodies are unpacked.
+        decode: Whether compressed bodies are unpacked.
         buffer: Bytes of a body that are read ahead.
 
     Raises:
         ConfigurationError: There is no such choice, it is not installed, or it cannot work with the
             certificates or proxies that the environment names.
     """
-    return _library(name)(
+    return _session_class(name)(
         ssl_context=shared_ssl_context(), keepalive=KEEPALIVE, decode=decode, buffer=buffer
     )
 
 
-def _library(name: str) -> type[Session]:
+def _session_class(name: str) -> type[Session]:
     if name != "aiohttp":
         raise ConfigurationError(f'transport={name!r}: neither "aiohttp" nor a transport')
     try:
@@ -146,17 +146,17 @@ def _library(name: str) -> type[Session]:
 class Transport:
     """Sends requests to the provider over a fixed number of connections.
 
-    Each connection has a pool of its own, since a pool scans all its connections at every change;
-    the callers wait here for a free one, in the order in which they came, and never inside httpx.
+    Each connection has its own httpx pool, because a pool scans all its connections at every
+    change. Callers wait here for a free connection, in order of arrival, and never inside httpx.
 
     Args:
         base_url: The provider's address.
-        api_key: Goes into the ``Authorization`` header and nowhere else.
+        api_key: Is sent in the ``Authorization`` header and nowhere else.
         connections: Most requests in flight, >= 1.
         custom: Answers instead of the network, or ``"aiohttp"``.
 
     Raises:
-        ConfigurationError: The address is none, or the choice cannot be had.
+        ConfigurationError: The address is not valid, or the chosen library cannot be used.
     """
 
     def __init__(
@@ -169,12 +169,12 @@ class Transport:
     ) -> None:
         self._base = base_of(base_url)
         self._prefix = str(self._base).rstrip("/")
-        self._fast: Session | None = None
+        self._aiohttp: Session | None = None
         self._custom: BaseTransport | None = None
         library = f"httpx {httpx.__version__}"
         if isinstance(custom, str):
-            self._fast = chosen(custom, decode=True, buffer=READ_AHEAD)
-            library = self._fast.library
+            self._aiohttp = session_for(custom, decode=True, buffer=READ_AHEAD)
+            library = self._aiohttp.library
         else:
             self._custom = custom
         self._headers = {"Accept": "application/json", "User-Agent": f"callsheet ({library})"}
@@ -191,10 +191,10 @@ class Transport:
         return f"<Transport to {self._prefix}>"
 
     async def __aenter__(self) -> Self:
-        if self._fast is not None:
-            await self._fast.__aenter__()
+        if self._aiohttp is not None:
+            await self._aiohttp.__aenter__()
         else:
-            self._idle.append(self._open())  # tells of a bad environment before anything is sent
+            self._idle.append(self._open())  # raises for a bad environment before anything is sent
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -202,27 +202,27 @@ class Transport:
         with anyio.CancelScope(shield=True):
             for client in self._clients:
                 await client.aclose()
-            if self._fast is not None:
-                await self._fast.__aexit__()
+            if self._aiohttp is not None:
+                await self._aiohttp.__aexit__()
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - one attempt
         """Send a request once and read its whole answer, whatever its status.
 
-        Redirects are not followed: the key would travel along. Cancellation abandons the request;
-        whether it arrived is then unknown.
+        Redirects are not followed, because the key would be sent along. After a cancellation it is
+        unknown whether the request has arrived.
 
         Args:
             request: What to send.
-            timeout: Seconds that it may take in all once a connection is free, > 0.
+            timeout: Seconds for the whole request once a connection is free, > 0.
 
         Raises:
             ConnectFailedError: Nothing was sent.
-            TransportError: Something was sent, and no complete answer came back.
-            ProtocolError: The answer is larger than any real one.
+            TransportError: Something was sent, but no complete answer came back.
+            ProtocolError: The answer is larger than any valid one.
             ConfigurationError: Nothing was sent: one more connection cannot be set up, or the
-                library of the caller's choice takes no such address as the provider's.
+                chosen library does not accept the provider's address.
             SpecError: Nothing was sent: the target is too long for a URL.
-            ClosedError: The client that this belongs to was left.
+            ClosedError: The client was closed.
         """
         if self._closed:
             raise ClosedError("the client was closed; nothing was sent")
@@ -231,13 +231,13 @@ class Transport:
                 with anyio.fail_after(timeout):
                     return await self._exchange(request, timeout)
             except NOT_SENT as error:
-                raise ConnectFailedError(self._from_here(_words(error))) from None
+                raise ConnectFailedError(self._connect_error_text(_error_text(error))) from None
             except TimeoutError:
                 raise TransportError(f"no complete answer within {timeout:g} s") from None
             except BROKEN_CONNECTION as error:
-                raise TransportError(self._without_key(_words(error))) from None
-            except ConnectFailedError as error:  # over aiohttp it is one of ours already
-                raise ConnectFailedError(self._from_here(str(error))) from None
+                raise TransportError(self._without_key(_error_text(error))) from None
+            except ConnectFailedError as error:  # over aiohttp the error is converted already
+                raise ConnectFailedError(self._connect_error_text(str(error))) from None
             except TransportError as error:
                 raise type(error)(self._without_key(str(error))) from None
 
@@ -245,8 +245,8 @@ class Transport:
         headers, connect = self._headers, min(CONNECT_TIMEOUT, seconds)
         if request.body is not None:
             headers = {**headers, "Content-Type": "application/json"}
-        if self._fast is not None:
-            async with self._fast.open(
+        if self._aiohttp is not None:
+            async with self._aiohttp.open(
                 request.method,
                 self._prefix + request.target,
                 headers=headers,
@@ -254,7 +254,7 @@ class Transport:
                 connect=connect,
                 read=seconds,
             ) as answer:
-                body = await _whole(answer.chunks())
+                body = await _read_body(answer.chunks())
             return self._response(answer.status_code, answer.headers, body)
         limits = httpx.Timeout(seconds, connect=connect, pool=None)
         try:
@@ -265,7 +265,7 @@ class Transport:
                 content=request.body,
                 extensions={"timeout": limits.as_dict()},
             )
-        except httpx.InvalidURL as error:  # of the target, since the address was taken
+        except httpx.InvalidURL as error:  # the target is at fault: the base address was checked
             allowed = f"what can stand in an address ({error})"
             problem = Problem("target", reprlib.repr(request.target), allowed)
             raise SpecError([problem]) from None
@@ -273,10 +273,10 @@ class Transport:
         try:
             incoming = await client.send(outgoing, stream=True)
             try:
-                body = await _whole(cast("AsyncGenerator[bytes]", incoming.aiter_bytes()))
+                body = await _read_body(cast("AsyncGenerator[bytes]", incoming.aiter_bytes()))
             finally:
                 await incoming.aclose()
-                # httpx ties an answer and its stream in a knot that waits for the collector
+                # breaks a reference cycle of httpx, which only the garbage collector would free
                 incoming.stream = httpx.ByteStream(b"")
         finally:
             self._idle.append(client)
@@ -289,17 +289,17 @@ class Transport:
             body=self._without_key(body),
         )
 
-    def _from_here(self, words: str) -> str:
-        """Why there is no connection, and to where."""
-        where = "" if self._base.host in words else f" ({self._base.netloc.decode()})"
-        return self._without_key(words) + where
+    def _connect_error_text(self, text: str) -> str:
+        """An error's text, with the host that could not be reached."""
+        where = "" if self._base.host in text else f" ({self._base.netloc.decode()})"
+        return self._without_key(text) + where
 
     @overload
     def _without_key(self, value: str) -> str: ...
     @overload
     def _without_key(self, value: bytes) -> bytes: ...
     def _without_key(self, value: str | bytes) -> str | bytes:
-        """What an answer says, without the key: some providers repeat it in their complaint."""
+        """A part of an answer without the key: some providers repeat it in an error message."""
         if self._secret is None:
             return value
         if isinstance(value, str):
@@ -318,7 +318,7 @@ class Transport:
 
 
 class _Borrowed(httpx.AsyncBaseTransport):
-    """A transport that belongs to somebody else and is left open."""
+    """A transport that belongs to the caller, so it is not closed."""
 
     def __init__(self, inner: BaseTransport) -> None:
         self._inner = inner
@@ -327,8 +327,8 @@ class _Borrowed(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
-async def _whole(pieces: AsyncGenerator[bytes]) -> bytes:
-    """A body, unless it is larger than any real one."""
+async def _read_body(pieces: AsyncGenerator[bytes]) -> bytes:
+    """Read a body, up to the size that a valid answer can have."""
     body = bytearray()
     async with aclosing(pieces):
         async for piece in pieces:
@@ -338,23 +338,23 @@ async def _whole(pieces: AsyncGenerator[bytes]) -> bytes:
     return bytes(body)
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def host_of(url: httpx.URL) -> str:
-    """The host that a URL names, empty if it names none.
+    """The host of a URL, empty if it has none.
 
     Raises:
-        httpx.InvalidURL: No connection can ever be made there; sockets say so in their own words,
-            and only when they are asked to connect.
+        httpx.InvalidURL: The host or the port is not valid. Without this check sockets would
+            raise other errors, and only when they connect.
     """
     try:
         host, raw = url.host, url.raw_host
         raw.decode().encode("idna")
-        for label in raw.lower().split(b"."):  # not every library looks into these
+        for label in raw.lower().split(b"."):  # not every library checks these
             if label.startswith(ENCODED) and not label.removeprefix(ENCODED).decode("punycode"):
-                raise UnicodeError("nothing is encoded in it")  # noqa: TRY301 - as a codec says it
+                raise UnicodeError("nothing is encoded in it")  # noqa: TRY301 - the error that a codec raises
     except UnicodeError as error:
         raise httpx.InvalidURL(f"Invalid host: {error}") from None
     if url.port is not None and not 0 <= url.port <= HIGHEST_PORT:
@@ -363,28 +363,28 @@ def host_of(url: httpx.URL) -> str:
 
 
 def base_of(base_url: str) -> httpx.URL:
-    """The address that every request to a provider begins with.
+    """Check and parse the base address of a provider.
 
     Raises:
-        ConfigurationError: It is none, holds a secret, or is that of the tasks themselves: creates
-            may pass below that (seen live), and no poll does.
+        ConfigurationError: It is not valid, holds a secret, or includes the path of the tasks. With
+            that path twice, creates may work (seen live), but polls do not.
     """
     try:
         base = httpx.URL(base_url)
         host = host_of(base)
     except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-        why = "" if "@" in str(base_url) else f": {error}"  # it may quote from a password
-        raise ConfigurationError(f"{_shown(base_url)} is no address{why}") from None
+        why = "" if "@" in str(base_url) else f": {error}"  # the error may quote a password
+        raise ConfigurationError(f"{_quoted(base_url)} is no address{why}") from None
     if base.scheme not in {"http", "https"} or not host or set(host) & set(" %"):
-        raise ConfigurationError(f"{_shown(base_url)} is no http(s) address")
+        raise ConfigurationError(f"{_quoted(base_url)} is no http(s) address")
     if base.userinfo or base.query or base.fragment:
         reason = "is given with a user, a password or a query: the key alone authenticates"
-        raise ConfigurationError(f"{_shown(base_url)} {reason}")
+        raise ConfigurationError(f"{_quoted(base_url)} {reason}")
     if base.path.rstrip("/").endswith(TASKS):
         reason = f"ends in {TASKS}, which is added to it: give what comes before"
-        raise ConfigurationError(f"{_shown(base_url)} {reason}")
+        raise ConfigurationError(f"{_quoted(base_url)} {reason}")
     return base
 
 
-def _shown(base_url: object) -> str:
+def _quoted(base_url: object) -> str:
     return repr(without_secrets(base_url) if isinstance(base_url, str) else base_url)

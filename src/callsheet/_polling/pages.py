@@ -1,4 +1,4 @@
-"""Pages of whatever the provider lists: one call for more tasks than a line of ids can name."""
+"""Lists by page and not by id: one call can then show more tasks than a URL can name."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ if TYPE_CHECKING:
 SIZE = 500
 """Most tasks on one page (Ark "list tasks" reference)."""
 
-FIRST_REST = 4.0
-LONGEST_REST = 1920.0
+FIRST_PAUSE = 4.0
+LONGEST_PAUSE = 1920.0
 
 
 @attrs.define
 class Pages:
-    """Which page of one tier is worth asking for when more tasks are due than one call can name.
+    """Decides for one tier which page to ask for when more tasks are due than one call can name.
 
-    Whose tasks a provider lists, and in which order, is not documented, nor is it certain that it
-    turns pages at all. So a page is judged by what it tells that the pages before it did not: while
-    that is more than a call by ids could have asked about, the page after it is next. Else the
-    round is over, and calls are by ids until everybody who is due was heard of since it began.
-    After a page that fails, or a first one that tells too little, they are by ids for a while,
-    longer each time.
+    It is not documented which tasks a provider lists and in which order, nor whether page numbers
+    work at all. So a page is judged by its news, the tasks that the pages before it did not show.
+    While there are more of them than a call by ids could have asked about, the next page follows.
+    Otherwise the round is over, and calls are by ids until there is news of every due task since
+    the round began. After a page that fails, or a first page with too little news, calls are by ids
+    for a while, which is longer each time.
     """
 
     _next: int = attrs.field(default=1, init=False)
     _began: float = attrs.field(default=float("-inf"), init=False)
-    _rest: float = attrs.field(default=FIRST_REST, init=False)
+    _pause: float = attrs.field(default=FIRST_PAUSE, init=False)
     _again_at: float = attrs.field(default=float("-inf"), init=False)
 
-    def next(self, *, heard: float, now: float) -> int | None:
-        """The number of the page to ask for, from 1; ``None``: this time, ask by ids.
+    def next(self, *, oldest_news: float, now: float) -> int | None:
+        """The number of the page to ask for, from 1; ``None`` to ask by ids this time.
 
         Args:
-            heard: When those who are longest due were last heard of, the earliest of these times.
+            oldest_news: Of the tasks that are due longest, the earliest time of the last news.
             now: Seconds on the client's clock.
         """
-        if self._next == 1 and (now < self._again_at or heard < self._began):
+        if self._next == 1 and (now < self._again_at or oldest_news < self._began):
             return None
         return self._next
 
-    def begin(self, *, now: float) -> None:
-        """The page asked for is in; a first one begins a round."""
+    def arrived(self, *, now: float) -> None:
+        """Note that the page has arrived; the first page begins a round."""
         if self._next == 1:
             self._began = now
 
-    def tells(self, record: Record, *, now: float) -> bool:
-        """Whether it is news to see *record*: it runs or is due, and the round has not shown it."""
+    def is_news(self, record: Record, *, now: float) -> bool:
+        """Whether *record* is news: it runs or is due, and this round has not shown it yet."""
         due = record.asked or record.due <= now or record.started is not None
         return due and record.alive_at < self._began
 
-    def read(self, *, told: int, instead: int, last: bool, now: float) -> None:
-        """Judge a page.
+    def read(self, *, news: int, by_ids: int, last: bool, now: float) -> None:
+        """Decide from a page whether to ask for the next one.
 
         Args:
-            told: How many tasks it told of, see `tells`.
-            instead: How many a call by ids would have asked about.
-            last: Whether no page comes after it.
+            news: How many of its tasks are news, see `is_news`.
+            by_ids: How many tasks a call by ids would have asked about.
+            last: Whether it is the last page.
             now: Seconds on the client's clock.
         """
-        if told <= instead and self._next == 1:
-            self.rest(now=now)
+        if news <= by_ids and self._next == 1:
+            self.pause(now=now)
             return
-        self._rest = FIRST_REST
+        self._pause = FIRST_PAUSE
         self._next += 1
-        if told <= instead or last:
-            self.end()
+        if news <= by_ids or last:
+            self.end_round()
 
-    def end(self) -> None:
-        """Begin anew next time."""
+    def end_round(self) -> None:
+        """End the round: the next page is the first one."""
         self._next = 1
 
-    def rest(self, *, now: float) -> None:
-        """Ask for no page for a while."""
-        self._next, self._began, self._again_at = 1, float("-inf"), now + self._rest
-        self._rest = min(2.0 * self._rest, LONGEST_REST)
+    def pause(self, *, now: float) -> None:
+        """Ask for no page for a while, longer each time."""
+        self._next, self._began, self._again_at = 1, float("-inf"), now + self._pause
+        self._pause = min(2.0 * self._pause, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""Which poll is sent next: the schedule within the budgets, the gate and what the provider can."""
+"""Chooses the next poll: the schedule, limited by rate limits, breaker and provider features."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from callsheet._polling.pages import SIZE, Pages
 from callsheet._polling.poll_request import (
     FailedPoll,
     PollRequest,
-    about_the_task,
-    is_last_refusal,
-    is_unaskable,
+    count_refusal,
+    is_about_task,
+    is_unwritable,
 )
 from callsheet._polling.schedule import Schedule
 from callsheet._state.circuit_breaker import CircuitBreaker
@@ -30,28 +30,28 @@ from callsheet.errors import (
 )
 
 
-LOCKED_OUT = 60.0
-"""Seconds for which the account itself must be refused before waiting is given up."""
+LOCKED_OUT_AFTER = 60.0
+"""Seconds for which the provider must refuse the account before waiting is given up."""
 
-FRUITLESS_LISTS = 3
-"""Lists in a row that held none of the ids asked for, after which the route is not used."""
+MAX_EMPTY_LISTS = 3
+"""Lists in a row without any of the requested ids after which lists are not used."""
 
-SEATS = 100
-"""Ids up to which a list is filled with tasks whose turn has not come: they cost time, too."""
+LIST_FILL = 100
+"""Ids up to which a list is filled with tasks that are not due: each makes it slower."""
 
-SILENT = 1.5
-"""Seconds without an answer, or four times what answers usually take if that is more, after which
-a service may be down although nothing has failed yet: it gets one poll a second."""
+SILENCE_LIMIT = 1.5
+"""Seconds without an answer after which the service may be down although no poll has failed; four
+times the usual latency if that is more. From then on it gets one poll a second."""
 
 LISTS_PAUSE = 300.0
-"""Seconds for which a list route that fails while gets pass is not used."""
+"""Seconds for which lists are not used if they fail while gets work."""
 
 FAILED_LISTS = 3
-"""Lists in a row that must fail for that, each with a get that passes after it."""
+"""Lists in a row that must fail for that, each followed by a get that works."""
 
 
 class ListSupport(enum.Enum):
-    """Whether the provider lists tasks by id."""
+    """Whether the provider can list tasks by id."""
 
     YES = enum.auto()
     NO = enum.auto()
@@ -64,14 +64,14 @@ class Planner:
 
     Attributes:
         schedule: When each task is due.
-        breaker: How much traffic the service bears.
-        gets: Budget of requests for one task.
-        lists: Budget of requests for many.
-        support: Whether lists are available; probed at run time if unproven.
+        breaker: Limits the requests in flight.
+        gets: Rate limit of requests for one task.
+        lists: Rate limit of requests for many tasks.
+        support: Whether lists are available. If that is unproven, a few lists find it out.
         id_cost: Bytes that an id adds to a list's URL.
         url_room: Bytes that ids may take in one URL.
         page_size: Tasks to ask for on one page, >= 1.
-        pages: By tier, lists of whatever there is, for when very many tasks are due.
+        pages: By tier, which page of all tasks to list when very many tasks are due.
     """
 
     schedule: Schedule
@@ -89,28 +89,28 @@ class Planner:
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[PollRequest, float] = attrs.field(factory=dict[PollRequest, float], init=False)
     _last_sent: float = attrs.field(default=-math.inf, init=False)
-    _heard_at: float = attrs.field(default=-math.inf, init=False)
+    _answered_at: float = attrs.field(default=-math.inf, init=False)
     _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)
-    _fruitless: int = attrs.field(default=0, init=False)
+    _empty_lists: int = attrs.field(default=0, init=False)
     _failed_lists: int = attrs.field(default=0, init=False)
     _lists_again_at: float = attrs.field(default=-math.inf, init=False)
-    _locked_since: float | None = attrs.field(default=None, init=False)
-    _locked_at: float = attrs.field(default=-math.inf, init=False)
+    _locked_out_since: float | None = attrs.field(default=None, init=False)
+    _locked_out_at: float = attrs.field(default=-math.inf, init=False)
 
     def next(self, *, now: float) -> PollRequest | None:
-        """The request to send now, if there is one. Every order must come back to this object."""
+        """The poll to send now, if any. Report each one with `read` or `failed`."""
         ready = self._ready_at(now)
         if ready is None or ready > now:
             return None
-        poll = self._next_get(now) or self._next_list_order(now)
+        poll = self._next_get(now) or self._next_list(now)
         if poll is not None:
             self._sent[poll] = self._last_sent = now
             self._listing += not poll.single
         return poll
 
     def wake_at(self, *, now: float) -> float | None:
-        """When `next` is worth asking again, if nothing happens before; ``None``: no idea."""
+        """When to call `next` again if nothing happens before; ``None``: only after an answer."""
         ready = self._ready_at(now)
         if ready is None:
             return None
@@ -128,42 +128,42 @@ class Planner:
         return max(ready, min(times)) if times else None
 
     def read(self, poll: PollRequest, *, now: float, found: int, last: bool = True) -> bool:
-        """Note that the provider answered an order; tell whether this opened the gate.
+        """Note that a poll was answered; return whether this reset the circuit breaker.
 
-        Records that a list of ids left out are asked by get, and those that a page did not show are
-        due again; the caller has already told the schedule about the others.
+        Records that are missing from a list of ids are polled by get. Those that a page did not
+        show are due again. The caller has already told the schedule about the others.
 
         Args:
-            poll: What was asked.
+            poll: The poll.
             now: Seconds on the client's clock.
-            found: How many of the tasks asked for an answer shows; of a page, see `Pages.tells`.
-            last: Whether there is no page after it.
+            found: How many of the requested tasks the answer shows; of a page, see `Pages.is_news`.
+            last: Whether it is the last page.
         """
-        self._latency += (now - self._returned(poll) - self._latency) / 8
-        self._heard_at = now
-        self._locked_since = None
+        self._latency += (now - self._take_back(poll) - self._latency) / 8
+        self._answered_at = now
+        self._locked_out_since = None
         if poll.page is not None:
             self._failed_lists = 0
-            instead = len(poll.records)
-            self.pages[poll.tier].read(told=found, instead=instead, last=last, now=now)
-            self._put_back(poll, now)
+            by_ids = len(poll.records)
+            self.pages[poll.tier].read(news=found, by_ids=by_ids, last=last, now=now)
+            self._make_due(poll, now)
         elif not poll.single:
-            self._learn(found)
+            self._count_found(found)
             for record in poll.records:
                 if record.asked and not record.settled:
                     self.ask_alone(record)
         return self.breaker.passed(now=now, poll=True)
 
     def ask_alone(self, record: Record) -> None:
-        """Ask about *record* by get, as soon as the budget allows, unless one is under way."""
+        """Poll *record* by get as soon as the rate limit allows, unless a get is in flight."""
         record.asked, record.due = True, math.inf
         if not any(poll.single and record in poll.records for poll in self._sent):
             self._singles[record] = None
 
-    def bare(self, record: Record, *, single: bool, now: float) -> bool:
-        """Note a success without its video; tell whether it is the last word: only gets have it.
+    def without_video(self, record: Record, *, single: bool, now: float) -> bool:
+        """Note a success without a video URL; return whether it is final. Only gets count for that.
 
-        A list says it of everybody every time, and does not hurry the next get.
+        A list may leave out all URLs every time, so it does not make the next get earlier.
         """
         if single:
             return self.refused(record, now=now)
@@ -172,32 +172,33 @@ class Planner:
         return False
 
     def refused(self, record: Record, *, now: float) -> bool:
-        """Note that a get denied a task; tell whether it is the last word."""
-        if is_last_refusal(record, now=now):
+        """Note that a get refused a task; return whether the refusal is final."""
+        if count_refusal(record, now=now):
             return True
         self.schedule.missed(record, now=now, own_fault=True)
         return False
 
     def failed(self, poll: PollRequest, error: CallsheetError, *, now: float) -> FailedPoll:
-        """Note that an order brought no status, and say what follows.
+        """Note that a poll brought no status; return what follows.
 
-        What a list says of itself or of the account is believed only once a get has said the same.
+        An error of a list about lists or about the account counts only after a get confirms it.
         """
-        sent = self._returned(poll)
+        sent = self._take_back(poll)
         if poll.page is not None:
-            self.pages[poll.tier].rest(now=now)
+            self.pages[poll.tier].pause(now=now)
         if not poll.single and self._split(poll, error, now):
             return FailedPoll(restored=self.breaker.passed(now=now, poll=True))
-        if poll.single and is_unaskable(error):
-            return FailedPoll(last_word=True)
-        if poll.single and about_the_task(error):
+        if poll.single and is_unwritable(error):
+            return FailedPoll(final_refusal=True)
+        if poll.single and is_about_task(error):
             opened = self.breaker.passed(now=now, poll=True)
-            self._locked_since = None
-            return FailedPoll(last_word=self.refused(poll.records[0], now=now), restored=opened)
-        if isinstance(error, (AuthenticationError, BalanceError)):  # of lists, too: they take turns
-            if now - self._locked_at > LOCKED_OUT + self.breaker.retry_after_cap:
-                self._locked_since = None
-            self._locked_at = now
+            self._locked_out_since = None
+            return FailedPoll(final_refusal=self.refused(poll.records[0], now=now), restored=opened)
+        # errors of lists count, too, because gets and lists alternate
+        if isinstance(error, (AuthenticationError, BalanceError)):
+            if now - self._locked_out_at > LOCKED_OUT_AFTER + self.breaker.retry_after_cap:
+                self._locked_out_since = None
+            self._locked_out_at = now
         was_tripped = self.breaker.tripped
         asked = getattr(error, "retry_after", None)
         tripped = self.breaker.failed(now=now, poll=True, retry_after=asked, sent=sent)
@@ -208,26 +209,26 @@ class Planner:
         if poll.single:
             self._failed_lists = 0
             return FailedPoll(tripped=tripped, locked_out=self._locked_out(error, now))
-        self._doubt_lists(poll, error, now)
+        self._list_failed(poll, error, now)
         return FailedPoll(tripped=tripped)
 
     def _may_list(self, now: float) -> bool:
         return self.support is not ListSupport.NO and now >= self._lists_again_at
 
-    def _doubt_lists(self, poll: PollRequest, error: CallsheetError, now: float) -> None:
-        """Have a get find out whether the service is down or only its list route."""
+    def _list_failed(self, poll: PollRequest, error: CallsheetError, now: float) -> None:
+        """After a failed list, find out by a get whether the service is down or only its lists."""
         if self.support is ListSupport.UNPROVEN and not isinstance(error, ConnectFailedError):
-            self._use_gets()
+            self._give_up_lists()
             return
         self._failed_lists += 1
         if self._failed_lists >= FAILED_LISTS:
             self._failed_lists, self._lists_again_at = 0, now + LISTS_PAUSE
             self._ungroup()
-        witness = next((record for record in poll.records if not record.settled), None)
-        if witness is not None:
-            self.ask_alone(witness)
+        sample = next((record for record in poll.records if not record.settled), None)
+        if sample is not None:
+            self.ask_alone(sample)
 
-    def _use_gets(self) -> None:
+    def _give_up_lists(self) -> None:
         self.support = ListSupport.NO
         self._ungroup()
 
@@ -249,7 +250,7 @@ class Planner:
         self.gets.take(now=now)
         return PollRequest((record,), single=True)
 
-    def _next_list_order(self, now: float) -> PollRequest | None:
+    def _next_list(self, now: float) -> PollRequest | None:
         if not self._may_list(now) or self._listing or self.lists.ready_at(now=now) > now:
             return None
         by_ids = bool(self._groups) or self.support is not ListSupport.YES
@@ -264,13 +265,13 @@ class Planner:
     def _next_page(self, tier: str | None, records: tuple[Record, ...], now: float) -> int | None:
         pages = self.pages[tier]
         if not self.schedule.crowded(tier, now=now, beyond=len(records)):
-            pages.end()
+            pages.end_round()
             return None
-        heard = min(record.alive_at for record in records if record.asked)
-        return pages.next(heard=heard, now=now)
+        oldest = min(record.alive_at for record in records if record.asked)
+        return pages.next(oldest_news=oldest, now=now)
 
-    def _put_back(self, poll: PollRequest, now: float) -> None:
-        """Have those be due whom a page did not show."""
+    def _make_due(self, poll: PollRequest, now: float) -> None:
+        """Make the records due that a page did not show."""
         for record in poll.records:
             if record.asked and record not in self._singles:
                 self.schedule.nudge(record, now=now)
@@ -291,15 +292,15 @@ class Planner:
                     group.append(record)
                     room -= cost
                 elif cost <= self.url_room:
-                    too_many[record] = max(self.url_room // cost, SEATS)
+                    too_many[record] = max(self.url_room // cost, LIST_FILL)
                 else:
                     self._singles[record] = None
-        for record, fit in too_many.items():  # ids are longer than most: fewer are chosen now
+        for record, fit in too_many.items():  # the ids are long: ask for fewer from now on
             self.schedule.page = min(self.schedule.page, fit)
             self.schedule.nudge(record, now=now)
         tier = group[0].tier
-        seats = min(self.schedule.page, SEATS) - len(group)
-        for record in self.schedule.company(limit=max(seats, 0), tier=tier):
+        free = min(self.schedule.page, LIST_FILL) - len(group)
+        for record in self.schedule.company(limit=max(free, 0), tier=tier):
             cost = self.id_cost(record.task_id or "")
             if cost <= room:
                 group.append(record)
@@ -307,14 +308,14 @@ class Planner:
         return tuple(group)
 
     def _split(self, poll: PollRequest, error: CallsheetError, now: float) -> bool:
-        """Whether a list was refused for what it asked; its halves are asked one by one then."""
+        """Whether a list was refused because of its content; if so, split it into halves."""
         if not isinstance(error, InvalidRequestError) or error.code is None:
             return False
         if poll.page is not None:
-            self._put_back(poll, now)
+            self._make_due(poll, now)
             return True
         if self.support is ListSupport.UNPROVEN:
-            self._use_gets()
+            self._give_up_lists()
         pending = tuple(r for r in poll.records if not r.settled)
         for record in pending:
             record.asked, record.due = True, math.inf
@@ -325,32 +326,32 @@ class Planner:
             self._groups.extend(part for part in (pending[:half], pending[half:]) if part)
         return True
 
-    def _learn(self, found: int) -> None:
+    def _count_found(self, found: int) -> None:
         self._failed_lists = 0
-        self._fruitless = 0 if found else self._fruitless + 1
+        self._empty_lists = 0 if found else self._empty_lists + 1
         if self.support is ListSupport.UNPROVEN:
             if found:
                 self.support = ListSupport.YES
-            elif self._fruitless >= FRUITLESS_LISTS:
-                self._use_gets()
+            elif self._empty_lists >= MAX_EMPTY_LISTS:
+                self._give_up_lists()
 
     def _locked_out(self, error: CallsheetError, now: float) -> bool:
         if not isinstance(error, (AuthenticationError, BalanceError)):
-            self._locked_since = None
+            self._locked_out_since = None
             return False
-        if self._locked_since is None:
-            self._locked_since = now
-        return now - self._locked_since >= LOCKED_OUT
+        if self._locked_out_since is None:
+            self._locked_out_since = now
+        return now - self._locked_out_since >= LOCKED_OUT_AFTER
 
     def _ready_at(self, now: float) -> float | None:
-        """When the gate lets one more poll through; a service that falls silent gets few."""
+        """When the breaker allows one more poll; a service that does not answer gets only few."""
         ready = self.breaker.ready_at(now=now, in_flight=len(self._sent))
-        silent_since = max(next(iter(self._sent.values()), now), self._heard_at)
-        if ready is not None and now - silent_since > max(SILENT, 4.0 * self._latency):
+        silent_since = max(next(iter(self._sent.values()), now), self._answered_at)
+        if ready is not None and now - silent_since > max(SILENCE_LIMIT, 4.0 * self._latency):
             return max(ready, self._last_sent + 1.0)
         return ready
 
-    def _returned(self, poll: PollRequest) -> float:
-        """Take an order back; when it was sent."""
+    def _take_back(self, poll: PollRequest) -> float:
+        """Remove a poll from those in flight; return when it was sent."""
         self._listing -= not poll.single
         return self._sent.pop(poll)

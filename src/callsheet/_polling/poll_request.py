@@ -1,4 +1,4 @@
-"""What the planner hands out, and what follows when it comes back in vain."""
+"""A poll that the planner hands out, and what follows if it fails."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from callsheet.errors import CallsheetError, InvalidRequestError, NotFoundError,
 
 
 REFUSALS = 3
-"""Gets in a row that deny a task after which they are taken as the provider's last word on it."""
+"""Gets in a row that refuse a task, or show no video, after which the refusal is final."""
 
 REFUSED_FOR = 60.0
-"""Seconds for which they must go on, too, if the task is known to exist: a create that was just
-answered may not be readable yet, a video's URL not be there, and what is given up may be bought
-again."""
+"""Seconds for which the refusals must also last if the task is known to exist. A new task may not
+be readable yet, and the URL of a new video may be missing. If such a task is given up, the caller
+may buy it again."""
 
 
 @attrs.frozen(eq=False)
 class PollRequest:
     """One request to send about *records*: a get if it is *single*, else a list of one *tier*.
 
-    With *page* set the list is not of their ids: it is the page of that number of all tasks, which
-    is hoped to show them and more.
+    Without *page* the list is of their ids. With it, it is that page of all tasks, which probably
+    shows these records and others.
     """
 
     records: tuple[Record, ...]
@@ -36,20 +36,20 @@ class FailedPoll:
     """What follows from a failed poll, besides asking again.
 
     Attributes:
-        last_word: The refusal is the provider's last word on this one task.
-        restored: The refusal shows that the service is back.
-        tripped: The gate was open until now.
-        locked_out: The account is refused for so long that waiting is pointless.
+        final_refusal: The provider's refusal of this one task is final.
+        restored: The refusal shows that the service works again, and has reset the breaker.
+        tripped: The failure has tripped the circuit breaker.
+        locked_out: The account has been refused for so long that waiting is given up.
     """
 
-    last_word: bool = False
+    final_refusal: bool = False
     restored: bool = False
     tripped: bool = False
     locked_out: bool = False
 
 
-def is_last_refusal(record: Record, *, now: float) -> bool:
-    """Count a get that denied a task: its id was refused, or its success holds no video."""
+def count_refusal(record: Record, *, now: float) -> bool:
+    """Count a get that refused a task or showed no video; return whether the refusal is final."""
     if not record.refusals:
         record.refused_since = now
     record.refusals += 1
@@ -57,17 +57,17 @@ def is_last_refusal(record: Record, *, now: float) -> bool:
     return record.refusals >= REFUSALS and long
 
 
-def is_unaskable(error: CallsheetError) -> bool:
-    """Whether a get could not be written, as its task's id cannot stand in an address.
+def is_unwritable(error: CallsheetError) -> bool:
+    """Whether a get could not be written because a URL cannot hold its task's id.
 
-    Nothing was sent, so this tells of nothing but the task, and would never be otherwise.
+    Nothing was sent, so this says nothing about the service, and a repetition would fail, too.
     """
     return isinstance(error, SpecError)
 
 
-def about_the_task(error: CallsheetError) -> bool:
-    """Whether a refused get is about its task: an id that the provider does not know.
+def is_about_task(error: CallsheetError) -> bool:
+    """Whether a get was refused because of its task: the provider does not know the id.
 
-    A 404 without a code may be any proxy's page, and counts as an outage.
+    A 404 without an error code may come from a proxy, so it counts as an outage.
     """
     return isinstance(error, (NotFoundError, InvalidRequestError)) and error.code is not None

@@ -1,4 +1,4 @@
-"""Carries out the plan: one loop watches every task of a client."""
+"""Sends the polls that the planner chooses, in one loop for all tasks of a client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._polling.planner import Planner
 from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.record import Record
-from callsheet._state.registry import Registry, verdict
+from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError, TransportError
 from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
 
@@ -22,30 +22,31 @@ if TYPE_CHECKING:
     from callsheet._polling.poll_request import PollRequest
 
 
-SILENCE = 4.0
-"""Seconds without an answer after which a poll is given up at first: a service that answers nothing
-must not hold the one probe that tells of its return for a whole attempt's time."""
+FIRST_TIMEOUT = 4.0
+"""Seconds without an answer after which a poll is given up at first. In an outage only one probe is
+in flight; with a longer timeout it would notice the service's return late."""
 
 ANSWERS_PER_TURN = 5
-"""Answers that are taken in before others have their turn: ends teach, and wake those who wait."""
+"""Answers that are applied before other coroutines run. An end updates the estimates and wakes its
+waiters, which takes time."""
 
-PATIENCE_GROWTH = 1.15
-"""How much longer the next poll may take if one was given up, in case the service is only slow."""
+TIMEOUT_GROWTH = 1.15
+"""Factor of the timeout after a poll that was given up: the service may only be slow."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Poller:
-    """Asks the provider what the planner orders, and brings the answers to the registry.
+    """Sends the planner's polls and applies the answers to the registry.
 
     Attributes:
-        api: The wire.
-        planner: Says what to ask next.
-        registry: Takes the answers.
+        api: Sends the requests.
+        planner: Chooses the next poll.
+        registry: Holds the pending tasks.
         clock: The client's clock.
-        room_made: Called when a task is seen to have left the provider's queue, or to have ended.
+        room_made: Called when a task was seen to leave the provider's queue or to end.
         moved: Called with a record whose status has changed.
         ended: Called with a record that has its outcome.
-        emit: Tells the observer.
+        emit: Reports an event to the observer.
     """
 
     api: Api
@@ -57,16 +58,16 @@ class Poller:
     ended: Callable[[Record], None]
     emit: Callable[[Event], None]
     _wake_up: WakeEvent = attrs.field(init=False)
-    _patience: dict[bool, float] = attrs.field(init=False)
-    """For gets and for lists: one may be slower than the other."""
+    _timeouts: dict[bool, float] = attrs.field(init=False)
+    """Seconds, by `PollRequest.single`: lists may be slower than gets, or faster."""
 
     def __attrs_post_init__(self) -> None:
-        """Make what the client's clock and the first polls need."""
+        """Make what depends on the clock, and set the first timeouts."""
         self._wake_up = WakeEvent(self.clock)
-        self._patience = dict.fromkeys((True, False), SILENCE)
+        self._timeouts = dict.fromkeys((True, False), FIRST_TIMEOUT)
 
     def watch(self, *records: Record, fresh: bool) -> None:
-        """Ask about tasks from now on; *fresh* says that they were created just now."""
+        """Poll these tasks from now on; *fresh* means that they were created just now."""
         schedule = self.planner.schedule
         plan, now = schedule.add if fresh else schedule.adopt, self.clock.now()
         for record in records:
@@ -74,7 +75,7 @@ class Poller:
         self._wake_up.set()
 
     def nudge(self, record: Record) -> None:
-        """Ask about a task as soon as the budget allows."""
+        """Poll a task as soon as the rate limit allows."""
         self.planner.schedule.nudge(record, now=self.clock.now())
         self._wake_up.set()
 
@@ -87,28 +88,28 @@ class Poller:
                     self.settle(record, error)
                 poll = self.planner.next(now=now)
                 if poll is not None:
-                    polls.start_soon(self._carry_out, poll)
+                    polls.start_soon(self._send, poll)
                     continue
                 times = (self.planner.wake_at(now=now), self.registry.next_deadline())
                 await self._wake_up.wait(min((t for t in times if t is not None), default=None))
 
     def take(self, snapshot: Snapshot, *, single: bool = False) -> None:
-        """Bring a status answer to the registry and plan on.
+        """Apply a status answer to the registry and the schedule.
 
-        A success without a video is asked about again by get, until a *single* answer, that of an
-        ordered get, is the last word.
+        After a success without a video URL the task is polled again by get. It ends when the
+        planner finds that final, which only *single* answers, those of polls by get, can show.
         """
         record = self.registry.get(snapshot.task_id)
         if record is None:
             return
         before = record.status
         settled, now = self.registry.apply(snapshot), self.clock.now()
-        bare = not settled and snapshot.status is Status.SUCCEEDED
-        if bare and self.planner.bare(record, single=single, now=now):
-            settled = self.registry.settle(record, verdict(snapshot), Status.FAILED)
+        without_video = not settled and snapshot.status is Status.SUCCEEDED
+        if without_video and self.planner.without_video(record, single=single, now=now):
+            settled = self.registry.settle(record, result_of(snapshot), Status.FAILED)
             for each in settled:
-                each.snapshot = snapshot  # it is billed all the same
-        if bare and not settled:
+                each.snapshot = snapshot  # it is billed nevertheless
+        if without_video and not settled:
             self._wake_up.set()
         for each in settled:
             self.ended(each)
@@ -123,47 +124,47 @@ class Poller:
         if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
             self.room_made()
 
-    async def _carry_out(self, poll: PollRequest) -> None:
-        started, patience = anyio.current_time(), self._patience[poll.single]
+    async def _send(self, poll: PollRequest) -> None:
+        started, timeout = anyio.current_time(), self._timeouts[poll.single]
         try:
-            page = await self._ask(poll, patience)
+            page = await self._ask(poll, timeout)
         except CallsheetError as error:
-            if isinstance(error, TransportError) and anyio.current_time() - started >= patience:
-                usual = self._patience[poll.single]
-                self._patience[poll.single] = max(usual, patience * PATIENCE_GROWTH)
+            if isinstance(error, TransportError) and anyio.current_time() - started >= timeout:
+                usual = self._timeouts[poll.single]
+                self._timeouts[poll.single] = max(usual, timeout * TIMEOUT_GROWTH)
             await self._failed(poll, error)
         else:
             took = anyio.current_time() - started
-            self._patience[poll.single] = max(SILENCE, 2 * took)
+            self._timeouts[poll.single] = max(FIRST_TIMEOUT, 2 * took)
             await self._read(poll, page)
         self._wake_up.set()
 
-    async def _ask(self, poll: PollRequest, patience: float) -> Page:
+    async def _ask(self, poll: PollRequest, limit: float) -> Page:
         if poll.single:
             (record,) = poll.records
-            return Page(items=[await self.api.get(_id(record), most=patience)])
+            return Page(items=[await self.api.get(_id(record), limit=limit)])
         if poll.page is not None:
             return await self.api.list(
                 page_num=poll.page,
                 page_size=self.planner.page_size,
                 service_tier=poll.tier,
-                most=patience,
+                limit=limit,
             )
         ids = [_id(record) for record in poll.records]
         return await self.api.list(
-            task_ids=ids, page_size=len(ids), service_tier=poll.tier, most=patience
+            task_ids=ids, page_size=len(ids), service_tier=poll.tier, limit=limit
         )
 
     async def _read(self, poll: PollRequest, page: Page) -> None:
         now, found, pages = self.clock.now(), 0, self.planner.pages[poll.tier]
         if poll.page is not None:
-            pages.begin(now=now)
+            pages.arrived(now=now)
         asked = {record.task_id for record in poll.records}
         for number, snapshot in enumerate(page.items, 1):
             if poll.page is None:
                 found += snapshot.task_id in asked
             elif (record := self.registry.get(snapshot.task_id)) is not None:
-                found += pages.tells(record, now=now)
+                found += pages.is_news(record, now=now)
             self.take(snapshot, single=poll.single)
             if number % ANSWERS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
@@ -180,18 +181,18 @@ class Poller:
             self.emit(GateOpened())
         if follows.tripped:
             self.emit(GateShut(error=error))
-        if follows.last_word:
+        if follows.final_refusal:
             self.settle(poll.records[0], error)
         if follows.locked_out:
             for number, record in enumerate(list(self.registry), start=1):
-                if not record.settled:  # while others had their turn
+                if not record.settled:  # others may have settled it meanwhile
                     self.settle(record, error)
                 if number % ANSWERS_PER_TURN == 0:
                     await anyio.lowlevel.checkpoint()
 
     def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
-        """End a task for which no answer will come."""
-        watched = self.registry.get(_id(record)) or record  # it may have another holder
+        """End a task with an error that no answer has brought."""
+        watched = self.registry.get(_id(record)) or record  # another record may stand for the task
         settled = self.registry.settle(record, error, status)
         for each in settled:
             self.ended(each)

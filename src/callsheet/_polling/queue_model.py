@@ -1,4 +1,4 @@
-"""Tasks that share a queue: who runs, who waits, and whose turn is next."""
+"""A model of one queue at the provider: which tasks run, which wait, and which is next."""
 
 from __future__ import annotations
 
@@ -17,36 +17,40 @@ if TYPE_CHECKING:
 
 
 SHORTEST_SWEEP = 0.5
+"""Seconds between sweeps, the fewest."""
 
 LONGEST_SWEEP = 300.0
-"""Seconds between sweeps, once many have found the queue in order."""
+"""Seconds between sweeps, the most: after many that found the expected order."""
 
 SWEEP_GROWTH = 1.1
-"""Growth of the seconds between sweeps with each one that finds the queue in order."""
+"""Factor of the seconds between sweeps after each one. A task out of order makes them fewer."""
 
-LONGEST_STRIDE = 1_000
-"""Most places that a scout is taken back at once: all before it may have to be dated anew."""
+LONGEST_STEP = 1_000
+"""Most places that the scout moves back at once: all tasks before it may get new due times."""
 
-MOST_PASSED = 1_000
-"""Most places of a line that one look at it passes: many may be left by those who ended early."""
+PLACES_PER_CALL = 1_000
+"""Most places of a queue that one call looks at. Tasks that ended early leave many empty places."""
 
 
 @attrs.define(eq=False)
 class Lane:
-    """The tasks of one model and tier, which wait in one queue, first come first served.
+    """The tasks of one model and tier, which share a queue. First in, first out is assumed.
 
-    The scout is the one waiting task that is asked about: mostly the head of the line. While scouts
-    are found running, the next one is taken twice as far back, so that the end of the running
-    tasks is found in a logarithmic number of looks; everybody before a running task is presumed
-    to run, too. Once the front is known, a place that becomes free is presumed to go to the head of
-    the line. Answers correct every presumption.
+    Only one of the waiting tasks is polled, the scout: mostly the head of the queue. If the scout
+    runs, all tasks before it are presumed to run, too, and the next scout is twice as far back. So
+    the first waiting task is found with a logarithmic number of polls. The front is known once the
+    head was seen waiting. From then on, when a task ends, the head is presumed to start. A
+    presumption may be wrong; later answers correct it.
+
+    The order itself may be wrong, too. So from time to time one other waiting task is polled: a
+    sweep.
 
     Attributes:
-        patience: Seconds until a scout that was found waiting is asked again.
-        sweep_gap: Seconds between two looks at somebody in the middle of the line.
-        sweep_at: When the next of them is due.
-        front_known: Whether the head of the line was seen waiting.
-        running: Those seen or presumed to run.
+        patience: Seconds until a scout that was found waiting is polled again.
+        sweep_gap: Seconds between two sweeps.
+        sweep_at: When the next sweep is due.
+        front_known: Whether the head of the queue was seen waiting.
+        running: The tasks that were seen running or are presumed to run.
     """
 
     patience: float
@@ -54,88 +58,88 @@ class Lane:
     front_known: bool = False
     sweep_at: float = math.inf
     running: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
-    _line: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _queue: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _stride: int = attrs.field(default=1, init=False)
     _cursor: int = attrs.field(default=-1, init=False)
-    _strays: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Those found running out of turn, who stand in the line until it has passed them."""
+    _out_of_order: set[Record] = attrs.field(factory=set[Record], init=False)
+    """Tasks found running out of order. They keep their place in the queue until it is the head."""
     _presumed: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Those who run whom nobody has seen running."""
+    """Running tasks that no answer has shown running."""
 
     def join(self, record: Record) -> None:
-        """Stand at the end of the line."""
-        self._line.append(record)
+        """Add a task at the end of the queue."""
+        self._queue.append(record)
 
     def scout(self) -> Record | None:
-        """The task to be asked about next among those that wait."""
-        while self._line and _out_of_line(self._line[0]):
-            self._strays.discard(self._line.popleft())
-        if not self._line:
+        """The waiting task to poll next."""
+        while self._queue and _not_waiting(self._queue[0]):
+            self._out_of_order.discard(self._queue.popleft())
+        if not self._queue:
             self._stride, self.front_known = 1, False
             return None
-        place = min(self._stride, len(self._line)) - 1
-        while _out_of_line(self._line[place]):
+        place = min(self._stride, len(self._queue)) - 1
+        while _not_waiting(self._queue[place]):
             place -= 1
-        return self._line[place]
+        return self._queue[place]
 
     def is_first(self, record: Record) -> bool:
-        """Whether *record* stands at the front of the line, be it settled or not."""
-        return bool(self._line) and self._line[0] is record
+        """Whether *record* has the first place of the queue, even if it is settled."""
+        return bool(self._queue) and self._queue[0] is record
 
     def presume_next(self, started: float) -> Record | None:
-        """Let the head of the line take a place that became free, if the front is known."""
+        """Presume that the head of the queue has started, if the front is known; return it."""
         head = self.scout() if self.front_known and self._stride == 1 else None
         if head is not None:
-            self._line.popleft()
+            self._queue.popleft()
             self._presume(head, started)
         return head
 
     def found_running(self, record: Record, *, started: float, now: float) -> list[Record]:
-        """Take *record* out of the line, with all before it if its turn was next.
+        """Note that *record* runs. If it is the scout or the head, all before it run, too.
 
-        Returns those who are therefore presumed to run.
+        Returns the tasks that are now presumed to run.
         """
         presumed: list[Record] = []
-        if record in (self.scout(), self._line[0] if self._line else None):
-            while (first := self._line.popleft()) is not record:
-                self._strays.discard(first)
-                if not _out_of_line(first):
+        if record in (self.scout(), self._queue[0] if self._queue else None):
+            while (first := self._queue.popleft()) is not record:
+                self._out_of_order.discard(first)
+                if not _not_waiting(first):
                     self._presume(first, max(started, first.alive_at))
                     presumed.append(first)
-            self._stride = min(self._stride * 2, max(len(self._line), 1), LONGEST_STRIDE)
+            self._stride = min(self._stride * 2, max(len(self._queue), 1), LONGEST_STEP)
             self.front_known = False
         else:
-            self._strays.add(record)
+            self._out_of_order.add(record)
             self.found_out_of_turn(now=now)
         self._run(record, started)
         return presumed
 
     def presumes(self, record: Record) -> bool:
-        """Whether *record* runs by presumption alone."""
+        """Whether *record* is only presumed to run."""
         return record in self._presumed
 
     def confirm(self, record: Record) -> None:
-        """Take the news that *record* runs, as was presumed or known."""
+        """Note that *record*, which is in `running`, really runs."""
         self._presumed.discard(record)
 
     def leave(self, record: Record) -> None:
-        """Take *record* from those who run, if it is one of them."""
+        """Remove *record* from the running tasks, if it is one of them."""
         self.running.pop(record, None)
         self._presumed.discard(record)
 
     def found_waiting(self, record: Record) -> bool:
-        """Take the news that *record* waits; tell whether the line's front is now known.
+        """Note that *record* waits; return whether the front of the queue is now known.
 
-        Those who were only presumed to run, and whose turn comes after it, wait as well.
+        Tasks after it that are only presumed to run wait, too.
         """
-        if record in self._strays:
-            self._strays.remove(record)
+        if record in self._out_of_order:
+            self._out_of_order.remove(record)
             self._stop(record)
         elif record.started is not None:
             back = [record, *self._presumed_after(record)]
             for each in back:
                 self._stop(each)
-            self._line.extendleft(reversed(back))
+            self._queue.extendleft(reversed(back))
         scout = self.scout()
         if record is next(self.waiting(), None):
             self._stride, self.front_known = 1, True
@@ -145,19 +149,19 @@ class Lane:
         return self.front_known
 
     def sweep(self, limit: int) -> list[Record]:
-        """Up to *limit* of those who wait, others at each call until it was everybody's turn."""
+        """Up to *limit* waiting tasks, different ones at each call until all were returned once."""
         found: list[Record] = []
-        for _ in range(min(len(self._line), MOST_PASSED)):
+        for _ in range(min(len(self._queue), PLACES_PER_CALL)):
             if len(found) == limit:
                 break
-            self._cursor = (self._cursor + 1) % len(self._line)
-            record = self._line[self._cursor]
-            if not _out_of_line(record) and not record.asked:
+            self._cursor = (self._cursor + 1) % len(self._queue)
+            record = self._queue[self._cursor]
+            if not _not_waiting(record) and not record.asked:
                 found.append(record)
         return found
 
     def swept(self, *, now: float) -> list[Record]:
-        """Somebody in the middle of the line, if it is time to look at one."""
+        """The waiting task to poll in a sweep, if one is due: a list of one or none."""
         if self.sweep_at > now:
             return []
         found = self.sweep(1)
@@ -166,18 +170,18 @@ class Lane:
         return found
 
     def found_out_of_turn(self, *, now: float) -> None:
-        """Sweep faster: the queue is not served in the order that is presumed."""
+        """Sweep more often, because the queue is not served in the presumed order."""
         self.sweep_gap = max(self.sweep_gap / 4.0, SHORTEST_SWEEP)
         self.sweep_at = min(self.sweep_at, now + self.sweep_gap)
 
     def waiting(self) -> Iterator[Record]:
-        """Those who wait, from the front."""
-        return (record for record in self._line if not _out_of_line(record))
+        """The waiting tasks, from the front."""
+        return (record for record in self._queue if not _not_waiting(record))
 
     def heads(self, limit: int) -> Iterator[Record]:
-        """Up to *limit* of those who wait and are not asked about, from the front."""
-        front = itertools.islice(self._line, MOST_PASSED)
-        return itertools.islice((r for r in front if not _out_of_line(r) and not r.asked), limit)
+        """Up to *limit* waiting tasks that are not being polled, from the front."""
+        front = itertools.islice(self._queue, PLACES_PER_CALL)
+        return itertools.islice((r for r in front if not _not_waiting(r) and not r.asked), limit)
 
     def _presumed_after(self, record: Record) -> list[Record]:
         later = itertools.dropwhile(lambda each: each is not record, self.running)
@@ -199,5 +203,5 @@ class Lane:
         self.running[record] = None
 
 
-def _out_of_line(record: Record) -> bool:
+def _not_waiting(record: Record) -> bool:
     return record.settled or record.started is not None

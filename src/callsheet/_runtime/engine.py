@@ -200,7 +200,7 @@ class Engine:
     async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
         """The records of a group's specs, in order. Others get turns while they are priced."""
         each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
-        return await gathered(each, at_a_stretch=SPECS_PER_TURN)
+        return await gathered(each, per_turn=SPECS_PER_TURN)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *work* until the client is left."""

@@ -13,7 +13,7 @@ from callsheet._journal.journal import Journal
 from callsheet._models.snapshot import Status
 from callsheet._state.clock import Moment
 from callsheet._state.group import Group
-from callsheet._state.registry import verdict
+from callsheet._state.registry import result_of
 from callsheet._submission.reconciler import MOST_KNOWN
 from callsheet.errors import ConfigurationError, SubmissionUncertainError, TaskError
 
@@ -122,7 +122,7 @@ def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
     elif entry.answer is not None:
         record.task_id, record.snapshot = entry.answer.task_id, entry.answer
         record.move(Status.QUEUED)
-        record.settle(verdict(entry.answer), entry.answer.status)
+        record.settle(result_of(entry.answer), entry.answer.status)
         engine.bookkeeping.account(record)
     elif entry.error is not None:
         record.task_id = entry.task_id

@@ -1,1 +1,1 @@
-"""What one client holds in memory, and how others wait for it."""
+"""The state that one client keeps in memory, and how callers wait for changes of it."""

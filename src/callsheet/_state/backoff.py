@@ -16,8 +16,9 @@ def pause_before(
 ) -> float:
     """Seconds to wait before attempt number *attempt* (2: the first repetition).
 
-    The pause doubles from ``policy.initial`` up to ``policy.ceiling`` with up to a quarter of
-    jitter either way; the provider's own *retry_after* is waited for at least, up to the ceiling.
+    The pause doubles from ``policy.initial`` up to ``policy.ceiling``, with a jitter of up to 25 %
+    in both directions. It is at least the provider's *retry_after*, but that counts only up to the
+    ceiling.
     """
     grown = min(policy.initial * 2.0 ** min(attempt - 2, 64), policy.ceiling)
     asked = 0.0 if retry_after is None else min(max(retry_after, 0.0), policy.ceiling)

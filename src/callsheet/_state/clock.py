@@ -14,7 +14,7 @@ class Moment(NamedTuple):
 
     Attributes:
         now: On the client's clock; ``None`` if another process saw it.
-        wall: On the wall clock, which anybody may set, and which does not stop in a sleep.
+        wall: On the wall clock. It may be set, and it goes on while the machine sleeps.
     """
 
     now: float | None
@@ -23,10 +23,10 @@ class Moment(NamedTuple):
 
 @attrs.frozen
 class Clock:
-    """Monotonic seconds as they pass at the provider.
+    """A monotonic clock in the provider's seconds.
 
     Attributes:
-        speed: Provider seconds per second here: 1 but for an emulator that runs faster than life.
+        speed: Provider seconds per real second: 1, or more for an emulator that runs faster.
     """
 
     speed: float = 1.0
@@ -40,7 +40,7 @@ class Clock:
         return Moment(self.now(), self.wall())
 
     def wall(self, at: float | None = None) -> float:
-        """The wall clock's time, or the Unix time *at*, in the seconds of this clock."""
+        """The wall clock's time, or the Unix time *at*, in seconds of this clock."""
         return (time.time() if at is None else at) * self.speed
 
     async def sleep_until(self, when: float) -> None:
@@ -54,26 +54,26 @@ class Clock:
 
 @attrs.define(eq=False)
 class WakeEvent:
-    """Wakes all who sleep; rung while nobody sleeps, it wakes the next one at once.
+    """Wakes all sleepers. If it is set while nobody sleeps, the next sleeper wakes at once.
 
-    A sleeper looks again at what it waits for, with no other wait between that look and this one.
+    A sleeper must check its condition and then call `wait`, with no other await in between.
     """
 
     clock: Clock
-    _rung: bool = False
+    _is_set: bool = False
     _event: anyio.Event | None = None
 
     def set(self) -> None:
         """Wake the sleepers."""
-        event, self._event, self._rung = self._event, None, True
+        event, self._event, self._is_set = self._event, None, True
         if event is not None:
             event.set()
 
     async def wait(self, until: float | None) -> None:
-        """Sleep until the bell rings, or until *until* on the clock if that is given."""
-        if not self._rung:
+        """Sleep until `set` is called, or until the time *until* on the clock if it is given."""
+        if not self._is_set:
             event = self._event = self._event or anyio.Event()
             deadline = float("inf") if until is None else until / self.clock.speed
             with anyio.CancelScope(deadline=deadline):
                 await event.wait()
-        self._rung = False
+        self._is_set = False

@@ -1,4 +1,4 @@
-"""Long work in pieces: others get their turns between them."""
+"""Long work in pieces, so that other coroutines run in between."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ITEMS_PER_TURN = 500
-"""Values taken before others get a turn."""
+"""Values that are taken before other coroutines run."""
 
 
-async def gathered(values: Iterable[T], *, at_a_stretch: int = ITEMS_PER_TURN) -> list[T]:
-    """The values as a list; with pauses, unless they stand in one already.
+async def gathered(values: Iterable[T], *, per_turn: int = ITEMS_PER_TURN) -> list[T]:
+    """Return the values as a list. Other coroutines run meanwhile, unless it is a list already.
 
     Args:
         values: Any number.
-        at_a_stretch: How many are taken before others get a turn: fewer where each takes its time.
+        per_turn: How many are taken before other coroutines run; fewer if each is slow.
     """
     if isinstance(values, (list, tuple)):
         return list(values)
     found: list[T] = []
     source = iter(values)
-    while some := list(itertools.islice(source, at_a_stretch)):
+    while some := list(itertools.islice(source, per_turn)):
         found += some
         await anyio.lowlevel.checkpoint()
     return found

@@ -1,4 +1,4 @@
-"""What is known of specs that were handed in together."""
+"""The specs that were submitted together: their counts and their outcomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Group(Observable):
 
     Attributes:
         total: Number of specs.
-        finished: Records with an outcome, in the order in which they got it.
+        finished: Records with an outcome, in the order of their outcomes.
     """
 
     total: int = 0
@@ -38,7 +38,7 @@ class Group(Observable):
 
     @property
     def progress(self) -> Progress:
-        """How far the group is."""
+        """The current counts."""
         return Progress(
             total=self.total,
             submitted=self._submitted,
@@ -64,7 +64,7 @@ class Group(Observable):
         return self.total - self._succeeded - self._failed
 
     def moved(self, record: Record, before: Status | None) -> None:
-        """Count a record in under its new status and out under the one *before*."""
+        """Count a record under its new status, and no longer under the one *before*."""
         self._count(before, -1)
         self._count(record.status, 1)
         if before is None:
@@ -72,7 +72,7 @@ class Group(Observable):
             self.wake()
 
     def settled(self, record: Record, before: Status | None) -> None:
-        """Count a record's outcome and pass it on."""
+        """Count a record's outcome and wake the waiters."""
         self._count(before, -1)
         if record.succeeded:
             self._succeeded += 1

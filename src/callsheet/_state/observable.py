@@ -1,4 +1,4 @@
-"""Something that tells those who wait for it when it changes."""
+"""An object that wakes its waiters when it changes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import attrs
 
 @attrs.define(eq=False)
 class Observable:
-    """Callbacks made only when somebody waits: a million of these stay small."""
+    """Its list of callbacks is made at the first waiter, so that a million of these stay small."""
 
     _waiters: list[Callable[[], None]] | None = attrs.field(default=None, init=False)
 
     def watch(self, callback: Callable[[], None]) -> None:
-        """Have *callback* called once, at the next change that waiters are told of."""
+        """Call *callback* once, at the next `wake`."""
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(callback)
 
     def unwatch(self, callback: Callable[[], None]) -> None:
-        """Take a callback back."""
+        """Remove a callback, if it is still there."""
         if self._waiters is not None and callback in self._waiters:
             self._waiters.remove(callback)
 
     def wake(self) -> None:
-        """Call everybody who watches."""
+        """Call all callbacks and remove them."""
         waiters, self._waiters = self._waiters, None
         for callback in waiters or ():
             callback()

@@ -7,19 +7,20 @@ from attrs.validators import ge, gt
 
 
 JITTER = 0.02
-"""Share of the quota left unused, because answers and requests do not travel at one speed."""
+"""Share of the quota that stays unused: some requests travel faster than others, so they may arrive
+closer together than they were sent."""
 
 
 @attrs.define(kw_only=True)
 class RateLimit:
-    """At most *limit* takings in any *period*, evenly spaced after a first *burst*.
+    """At most *limit* requests in any *period*, evenly spaced after a first *burst*.
 
-    This is the generic cell rate algorithm: one number of state, no queue of past takings.
+    This is the generic cell rate algorithm: its state is one number, not a list of past requests.
 
     Attributes:
-        limit: Takings per period, > 0; fractions are allowed.
+        limit: Requests per period, > 0; fractions are allowed.
         period: Seconds, > 0.
-        burst: Takings that may come at once after a pause, >= 1 and at most *limit* (then 1).
+        burst: Requests that may go at once after a pause, >= 1. If it exceeds *limit*, it is 1.
     """
 
     limit: float = attrs.field(validator=gt(0))
@@ -29,14 +30,14 @@ class RateLimit:
     _next: float = attrs.field(default=float("-inf"), init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Fix the gap so that a burst and what follows it stay below the limit together."""
+        """Set the gap so that a burst and the requests after it stay within the limit together."""
         if self.burst > self.limit:
             self.burst = 1
         steady = self.limit - (self.burst - 1)
         self._gap = self.period / steady * (1 + JITTER)
 
     def ready_at(self, *, now: float) -> float:
-        """The earliest time, not before *now*, at which something may be taken."""
+        """The earliest time, not before *now*, at which a request may be sent."""
         return max(now, self._next - (self.burst - 1) * self._gap)
 
     def take(self, *, now: float) -> float:

@@ -1,4 +1,4 @@
-"""One spec on its way to an outcome."""
+"""One spec, from its submission to its outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from callsheet.errors import CallsheetError, SpecError
 
 
 class Listener(Protocol):
-    """What a group of records is told about each of them."""
+    """Is called at every change of a record; a group of records is one."""
 
     def moved(self, record: Record, before: Status | None) -> None:
         """The record got an id, or another status."""
@@ -32,22 +32,23 @@ class Record(Observable):
     Attributes:
         spec: The spec; ``None`` for a task that was attached by id.
         index: Its position in its group.
-        model: The model it was resolved to.
-        group: What is told of its changes.
+        model: The resolved model.
+        group: Is called at its changes.
         task_id: The provider's id, once there is one.
         status: The last known status; ``None`` without an id.
         deadline: When waiting ends, on the client's clock.
-        due: When it is to be asked about next; the schedule's.
-        asked: Whether a poll about it is under way or in line; the schedule's.
-        started: When it was first known or presumed to run; the schedule's.
-        alive_at: When it was last known not to have ended; the schedule's.
-        unseen: Whether it was attached, and no answer has told of it yet; the schedule's.
-        row: Its number in the journal, if there is one.
-        twin: The next record of the same task; the registry's.
-        misses: Polls in a row that said nothing about it; the schedule's.
-        refusals: Those among them that denied it, its id or its video; the planner's.
-        refused_since: When the first of these came, or service failed last; the planner's.
-        known: Whether its task is known to exist; the registry's.
+        due: When it is to be polled next; set by the schedule.
+        asked: Whether a poll of it is in flight or queued; set by the schedule.
+        started: When it was first known or presumed to run; set by the schedule.
+        alive_at: When it was last known not to have ended; set by the schedule.
+        unseen: Whether it was attached and no answer has shown it yet; set by the schedule.
+        row: Its number in the journal; ``None`` without a journal.
+        twin: The next record of the same task; set by the registry.
+        misses: Polls in a row without news of it; set by the schedule.
+        refusals: Those of them that refused its id or showed no video; set by the planner.
+        refused_since: When the first of these came, or a poll of it failed after that; set by the
+            planner.
+        known: Whether its task is known to exist; set by the registry.
     """
 
     spec: TaskSpec | None
@@ -68,20 +69,20 @@ class Record(Observable):
     known: bool = False
     row: int | None = None
     _answer: Packed | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
-    """One slot for two: before the first answer it holds the estimate, of which nobody asks after
-    a create has brought an id. A slot more would cost every pending task 16 bytes."""
+    """One slot for two values: until the first answer it holds the estimate, which is not read once
+    the task has an id. A second slot would cost 16 bytes for every pending task."""
     _end: Literal[True] | CallsheetError | None = attrs.field(default=None, init=False)
     twin: Record | None = attrs.field(default=None, init=False)
 
     @property
     def tier(self) -> str | None:
-        """The service tier of its task, if it is not the default one: a list shows one tier."""
+        """The service tier of its task, ``None`` for the default one. A list shows one tier."""
         tier = None if self.spec is None else in_body(self.spec, "service_tier")
         return tier if isinstance(tier, str) and tier != "default" else None
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The last answer, kept from the moment it shows more than a place in a queue."""
+        """The last answer about the task; answers that say it is queued are not kept."""
         match self._answer:
             case Packed() as kept:
                 return unpack(kept)
@@ -96,7 +97,7 @@ class Record(Observable):
 
     @property
     def estimate(self) -> Estimate | SpecError | None:
-        """What its task may cost, or why nobody can say, until there is an answer about it."""
+        """What its task may cost, or why that is unknown. ``None`` after the first answer."""
         return self._answer if isinstance(self._answer, (Estimate, SpecError)) else None
 
     @estimate.setter
@@ -104,7 +105,7 @@ class Record(Observable):
         self._answer = estimate
 
     def share(self, other: Record) -> None:
-        """Know the same answer as a record of the same task."""
+        """Take over the answer of another record of the same task."""
         self._answer = other._answer
 
     @property
@@ -114,7 +115,7 @@ class Record(Observable):
 
     @property
     def succeeded(self) -> bool:
-        """Whether its outcome is a video."""
+        """Whether it ended with a video."""
         return self._end is True
 
     @property
@@ -146,13 +147,13 @@ class Record(Observable):
         )
 
     def move(self, status: Status) -> None:
-        """Take a status that is not an end."""
+        """Take a status that is not terminal."""
         before, self.status = self.status, status
         if before is not status and self.group is not None:
             self.group.moved(self, before)
 
     def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
-        """Take the outcome, once and for all; tell whether this was the first."""
+        """Take the outcome; return whether it is the first one. Later ones change nothing."""
         if self._end is not None:
             return False
         before = self.status

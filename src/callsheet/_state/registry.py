@@ -1,4 +1,4 @@
-"""Every task that has no outcome yet, by id."""
+"""All tasks without an outcome, by id."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 
 DEFAULT_EXPIRY = 172_800.0
-"""Seconds after which the provider expires a task that does not say otherwise (Ark reference)."""
+"""Seconds after which the provider expires a task that sets no expiry (Ark reference)."""
 
 LONGEST_EXPIRY = 31_536_000.0
-"""Seconds; a spec that was never checked may hold anything."""
+"""Seconds; a spec that was not checked may hold any value."""
 
 EXPIRY_GRACE = 600.0
-"""Seconds beyond its expiry that the provider is given to say so."""
+"""Seconds that the provider has after a task's expiry to report it."""
 
 EXPIRIES_PER_TURN = 500
-"""Most late records that are handed out together."""
+"""Most overdue records that one call returns."""
 
 _BUCKET = 60.0
 
 
 @attrs.define
 class Registry:
-    """The pending records by task id. A settled record leaves it and lives on with its holders."""
+    """The pending records by task id. A settled record is removed."""
 
     _pending: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
     _deadlines: dict[int, set[Record]] = attrs.field(factory=dict[int, set[Record]], init=False)
@@ -55,7 +55,7 @@ class Registry:
         return len(self._pending)
 
     def __iter__(self) -> Iterator[Record]:
-        """All pending records, the earliest added first; the registry must not change meanwhile."""
+        """All pending records, the oldest entry first. Do not change the registry meanwhile."""
         return iter(self._pending.values())
 
     def get(self, task_id: str) -> Record | None:
@@ -63,12 +63,12 @@ class Registry:
         return self._pending.get(task_id)
 
     def add(self, record: Record, task_id: str, *, now: float) -> None:
-        """Note the id that the provider gave to a new task.
+        """Enter a new task under the id that the provider gave.
 
-        The caller may know it already and have brought it: then the two share polls and end.
+        If the caller has attached this id already, both records share polls and outcome.
 
         Raises:
-            SubmissionUncertainError: A task of another spec has this id: two creates, one answer.
+            SubmissionUncertainError: A task of another spec has this id; one id for two creates.
         """
         first = self._pending.get(task_id)
         if first is not None and any(each.spec is not None for each in self._twins(first)):
@@ -76,14 +76,14 @@ class Registry:
         self.adopt(record, task_id, now=now)
 
     def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
-        """Note an id that the caller brought; tell whether the task is new here.
+        """Enter an id that the caller gave; return whether its task is new here.
 
-        A second record of one pending task shares its polls and its end. An id without a spec may
-        be wrong: its task is known to exist only once an answer tells of it.
+        A second record of a pending task shares its polls and its outcome. An id without a spec may
+        be wrong: its task is known to exist only after an answer has shown it.
         """
         first = self._pending.get(task_id)
         if first is None:
-            self._enter(record, task_id, now=now)
+            self._add_pending(record, task_id, now=now)
             return True
         first.known = first.known or record.spec is not None
         if record.spec is None:
@@ -95,7 +95,7 @@ class Registry:
         record.wake()
         return False
 
-    def _enter(self, record: Record, task_id: str, *, now: float) -> None:
+    def _add_pending(self, record: Record, task_id: str, *, now: float) -> None:
         record.task_id, record.known = task_id, record.spec is not None
         record.deadline = now + _expiry_of(record) + EXPIRY_GRACE
         self._pending[task_id] = record
@@ -108,22 +108,22 @@ class Registry:
         record.wake()
 
     def forget(self, record: Record) -> None:
-        """Drop a pending record without an outcome: nobody asks about its task any more."""
+        """Remove a pending record without an outcome: its task is not polled any more."""
         if record.task_id is not None and self._pending.get(record.task_id) is record:
             del self._pending[record.task_id]
             self._forget_deadline(record)
 
     def apply(self, snapshot: Snapshot) -> tuple[Record, ...]:
-        """Take what an answer says; return the records it settled, none twice.
+        """Apply an answer; return the records that it settled, each once.
 
-        An answer about a task that is not pending, or older than one already taken, says nothing.
-        A success without a URL settles nothing: it must be read again.
+        An answer about a task that is not pending is ignored, and so is one that is older than the
+        last one. A success without a URL settles nothing: the task must be read again.
         """
         record = self._pending.get(snapshot.task_id)
         if record is None:
             return ()
         record.known = True
-        if _older(snapshot, record):
+        if _is_older(snapshot, record):
             return ()
         if not snapshot.status.terminal:
             for each in self._twins(record):
@@ -136,12 +136,12 @@ class Registry:
         record.snapshot = snapshot
         for each in self._twins(record):
             each.share(record)
-        return self.settle(record, verdict(snapshot), snapshot.status)
+        return self.settle(record, result_of(snapshot), snapshot.status)
 
     def settle(
         self, record: Record, result: Video | CallsheetError, status: Status | None = None
     ) -> tuple[Record, ...]:
-        """End a record and those that share its task; return those that had not ended before."""
+        """Settle all records of one task; return those that were not settled before."""
         first = self._pending.get(record.task_id or "")
         if first is not None and record in self._twins(first):
             record = first
@@ -149,9 +149,9 @@ class Registry:
         return tuple(each for each in self._twins(record) if each.settle(result, status))
 
     def overdue(self, *, now: float) -> list[tuple[Record, TaskTimeoutError]]:
-        """Some of the records whose deadline has passed, each with the error to settle it with.
+        """Some of the records whose deadline has passed, each with its error.
 
-        A million may be late together: there are more until this is empty.
+        A million may be overdue together, so settle these and call again until none are left.
         """
         if (first := self.next_deadline()) is None or first > now:
             return []
@@ -163,7 +163,7 @@ class Registry:
         return late
 
     def next_deadline(self) -> float | None:
-        """When `overdue` will have something to say, if nothing changes."""
+        """When `overdue` will return something, if nothing changes."""
         while self._buckets and self._buckets[0] not in self._deadlines:
             heapq.heappop(self._buckets)
         return (self._buckets[0] + 1) * _BUCKET if self._buckets else None
@@ -190,7 +190,7 @@ def _expiry_of(record: Record) -> float:
     return own if usable and own is not None else DEFAULT_EXPIRY
 
 
-def _older(snapshot: Snapshot, record: Record) -> bool:
+def _is_older(snapshot: Snapshot, record: Record) -> bool:
     if snapshot.status.terminal or snapshot.updated_at is None:
         return False
     known = record.snapshot
@@ -201,8 +201,8 @@ def _older(snapshot: Snapshot, record: Record) -> bool:
     )
 
 
-def verdict(snapshot: Snapshot) -> Video | TaskError:
-    """What an answer with a terminal status means for the caller."""
+def result_of(snapshot: Snapshot) -> Video | TaskError:
+    """The video or the error that an answer with a terminal status stands for."""
     if snapshot.status is Status.SUCCEEDED:
         if snapshot.video_url is not None:
             return Video.from_snapshot(snapshot)

@@ -1,4 +1,4 @@
-"""How callers wait: without a task, a timer or an event of their own until they do."""
+"""How callers wait. A task that nobody waits for has no event and no timer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Waiters:
-    """Those who wait for something in an open client."""
+    """The callers that wait for something in an open client."""
 
     closed: bool = attrs.field(default=False, init=False)
     _wakes: set[Callable[[], None]] = attrs.field(factory=set[Callable[[], None]], init=False)
 
     def close(self) -> None:
-        """Wake everybody; whoever still waits is told with `ClosedError`."""
+        """Wake all waiters; those that are not done get `ClosedError`."""
         self.closed = True
         for wake in tuple(self._wakes):
             wake()
@@ -34,7 +34,7 @@ class Waiters:
     async def wait_for_change(
         self, watched: Sequence[Observable], done: Callable[[], bool]
     ) -> None:
-        """Wait until *done* holds, or one of *watched* tells of a change.
+        """Wait until *done* holds or one of *watched* changes.
 
         Raises:
             ClosedError: The client was closed first.
@@ -55,7 +55,7 @@ class Waiters:
                 each.unwatch(event.set)
 
     async def wait(self, watched: Observable, done: Callable[[], bool]) -> None:
-        """Wait until *done* holds; it is looked at whenever *watched* tells of a change.
+        """Wait until *done* holds; it is checked at every change of *watched*.
 
         Raises:
             ClosedError: The client was closed first.
@@ -67,15 +67,15 @@ class Waiters:
         self,
         record: Record,
         *,
-        timeout: float | None,  # noqa: ASYNC109 - patience of one waiter
+        timeout: float | None,  # noqa: ASYNC109 - of this waiter alone
     ) -> None:
         """Wait for the outcome of *record*, at most *timeout* seconds.
 
         Raises:
-            TaskTimeoutError: It has none yet; it goes on.
+            TaskTimeoutError: It has none yet; the task goes on.
             ClosedError: The client was closed first.
         """
-        if timeout is None:  # ten thousand such waiters do without a scope each
+        if timeout is None:  # saves a cancel scope for each of thousands of waiters
             await self.wait(record, lambda: record.settled)
             return
         with anyio.move_on_after(timeout):

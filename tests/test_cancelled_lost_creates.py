@@ -1,4 +1,4 @@
-"""Creates that were cancelled while nobody knew what they had made, and the clients after that."""
+"""Creates that were cancelled while their answer was lost, and what later clients do with them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def blind(request: httpx.Request) -> httpx.Response | None:
-    """The answer of a service whose lists are down."""
+    """The answer of a service whose lists fail."""
     return refusal(503, "ServiceUnavailable") if is_list(request) else None
 
 
@@ -49,7 +49,7 @@ async def cancel_the_batch(batch: Batch) -> None:
 
 
 async def leave_it_to_the_exit(_batch: Batch) -> None:
-    """Cancel nothing before the client is left."""
+    """Cancel nothing; the client does it when it is closed."""
 
 
 WAYS: dict[str, tuple[Callable[[Batch], Awaitable[None]], bool]] = {
@@ -60,7 +60,7 @@ WAYS: dict[str, tuple[Callable[[Batch], Awaitable[None]], bool]] = {
 
 
 async def leave_one_cancelled(wire: Wire, path: Path, way: str = "handle") -> None:
-    """Submit one spec, whose create is lost, and cancel it; leave while it is still looked for."""
+    """Submit a spec whose create is lost, cancel it, and close the client during the search."""
     cancel, on_exit = WAYS[way]
     async with client(wire, journal=path, cancel_on_exit=on_exit) as c:
         batch = await c.submit_many([TaskSpec("boat")])
@@ -71,14 +71,14 @@ async def leave_one_cancelled(wire: Wire, path: Path, way: str = "handle") -> No
 
 
 async def resumed(c: Client) -> Exception | None:
-    """How the one spec of the journal ends."""
+    """Resume the one spec of the journal; return its error."""
     (outcome,) = await (await c.resume()).result()
     return outcome.error
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_made_nothing_is_not_sent_by_the_next_client(path: Path, way: str):
-    """It is looked for to the end, and what was never made ends as not submitted, for good."""
+async def test_a_cancelled_create_that_made_nothing_is_not_sent_again(path: Path, way: str):
+    """The next client completes the search, and the spec ends as not submitted for ever."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     await leave_one_cancelled(wire, path, way)
@@ -97,8 +97,8 @@ async def test_what_made_nothing_is_not_sent_by_the_next_client(path: Path, way:
     assert len(wire.sent("POST")) == 1
 
 
-async def test_one_that_was_in_flight_to_the_end_is_not_sent_by_the_next_client(path: Path):
-    """It was cancelled before anybody knew that its answer would not come."""
+async def test_a_cancelled_create_in_flight_at_the_exit_is_not_sent_again(path: Path):
+    """A create that is cancelled on exit before its answer counts as lost is not sent again."""
     wire = Wire()
 
     async def silence(request: httpx.Request) -> httpx.Response | None:
@@ -114,8 +114,8 @@ async def test_one_that_was_in_flight_to_the_end_is_not_sent_by_the_next_client(
     assert len(wire.sent("POST")) == 1
 
 
-async def test_one_that_was_refused_for_the_keys_sake_is_not_sent_by_the_next_client(path: Path):
-    """What is sent again by the next client is sent only if it was not cancelled."""
+async def test_a_cancelled_create_with_a_refused_key_is_not_sent_again(path: Path):
+    """The next client repeats a create with a refused key only if it was not cancelled."""
     wire = Wire(latency=2.0)
     wire.fault = first(1, lambda: refusal(401, "AuthenticationError"))
     async with client(wire, journal=path) as c:
@@ -128,8 +128,8 @@ async def test_one_that_was_refused_for_the_keys_sake_is_not_sent_by_the_next_cl
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_what_was_made_is_cancelled_by_the_next_client(path: Path, known: bool):  # noqa: FBT001
-    """A task that waits at the provider is stopped, also if it was found before and not stopped."""
+async def test_a_queued_task_is_cancelled_by_the_next_client(path: Path, known: bool):  # noqa: FBT001
+    """A queued task is cancelled, even if it was found earlier and could not be cancelled then."""
     wire = Wire(concurrency=1, render_seconds=1000.0)
     async with client(wire) as c:
         await c.submit(TaskSpec("runs"))
@@ -147,8 +147,8 @@ async def test_what_was_made_is_cancelled_by_the_next_client(path: Path, known: 
     assert [task.status for task in wire.emulator.ledger.tasks] == ["running", "cancelled"]
 
 
-async def test_what_was_made_and_runs_is_watched_by_the_next_client(path: Path):
-    """It is paid, so its video is there."""
+async def test_a_running_task_is_watched_by_the_next_client(path: Path):
+    """A running task is billed, so it is not cancelled and its video is delivered."""
     wire = Wire(render_seconds=100.0)
     wire.fault, wire.lose = _answer(blind), _once(httpx.ReadError("reset"))
     await leave_one_cancelled(wire, path)
@@ -159,8 +159,8 @@ async def test_what_was_made_and_runs_is_watched_by_the_next_client(path: Path):
     assert len(wire.sent("POST")) == 1
 
 
-async def test_what_waits_to_be_sent_again_in_doubt_is_not_sent(path: Path):
-    """Cancelled in the pause after a refusal, it is uncertain: the first attempt may be paid."""
+async def test_an_uncertain_create_is_not_repeated_after_a_cancel(path: Path):
+    """If it is cancelled in the pause before a repetition, it ends as uncertain."""
     wire = Wire()
     wire.lose = _once(httpx.ReadError("reset"))
     wire.fault = _answer(
@@ -190,10 +190,10 @@ def _once(error: Exception):
     return lambda request: left.pop() if request.method == "POST" and left else None
 
 
-async def test_what_is_cancelled_while_its_next_attempt_is_written_down_is_not_sent(
+async def test_a_create_that_is_cancelled_during_its_journal_write_is_not_sent(
     path: Path, monkeypatch
 ):
-    """A create in doubt that is cancelled before the next one leaves is not bought again."""
+    """An uncertain create is not repeated if it is cancelled while the repetition is written."""
     wire = Wire(render_seconds=50.0)
     wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
     written: list[float] = []
@@ -201,7 +201,9 @@ async def test_what_is_cancelled_while_its_next_attempt_is_written_down_is_not_s
     async with client(wire, provider=COMET, api_key="k", retry=retry, journal=path) as c:
 
         def cancel_meanwhile():
-            if wire.seen and not written:  # nothing is written of an answer that is lost
+            if (
+                wire.seen and not written
+            ):  # a lost answer is not written, so this is the next attempt
                 written.append(anyio.current_time())
                 cancelling.start_soon(batch[0].cancel)
             return 1.0

@@ -1,4 +1,4 @@
-"""Tasks that the provider has, though its answers deny it for a while."""
+"""Tasks that exist, but whose id the provider refuses, or whose video it omits, for a while."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REFUSALS = {
 }
 
 
-class Denial:
-    """Refuses every id, and leaves all out of lists, from *begin* to *end*."""
+class Refusing:
+    """Refuses every get and gives empty lists, from *begin* to *end* seconds from now."""
 
     def __init__(self, wire: Wire, kind: str, begin: float, end: float = float("inf")) -> None:
         now = anyio.current_time()
@@ -49,32 +49,34 @@ def callback(task_id: str | None) -> bytes:
 @BY_PROVIDER
 @pytest.mark.parametrize("kind", REFUSALS)
 @pytest.mark.parametrize(("begin", "end"), [(0.0, 55.0), (30.0, 85.0)], ids=["new", "running"])
-async def test_a_task_that_is_denied_for_a_minute_is_not_given_up(where, kind, begin, end):
-    """Refusals of an id that this client's own create has brought end nothing for a minute."""
+async def test_a_task_that_is_refused_for_less_than_a_minute_is_not_given_up(
+    where, kind, begin, end
+):
+    """Refusals of an id that this client has created do not end the task for a minute."""
     wire = Wire(render_seconds=100.0)
-    Denial(wire, kind, begin, end)
+    Refusing(wire, kind, begin, end)
     async with client(wire, **where) as c:
         assert (await c.run(TaskSpec("boat"))).url
 
 
 @BY_PROVIDER
-async def test_a_task_that_stays_denied_is_given_up_after_a_minute(where):
-    """Its waiter gets `NotFoundError`, after few gets with pauses that double."""
+async def test_a_task_that_stays_refused_is_given_up_after_a_minute(where):
+    """Its waiter gets `NotFoundError` after few gets, whose pauses double."""
     wire = Wire(render_seconds=1000.0)
     async with client(wire, **where) as c:
         handle = await c.submit(TaskSpec("boat"))
         await anyio.sleep(30)
-        denial = Denial(wire, "not found", 0.0)
+        refusing = Refusing(wire, "not found", 0.0)
         with pytest.raises(NotFoundError):
             await handle
-    assert 60 <= denial.gets[-1] - denial.gets[0] < 100
-    assert len(denial.gets) == 6
-    gaps = [b - a for a, b in pairwise(denial.gets)]
+    assert 60 <= refusing.gets[-1] - refusing.gets[0] < 100
+    assert len(refusing.gets) == 6
+    gaps = [b - a for a, b in pairwise(refusing.gets)]
     assert gaps == sorted(gaps)
 
 
 async def test_an_attached_task_that_was_seen_once_is_known():
-    """An attached id that a get has found, if only waiting, is not given up for three refusals."""
+    """An attached task that one answer has shown is not given up after three refusals."""
     wire = Wire(render_seconds=60.0, concurrency=1)
     async with client(wire) as c:
         await c.submit(TaskSpec("first"))
@@ -82,7 +84,7 @@ async def test_an_attached_task_that_was_seen_once_is_known():
     async with client(wire) as c:
         handle = c.attach(task_id)
         await anyio.sleep(2)
-        Denial(wire, "not found", 0.0, 100.0)
+        Refusing(wire, "not found", 0.0, 100.0)
         c.take_callback(callback(task_id))
         await anyio.sleep(50)
         assert not handle.done
@@ -90,10 +92,10 @@ async def test_an_attached_task_that_was_seen_once_is_known():
         assert (await handle).url
 
 
-async def test_news_of_a_denied_task_do_not_hurry_its_end():
-    """A callback asks at once, and however many come, the minute is waited for."""
+async def test_callbacks_of_a_refused_task_do_not_end_it_earlier():
+    """Each callback causes a get, but however many come, the task has its minute."""
     wire = Wire(render_seconds=100.0)
-    Denial(wire, "not found", 20.0, 60.0)
+    Refusing(wire, "not found", 20.0, 60.0)
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
         for _ in range(50):
@@ -102,13 +104,13 @@ async def test_news_of_a_denied_task_do_not_hurry_its_end():
         assert (await handle).url
 
 
-async def test_an_outage_between_two_refusals_is_no_denial():
-    """Refusals before and after an outage that was longer than a minute are counted apart."""
+async def test_refusals_before_and_after_an_outage_are_counted_apart():
+    """An outage of more than a minute between refusals does not count as a minute of refusals."""
     wire = Wire(render_seconds=300.0)
     async with client(wire, provider=COMET, api_key="k") as c:
         handle = await c.submit(TaskSpec("boat"))
         await anyio.sleep(30)
-        Denial(wire, "not found", 0.0, 10.0)
+        Refusing(wire, "not found", 0.0, 10.0)
         await anyio.sleep(10)
 
         async def down(request: httpx.Request) -> httpx.Response | None:
@@ -116,7 +118,7 @@ async def test_an_outage_between_two_refusals_is_no_denial():
 
         wire.fault = down
         await anyio.sleep(100)
-        Denial(wire, "not found", 0.0, 30.0)
+        Refusing(wire, "not found", 0.0, 30.0)
         assert (await handle).url
 
 
@@ -150,7 +152,7 @@ class NoVideo:
 @BY_PROVIDER
 @pytest.mark.parametrize("seconds", [3.0, 55.0])
 async def test_a_video_may_come_up_to_a_minute_after_its_success(where, seconds):
-    """A success without a URL is read again, by get, until the URL is there."""
+    """After a success without a URL the task is read again by get until the URL is there."""
     wire = Wire(render_seconds=60.0)
     NoVideo(wire, seconds)
     async with client(wire, **where) as c:
@@ -161,34 +163,34 @@ async def test_a_video_may_come_up_to_a_minute_after_its_success(where, seconds)
 
 @BY_PROVIDER
 async def test_a_success_that_never_shows_a_video_fails_after_a_minute(where):
-    """Then it is a `TaskFailedError`, after few gets, and counts as billed."""
+    """It ends with `TaskFailedError` after few gets, and counts as billed."""
     wire = Wire(render_seconds=60.0)
-    bare = NoVideo(wire, 1e9)
+    no_video = NoVideo(wire, 1e9)
     async with client(wire, **where) as c:
         handle = await c.submit(TaskSpec("boat"))
         with pytest.raises(TaskFailedError, match="no video URL"):
             await handle
         assert c.spend.spent.tasks == 1
         assert handle.snapshot.status is Status.SUCCEEDED
-    assert 60 <= bare.gets[-1] - bare.gets[0] < 100
-    assert len(bare.gets) == 6
+    assert 60 <= no_video.gets[-1] - no_video.gets[0] < 100
+    assert len(no_video.gets) == 6
 
 
 async def test_refusals_and_successes_without_a_video_count_together():
-    """Whatever a get denies, its id or its video, a minute of it is the end, and no sooner."""
+    """A minute of refused ids and missing videos together ends the task, and not less."""
     wire = Wire(render_seconds=60.0)
-    bare = NoVideo(wire, 1e9)
+    no_video = NoVideo(wire, 1e9)
     async with client(wire, provider=COMET, api_key="k") as c:
         handle = await c.submit(TaskSpec("boat"))
-        await bare.begun.wait()
-        denial = Denial(wire, "not found", 0.0)
+        await no_video.begun.wait()
+        refusing = Refusing(wire, "not found", 0.0)
         with pytest.raises(NotFoundError):
             await handle
-    assert 60 <= denial.gets[-1] - bare.gets[0] < 100
+    assert 60 <= refusing.gets[-1] - no_video.gets[0] < 100
 
 
-async def test_a_cancel_that_comes_upon_a_success_without_a_video_removes_nothing():
-    """The look before a cancel ends nothing, deletes nothing, and is followed by a get at once."""
+async def test_a_cancel_of_a_success_without_a_video_removes_nothing():
+    """The get before a cancel ends and deletes nothing, and another get follows at once."""
     wire = Wire(render_seconds=1.0, render_sigma=0.0)
     NoVideo(wire, 20.0)
     async with client(wire, provider=COMET, api_key="k") as c:
@@ -204,12 +206,12 @@ async def test_a_cancel_that_comes_upon_a_success_without_a_video_removes_nothin
 
 
 async def test_callbacks_do_not_end_a_success_without_a_video():
-    """However many callbacks come and whoever reads the task, its URL is waited for."""
+    """However many callbacks come and whoever reads the task, the client waits for its URL."""
     wire = Wire(render_seconds=60.0)
-    bare = NoVideo(wire, 50.0)
+    no_video = NoVideo(wire, 50.0)
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
-        await bare.begun.wait()
+        await no_video.begun.wait()
         for _ in range(45):
             await anyio.sleep(1)
             c.take_callback(callback(handle.task_id))
