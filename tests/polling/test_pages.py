@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet._models.snapshot import Status
-from callsheet._polling.pages import FIRST_PAUSE, LONGEST_PAUSE, Pages
+from callsheet._polling.pages import FIRST_PAGES_PAUSE, LONGEST_PAGES_PAUSE, Pages
 from callsheet._polling.planner import ListSupport
 from making import BAD_REQUEST, DOWN, NEVER, NO_ROUTE, most_in_window, snapshot
 from simulated_provider import SimulatedClient, planner
@@ -79,7 +79,7 @@ def test_pages_of_other_peoples_tasks_are_given_up_for_a_while():
     assert poll.page == 1
     client.answer(poll, [snapshot(f"stranger{n}", Status.RUNNING) for n in range(40)])
     gave_up = client.now
-    while client.now < gave_up + FIRST_PAUSE - 1.1:
+    while client.now < gave_up + FIRST_PAGES_PAUSE - 1.1:
         client.now += 1.1
         again = client.next()
         assert again.page is None
@@ -231,7 +231,7 @@ PAGES = st.tuples(st.integers(0, 500), st.integers(1, 180), st.booleans())
 @given(st.lists(PAGES, max_size=60))
 def test_the_next_page_follows_only_a_page_with_enough_news(answers):
     """Pages go on while each has more news than a list by id; then the round ends or pauses."""
-    pages, now, pause, number = Pages(), 0.0, FIRST_PAUSE, 1
+    pages, now, pause, number = Pages(), 0.0, FIRST_PAGES_PAUSE, 1
     for count, by_ids, last in answers:
         assert pages.next(oldest_news=now, now=now) == number
         pages.arrived(now=now)
@@ -239,8 +239,8 @@ def test_the_next_page_follows_only_a_page_with_enough_news(answers):
         if count > by_ids or number > 1:
             number = number + 1 if count > by_ids and not last else 1
             assert pages.next(oldest_news=now - 0.1, now=now) == (None if number == 1 else number)
-            pause = FIRST_PAUSE
+            pause = FIRST_PAGES_PAUSE
         else:
             assert pages.next(oldest_news=now, now=now + pause - 0.1) is None
             now += pause
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_PAGES_PAUSE)

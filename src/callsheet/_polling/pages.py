@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 SIZE = 500
 """Most tasks on one page (Ark "list tasks" reference)."""
 
-FIRST_PAUSE = 4.0
-LONGEST_PAUSE = 1920.0
+FIRST_PAGES_PAUSE = 4.0
+LONGEST_PAGES_PAUSE = 1920.0
 
 
 @attrs.define
@@ -32,7 +32,7 @@ class Pages:
 
     _next: int = attrs.field(default=1, init=False)
     _began: float = attrs.field(default=float("-inf"), init=False)
-    _pause: float = attrs.field(default=FIRST_PAUSE, init=False)
+    _pause: float = attrs.field(default=FIRST_PAGES_PAUSE, init=False)
     _again_at: float = attrs.field(default=float("-inf"), init=False)
 
     def next(self, *, oldest_news: float, now: float) -> int | None:
@@ -68,7 +68,7 @@ class Pages:
         if news <= by_ids and self._next == 1:
             self.pause(now=now)
             return
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAGES_PAUSE
         self._next += 1
         if news <= by_ids or last:
             self.end_round()
@@ -80,4 +80,4 @@ class Pages:
     def pause(self, *, now: float) -> None:
         """Ask for no page for a while, longer each time."""
         self._next, self._began, self._again_at = 1, float("-inf"), now + self._pause
-        self._pause = min(2.0 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2.0 * self._pause, LONGEST_PAGES_PAUSE)
