@@ -124,25 +124,25 @@ def httpx2(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def full(session: nox.Session) -> None:
-    """Run all tests on every Python and on both event loops, before an issue is closed.
+    """Run all tests, on every Python and on both event loops: before an issue is closed.
 
-    This includes the slow tests and those that take minutes. A test that needs something that is
-    not installed fails. After that come the whole suite with the oldest dependencies and with
-    httpx2, and the small benchmarks. On the first Python a report shows which lines no test
-    reaches. On the last Python the tests run in development mode. Both use a single worker.
+    Slow tests and those that take minutes are among them, and what is missing fails. After that
+    come the whole suite on the oldest dependencies and on httpx2, and the small benchmarks.
     """
     session.install(EXTRAS, *_group("tests"))
-    everything = ["-m", "", "--nothing-missing", "--timeout=600", *session.posargs]
-    if session.python == PYTHONS[0]:
-        session.run("coverage", "run", "-m", "pytest", *everything)
-        session.run("coverage", "report", "--skip-covered", "--skip-empty")
+    _suite(session, "-m", "", "--nothing-missing", "--timeout=600", *session.posargs)
+    if session.python == PYTHONS[-1]:
         session.notify("oldest", ["--nothing-missing"])
         session.notify("httpx2", ["--nothing-missing"])
         session.notify("small")
-    elif session.python == PYTHONS[-1]:
-        session.run("python", "-X", "dev", "-m", "pytest", *everything)
-    else:
-        _suite(session, *everything)
+
+
+@nox.session(python=PYTHONS[0])
+def coverage(session: nox.Session) -> None:
+    """Tell which lines and branches the tests do not reach, on one worker."""
+    session.install(EXTRAS, *_group("tests"))
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report", "--skip-covered", "--skip-empty")
 
 
 @nox.session(python=PYTHONS[0])
