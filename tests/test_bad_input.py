@@ -9,7 +9,6 @@ import os
 import pickle
 import sys
 import traceback
-from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -39,10 +38,6 @@ from callsheet import (
 from callsheet.downloads import Downloader
 from callsheet.events import GateShut
 from emulation import ARK, COMET, Script, Wire, client, first, prompt_of, refusal
-
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 
 KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_API_KEY"}
@@ -450,25 +445,35 @@ def test_an_address_of_the_tasks_themselves_is_refused(slash):
         Client(api_key="k", base_url=address)
 
 
-def anew(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The package as a process has it that has just begun, and has read no certificates yet."""
-    for name in list(sys.modules):
-        if name.partition(".")[0] == "callsheet":
-            monkeypatch.delitem(sys.modules, name)
+@pytest.fixture
+def new_package():
+    """The package as a process has it that has just begun, and has read no certificates yet.
+
+    Afterwards the modules are those of before, and none that was loaded meanwhile stays.
+    """
+
+    def ours() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] == "callsheet"]
+
+    before = {name: sys.modules.pop(name) for name in ours()}
     importlib.import_module("callsheet.downloads")
-    return sys.modules["callsheet"]
+    yield sys.modules["callsheet"]
+    for name in ours():
+        del sys.modules[name]
+    sys.modules.update(before)
 
 
 @pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
-async def test_certificates_that_cannot_be_read_are_named_on_entering(options, monkeypatch):
+async def test_certificates_that_cannot_be_read_are_named_on_entering(
+    options, new_package, monkeypatch
+):
     """The variables that may name them are told, with either library."""
-    callsheet = anew(monkeypatch)
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
-    with pytest.raises(callsheet.ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
-        async with callsheet.Client(api_key="k" * 20, **options):
+    with pytest.raises(new_package.ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
+        async with new_package.Client(api_key="k" * 20, **options):
             pass
-    with pytest.raises(callsheet.ConfigurationError, match="SSL_CERT_FILE"):
-        callsheet.downloads.Downloader(**options)
+    with pytest.raises(new_package.ConfigurationError, match="SSL_CERT_FILE"):
+        new_package.downloads.Downloader(**options)
 
 
 async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):
