@@ -224,10 +224,10 @@ def _read(line: bytes) -> Row:
         ValueError: It is not JSON, or a value has the wrong type.
         TypeError: It has an unknown key, or lacks one.
     """
-    match json.loads(line):
+    found = json.loads(line)
+    match found:
         case {"index": int(), "spec": dict(), "status": str(status)}:
-            row: dict[str, Any] = json.loads(line)
-            row["status"] = Ending(status)
+            row: dict[str, Any] = {**found, "status": Ending(status)}
         case _:
             raise ValueError("no index, spec or status")
     error: object = row.get("error")
