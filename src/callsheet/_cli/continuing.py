@@ -132,7 +132,7 @@ def refusal(
         for row in earlier.other_rows
         if row.file is not None and (folder / row.file).is_file()
     }
-    for job in jobs:
+    for job in jobs if there else ():
         if key_of(job.file) in there:
             return (
                 f"the input has changed: line {job.line} would write over {job.file!r}, which was "

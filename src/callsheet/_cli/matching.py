@@ -151,7 +151,7 @@ def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Ea
         [task for task in all_tasks if task.stage is not Stage.OVER],
         (lambda job: _id_in(rows_by_job, job), lambda task: task.task_id),
         (
-            lambda job: spec_of(job) and (spec_of(job), job.file),
+            lambda job: None if (key := spec_of(job)) is None else (key, job.file),
             lambda task: (task_specs[task.place], task.file),
         ),
         (spec_of, lambda task: task_specs[task.place]),

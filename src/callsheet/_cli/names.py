@@ -23,7 +23,7 @@ _LONGEST_NAME = 255 - len("." + ".part.etag")
 """Most bytes of a name. The rest of the usual 255 is for the name of an unfinished download."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
-_RESERVED = re.compile(
+_RESERVED = re.compile(  # names that Windows has given to devices
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
 
@@ -56,7 +56,8 @@ class _FreeNames:
     are taken are kept for each beginning, and nobody tries them one by one.
 
     Args:
-        endings: What stands behind the number, for each sample.
+        endings: What stands behind the number, for each sample. None of them ends with another one,
+            and Windows reserves a name with all of them or with none.
         room: Most bytes before an ending.
     """
 
@@ -103,12 +104,13 @@ class _FreeNames:
     def _names(self, beginning: str, number: int) -> list[str] | None:
         """The names with this number; ``None`` if one of them is taken."""
         numbered = beginning + _suffix(number)
-        names = [_allowed(numbered + ending) for ending in self._endings]
-        keys = {key_of(name) for name in names}
-        if keys & self._taken:
+        if _RESERVED.match(numbered + self._endings[0]):  # a suffix does not make it allowed
+            numbered = f"_{numbered}"
+        key = key_of(numbered)
+        if key in self._taken:
             return None
-        self._taken |= keys
-        return names
+        self._taken.add(key)
+        return [numbered + ending for ending in self._endings]
 
 
 def frame_name(video_name: str) -> str:
@@ -125,7 +127,7 @@ def key_of(name: str) -> str:
 
 def _stem(prompt: str) -> str:
     text = unicodedata.normalize("NFC", prompt)
-    text = _FORBIDDEN.sub("_", re.sub(r"\s+", " ", text).strip())
+    text = _FORBIDDEN.sub("_", " ".join(text.split()))
     return "_" + text[1:] if text.startswith(".") else text
 
 
@@ -143,6 +145,8 @@ def _numbers_like(number: int) -> tuple[int, int]:
 
 def _cut(text: str, size: int) -> str:
     """Cut *text* to at most *size* bytes of UTF-8. Characters keep their accents."""
+    if text.isascii():
+        return text if len(text) <= size else text[:size].rstrip(". ") or text[:size]
     data = text.encode()
     if len(data) <= size:
         return text
@@ -151,8 +155,3 @@ def _cut(text: str, size: int) -> str:
     while kept and rest and unicodedata.combining(rest[0]):
         kept, rest = kept[:-1], kept[-1] + rest
     return kept.rstrip(". ") or data[:size].decode(errors="ignore")
-
-
-def _allowed(name: str) -> str:
-    """Change a name that Windows reserves for a device. A suffix does not make it allowed."""
-    return f"_{name}" if _RESERVED.match(name) else name
