@@ -2,8 +2,9 @@
 
 The specs of a file resemble each other: they begin alike, are equal, differ only in case and in
 characters that no file name may have, or are long Chinese texts. Each figure is microseconds of
-CPU time a spec, all threads included, from a process of its own. The baseline is ``json.loads`` of the same specs as JSON lines.
-"Growth" is the time per spec against that at the size before: 1 is linear.
+CPU time a spec, all threads included, from a process of its own. The baseline is ``json.loads`` of
+the same specs as JSON lines. "Growth" is the time per spec against that at the size before: 1 is
+linear.
 
 Memory is what is held per spec when the first create could leave: the prompt, its spec, its job
 with the name of its video, its record, and its place in line; "peak" is the most on the way there.

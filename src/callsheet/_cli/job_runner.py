@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,14 @@ import attrs
 from callsheet import Batch, Client, TaskHandle
 from callsheet._cli.continuing import Work, changes, find_work, journal_loss, refusal
 from callsheet._cli.files import rename
-from callsheet._cli.matching import Stage, comparable, match, spec_of_row, tasks_of
+from callsheet._cli.matching import (
+    Stage,
+    comparable,
+    match,
+    spec_key,
+    spec_of_row,
+    tasks_of,
+)
 from callsheet._cli.names import frame_name
 from callsheet._cli.outage import Outage
 from callsheet._cli.plan import Job
@@ -79,6 +86,8 @@ class JobRunner:
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
     _unrequested: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
     """Tasks that no job asks for. They are looked up because their create got no answer."""
+    _uncertain: dict[Hashable, deque[int]] | None = attrs.field(default=None, init=False)
+    """Indices of uncertain rows that no job asks for, by their spec, once one has to be found."""
     _unanswered: set[int] = attrs.field(factory=set[int], init=False)
     _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
     _settled: int = attrs.field(default=0, init=False)
@@ -262,12 +271,15 @@ class JobRunner:
         error = (await handle.outcome()).error
         if not isinstance(error, NotSubmittedError) or handle.spec is None:
             return
-        spec = comparable(handle.spec)
-        for row in self.results.rows.values():
-            unasked = row.index >= len(self.jobs) and row.status is Ending.UNCERTAIN
-            if unasked and spec_of_row(row) == spec:
-                self.results.put(not_made_row(row, error))
-                return
+        if self._uncertain is None:
+            self._uncertain = {}
+            for row in self.results.rows.values():
+                spec = spec_of_row(row) if row.status is Ending.UNCERTAIN else None
+                if spec is not None and row.index >= len(self.jobs):
+                    self._uncertain.setdefault(spec_key(spec), deque()).append(row.index)
+        if indices := self._uncertain.get(spec_key(comparable(handle.spec))):
+            row = self.results.rows[indices.popleft()]
+            self.results.put(not_made_row(row, error))
 
     async def _watch(
         self, batch: Batch, jobs: _Jobs, send: ObjectSendStream[tuple[Job, Video]]
