@@ -73,7 +73,7 @@ _RULES_OF_TEXT: Final = tuple(
 )
 _RULES_OF_SHAPE: Final = tuple(rule for rule in _RULES if rule not in _RULES_OF_EACH)
 
-_VALUES: Final = attrgetter(
+_VALUES_IN_SHAPE: Final = attrgetter(
     "model",
     "resolution",
     "ratio",
@@ -88,7 +88,7 @@ _VALUES: Final = attrgetter(
     "execution_expires_after",
     "priority",
 )
-_PRESENT: Final = attrgetter("prompt", "seed", "draft_task", "callback_url")
+_PRESENT_IN_SHAPE: Final = attrgetter("prompt", "seed", "draft_task", "callback_url")
 _PLAIN_TYPES: Final = frozenset({NoneType, str, int, bool})
 
 _good_shapes: Final[set[Hashable]] = set()
@@ -150,8 +150,8 @@ def _shape(spec: TaskSpec, provider: Provider) -> Hashable | None:
     """All that the rules of a shape can see; ``None`` if it holds values of unusual types."""
     references: Any = spec.references
     tools: Any = spec.tools
-    values = _VALUES(spec)
-    types = (*map(type, values), *map(type, _PRESENT(spec)))
+    values = _VALUES_IN_SHAPE(spec)
+    types = (*map(type, values), *map(type, _PRESENT_IN_SHAPE(spec)))
     if spec.extra is not None or tools != () or type(references) is not tuple:
         return None
     if not _PLAIN_TYPES.issuperset(types):

@@ -112,7 +112,7 @@ class TaskSpec:
             ValueError: A medium is given as bytes, which JSON cannot hold.
         """
         row: dict[str, Any] = {}
-        for name, value in zip(_NAMES, _VALUES(self), strict=True):
+        for name, value in zip(_FIELD_NAMES, _FIELD_VALUES(self), strict=True):
             if value is None or value == ():
                 continue
             if isinstance(value, Image):
@@ -137,9 +137,9 @@ class TaskSpec:
             SpecError: A name is not a field, or a medium is not a URL or a path.
         """
         problems = [
-            Problem(str(name), _shortened(value), f"no such field; known are {_KNOWN}")
+            Problem(str(name), _shortened(value), f"no such field; known are {_KNOWN_NAMES}")
             for name, value in row.items()
-            if name not in _NAMES
+            if name not in _FIELD_NAMES
         ]
         values = {name: value for name, value in row.items() if value is not None}
         for name in ("first_frame", "last_frame"):
@@ -158,9 +158,9 @@ class TaskSpec:
         return cls(**values)
 
 
-_NAMES = tuple(field.name for field in attrs.fields(TaskSpec))
-_VALUES = attrgetter(*_NAMES)
-_KNOWN = ", ".join(sorted(_NAMES))
+_FIELD_NAMES = tuple(field.name for field in attrs.fields(TaskSpec))
+_FIELD_VALUES = attrgetter(*_FIELD_NAMES)
+_KNOWN_NAMES = ", ".join(sorted(_FIELD_NAMES))
 
 
 def in_body(spec: TaskSpec, field: str) -> Any:
