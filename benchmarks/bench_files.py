@@ -180,8 +180,10 @@ async def memory(source: Path) -> dict[str, float]:
         jobs = jobs_of(entries, None)
         del entries
         batch = await c.submit_many([job.spec for job in jobs])
-        handles = dict(enumerate(batch))
+        handles = list(batch)
         found["held"], found["peak"] = tracemalloc.get_traced_memory()
+        prompts = sum(sys.getsizeof(job.spec.prompt) for job in jobs)
+        found["held beyond prompts"] = found["held"] - prompts
         assert len(handles) == len(jobs)
         raise GiveUp
     return found

@@ -28,7 +28,7 @@ _SHORTEST_DEFAULT: Final = 5
 _CHOOSE: Final = -1
 _FRAMES: Final = range(29, 290, 4)
 
-_PRICED_FIELDS: Final = (
+_PRICED_FIELDS: Final[tuple[str, ...]] = (
     "draft",
     "duration",
     "frames",
@@ -118,7 +118,7 @@ def _outputs_without_commands(model: Capability, kind: _Kind, *given: Any) -> Po
 def _outputs(
     model: Capability, kind: _Kind, given: tuple[Any, ...], commands: dict[str, str]
 ) -> PossibleOutputs:
-    body = dict(zip(_PRICED_FIELDS, given, strict=True))
+    body: dict[str, Any] = dict(zip(_PRICED_FIELDS, given, strict=True))
     from_draft = kind.from_draft
     draft = _body_value(body, "draft", bool) is True
     ratios = _ratios(body, commands, model, picture=kind.picture)

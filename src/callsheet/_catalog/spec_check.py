@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from callsheet._catalog.check_context import CheckContext, Rule, problem
 from callsheet._catalog.combinations import draft_problems, extra_problems, tier_problems
@@ -148,16 +148,21 @@ def _model(spec: TaskSpec, provider: Provider) -> Capability | None:
 
 def _shape(spec: TaskSpec, provider: Provider) -> Hashable | None:
     """All that the rules of a shape can see; ``None`` if it holds values of unusual types."""
-    references: Any = spec.references
-    tools: Any = spec.tools
-    values = _VALUES_IN_SHAPE(spec)
-    types = (*map(type, values), *map(type, _PRESENT_IN_SHAPE(spec)))
-    if spec.extra is not None or tools != () or type(references) is not tuple:
-        return None
+    values: tuple[object, ...] = _VALUES_IN_SHAPE(spec)
+    present: tuple[object, ...] = _PRESENT_IN_SHAPE(spec)
+    types = (*map(type, values), *map(type, present))
     if not _PLAIN_TYPES.issuperset(types):
         return None
-    media = (type(spec.first_frame), type(spec.last_frame), *map(type, references))
-    return provider, values, types, media
+    references, tools = cast("tuple[object, object]", (spec.references, spec.tools))
+    if spec.extra is not None or tools != () or type(references) is not tuple:
+        return None
+    items = cast("tuple[object, ...]", references)
+    return (
+        provider,
+        values,
+        types,
+        (type(spec.first_frame), type(spec.last_frame), *map(type, items)),
+    )
 
 
 def _is_good(spec: TaskSpec, provider: Provider, shape: Hashable) -> bool:
