@@ -51,6 +51,7 @@ SMALL = [
     ["bench_transport.py", "--seconds", "0.3", "--repeats", "1"],
     ["bench_downloads.py", "16", "--repeats", "1"],
     ["bench_journal.py", "20", "--alone", "50", "--repeats", "1"],
+    ["bench_files.py", "100"],
 ]
 """Benchmarks with their smallest sizes."""
 

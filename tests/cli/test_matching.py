@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec
 from callsheet._cli.continuing import changes, find_work, refusal
-from callsheet._cli.files import rename
-from callsheet._cli.matching import Stage, Task, comparable, match
+from callsheet._cli.files import _in_order, rename
+from callsheet._cli.matching import Stage, Task, comparable, match, spec_key
 from callsheet._cli.plan import Job
 from callsheet._cli.results import Ending, Row
 
@@ -238,3 +238,32 @@ def test_videos_get_the_names_of_their_lines_in_any_order(tmp_path_factory, orde
         assert (folder / f"{index}.mp4").read_text() == f"cat {index}"
         assert (folder / f"{index}-last.png").read_text() == f"frame {index}"
     assert len(list(folder.iterdir())) == 10
+
+
+def test_a_chain_of_renames_is_looked_through_once():
+    """If each video takes the name of the next one, the moves are found without searching."""
+    looked = 0
+
+    class Counted(dict):
+        def __contains__(self, key):
+            nonlocal looked
+            looked += 1
+            return super().__contains__(key)
+
+        def items(self):
+            nonlocal looked
+            looked += len(self)
+            return super().items()
+
+    count = 500
+    moves = Counted({f"{i}.mp4": (f"{i}.mp4", f"{i + 1}.mp4") for i in range(count)})
+    assert [old for old, _ in _in_order(moves)] == [f"{i}.mp4" for i in reversed(range(count))]
+    assert looked < 10 * count
+
+
+def test_specs_that_differ_in_raw_keys_alone_are_told_apart_by_their_hash():
+    """Matching many of them does not compare each with each."""
+    specs = [TaskSpec("a cat", extra={"style": i}) for i in range(100)]
+    assert len({hash(spec_key(spec)) for spec in specs}) > 90
+    assert spec_key(specs[3]) == spec_key(TaskSpec("a cat", extra={"style": 3}))
+    assert spec_key(TaskSpec("a cat", tools=["web_search"])) != spec_key(TaskSpec("a cat"))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from callsheet._cli import names as module
 from callsheet._cli.names import file_names, frame_name
 
 
@@ -61,3 +64,97 @@ def test_a_single_video_of_a_prompt_has_no_number():
         ["a cat~2.mp4"],
         ["A cat~3.mp4"],
     ]
+
+
+ALIKE = st.lists(
+    st.builds(
+        lambda beginning, size, end: (beginning * 300)[:size] + end,
+        st.sampled_from(["a", "A", "s", "\u017f", "猫", "e\u0301", "x y. ", "a~2"]),
+        st.sampled_from([1, 70, 115, 116, 210, 228, 229, 230, 231, 240]),
+        st.sampled_from(["", "", "~2", "~3", "-0", "?", ":", "\u0301", *"0123456789"]),
+    ),
+    max_size=40,
+)
+"""Prompts that begin alike, and are cut where they differ, or before."""
+
+
+def one_by_one(prompts, samples):
+    """Names as they are defined: for each prompt every number is tried, from its last one on."""
+    endings = [".mp4"] if samples is None else [f"-{i}.mp4" for i in range(samples)]
+    room = 255 - len("..part.etag") - max(map(len, endings)) - len("-last.png") - len("_")
+    taken, last, found = set(), {}, []
+    for index, prompt in enumerate(prompts):
+        stem = module._stem(prompt)
+        stem = (stem.rstrip(". ") if samples is None else stem) or f"video-{index}"
+        number = last.get(module.key_of(stem), 0)
+        while True:
+            number += 1
+            suffix = "" if number == 1 else f"~{number}"
+            rows = [module._cut(stem, room - len(suffix)) + suffix + ending for ending in endings]
+            rows = [f"_{name}" if module._RESERVED.match(name) else name for name in rows]
+            keys = {module.key_of(name) for name in rows}
+            if not keys & taken:
+                break
+        taken |= keys
+        last[module.key_of(stem)] = number
+        found.append(rows)
+    return found
+
+
+@given(
+    ALIKE | st.lists(st.sampled_from(["con", "CON", "_con", "con.", "con ~2", "nul.x"])),
+    st.sampled_from([None, 1, 2, 12]),
+)
+def test_names_have_the_lowest_number_that_is_free(prompts, samples):
+    """Whatever is remembered on the way, the names are those of trying every number."""
+    assert file_names(prompts, samples) == one_by_one(prompts, samples)
+
+
+SIMILAR = {
+    "begin alike": lambda i: "a" * 240 + f" shot {i}",
+    "equal": lambda _: "a boat",
+    "equal and long": lambda _: "a" * 300,
+    "case": lambda i: "".join("aA"[i >> place & 1] for place in range(300)),
+    "forbidden characters": lambda i: "a boat" + "?:*|<>"[i % 6] * (1 + i % 3),
+    "long Chinese": lambda i: "猫" * 300 + str(i),
+    "two lengths of one letter": lambda i: "".join(
+        "s\u017f"[i >> place & 1] for place in range(300)
+    ),
+    "numbers of their own": lambda i: f"a boat~{i // 2}" if i % 2 else "a boat",
+}
+
+
+def steps(prompts, samples):
+    """How many lines of the module are run to name the prompts."""
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        file_names(prompts, samples)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+@pytest.mark.parametrize("kind", SIMILAR)
+def test_the_work_of_naming_grows_as_the_file_does(kind, samples):
+    """Four times as many prompts that resemble each other take about four times as many steps."""
+    few, many = ([SIMILAR[kind](i) for i in range(count)] for count in (500, 2000))
+    assert steps(many, samples) < 5 * steps(few, samples)
+
+
+@given(ALIKE, st.data())
+def test_names_of_a_beginning_do_not_depend_on_what_follows(prompts, data):
+    """Whatever is added to a file or changed in it, the lines before keep their names."""
+    count = data.draw(st.integers(0, len(prompts)))
+    other = prompts[:count] + data.draw(ALIKE)
+    assert file_names(other)[:count] == file_names(prompts)[:count]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import lru_cache
+from operator import attrgetter
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import attrs
 
@@ -25,7 +28,7 @@ _SHORTEST_DEFAULT: Final = 5
 _CHOOSE: Final = -1
 _FRAMES: Final = range(29, 290, 4)
 
-_PRICED_FIELDS: Final = (
+_PRICED_FIELDS: Final[tuple[str, ...]] = (
     "draft",
     "duration",
     "frames",
@@ -35,10 +38,13 @@ _PRICED_FIELDS: Final = (
     "service_tier",
 )
 
+_PRICED_VALUES: Final = attrgetter(*_PRICED_FIELDS)
+_PLAIN_TYPES: Final = frozenset({NoneType, str, int, bool})
+
 _T = TypeVar("_T", int, str, bool)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class PossibleOutputs:
     """What is known about one video before it is made.
 
@@ -81,10 +87,41 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     reference).
     """
     commands = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
-    body = all_in_body(spec, _PRICED_FIELDS)
-    from_draft = spec.draft_task is not None
+    extra = spec.extra or {}
+    given = tuple(all_in_body(spec, _PRICED_FIELDS).values()) if extra else _PRICED_VALUES(spec)
+    kind = _Kind(
+        picture=spec.first_frame is not None,
+        reference_videos=bool(spec.references)
+        and any(isinstance(medium, VideoRef) for _, medium in spec.media),
+        tools=bool(spec.tools) or bool(extra.get("tools")),
+        from_draft=spec.draft_task is not None,
+    )
+    if commands or not _PLAIN_TYPES.issuperset(map(type, given)):
+        return _outputs(model, kind, given, commands)
+    return _outputs_without_commands(model, kind, *given)
+
+
+class _Kind(NamedTuple):
+    """What matters of a spec beside the values of its fields."""
+
+    picture: bool
+    reference_videos: bool
+    tools: bool
+    from_draft: bool
+
+
+@lru_cache(maxsize=1024, typed=True)  # True is no number here
+def _outputs_without_commands(model: Capability, kind: _Kind, *given: Any) -> PossibleOutputs:
+    return _outputs(model, kind, given, {})
+
+
+def _outputs(
+    model: Capability, kind: _Kind, given: tuple[Any, ...], commands: dict[str, str]
+) -> PossibleOutputs:
+    body: dict[str, Any] = dict(zip(_PRICED_FIELDS, given, strict=True))
+    from_draft = kind.from_draft
     draft = _body_value(body, "draft", bool) is True
-    ratios = _ratios(body, commands, model, picture=spec.first_frame is not None)
+    ratios = _ratios(body, commands, model, picture=kind.picture)
     durations = _durations(body, commands, model)
     frames = _frames(body, commands, model)
     free_ratio = from_draft or "adaptive" in ratios
@@ -105,8 +142,8 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
         sound=_sound(body, model, from_draft=from_draft),
         flex=_body_value(body, "service_tier", str) == "flex",
         draft=draft,
-        reference_videos=any(isinstance(medium, VideoRef) for _, medium in spec.media),
-        tools=bool(spec.tools) or bool((spec.extra or {}).get("tools")),
+        reference_videos=kind.reference_videos,
+        tools=kind.tools,
         free_ratio=free_ratio,
         free_duration=free_duration,
         from_draft=from_draft,

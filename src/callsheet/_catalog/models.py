@@ -15,7 +15,7 @@ RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
 """All aspect ratios that at least one model knows (Ark create reference, August 2026)."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Capability:
     """What one model accepts.
 

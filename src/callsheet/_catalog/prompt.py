@@ -35,7 +35,7 @@ def prompt_problems(context: CheckContext) -> Iterator[Problem]:
         return
     if not spec.prompt.strip():
         yield problem("prompt", spec.prompt, "words; leave it out if the media say it all")
-    if found := _CONTROL.search(spec.prompt):
+    if not spec.prompt.isprintable() and (found := _CONTROL.search(spec.prompt)):
         yield problem(
             "prompt",
             spec.prompt[max(0, found.start() - 20) : found.end() + 20],
@@ -43,8 +43,15 @@ def prompt_problems(context: CheckContext) -> Iterator[Problem]:
         )
     if len(spec.prompt) > MOST_CHARACTERS:
         yield _too_long(spec.prompt, f"it has {len(spec.prompt)} characters")
-    elif (words := sum(1 for _ in _WORD.finditer(spec.prompt))) > MOST_WORDS:
+    elif (words := _words(spec.prompt)) > MOST_WORDS:
         yield _too_long(spec.prompt, f"it has {words} words")
+
+
+def _words(prompt: str) -> int:
+    """The number of words, or at least one that is not less, if it is within the limit."""
+    if len(prompt) <= MOST_WORDS:
+        return len(prompt)
+    return len(_WORD.findall(prompt))
 
 
 def _too_long(prompt: str, length: str) -> Problem:

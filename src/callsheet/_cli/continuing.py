@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._cli.files import present
-from callsheet._cli.matching import Stage, Task, spec_of_row
+from callsheet._cli.matching import Stage, Task, spec_key, spec_of_row
 from callsheet._cli.names import key_of
 from callsheet._cli.plan import Job, title_of
 from callsheet._cli.results import PAID, UNFETCHED, Ending
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from callsheet._cli.matching import EarlierRuns
     from callsheet._cli.results import Row
+    from callsheet._models.spec import TaskSpec
 
 
 _AT_STAKE = {Stage.SOUGHT, Stage.UNCERTAIN, Stage.UNDER_WAY, Stage.RENDERED}
@@ -91,6 +92,7 @@ def find_work(
         resubmit: Whether to buy a task again if it is uncertain that the first one exists.
     """
     work = Work()
+    no_task = {None, *earlier.over}
     for job in jobs:
         row, task = earlier.rows.get(job.index), earlier.tasks.get(job.index)
         if row is not None and row.file == job.file and present(row, folder):
@@ -99,7 +101,7 @@ def find_work(
             work.resumed.append((job, task))
         elif row is None:
             work.submitted.append(job)
-        elif tasks_live and row.status in PAID and row.task_id not in {None, *earlier.over}:
+        elif tasks_live and row.status in PAID and row.task_id not in no_task:
             work.attached.append((job, row.task_id or ""))
         elif tasks_live and row.status is Ending.UNCERTAIN and not resubmit:
             work.uncertain.append(job)
@@ -130,7 +132,7 @@ def refusal(
         for row in earlier.other_rows
         if row.file is not None and (folder / row.file).is_file()
     }
-    for job in jobs:
+    for job in jobs if there else ():
         if key_of(job.file) in there:
             return (
                 f"the input has changed: line {job.line} would write over {job.file!r}, which was "
@@ -151,8 +153,8 @@ def journal_loss(
     """
     known_ids = {None, *(task.task_id for task in tasks)}
     unknown = [row for row in rows if row.status in PAID and row.task_id not in known_ids]
-    planned = {task.spec for task in earlier.other_tasks if task.stage is Stage.PLANNED}
-    if not unknown or (tasks and planned.isdisjoint(map(spec_of_row, unknown))):
+    planned = _keys(task.spec for task in earlier.other_tasks if task.stage is Stage.PLANNED)
+    if not unknown or (tasks and planned.isdisjoint(_keys(map(spec_of_row, unknown)))):
         return None
     sent = {index for index, task in earlier.tasks.items() if task.stage is not Stage.PLANNED}
     if all(job.index in earlier.rows or job.index in sent for job in jobs):
@@ -192,6 +194,10 @@ def changes(earlier: EarlierRuns, folder: Path, *, tasks_live: bool) -> Iterator
         yield f"{changed}; planned before, and not asked for now: {unsent}. These are not sent"
     if videos:
         yield f"{changed}; videos in {folder} not asked for now: {videos}. They stay there"
+
+
+def _keys(specs: Iterable[TaskSpec | None]) -> set[Hashable]:
+    return {None if spec is None else spec_key(spec) for spec in specs}
 
 
 def _line(task_id: str | None, prompt: str | None, state: str) -> str:

@@ -62,14 +62,19 @@ def rename(rows: Mapping[int, Row], jobs: Sequence[Job], folder: Path) -> dict[i
 
 def _in_order(moves: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Order the moves so that none overwrites a file that has yet to be moved."""
+    successor = {key_of(new): key for key, (_, new) in moves.items()}
+    free = [
+        key for key, (_, new) in moves.items() if key_of(new) == key or key_of(new) not in moves
+    ]
     while moves:
-        free = [
-            key for key, (_, new) in moves.items() if key_of(new) == key or key_of(new) not in moves
-        ]
-        for key in free:
+        if free:
+            key = free.pop()
             yield moves.pop(key)
-        if not free:  # only cycles are left: move one file to a temporary name
+        else:  # only cycles are left: move one file to a temporary name
             key, (old, new) = moves.popitem()
             temporary = f".callsheet-{len(moves)}"
             yield old, temporary
             moves[temporary] = temporary, new
+            successor[key_of(new)] = temporary
+        if (next_key := successor.get(key)) in moves:  # its name is free now
+            free.append(next_key)

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -26,6 +27,7 @@ _FLAG_FIELDS = frozenset(
     {"camera_fixed", "watermark", "generate_audio", "draft", "return_last_frame"}
 )
 _JSON = frozenset({"references", "tools", "extra"})
+_LENGTH = ("duration", "frames")
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LARGEST_CELL = 64 * 1024 * 1024
 """Bytes of one CSV cell: the provider's limit for a body, as a cell may hold a data URL."""
@@ -189,13 +191,14 @@ def with_defaults(spec: TaskSpec, defaults: Mapping[str, Any]) -> TaskSpec:
     `duration` and `frames` both set the length, so a spec that has one gets no default for the
     other.
     """
-    said = {name for name in FIELDS if getattr(spec, name) is not None}
+    if not defaults:
+        return spec
+    said = {name for name in (*defaults, *_LENGTH) if getattr(spec, name) is not None}
     said |= set(commands_in(spec.prompt)) if isinstance(spec.prompt, str) else set()
-    if said & {"duration", "frames"}:
-        said |= {"duration", "frames"}
-    return attrs.evolve(
-        spec, **{name: value for name, value in defaults.items() if name not in said}
-    )
+    if not said.isdisjoint(_LENGTH):
+        said.update(_LENGTH)
+    unsaid = {name: value for name, value in defaults.items() if name not in said}
+    return attrs.evolve(spec, **unsaid) if unsaid else spec
 
 
 def _add(number: int, value: object, base: Path, entries: list[Entry], faults: list[Fault]) -> None:
@@ -244,6 +247,7 @@ def _header_faults(header: list[str], number: int) -> list[Fault]:
     return faults
 
 
+@lru_cache(maxsize=256)  # the same in every line
 def _nearest(name: str) -> str:
     key = name.lower().replace("-", "_").replace(" ", "_")
     near = difflib.get_close_matches(key, FIELDS, n=1)

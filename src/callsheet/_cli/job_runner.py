@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,14 @@ import attrs
 from callsheet import Batch, Client, TaskHandle
 from callsheet._cli.continuing import Work, changes, find_work, journal_loss, refusal
 from callsheet._cli.files import rename
-from callsheet._cli.matching import Stage, comparable, match, spec_of_row, tasks_of
+from callsheet._cli.matching import (
+    Stage,
+    comparable,
+    match,
+    spec_key,
+    spec_of_row,
+    tasks_of,
+)
 from callsheet._cli.names import frame_name
 from callsheet._cli.outage import Outage
 from callsheet._cli.plan import Job
@@ -27,8 +35,6 @@ from callsheet.events import GateOpened, GateShut, PollFailed, SubmissionLost
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
     from callsheet._models.spend import Spend
@@ -36,7 +42,14 @@ if TYPE_CHECKING:
     from callsheet.events import Event
 
 
+_MOST_SHOWING = 0.05
+"""Most of the time that counting and showing may take."""
+
 LOST = "the answer to a create was lost: its task is looked for, for up to five minutes"
+
+
+_Jobs = Mapping[int, Job] | Sequence[Job]
+"""Jobs by their position in a batch."""
 
 
 @attrs.define(kw_only=True)
@@ -68,10 +81,13 @@ class JobRunner:
     changes: list[str] = attrs.field(factory=list[str], init=False)
     _work: Work | None = attrs.field(default=None, init=False)
     _client: Client | None = attrs.field(default=None, init=False)
-    _handles: dict[int, TaskHandle] = attrs.field(factory=dict[int, TaskHandle], init=False)
+    _handles: list[TaskHandle | None] = attrs.field(init=False)
+    """By the index of their job; a list, as there may be very many."""
     _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
     _unrequested: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
     """Tasks that no job asks for. They are looked up because their create got no answer."""
+    _uncertain: dict[Hashable, deque[int]] | None = attrs.field(default=None, init=False)
+    """Indices of uncertain rows that no job asks for, by their spec, once one has to be found."""
     _unanswered: set[int] = attrs.field(factory=set[int], init=False)
     _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
     _settled: int = attrs.field(default=0, init=False)
@@ -80,6 +96,7 @@ class JobRunner:
 
     def __attrs_post_init__(self) -> None:
         self._outage = Outage(self.display)
+        self._handles = [None] * len(self.jobs)
 
     @property
     def work_is_known(self) -> bool:
@@ -107,18 +124,18 @@ class JobRunner:
         self._client = client
         batch = await client.resume() if self.tasks_live else None
         work = await self._prepare_work(batch)
-        watched: list[tuple[Batch, Mapping[int, Job]]] = []
+        watched: list[tuple[Batch, _Jobs]] = []
         if batch is not None and work.resumed:
             watched.append((batch, {task.place: job for job, task in work.resumed}))
         if work.attached:
             ids = [task_id for _, task_id in work.attached]
             jobs = [job for job, _ in work.attached]
-            watched.append((client.attach_many(ids), dict(enumerate(jobs))))
+            watched.append((client.attach_many(ids), jobs))
         for each in watched:
             self._add_handles(*each)
         if work.submitted:
             new = await client.submit_many([job.spec for job in work.submitted])
-            watched.append((new, dict(enumerate(work.submitted))))
+            watched.append((new, work.submitted))
             self._add_handles(*watched[-1])
         send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](len(self._open))
         async with receive, anyio.create_task_group() as showing:
@@ -179,7 +196,7 @@ class JobRunner:
             reason: Why the run stopped, for the rows.
         """
         for job in list(self._open.values()):
-            handle = self._handles.get(job.index)
+            handle = self._handles[job.index]
             if handle is None:
                 if job.index not in self.results.rows:
                     self._put(job, stopped_row(job, self.provider, reason))
@@ -218,10 +235,12 @@ class JobRunner:
     def counts(self) -> Counts:
         """Count the videos by their current state."""
         work = self._work or Work()
-        states = Counter(_state(self._handles.get(index)) for index in self._open)
+        states = Counter(_state(self._handles[index]) for index in self._open)
         return Counts(
             total=len(self.jobs),
-            submitted=sum(handle.task_id is not None for handle in self._handles.values()),
+            submitted=sum(
+                handle is not None and handle.task_id is not None for handle in self._handles
+            ),
             kept=len(work.kept),
             waiting=states[None],
             queued=states[Status.QUEUED],
@@ -232,14 +251,17 @@ class JobRunner:
             elapsed=anyio.current_time() - self._started,
         )
 
-    def _add_handles(self, batch: Batch, jobs: Mapping[int, Job]) -> None:
-        self._handles |= {job.index: batch[place] for place, job in jobs.items()}
+    def _add_handles(self, batch: Batch, jobs: _Jobs) -> None:
+        for place, job in jobs.items() if isinstance(jobs, Mapping) else enumerate(jobs):
+            self._handles[job.index] = batch[place]
 
     async def _show(self) -> None:
         while True:
             self._outage.report()
+            begun = time.perf_counter()
             self.display.show(self.counts())
-            await anyio.sleep(self.display.interval)
+            taken = time.perf_counter() - begun  # grows with the number of jobs
+            await anyio.sleep(max(self.display.interval, taken / _MOST_SHOWING))
 
     async def _correct_row(self, handle: TaskHandle) -> None:
         """Correct the row of a task that no job asks for, once it is proven that no task exists.
@@ -249,26 +271,29 @@ class JobRunner:
         error = (await handle.outcome()).error
         if not isinstance(error, NotSubmittedError) or handle.spec is None:
             return
-        spec = comparable(handle.spec)
-        for row in self.results.rows.values():
-            unasked = row.index >= len(self.jobs) and row.status is Ending.UNCERTAIN
-            if unasked and spec_of_row(row) == spec:
-                self.results.put(not_made_row(row, error))
-                return
+        if self._uncertain is None:
+            self._uncertain = {}
+            for row in self.results.rows.values():
+                spec = spec_of_row(row) if row.status is Ending.UNCERTAIN else None
+                if spec is not None and row.index >= len(self.jobs):
+                    self._uncertain.setdefault(spec_key(spec), deque()).append(row.index)
+        if indices := self._uncertain.get(spec_key(comparable(handle.spec))):
+            row = self.results.rows[indices.popleft()]
+            self.results.put(not_made_row(row, error))
 
     async def _watch(
-        self, batch: Batch, jobs: Mapping[int, Job], send: ObjectSendStream[tuple[Job, Video]]
+        self, batch: Batch, jobs: _Jobs, send: ObjectSendStream[tuple[Job, Video]]
     ) -> None:
         """Write rows for failures and queue videos for download, until all of *jobs* have ended."""
         left = len(jobs)
         async for outcome in batch.as_completed():
-            job = jobs.get(outcome.index)
+            job = jobs.get(outcome.index) if isinstance(jobs, Mapping) else jobs[outcome.index]
             if job is None:
                 continue
             if outcome.video is not None:
                 await send.send((job, outcome.video))
             else:
-                handle = self._handles[job.index]
+                handle = batch[outcome.index]
                 before = self.results.rows.get(job.index) if handle.spec is None else None
                 row = failure_row(job, self.provider, outcome, handle.snapshot, before)
                 self._put(job, row)
@@ -294,6 +319,7 @@ class JobRunner:
             DownloadError: One of them could not be downloaded.
         """
         handle = self._handles[job.index]
+        assert handle is not None, "it has a video"  # noqa: S101 - for the type checkers
         path = self.folder / job.file
         frame = path.with_name(frame_name(job.file)) if video.last_frame_url else None
         saved = handle.file is not None and handle.file.name == path.name

@@ -122,19 +122,24 @@ def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Ea
     A task belongs to the job whose row has its id. Otherwise it belongs to a job with an equal
     spec, in order. So lines may move in the input, and a changed line counts as a new one.
     """
-    texts = [_text(job.spec.to_dict()) for job in jobs]
-    specs = [comparable(job.spec) for job in jobs]
+    all_rows = sorted(rows, key=lambda row: row.index)
+    texts = [_text(job.spec.to_dict()) for job in jobs] if all_rows else []
+    row_texts = {id(row): _text(row.spec) for row in all_rows}
     rows_by_job, other_rows = _pair(
         jobs,
-        sorted(rows, key=lambda row: row.index),
-        (lambda job: (texts[job.index], job.file), lambda row: (_text(row.spec), row.file)),
-        (lambda job: (texts[job.index], job.index), lambda row: (_text(row.spec), row.index)),
-        (lambda job: texts[job.index], lambda row: _text(row.spec)),
+        all_rows,
+        (lambda job: (texts[job.index], job.file), lambda row: (row_texts[id(row)], row.file)),
+        (lambda job: (texts[job.index], job.index), lambda row: (row_texts[id(row)], row.index)),
+        (lambda job: texts[job.index], lambda row: row_texts[id(row)]),
     )
     all_tasks = list(tasks)
     known_ids = {task.task_id for task in all_tasks}
+    specs = [spec_key(comparable(job.spec)) for job in jobs] if all_tasks else []
+    task_specs = {
+        task.place: None if task.spec is None else spec_key(task.spec) for task in all_tasks
+    }
 
-    def spec_of(job: Job) -> TaskSpec | None:
+    def spec_of(job: Job) -> Hashable:
         """The spec of a job; ``None`` if its row names a task that is not in the journal."""
         row = rows_by_job.get(job.index)
         unknown_task = row is not None and row.status in PAID and row.task_id not in known_ids
@@ -146,10 +151,10 @@ def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Ea
         [task for task in all_tasks if task.stage is not Stage.OVER],
         (lambda job: _id_in(rows_by_job, job), lambda task: task.task_id),
         (
-            lambda job: spec_of(job) and (spec_of(job), job.file),
-            lambda task: (task.spec, task.file),
+            lambda job: None if (key := spec_of(job)) is None else (key, job.file),
+            lambda task: (task_specs[task.place], task.file),
         ),
-        (spec_of, lambda task: task.spec),
+        (spec_of, lambda task: task_specs[task.place]),
     )
     without_row = {task.task_id: index for index, task in found.items() if index not in rows_by_job}
     for row in other_rows:  # relative paths differ if the run starts in another working directory
@@ -167,6 +172,8 @@ def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Ea
 
 def comparable(spec: TaskSpec) -> TaskSpec:
     """The spec with absolute, normalised paths, so that equal specs compare equal."""
+    if not spec.media:
+        return spec
 
     def with_absolute_path(medium: Any) -> Any:
         match medium:
@@ -181,6 +188,17 @@ def comparable(spec: TaskSpec) -> TaskSpec:
         last_frame=with_absolute_path(spec.last_frame),
         references=tuple(map(with_absolute_path, spec.references)),
     )
+
+
+def spec_key(spec: TaskSpec) -> Hashable:
+    """A key that is equal for equal specs, and whose hash differs for different ones.
+
+    The hash of a spec leaves out its tools and raw keys: a dictionary of specs that differ only
+    there would be slow.
+    """
+    if not spec.tools and not spec.extra:
+        return spec
+    return spec, json.dumps([spec.tools, spec.extra], sort_keys=True)
 
 
 def spec_of_row(row: Row) -> TaskSpec | None:
@@ -207,6 +225,8 @@ def _pair(
     pairs: dict[int, T] = {}
     left = list(found)
     for of_job, of_found in keys:
+        if not left:
+            break
         waiting: dict[Hashable, deque[T]] = {}
         for each in left:
             waiting.setdefault(of_found(each), deque()).append(each)

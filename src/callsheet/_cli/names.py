@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 SUFFIX = ".mp4"
@@ -23,7 +23,7 @@ _LONGEST_NAME = 255 - len("." + ".part.etag")
 """Most bytes of a name. The rest of the usual 255 is for the name of an unfinished download."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
-_RESERVED = re.compile(
+_RESERVED = re.compile(  # names that Windows has given to devices
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
 
@@ -37,25 +37,80 @@ def file_names(prompts: Sequence[str | None], samples: int | None = None) -> lis
             that VBench reads.
     """
     endings = [SUFFIX] if samples is None else [f"-{i}{SUFFIX}" for i in range(samples)]
-    room = _LONGEST_NAME - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
-    taken: set[str] = set()
-    next_number: dict[str, int] = {}
+    free = _FreeNames(
+        endings, _LONGEST_NAME - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
+    )
     found: list[list[str]] = []
     for index, prompt in enumerate(prompts):
         stem = _stem(prompt or "")
         if samples is None:  # avoids "A cat..mp4"; before "-0" VBench wants the prompt unchanged
             stem = stem.rstrip(". ")
-        stem = stem or f"video-{index}"
-        first = next_number.get(key_of(stem), 1)
-        for count, candidate in _candidates(stem, room, first):
-            names = [_allowed(candidate + ending) for ending in endings]
-            keys = {key_of(name) for name in names}
-            if not keys & taken:
-                taken |= keys
-                next_number[key_of(stem)] = count + 1
-                found.append(names)
-                break
+        found.append(free.take(stem or f"video-{index}"))
     return found
+
+
+class _FreeNames:
+    """Gives each stem the names with the lowest number that are free.
+
+    Many stems may be cut to one beginning, and then compete for its numbers. So the numbers that
+    are taken are kept for each beginning, and nobody tries them one by one.
+
+    Args:
+        endings: What stands behind the number, for each sample. None of them ends with another one,
+            and Windows reserves a name with all of them or with none.
+        room: Most bytes before an ending.
+    """
+
+    def __init__(self, endings: Sequence[str], room: int) -> None:
+        self._endings = endings
+        self._room = room
+        self._taken: set[str] = set()
+        self._next_number: dict[str, int] = {}
+        self._after: dict[str, dict[int, int]] = {}
+        """Beginning, and number that was seen to be taken, to a later number. All numbers between
+        these two are taken, too."""
+
+    def take(self, stem: str) -> list[str]:
+        """The names of the next spec with this stem."""
+        key = key_of(stem)
+        number = self._next_number.get(key, 1)
+        while True:
+            suffix_size, last = _numbers_like(number)
+            beginning = _cut(stem, self._room - suffix_size)
+            beginning_key = key if beginning is stem else key_of(beginning)
+            while (number := self._first_untried(beginning_key, number)) <= last:
+                names = self._names(beginning, number)
+                if names is not None:
+                    self._next_number[key] = number + 1
+                    return names
+                self._after.setdefault(beginning_key, {})[number] = number + 1
+            number = last + 1  # a longer number may stand behind a shorter beginning
+
+    def _first_untried(self, beginning: str, number: int) -> int:
+        """The first number from *number* on that was not seen to be taken.
+
+        Each look shortens the way for the next one, so that none is long for many.
+        """
+        after = self._after.get(beginning)
+        if after is None:
+            return number
+        untried = number
+        while (later := after.get(untried)) is not None:
+            untried = later
+        while number != untried:
+            after[number], number = untried, after[number]
+        return untried
+
+    def _names(self, beginning: str, number: int) -> list[str] | None:
+        """The names with this number; ``None`` if one of them is taken."""
+        numbered = beginning + _suffix(number)
+        if _RESERVED.match(numbered + self._endings[0]):  # a suffix does not make it allowed
+            numbered = f"_{numbered}"
+        key = key_of(numbered)
+        if key in self._taken:
+            return None
+        self._taken.add(key)
+        return [numbered + ending for ending in self._endings]
 
 
 def frame_name(video_name: str) -> str:
@@ -65,25 +120,33 @@ def frame_name(video_name: str) -> str:
 
 def key_of(name: str) -> str:
     """A key that is equal for names which some file systems treat as the same."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _stem(prompt: str) -> str:
     text = unicodedata.normalize("NFC", prompt)
-    text = _FORBIDDEN.sub("_", re.sub(r"\s+", " ", text).strip())
+    text = _FORBIDDEN.sub("_", " ".join(text.split()))
     return "_" + text[1:] if text.startswith(".") else text
 
 
-def _candidates(stem: str, room: int, first: int) -> Iterator[tuple[int, str]]:
-    count = first
-    while True:
-        suffix = "" if count == 1 else f"~{count}"
-        yield count, _cut(stem, room - len(suffix)) + suffix
-        count += 1
+def _suffix(number: int) -> str:
+    return "" if number == 1 else f"~{number}"
+
+
+def _numbers_like(number: int) -> tuple[int, int]:
+    """How long the suffix of a number is, and the last number with one as long."""
+    if number == 1:
+        return 0, 1
+    digits = len(str(number))
+    return len("~") + digits, 10**digits - 1
 
 
 def _cut(text: str, size: int) -> str:
     """Cut *text* to at most *size* bytes of UTF-8. Characters keep their accents."""
+    if text.isascii():
+        return text if len(text) <= size else text[:size].rstrip(". ") or text[:size]
     data = text.encode()
     if len(data) <= size:
         return text
@@ -92,8 +155,3 @@ def _cut(text: str, size: int) -> str:
     while kept and rest and unicodedata.combining(rest[0]):
         kept, rest = kept[:-1], kept[-1] + rest
     return kept.rstrip(". ") or data[:size].decode(errors="ignore")
-
-
-def _allowed(name: str) -> str:
-    """Change a name that Windows reserves for a device. A suffix does not make it allowed."""
-    return f"_{name}" if _RESERVED.match(name) else name

@@ -102,7 +102,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self.rows: dict[int, Row] = {}
-        self._unwritten: list[bytes] = []
+        self._unwritten = bytearray()
         self._file: io.FileIO | None = None
         self._end = 0
         self._last_index = -1
@@ -165,21 +165,20 @@ class Results:
     def put(self, row: Row) -> bool:
         """Append *row*; False if it cannot be written now. It is then written with a later row."""
         self._record(row)
-        self._unwritten.append(_line(row))
+        self._unwritten += _line(row)
         return self._append()
 
     def _append(self) -> bool:
-        data = b"".join(self._unwritten)
         try:
             if self._file is None:
                 self._file = self.path.open("r+b" if self._end else "wb", buffering=0)
             self._file.seek(self._end)
             self._file.truncate()
-            if self._file.write(data) < len(data):
+            if self._file.write(self._unwritten) < len(self._unwritten):
                 return False
         except OSError:
             return False
-        self._end += len(data)
+        self._end += len(self._unwritten)
         self._unwritten.clear()
         return True
 
@@ -187,7 +186,7 @@ class Results:
         """Sort the file, with one row per index. Return the rows that could not be written."""
         lost: list[Row] = []
         if self._unwritten and not self._append():
-            lost = [_read(line) for line in self._unwritten]
+            lost = [_read(line) for line in self._unwritten.splitlines()]
         if self._unsorted and not lost:
             with contextlib.suppress(OSError):  # the unsorted file is complete, too
                 self._rewrite()
@@ -217,17 +216,17 @@ def _line(row: Row) -> bytes:
     return json.dumps(row.to_dict(), ensure_ascii=False).encode() + b"\n"
 
 
-def _read(line: bytes) -> Row:
+def _read(line: bytes | bytearray) -> Row:
     """Read one row. The line may have been edited by hand, so everything is checked.
 
     Raises:
         ValueError: It is not JSON, or a value has the wrong type.
         TypeError: It has an unknown key, or lacks one.
     """
-    match json.loads(line):
+    found = json.loads(line)
+    match found:
         case {"index": int(), "spec": dict(), "status": str(status)}:
-            row: dict[str, Any] = json.loads(line)
-            row["status"] = Ending(status)
+            row: dict[str, Any] = {**found, "status": Ending(status)}
         case _:
             raise ValueError("no index, spec or status")
     error: object = row.get("error")

@@ -47,13 +47,15 @@ async def run(request: RunRequest) -> int:
             damaged, or belongs to another key or address.
         JournalError: The journal cannot be read.
     """
-    entries = await entries_of(
-        request.source,
-        provider=PROVIDERS[request.provider],
-        defaults=request.defaults,
-        limit=request.limit,
+    jobs = jobs_of(
+        await entries_of(
+            request.source,
+            provider=PROVIDERS[request.provider],
+            defaults=request.defaults,
+            limit=request.limit,
+        ),
+        request.samples,
     )
-    jobs = jobs_of(entries, request.samples)
     prepare(request.folder)
     with Results(request.folder) as results:
         for row in results.rows.values():

@@ -24,6 +24,7 @@ _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
 _SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @attrs.define
@@ -72,7 +73,7 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
         row[name] = value
     if not problems:
         try:
-            return json.dumps(row, allow_nan=False, separators=(",", ":"))
+            return _ENCODER.encode(row)
         except (TypeError, ValueError, RecursionError):
             problems += _not_json(row)
     raise SpecError(problems)

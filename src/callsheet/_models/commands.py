@@ -24,6 +24,8 @@ _COMMAND = re.compile(rf"(?:^|\s)--({'|'.join(_FIELD_OF_NAME)})(?:\s+|=)(\S+)", 
 
 def commands_in(prompt: str) -> dict[str, str]:
     """The options that a prompt holds as text commands: field name to its value as text."""
+    if "--" not in prompt:
+        return {}
     return {_FIELD_OF_NAME[name.lower()]: value for name, value in _COMMAND.findall(prompt)}
 
 

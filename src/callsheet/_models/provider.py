@@ -30,7 +30,7 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Provider:
     """A service with the task API, and what is known about it.
 

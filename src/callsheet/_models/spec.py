@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,17 +112,15 @@ class TaskSpec:
             ValueError: A medium is given as bytes, which JSON cannot hold.
         """
         row: dict[str, Any] = {}
-        for field in attrs.fields(type(self)):
-            value = getattr(self, field.name)
+        for name, value in zip(_FIELD_NAMES, _FIELD_VALUES(self), strict=True):
             if value is None or value == ():
                 continue
             if isinstance(value, Image):
-                value = _media_text(value)
-            elif field.name == "references":
-                value = [{medium.kind: _media_text(medium)} for medium in value]
-            elif field.name == "tools":
-                value = list(value)
-            row[field.name] = value
+                row[name] = _media_text(value)
+            elif name == "references":
+                row[name] = [{medium.kind: _media_text(medium)} for medium in value]
+            else:
+                row[name] = list(value) if name == "tools" else value
         return row
 
     @classmethod
@@ -137,11 +136,10 @@ class TaskSpec:
         Raises:
             SpecError: A name is not a field, or a medium is not a URL or a path.
         """
-        known = sorted(field.name for field in attrs.fields(cls))
         problems = [
-            Problem(str(name), _shortened(value), f"no such field; known are {', '.join(known)}")
+            Problem(str(name), _shortened(value), f"no such field; known are {_KNOWN_NAMES}")
             for name, value in row.items()
-            if name not in known
+            if name not in _FIELD_NAMES
         ]
         values = {name: value for name, value in row.items() if value is not None}
         for name in ("first_frame", "last_frame"):
@@ -158,6 +156,11 @@ class TaskSpec:
         if problems:
             raise SpecError(problems)
         return cls(**values)
+
+
+_FIELD_NAMES = tuple(field.name for field in attrs.fields(TaskSpec))
+_FIELD_VALUES = attrgetter(*_FIELD_NAMES)
+_KNOWN_NAMES = ", ".join(sorted(_FIELD_NAMES))
 
 
 def in_body(spec: TaskSpec, field: str) -> Any:
