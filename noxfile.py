@@ -47,6 +47,7 @@ OPENERS = ["tests/journal", *_tests("aiohttp", "cancellation", "client", "downlo
 
 SMALL = [
     ["bench_fanout.py", "100"],
+    ["bench_delay.py", "--quick"],
     ["bench_queue.py", "--seeds", "1"],
     ["bench_transport.py", "--seconds", "0.3", "--repeats", "1"],
     ["bench_downloads.py", "16", "--repeats", "1"],

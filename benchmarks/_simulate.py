@@ -10,6 +10,7 @@ import attrs
 
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
+from callsheet._polling.pages import SIZE
 from callsheet._polling.planner import ListSupport, Planner
 from callsheet._polling.poller import Poller
 from callsheet._polling.schedule import Schedule
@@ -21,13 +22,16 @@ from callsheet._state.registry import Registry
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from callsheet._polling.poll_request import PollRequest
+    from callsheet._polling.planner import PollRequest
 
 
 LATENCY = 0.05
 """Seconds between a request and its answer."""
+
+WARM = 100
+"""Ends after which a kind of task is well known."""
 
 MODEL = "doubao-seedance-1-5-pro-251215"
 
@@ -55,6 +59,13 @@ class World:
             ends.append(start + seconds)
             heapq.heappush(free, start + seconds)
         return cls(tuple(starts), tuple(ends))
+
+    def asked(self, poll: PollRequest) -> Sequence[int]:
+        """The tasks that a poll asks about: those of its ids, or of a page, the newest first."""
+        if poll.page is None:
+            return [record.index for record in poll.records]
+        end = len(self.ends) - (poll.page - 1) * SIZE
+        return range(end - 1, max(end - SIZE, 0) - 1, -1)
 
     def snapshot(self, index: int, at: float) -> Snapshot:
         """What the provider says of a task at a moment; its times are whole seconds, as there."""
@@ -88,12 +99,16 @@ class Cost:
         gets: Gets.
         delays: Seconds between each task's end and its being known.
         busiest: Most lists and most gets in any second.
+        busiest_of_ten: Gets a second in the busiest ten seconds.
+        learned: Calls that were sent after `WARM` ends were known.
     """
 
     lists: int
     gets: int
     delays: list[float]
     busiest: tuple[int, int]
+    busiest_of_ten: float = 0.0
+    learned: int = 0
 
     @property
     def delay(self) -> float:
@@ -141,15 +156,15 @@ class Ours:
         *,
         lists: bool,
         delay: float,
-        prior: Callable[[Record], tuple[float, float]],
         astray: int = 0,
+        gets: RateLimit | None = None,
     ) -> None:
         self.clock = _Now()
         self.registry = Registry()
         planner = Planner(
-            schedule=Schedule(delay=delay, prior=prior),
+            schedule=Schedule(delay=delay),
             breaker=CircuitBreaker(width=16),
-            gets=RateLimit(limit=20.0),
+            gets=gets or RateLimit(limit=20.0),
             lists=RateLimit(limit=1.0),
             support=ListSupport.YES if lists else ListSupport.NO,
             id_cost=lambda _: 41,
@@ -180,9 +195,15 @@ class Ours:
 
     def answered(self, poll: PollRequest, snapshots: list[Snapshot], now: float) -> None:
         self.clock.set(now)
+        planner = self.poller.planner
+        pages, found = planner.pages[poll.tier], len(snapshots)
+        if poll.page is not None:
+            pages.arrived(now=now)
+            records = [self.registry.get(snapshot.task_id) for snapshot in snapshots]
+            found = sum(pages.is_news(each, now=now) for each in records if each is not None)
         for snapshot in snapshots:
             self.poller.take(snapshot, single=poll.single)
-        self.poller.planner.read(poll, now=now, found=len(snapshots))
+        planner.read(poll, now=now, found=found, last=len(snapshots) < planner.page_size)
 
 
 def simulate(world: World, watcher: Watcher) -> Cost:
@@ -203,25 +224,28 @@ def simulate(world: World, watcher: Watcher) -> Cost:
         while coming and coming[0][0] <= now:
             _, _, poll, looked = heapq.heappop(coming)
             snapshots = []
-            for record in poll.records:
-                snapshot = world.snapshot(record.index, looked)
+            for index in world.asked(poll):
+                snapshot = world.snapshot(index, looked)
                 snapshots.append(snapshot)
                 if snapshot.status.terminal:
-                    known.setdefault(record.index, now)
+                    known.setdefault(index, now)
             watcher.answered(poll, snapshots, now)
+    warm = sorted(known.values())[min(WARM, n - 1)]
     return Cost(
         lists=len(sent[False]),
         gets=len(sent[True]),
-        delays=[at - world.ends[index] for index, at in known.items()],
+        delays=[known[index] - end for index, end in enumerate(world.ends)],
         busiest=(_busiest(sent[False]), _busiest(sent[True])),
+        busiest_of_ten=_busiest(sent[True], window=10.0) / 10.0,
+        learned=sum(at > warm for times in sent.values() for at in times),
     )
 
 
-def _busiest(times: list[float]) -> int:
-    """Most events in any window of one second."""
+def _busiest(times: list[float], *, window: float = 1.0) -> int:
+    """Most events in any window of so many seconds."""
     most, first = 0, 0
     for last, at in enumerate(times):
-        while times[first] <= at - 1.0:
+        while times[first] <= at - window:
             first += 1
         most = max(most, last - first + 1)
     return most

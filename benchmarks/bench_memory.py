@@ -37,7 +37,7 @@ def callsheet(n: int) -> float:
     spec = TaskSpec("a boat")
     group = Group(total=n)
     registry = Registry()
-    schedule = Schedule(delay=5.0, prior=lambda _: (90.0, 0.5))
+    schedule = Schedule(delay=5.0)
     before = resident()
     records = [Record(spec, index=i, model="m", group=group) for i in range(n)]
     for number, record in enumerate(records):

@@ -1,8 +1,8 @@
 """A queue at the provider: requests and delay for tasks of which only a few run at once.
 
 1000 tasks created at once, 10 run at a time, log-normal renders with a median of 90 s, in simulated
-time, so that the figures are exact and the same on every machine. The client starts from the
-catalog's prior for its model, not from the true distribution.
+time, so that the figures are exact and the same on every machine. The client knows nothing of the
+render times when it starts.
 
 Three rows say what could be had at most: plans that know the true distribution and, at each list,
 exactly when every task started, set to a mean delay of 5 s; and a number of calls that no plan with
@@ -22,10 +22,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from _bounds import Known, best, fewest_lists, looking_ahead, threshold
-from _simulate import LATENCY, MODEL, Cost, Ours, World, render_times, simulate
+from _simulate import LATENCY, Cost, Ours, World, render_times, simulate
 from _table import keep, show
-
-from callsheet._catalog import render_time
 
 
 if TYPE_CHECKING:
@@ -79,12 +77,6 @@ def list_clock(world: World, gap: float) -> Cost:
     return Cost(lists=calls, gets=0, delays=delays, busiest=(1, 0))
 
 
-def prior(_: object) -> tuple[float, float]:
-    """What the catalog says of the default model, which renders differently here."""
-    guess = render_time(MODEL, None, 5)
-    return guess.median, guess.sigma
-
-
 VARIANTS: dict[str, Callable[[World], Cost]] = {
     "get each every 5 s": lambda world: loops(world, lambda _: 5.0),
     "get each every 10 s": lambda world: loops(world, lambda _: 10.0),
@@ -94,10 +86,10 @@ VARIANTS: dict[str, Callable[[World], Cost]] = {
     "get all in turn, 20/s": round_robin,
     "list the running every 10 s": lambda world: list_clock(world, 10.0),
     "callsheet, gets": lambda world: simulate(
-        world, Ours(len(world.ends), lists=False, delay=DELAY, prior=prior)
+        world, Ours(len(world.ends), lists=False, delay=DELAY)
     ),
     "callsheet, lists": lambda world: simulate(
-        world, Ours(len(world.ends), lists=True, delay=DELAY, prior=prior)
+        world, Ours(len(world.ends), lists=True, delay=DELAY)
     ),
 }
 
@@ -160,7 +152,7 @@ def astray(worlds: list[World]) -> list[dict[str, object]]:
             costs = [
                 simulate(
                     world,
-                    Ours(len(world.ends), lists=lists, delay=DELAY, prior=prior, astray=places),
+                    Ours(len(world.ends), lists=lists, delay=DELAY, astray=places),
                 )
                 for world in worlds
             ]

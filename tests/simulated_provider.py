@@ -10,8 +10,7 @@ from collections.abc import Callable
 import attrs
 
 from callsheet._models.snapshot import Snapshot, Status
-from callsheet._polling.planner import ListSupport, Planner
-from callsheet._polling.poll_request import PollRequest
+from callsheet._polling.planner import ListSupport, Planner, PollRequest
 from callsheet._polling.schedule import Schedule
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.rate_limit import RateLimit
@@ -20,9 +19,6 @@ from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError
 from making import NEVER, most_in_window, record, snapshot
 
-
-PRIOR = (60.0, 0.5)
-"""Median and sigma of the provider's render times."""
 
 WAKES = 4
 """Most wake-ups in one second that may find no poll to send."""
@@ -99,9 +95,9 @@ Respond = Callable[[PollRequest, float], Answer]
 def planner(
     support: ListSupport, *, delay: float = 5.0, width: int = 16, page: int = 100, **values
 ) -> Planner:
-    """A planner with a simple prior, a working circuit breaker and the usual rate limits."""
+    """A planner with a working circuit breaker and the usual rate limits."""
     return Planner(
-        schedule=Schedule(delay=delay, prior=lambda _: PRIOR, page=page),
+        schedule=Schedule(delay=delay, page=page),
         breaker=CircuitBreaker(width=width, rng=random.Random(1)),
         gets=RateLimit(limit=20),
         lists=RateLimit(limit=1),
@@ -143,9 +139,9 @@ class SimulatedClient:
         """The next poll; ``None`` if the planner may sleep, which is checked first."""
         plan = self.planner
         held = {*plan._singles, *itertools.chain(*plan._groups)}
-        list_at = plan.schedule.list_at(now=self.now) or NEVER  # this call may update due times
+        due_at = plan.schedule.next_due()
         due = {each for each in self.registry if each in held or self._is_due(each)}
-        lists = not plan._listing and list_at <= self.now
+        lists = not plan._listing and due_at is not None and due_at <= self.now
         page, poll = plan.schedule.page, plan.next(now=self.now)
         if poll is None:
             self._check_sleep()

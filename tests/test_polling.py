@@ -14,13 +14,15 @@ import pytest
 from callsheet import (
     Client,
     NotFoundError,
+    Polling,
     Status,
     TaskCancelledError,
     TaskSpec,
     TaskTimeoutError,
 )
 from callsheet.events import PollFailed, StatusChanged, TaskSettled
-from emulation import ARK, Wire, client, listed_ids, prompt_of, refusal
+from emulation import ARK, COMET, Wire, client, listed_ids, prompt_of, refusal
+from making import most_in_window
 
 
 if TYPE_CHECKING:
@@ -33,11 +35,20 @@ FIRST_TIMEOUT = 4.0
 """Seconds without an answer that a poll is given at first."""
 
 
-class TimedProvider(httpx.AsyncBaseTransport):
-    """A provider whose tasks have their prompts as ids and end at given times."""
+EPOCH = 1_700_000_000
+"""The provider's time at the start of a test."""
 
-    def __init__(self, ends: dict[str, float]) -> None:
+
+class TimedProvider(httpx.AsyncBaseTransport):
+    """A provider whose tasks have their prompts as ids and end at given times.
+
+    It *tells* the times of changes only where that is asked for.
+    """
+
+    def __init__(self, ends: dict[str, float], *, tells: bool = False) -> None:
         self.ends = ends
+        self.tells = tells
+        self.starts: dict[str, float] = {}
         self.requests: list[tuple[float, list[str]]] = []
         self.fault: Callable[[], httpx.Response | None] = lambda: None
         self.seconds: Callable[[bool], float] = lambda _single: 0.01
@@ -45,6 +56,7 @@ class TimedProvider(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
         if request.method == "POST":
+            self.starts[prompt_of(request)] = anyio.current_time()
             return httpx.Response(200, json={"id": prompt_of(request)})
         single = not request.url.path.endswith("/tasks")
         ids = [request.url.path.rpartition("/")[2]] if single else listed_ids(request)
@@ -60,10 +72,14 @@ class TimedProvider(httpx.AsyncBaseTransport):
 
     def row(self, task_id: str) -> dict[str, object]:
         """What the provider says of one task."""
-        if anyio.current_time() < self.ends[task_id]:
-            return {"id": task_id, "status": "running"}
-        url = {"video_url": f"http://v.test/{task_id}"}
-        return {"id": task_id, "status": "succeeded", "content": url}
+        ended = anyio.current_time() >= self.ends[task_id]
+        row: dict[str, object] = {"id": task_id, "status": "succeeded" if ended else "running"}
+        if self.tells:
+            changed = self.ends[task_id] if ended else self.starts[task_id]
+            row["updated_at"] = EPOCH + int(changed)
+        if ended:
+            row["content"] = {"video_url": f"http://v.test/{task_id}"}
+        return row
 
 
 def watching(provider: TimedProvider, *, lists: bool | None = True, **options: object) -> Client:
@@ -93,6 +109,109 @@ async def test_every_end_is_found_soon(lists):
     settled = [event for event in events if isinstance(event, TaskSettled)]
     assert len(settled) == 20
     assert len(provider.requests) == sent
+
+
+class Known:
+    """An observer that notes when the end of each task is known."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, float] = {}
+
+    def __call__(self, event: object) -> None:
+        """Note the end of a task."""
+        if isinstance(event, TaskSettled) and event.outcome.task_id:
+            self.at[event.outcome.task_id] = anyio.current_time()
+
+    def delays(self, ends: dict[str, float]) -> list[float]:
+        """Seconds from each end until it was known."""
+        return [self.at[task_id] - end for task_id, end in ends.items()]
+
+
+@pytest.mark.parametrize("lists", [True, False, None])
+@pytest.mark.parametrize("tasks", [1, 20])
+async def test_an_end_is_known_within_a_tenth_of_the_render(lists, tasks):
+    """Up to twenty renders of 20 s are each known within 2 s and 10 %, by lists and by gets."""
+    known, provider = Known(), TimedProvider({})
+    async with watching(provider, lists=lists, observer=known) as c:
+        await anyio.sleep(100)
+        now = anyio.current_time()
+        provider.ends = {f"t{i}": now + 20.0 + 0.1 * i for i in range(tasks)}
+        with anyio.fail_after(60):
+            await (await watch(c, *provider.ends)).result()
+    late = zip(provider.ends, known.delays(provider.ends), strict=True)
+    assert all(seconds <= 2.0 + 0.1 * (provider.ends[each] - now) for each, seconds in late)
+
+
+@pytest.mark.parametrize("lists", [True, False, None])
+@pytest.mark.parametrize("seconds", [5, 20, 60, 300])
+@pytest.mark.parametrize("tells", [True, False])
+async def test_an_end_is_known_within_ten_seconds_however_long_the_render(lists, seconds, tells):
+    """The default settings keep that for the first task and for those after known ends."""
+    known, provider = Known(), TimedProvider({}, tells=tells)
+    async with watching(provider, lists=lists, observer=known) as c:
+        for number in range(20):
+            end = anyio.current_time() + seconds
+            provider.ends[f"t{number}"] = end
+            with anyio.fail_after(seconds + 20):
+                await (await watch(c, f"t{number}")).result()
+    assert max(known.delays(provider.ends)) <= 10.0
+
+
+@pytest.mark.parametrize("delay", [1.0, 20.0])
+async def test_the_delay_that_was_asked_for_holds_for_long_renders(delay):
+    """The mean delay is at most the one that was asked for, if renders are long."""
+    known, provider = Known(), TimedProvider({}, tells=True)
+    async with watching(provider, observer=known, polling=Polling(delay=delay)) as c:
+        for number in range(40):
+            end = anyio.current_time() + 600.0 + 7.3 * number
+            provider.ends[f"t{number}"] = end
+            await (await watch(c, f"t{number}")).result()
+    late = known.delays(provider.ends)
+    assert sum(late) / len(late) <= delay
+    assert max(late) <= 2.0 * delay
+
+
+async def test_a_single_task_is_asked_about_by_get():
+    """A list costs the provider more than a get, so it takes two tasks to send one."""
+    wire = Wire(render_seconds=30)
+    async with client(wire) as c:
+        await c.run(TaskSpec("a boat"))
+        assert wire.emulator.requests.list.seen == 0
+        assert wire.emulator.requests.get.seen > 2
+        await (await c.submit_many([TaskSpec("a boat"), TaskSpec("a bird")])).result()
+        assert wire.emulator.requests.list.seen > 2
+
+
+async def test_where_no_rate_is_known_gets_start_at_four_a_second():
+    """For the first ten seconds, CometAPI gets at most four gets a second, and 20 later."""
+    provider, times = TimedProvider({f"t{i}": 1e9 for i in range(400)}), []
+    comet = attrs.evolve(COMET, lists=False)
+    async with client(provider, provider=comet, api_key="k" * 20) as c:
+        c.attach_many(provider.ends)
+        await anyio.sleep(60)
+        times = [at for at, _ in provider.requests]
+    first = times[0]
+    assert most_in_window([at for at in times if at < first + 10.0], 1.0) == 4
+    assert most_in_window(times, 1.0) in (19, 20)
+
+
+async def test_where_no_rate_is_known_a_429_halves_the_rate_of_gets():
+    """After a refusal there are half as many gets a second, until ten seconds pass without one."""
+    provider = TimedProvider({f"t{i}": 1e9 for i in range(400)})
+    comet = attrs.evolve(COMET, lists=False)
+    refusals = iter([refusal(429, "RateLimitExceeded")])
+    async with client(provider, provider=comet, api_key="k" * 20) as c:
+        c.attach_many(provider.ends)
+        await anyio.sleep(5)
+        provider.fault = lambda: next(refusals, None)
+        await anyio.sleep(10)
+        provider.fault = lambda: None
+        times = [at for at, _ in provider.requests]
+    refused = next(at for at in times if at > times[0] + 4.9)
+    after = [at for at in times if refused < at < refused + 9.0]
+    assert most_in_window([at for at in times if at <= refused], 1.0) == 4
+    assert most_in_window(after, 1.0) == 2
+    assert len(after) > 10
 
 
 async def test_nothing_to_watch_costs_nothing():
@@ -248,3 +367,18 @@ async def test_quotas_hold_in_every_window(lists, most):
     times = [at for at, _ in provider.requests]
     for i, start in enumerate(times):
         assert sum(start <= at < start + 1 for at in times[i : i + most + 2]) <= most
+
+
+async def test_a_last_task_is_known_although_only_lists_answer():
+    """If the route of gets is broken, a single task is known from a list."""
+    wire = Wire()
+
+    async def no_gets(request: httpx.Request) -> httpx.Response | None:
+        is_get = request.method == "GET" and not request.url.path.endswith("/tasks")
+        return refusal(503, "Away") if is_get else None
+
+    wire.fault = no_gets
+    async with client(wire) as c:
+        with anyio.fail_after(600):
+            video = await c.run(TaskSpec("a paper boat", duration=5))
+    assert video.url

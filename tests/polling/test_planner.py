@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 
 from callsheet._models.snapshot import Status
-from callsheet._polling.planner import FAILED_LISTS, LISTS_PAUSE, LOCKED_OUT_AFTER, ListSupport
-from callsheet._polling.poll_request import REFUSALS
+from callsheet._polling.planner import (
+    FAILED_LISTS,
+    LISTS_PAUSE,
+    LOCKED_OUT_AFTER,
+    REFUSALS,
+    ListSupport,
+)
+from callsheet._polling.schedule import SOONEST
+from callsheet._state.rate_limit import JITTER, ProbingRateLimit
 from making import (
     BAD_REQUEST,
+    BUSY,
     BUSY_FOR_AN_HOUR,
     DOWN,
     GARBAGE,
@@ -21,6 +30,7 @@ from making import (
     UNKNOWN_ID,
     UNWRITABLE,
     WRONG_KEY,
+    gaps,
     most_in_window,
     snapshot,
 )
@@ -70,8 +80,9 @@ def test_an_id_too_long_for_a_list_is_polled_by_get():
 
 def test_a_success_without_a_video_is_polled_again_once():
     """A list that says succeeded but shows no video is followed by one get."""
-    client = client_with(ListSupport.YES, 1)
-    client.answer(client.next(), [snapshot("t0", Status.SUCCEEDED, url=False)])
+    client = client_with(ListSupport.YES, 2)
+    said = [snapshot("t0", Status.SUCCEEDED, url=False), snapshot("t1", Status.RUNNING)]
+    client.answer(client.next(), said)
     again = client.next()
     assert again.single
     client.now += 1.0
@@ -183,20 +194,22 @@ def test_ids_fill_a_url_and_a_page():
 
 
 def test_longer_ids_make_smaller_lists_and_not_more_of_them():
-    """If more tasks run than one list can name, each is polled when it is due, not all at once."""
+    """If more tasks run than one list can name, a list leaves out those that are not due."""
     client = client_with(ListSupport.YES, 150, page=180, url_room=600)
     for number in range(150, 160):
         client.add(f"t{number:05d}", fresh=False)
-    seen: list[str] = []
+    seen: dict[str, list[float]] = {}
     while client.now < 22.0:
         poll = client.next()
         if poll is not None:
-            seen += [each.task_id for each in poll.records]
+            for each in poll.records:
+                seen.setdefault(each.task_id, []).append(client.now)
             running = [snapshot(each.task_id, Status.RUNNING) for each in poll.records]
             client.answer(poll, running)
         client.now += 0.5
-    assert len(set(seen)) == 160
-    assert len(seen) < 200
+    assert len(seen) == 160
+    assert all(gap >= SOONEST for times in seen.values() for gap in gaps(times))
+    assert most_in_window(client.lists, 1.0) <= 1
 
 
 def test_one_slow_poll_delays_no_other():
@@ -237,7 +250,7 @@ def test_a_list_holds_tasks_of_one_tier():
     client.add("f", fresh=False, tier="flex")
     first = client.next()
     client.answer(first, [])
-    client.now += 2.0
+    client.now += 2.5
     tiers = {first.tier}
     while (poll := client.next()) is not None:
         if not poll.single:
@@ -258,12 +271,12 @@ def test_an_unproven_list_that_is_refused_is_not_tried_again(error):
 
 def test_an_unproven_list_that_finds_nothing_is_given_up():
     """After three lists without a requested id only gets are used; the task is polled meanwhile."""
-    client = client_with(ListSupport.UNPROVEN, 1)
+    client = client_with(ListSupport.UNPROVEN, 2)
     lists = 0
     while client.planner.support is ListSupport.UNPROVEN:
         poll = client.next()
         lists += not poll.single
-        said = [snapshot("t0", Status.QUEUED)] if poll.single else []
+        said = [snapshot(poll.records[0].task_id, Status.QUEUED)] if poll.single else []
         client.answer(poll, said)
         client.now += 400.0 if poll.single else 1.0
     assert client.planner.support is ListSupport.NO
@@ -272,13 +285,14 @@ def test_an_unproven_list_that_finds_nothing_is_given_up():
 
 def test_an_unproven_list_that_finds_a_task_is_proven():
     """One task found proves lists; later lists that find nothing do not disprove them."""
-    client = client_with(ListSupport.UNPROVEN, 1)
+    client = client_with(ListSupport.UNPROVEN, 2)
     client.answer(client.next(), [snapshot("t0", Status.QUEUED)])
     assert client.planner.support is ListSupport.YES
     for _ in range(10):
         client.now += 400.0
         poll = client.next()
-        client.answer(poll, [snapshot("t0", Status.QUEUED)] if poll.single else [])
+        said = [snapshot(poll.records[0].task_id, Status.QUEUED)] if poll.single else []
+        client.answer(poll, said)
     assert client.planner.support is ListSupport.YES
 
 
@@ -393,13 +407,13 @@ def test_the_next_get_goes_when_the_rate_limit_allows_it(support):
 
 
 def test_the_next_list_goes_when_the_rate_limit_allows_it():
-    """While a get is in flight, a due list waits only for its rate limit and its slack."""
-    client = client_with(ListSupport.YES, 1)
-    client.answer(client.next(), [])
+    """While a get is in flight, a due list waits only for its rate limit: half of the quota."""
+    client = client_with(ListSupport.YES, 2)
+    client.answer(client.next(), [snapshot("t1", Status.RUNNING)])
     assert client.next().single
     client.add("late", fresh=False)
     assert client.next() is None
-    assert client.wake_at() == client.now + 0.25 * 5.0
+    assert client.wake_at() == pytest.approx(client.now + 2.0 * (1.0 + JITTER))
     client.now = client.wake_at()
     assert not client.next().single
 
@@ -442,6 +456,29 @@ def test_an_outage_trips_the_breaker_for_lists_and_gets():
     assert client.next() is None
     client.answer(probe, [snapshot(probe.records[0].task_id, Status.QUEUED)])
     assert not client.planner.breaker.tripped
+
+
+def test_only_refusals_while_all_seems_well_lower_a_probed_rate():
+    """The first 429 halves it; later ones of probes say nothing about the rate."""
+    client = client_with(ListSupport.NO, 20)
+    client.planner = attrs.evolve(client.planner, gets=ProbingRateLimit(limit=4.0, most=20.0))
+    for _ in range(10):
+        client.now = max(client.wake_at(), client.now)
+        client.answer(client.next(), BUSY)
+    assert client.planner.gets.limit == 2.0
+
+
+def test_a_last_task_is_not_asked_about_twice_at_once():
+    """While a list is in flight that names it, a task that is alone by now gets no get."""
+    client = client_with(ListSupport.YES, 1)
+    client.add("late")
+    poll = client.next()
+    assert len(poll.records) == 2
+    client.settle(poll.records[0], LOST)
+    assert client.next() is None
+    client.answer(poll, [snapshot("late", Status.RUNNING)])
+    client.now = client.wake_at()
+    assert client.next().single
 
 
 def test_an_outage_makes_no_task_due_later():

@@ -15,12 +15,9 @@ from callsheet._state.record import Record
 from making import LOST, NEVER
 
 
-PATIENCE = 5.0
-
-
 def lane(length: int) -> tuple[Lane, list[Record]]:
     """A lane with so many waiting tasks."""
-    made = Lane(PATIENCE, SWEEP)
+    made = Lane(SWEEP)
     records = [Record(None, index=number) for number in range(length)]
     for each in records:
         made.join(each)
@@ -175,14 +172,14 @@ def test_sweeps_reach_every_waiting_task(length, limit, data):
 def test_the_head_is_presumed_to_start_once_the_front_is_known():
     """No task is presumed to start before the head of the queue was seen waiting."""
     queue, records = lane(3)
-    assert queue.presume_next(1.0) is None
+    assert queue.presume_next(1.0, since=0.0) is None
     assert queue.found_waiting(records[0])
-    assert queue.presume_next(2.0) is records[0]
+    assert queue.presume_next(2.0, since=0.0) is records[0]
     assert records[0].started == 2.0
-    assert queue.presume_next(3.0) is records[1]
+    assert queue.presume_next(3.0, since=0.0) is records[1]
     assert list(queue.running) == records[:2]
     run(queue, records[2])
-    assert queue.presume_next(4.0) is None
+    assert queue.presume_next(4.0, since=0.0) is None
 
 
 def test_a_task_that_runs_out_of_order_makes_sweeps_more_frequent():
@@ -232,7 +229,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lane = Lane(PATIENCE, SWEEP)
+        self.lane = Lane(SWEEP)
         self.all: list[Record] = []
 
     @rule(target=records)
@@ -274,7 +271,7 @@ class QueueMachine(RuleBasedStateMachine):
     def presume_next(self) -> None:
         """A running task has ended, so the head may start."""
         head = next(self.lane.waiting(), None)
-        taken = self.lane.presume_next(2.0)
+        taken = self.lane.presume_next(2.0, since=0.0)
         assert taken in (head, None)
         assert taken is None or taken.started == 2.0
 

@@ -7,18 +7,15 @@ from callsheet._catalog.models import MODELS, Capability, capability
 from callsheet._catalog.providers import PROVIDERS
 from callsheet._catalog.sizes import output_size
 from callsheet._catalog.spec_check import check
-from callsheet._catalog.timing import RenderTime, render_time
 
 
 __all__ = [
     "MODELS",
     "PROVIDERS",
     "Capability",
-    "RenderTime",
     "capability",
     "check",
     "estimate",
     "output_size",
-    "render_time",
     "tokens",
 ]

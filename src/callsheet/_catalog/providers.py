@@ -28,10 +28,9 @@ _PROVIDER_ROWS: Final = (
         dialect="comet",
         key_variable="COMETAPI_KEY",
         default_model=_CN_DEFAULT,
-        # CometAPI has limits but does not publish them; these are cautious values of our own.
-        limits=Limits(
-            creates_per_minute=300, gets_per_second=20, lists_per_second=1, cancels_per_second=20
-        ),
+        # CometAPI has limits but does not publish them: these are cautious values of our own, and
+        # the rate of gets is probed at run time.
+        limits=Limits(creates_per_minute=300, lists_per_second=1, cancels_per_second=20),
         lists=None,  # lists are not documented there, so the client tries once
         token=False,  # it is not known whether CometAPI passes safety_identifier on
     ),

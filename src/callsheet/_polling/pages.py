@@ -32,19 +32,24 @@ class Pages:
 
     _next: int = attrs.field(default=1, init=False)
     _began: float = attrs.field(default=float("-inf"), init=False)
+    _ended: float = attrs.field(default=float("-inf"), init=False)
     _pause: float = attrs.field(default=FIRST_PAGES_PAUSE, init=False)
     _again_at: float = attrs.field(default=float("-inf"), init=False)
 
-    def next(self, *, oldest_news: float, now: float) -> int | None:
+    def next(self, *, oldest_news: float, many: bool, now: float) -> int | None:
         """The number of the page to ask for, from 1; ``None`` to ask by ids this time.
 
         Args:
             oldest_news: Of the tasks that are due longest, the earliest time of the last news.
+            many: Whether more tasks are due than a page holds. Then calls by ids would take too
+                long: they go on only for as long as the last round took.
             now: Seconds on the client's clock.
         """
-        if self._next == 1 and (now < self._again_at or oldest_news < self._began):
-            return None
-        return self._next
+        if self._next > 1:
+            return self._next
+        took = max(FIRST_PAGES_PAUSE, self._ended - self._began)
+        waits = oldest_news < self._began and not (many and now >= self._ended + took)
+        return None if waits or now < self._again_at else 1
 
     def arrived(self, *, now: float) -> None:
         """Note that the page has arrived; the first page begins a round."""
@@ -71,6 +76,7 @@ class Pages:
         self._pause = FIRST_PAGES_PAUSE
         self._next += 1
         if news <= by_ids or last:
+            self._ended = now
             self.end_round()
 
     def end_round(self) -> None:

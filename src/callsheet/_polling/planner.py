@@ -10,16 +10,9 @@ from collections.abc import Callable
 import attrs
 
 from callsheet._polling.pages import SIZE, Pages
-from callsheet._polling.poll_request import (
-    FailedPoll,
-    PollRequest,
-    count_refusal,
-    is_about_task,
-    is_unwritable,
-)
 from callsheet._polling.schedule import Schedule
 from callsheet._state.circuit_breaker import CircuitBreaker
-from callsheet._state.rate_limit import RateLimit
+from callsheet._state.rate_limit import PollRateLimit, RateLimit
 from callsheet._state.record import Record
 from callsheet.errors import (
     AuthenticationError,
@@ -27,6 +20,9 @@ from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
     InvalidRequestError,
+    NotFoundError,
+    RateLimitError,
+    SpecError,
 )
 
 
@@ -49,6 +45,14 @@ LISTS_PAUSE = 300.0
 FAILED_LISTS = 3
 """Lists in a row that must fail for that, each followed by a get that works."""
 
+REFUSALS = 3
+"""Gets in a row that refuse a task, or show no video, after which the refusal is final."""
+
+REFUSED_FOR = 60.0
+"""Seconds for which the refusals must also last if the task is known to exist. A new task may not
+be readable yet, and the URL of a new video may be missing. If such a task is given up, the caller
+may buy it again."""
+
 
 class ListSupport(enum.Enum):
     """Whether the provider can list tasks by id."""
@@ -56,6 +60,37 @@ class ListSupport(enum.Enum):
     YES = enum.auto()
     NO = enum.auto()
     UNPROVEN = enum.auto()
+
+
+@attrs.frozen(eq=False)
+class PollRequest:
+    """One request to send about *records*: a get if it is *single*, else a list of one *tier*.
+
+    Without *page* the list is of their ids. With it, it is that page of all tasks, which probably
+    shows these records and others.
+    """
+
+    records: tuple[Record, ...]
+    single: bool
+    tier: str | None = None
+    page: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FailedPoll:
+    """What follows from a failed poll, besides asking again.
+
+    Attributes:
+        final_refusal: The provider's refusal of this one task is final.
+        restored: The refusal shows that the service works again, and has reset the breaker.
+        tripped: The failure has tripped the circuit breaker.
+        locked_out: The account has been refused for so long that waiting is given up.
+    """
+
+    final_refusal: bool = False
+    restored: bool = False
+    tripped: bool = False
+    locked_out: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -85,6 +120,8 @@ class Planner:
     pages: defaultdict[str | None, Pages] = attrs.field(
         factory=lambda: defaultdict[str | None, Pages](Pages), init=False
     )
+    _poll_gets: PollRateLimit = attrs.field(init=False)
+    _poll_lists: PollRateLimit = attrs.field(init=False)
     _singles: OrderedDict[Record, None] = attrs.field(factory=OrderedDict[Record, None], init=False)
     _groups: deque[tuple[Record, ...]] = attrs.field(factory=deque[tuple[Record, ...]], init=False)
     _sent: dict[PollRequest, float] = attrs.field(factory=dict[PollRequest, float], init=False)
@@ -93,10 +130,15 @@ class Planner:
     _latency: float = attrs.field(default=0.0, init=False)
     _listing: int = attrs.field(default=0, init=False)
     _empty_lists: int = attrs.field(default=0, init=False)
+    _get_failed: bool = attrs.field(default=False, init=False)
     _failed_lists: int = attrs.field(default=0, init=False)
     _lists_again_at: float = attrs.field(default=-math.inf, init=False)
     _locked_out_since: float | None = attrs.field(default=None, init=False)
     _locked_out_at: float = attrs.field(default=-math.inf, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Leave half of each quota to others as a rule."""
+        self._poll_gets, self._poll_lists = PollRateLimit(self.gets), PollRateLimit(self.lists)
 
     def next(self, *, now: float) -> PollRequest | None:
         """The poll to send now, if any. Report each one with `read` or `failed`."""
@@ -116,15 +158,14 @@ class Planner:
             return None
         times: list[float] = []
         if self._singles:
-            times.append(self.gets.ready_at(now=now))
+            times.append(self._gets_at(now))
         if self._groups and not self._listing:
-            times.append(self.lists.ready_at(now=now))
-        if not self._may_list(now):
-            due = self.schedule.next_due()
-            if due is not None:
-                times.append(max(due, self.gets.ready_at(now=now)))
-        elif not self._listing and (due := self.schedule.list_at(now=now)) is not None:
-            times.append(max(due, self.lists.ready_at(now=now)))
+            times.append(self._lists_at(now))
+        due = self.schedule.next_due()
+        if due is not None and self._by_gets(now):
+            times.append(max(due, self._gets_at(now)))
+        elif due is not None and not self._listing:
+            times.append(max(due, self._lists_at(now)))
         return max(ready, min(times)) if times else None
 
     def read(self, poll: PollRequest, *, now: float, found: int, last: bool = True) -> bool:
@@ -142,6 +183,7 @@ class Planner:
         self._latency += (now - self._take_back(poll) - self._latency) / 8
         self._answered_at = now
         self._locked_out_since = None
+        self._get_failed &= not poll.single
         if poll.page is not None:
             self._failed_lists = 0
             by_ids = len(poll.records)
@@ -173,7 +215,7 @@ class Planner:
 
     def refused(self, record: Record, *, now: float) -> bool:
         """Note that a get refused a task; return whether the refusal is final."""
-        if count_refusal(record, now=now):
+        if _count_refusal(record, now=now):
             return True
         self.schedule.missed(record, now=now, own_fault=True)
         return False
@@ -188,9 +230,9 @@ class Planner:
             self.pages[poll.tier].pause(now=now)
         if not poll.single and self._split(poll, error, now):
             return FailedPoll(restored=self.breaker.passed(now=now, poll=True))
-        if poll.single and is_unwritable(error):
+        if poll.single and _is_unwritable(error):
             return FailedPoll(final_refusal=True)
-        if poll.single and is_about_task(error):
+        if poll.single and _is_about_task(error):
             opened = self.breaker.passed(now=now, poll=True)
             self._locked_out_since = None
             return FailedPoll(final_refusal=self.refused(poll.records[0], now=now), restored=opened)
@@ -200,6 +242,9 @@ class Planner:
                 self._locked_out_since = None
             self._locked_out_at = now
         was_tripped = self.breaker.tripped
+        # a probe is alone for seconds, so its refusal says nothing about the rate
+        if poll.single and isinstance(error, RateLimitError) and not was_tripped:
+            self.gets.refused(now=now)
         asked = getattr(error, "retry_after", None)
         tripped = self.breaker.failed(now=now, poll=True, retry_after=asked, sent=sent)
         for record in poll.records:
@@ -207,13 +252,22 @@ class Planner:
             if record.asked:
                 self.schedule.missed(record, now=now, own_fault=not was_tripped)
         if poll.single:
-            self._failed_lists = 0
+            self._failed_lists, self._get_failed = 0, True
             return FailedPoll(tripped=tripped, locked_out=self._locked_out(error, now))
         self._list_failed(poll, error, now)
         return FailedPoll(tripped=tripped)
 
     def _may_list(self, now: float) -> bool:
         return self.support is not ListSupport.NO and now >= self._lists_again_at
+
+    def _by_gets(self, now: float) -> bool:
+        """Whether due tasks are polled one by one. For a single task a list would cost more.
+
+        A list that is in flight may show that task, too. After a failed get the next poll is a
+        list: it may be only the route of gets that fails.
+        """
+        by_list = self._groups or self._listing or self._get_failed
+        return not self._may_list(now) or (not by_list and self.schedule.is_alone())
 
     def _list_failed(self, poll: PollRequest, error: CallsheetError, now: float) -> None:
         """After a failed list, find out by a get whether the service is down or only its lists."""
@@ -239,36 +293,37 @@ class Planner:
     def _next_get(self, now: float) -> PollRequest | None:
         while self._singles and next(iter(self._singles)).settled:
             self._singles.popitem(last=False)
-        if self.gets.ready_at(now=now) > now:
+        if self._gets_at(now) > now:
             return None
         if self._singles:
             record, _ = self._singles.popitem(last=False)
-        elif not self._may_list(now) and (due := self.schedule.due(now=now)) is not None:
+        elif self._by_gets(now) and (due := self.schedule.due(now=now)) is not None:
             record = due
         else:
             return None
-        self.gets.take(now=now)
+        self._poll_gets.take(now=now)
         return PollRequest((record,), single=True)
 
     def _next_list(self, now: float) -> PollRequest | None:
-        if not self._may_list(now) or self._listing or self.lists.ready_at(now=now) > now:
+        if self._by_gets(now) or self._listing or self._lists_at(now) > now:
             return None
         by_ids = bool(self._groups) or self.support is not ListSupport.YES
         records = self._next_group(now)
         if not records:
             return self._next_get(now)
-        self.lists.take(now=now)
+        self._poll_lists.take(now=now)
         tier = records[0].tier
         page = None if by_ids else self._next_page(tier, records, now)
         return PollRequest(records, single=False, tier=tier, page=page)
 
     def _next_page(self, tier: str | None, records: tuple[Record, ...], now: float) -> int | None:
         pages = self.pages[tier]
-        if not self.schedule.crowded(tier, now=now, beyond=len(records)):
+        if not self.schedule.crowded(tier, now=now, shown=len(records)):
             pages.end_round()
             return None
         oldest = min(record.alive_at for record in records if record.asked)
-        return pages.next(oldest_news=oldest, now=now)
+        many = self.schedule.crowded(tier, now=now, shown=self.page_size)
+        return pages.next(oldest_news=oldest, many=many, now=now)
 
     def _make_due(self, poll: PollRequest, now: float) -> None:
         """Make the records due that a page did not show."""
@@ -343,6 +398,20 @@ class Planner:
             self._locked_out_since = now
         return now - self._locked_out_since >= LOCKED_OUT_AFTER
 
+    def _gets_at(self, now: float) -> float:
+        """When the next get may be sent: earlier if its task has waited too long for news."""
+        record = next(iter(self._singles), None) or self.schedule.head()
+        return self._poll_gets.ready_at(now=now, overdue_at=self._overdue_at(record))
+
+    def _lists_at(self, now: float) -> float:
+        record = self._groups[0][0] if self._groups else self.schedule.head()
+        more = record is not None and self.schedule.crowded(record.tier, now=now)
+        overdue_at = now if more else self._overdue_at(record)
+        return self._poll_lists.ready_at(now=now, overdue_at=overdue_at)
+
+    def _overdue_at(self, record: Record | None) -> float:
+        return math.inf if record is None else record.alive_at + self.schedule.longest
+
     def _ready_at(self, now: float) -> float | None:
         """When the breaker allows one more poll; a service that does not answer gets only few."""
         ready = self.breaker.ready_at(now=now, in_flight=len(self._sent))
@@ -355,3 +424,28 @@ class Planner:
         """Remove a poll from those in flight; return when it was sent."""
         self._listing -= not poll.single
         return self._sent.pop(poll)
+
+
+def _count_refusal(record: Record, *, now: float) -> bool:
+    """Count a get that refused a task or showed no video; return whether the refusal is final."""
+    if not record.refusals:
+        record.refused_since = now
+    record.refusals += 1
+    long = not record.known or now - record.refused_since >= REFUSED_FOR
+    return record.refusals >= REFUSALS and long
+
+
+def _is_unwritable(error: CallsheetError) -> bool:
+    """Whether a get could not be written because a URL cannot hold its task's id.
+
+    Nothing was sent, so this says nothing about the service, and a repetition would fail, too.
+    """
+    return isinstance(error, SpecError)
+
+
+def _is_about_task(error: CallsheetError) -> bool:
+    """Whether a get was refused because of its task: the provider does not know the id.
+
+    A 404 without an error code may come from a proxy, so it counts as an outage.
+    """
+    return isinstance(error, (NotFoundError, InvalidRequestError)) and error.code is not None

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 import attrs
 
 from callsheet._http.api import Api
 from callsheet._models.snapshot import Page, Snapshot, Status
-from callsheet._polling.planner import Planner
+from callsheet._polling.planner import Planner, PollRequest
 from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError, TransportError
 from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
-
-
-if TYPE_CHECKING:
-    from callsheet._polling.poll_request import PollRequest
 
 
 FIRST_TIMEOUT = 4.0

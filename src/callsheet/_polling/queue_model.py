@@ -46,19 +46,24 @@ class Lane:
     sweep.
 
     Attributes:
-        patience: Seconds until a scout that was found waiting is polled again.
         sweep_gap: Seconds between two sweeps.
+        waits_since: When the head of the queue may have started, for all that is known.
         sweep_at: When the next sweep is due.
         front_known: Whether the head of the queue was seen waiting.
         running: The tasks that were seen running or are presumed to run.
     """
 
-    patience: float
     sweep_gap: float
+    waits_since: float = 0.0
     front_known: bool = False
     sweep_at: float = math.inf
     running: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _queue: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _was_full: bool = attrs.field(default=False, init=False)
+    """Whether a task was seen waiting at the head. From then on each start means that a place has
+    become free."""
+    _found_early: deque[float] = attrs.field(factory=deque[float], init=False)
+    """When tasks were found running before it was known that their places were free."""
     _stride: int = attrs.field(default=1, init=False)
     _cursor: int = attrs.field(default=-1, init=False)
     _out_of_order: set[Record] = attrs.field(factory=set[Record], init=False)
@@ -75,7 +80,7 @@ class Lane:
         while self._queue and _not_waiting(self._queue[0]):
             self._out_of_order.discard(self._queue.popleft())
         if not self._queue:
-            self._stride, self.front_known = 1, False
+            self._stride, self.front_known, self._was_full = 1, False, False
             return None
         place = min(self._stride, len(self._queue)) - 1
         while _not_waiting(self._queue[place]):
@@ -86,8 +91,18 @@ class Lane:
         """Whether *record* has the first place of the queue, even if it is settled."""
         return bool(self._queue) and self._queue[0] is record
 
-    def presume_next(self, started: float) -> Record | None:
-        """Presume that the head of the queue has started, if the front is known; return it."""
+    def presume_next(self, started: float, *, since: float) -> Record | None:
+        """Presume that the head of the queue has started, if the front is known; return it.
+
+        If a task was found running after *since*, before the end was known that made room for it,
+        that task has the place already. Without this rule, one task too many would be presumed to
+        run from then on.
+        """
+        while self._found_early and self._found_early[0] < since:
+            self._found_early.popleft()
+        if self._found_early:
+            self._found_early.popleft()
+            return None
         head = self.scout() if self.front_known and self._stride == 1 else None
         if head is not None:
             self._queue.popleft()
@@ -106,6 +121,8 @@ class Lane:
                 if not _not_waiting(first):
                     self._presume(first, max(started, first.alive_at))
                     presumed.append(first)
+            if self._was_full:
+                self._found_early.extend([now] * (1 + len(presumed)))
             self._stride = min(self._stride * 2, max(len(self._queue), 1), LONGEST_STEP)
             self.front_known = False
         else:
@@ -142,7 +159,7 @@ class Lane:
             self._queue.extendleft(reversed(back))
         scout = self.scout()
         if record is next(self.waiting(), None):
-            self._stride, self.front_known = 1, True
+            self._stride, self.front_known, self._was_full = 1, True, True
         elif record is scout:
             self._stride = max(1, self._stride // 2)
             return False

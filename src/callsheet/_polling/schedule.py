@@ -5,30 +5,45 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import attrs
 
 from callsheet._models.snapshot import Status
+from callsheet._polling.pages import SIZE
+from callsheet._polling.provider_clock import ProviderClock
 from callsheet._polling.queue_model import Lane
-from callsheet._polling.render_time.estimator import Estimator, kind_of
-from callsheet._polling.service_tier import Heap, Tier, due_in, fresh, top
+from callsheet._polling.render_times import ENOUGH_ENDS, RenderTimes
+from callsheet._polling.service_tier import Heap, Tier, due_in, fresh
 from callsheet._state.record import Record
 
 
 IDS_PER_LIST = 180
 """Ids that one list asks about: with 24 characters each they fit a line of 8 kB."""
 
-MOST_REPLANNED = 1_000
-"""Most running tasks of a lane that are dated anew when its law has changed."""
+SOONEST = 1.8
+"""Seconds after which a task that may have begun is looked at for the first time."""
+
+GROWTH = 0.09
+"""Share of its age by which the next look at a task comes later."""
+
+LONGEST = 1.9
+"""Most times the delay between two looks at a task. Ends fall evenly between two looks, so the mean
+delay is half of that: a little below the promise, which leaves room for what a request takes."""
+
+WAITS = 4.0
+"""Known ends of a kind for which a gap grows once by its own length: the more ends are known, the
+less is learned by looking often."""
 
 SWEEP = 30.0
-"""Seconds between two looks at tasks whose turn should not have come, one task at a time."""
+"""Seconds between two sweeps, which look at one task whose turn should not have come."""
 
 HEADS = 20
-"""Most tasks at the head of a line that keep company in a list, before others are swept."""
+"""Most tasks at the head of a queue that fill a list, before others are swept."""
 
 MOST_MISSES_GAP = 60.0
+
+LEAST_RENDER = 0.1
 
 SAME = 2.0
 """Seconds by which two times of one change may differ: they are whole, and its clock is guessed."""
@@ -42,25 +57,28 @@ class Schedule:
     back; a record that has settled drops out by itself.
 
     Attributes:
-        delay: Seconds between a task's end and its being noticed to aim for.
-        prior: Median and sigma of the render time to expect of a record's task.
+        delay: Mean seconds from a task's end to its being known, as promised to the caller.
         page: Most tasks that one list is to ask about.
+        list_gap: Seconds between two lists, by the quota.
     """
 
     delay: float
-    prior: Callable[[Record], tuple[float, float]]
     page: int = IDS_PER_LIST
+    list_gap: float = 1.0
     _tiers: dict[str | None, Tier] = attrs.field(factory=dict[str | None, Tier], init=False)
     _order: Iterator[int] = attrs.field(factory=itertools.count, init=False)
-    _estimator: Estimator = attrs.field(init=False)
-    _taught: dict[Lane, float] = attrs.field(factory=dict[Lane, float], init=False)
-    """Lanes whose law has changed since the last decision, and when."""
+    _clock: ProviderClock = attrs.field(factory=ProviderClock, init=False)
+    _times: dict[tuple[object, ...], RenderTimes] = attrs.field(
+        factory=dict[tuple[object, ...], RenderTimes], init=False
+    )
+    _steady: bool = attrs.field(default=True, init=False)
     _vague: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Those found running when they were attached, of whom nobody knows yet since when."""
+    """Tasks that ran when they were attached: it is not known yet since when."""
 
-    def __attrs_post_init__(self) -> None:
-        """Start without any experience but the prior."""
-        self._estimator = Estimator(delay=self.delay, prior=self.prior)
+    @property
+    def longest(self) -> float:
+        """Most seconds between two looks at a task that runs and may end."""
+        return LONGEST * self.delay
 
     def add(self, record: Record, *, now: float) -> None:
         """Plan for a task that was just created."""
@@ -68,7 +86,8 @@ class Schedule:
         record.alive_at = now
         lane.join(record)
         if lane.scout() is record:
-            self._date(record, now + self.delay)
+            lane.waits_since = now
+            self._date(record, now + self._scout_gap(lane, record, now))
         elif lane.sweep_at == math.inf:
             lane.sweep_at = now + lane.sweep_gap
 
@@ -90,34 +109,32 @@ class Schedule:
             updated_at: The provider's time of the last change, unix seconds.
         """
         record.misses = record.refusals = 0
-        tier, lane = self._tier(record), self._lane(record)
-        tier.ends_at = None
+        lane = self._lane(record)
         if status is Status.QUEUED:
-            half = 0.5 * self._estimator.distribution(record).mean
-            lane.patience = min(2.0 * lane.patience, max(half, self.delay))
             front_known = lane.found_waiting(record)
             record.alive_at, record.unseen = now, False
             record.asked, record.due = False, math.inf
             if lane.sweep_at == math.inf:
                 lane.sweep_at = now + lane.sweep_gap
-            self._send_scout(lane, now + (lane.patience if front_known else 0.0))
+            self._send_scout(
+                lane, now + (self._scout_gap(lane, record, now) if front_known else 0.0)
+            )
             return
         if record.started is None:
-            lane.patience = self.delay
-            if record.unseen and not self._estimator.synchronous:
+            lane.waits_since = now
+            if record.unseen and not self._clock.synchronous:
                 self._vague.add(record)
-            started = self._estimator.local(updated_at, since=_since(record), now=now)
+            started = self._clock.local(updated_at, since=_since(record), now=now)
+            self._begins(record)
             for presumed in lane.found_running(record, started=started, now=now):
+                self._begins(presumed)
                 if not presumed.asked:
                     self._date(presumed, now + self._gap(presumed, now))
             self._send_scout(lane, now)
-        elif updated_at is not None and self._estimator.synchronous:
-            self._correct(lane, record, record.started, self._estimator.when(updated_at, now=now))
+        elif updated_at is not None and self._clock.synchronous:
+            self._correct(lane, record, record.started, self._clock.when(updated_at, now=now))
         lane.confirm(record)
         record.alive_at, record.unseen = now, False
-        age = 0.0 if record.started is None else now - record.started
-        if self._estimator.runs(record, age, lambda: self._ages(record)):
-            self._taught[lane] = now
         self._date(record, now + self._gap(record, now))
 
     def settled(self, record: Record, *, now: float, updated_at: float | None = None) -> None:
@@ -129,48 +146,42 @@ class Schedule:
             updated_at: The provider's time of the end, unix seconds.
         """
         polled, record.asked, record.due = record.asked, False, math.inf
-        tier, lane = self._tier(record), self._lane(record)
-        tier.ends_at = None
+        lane = self._lane(record)
         lane.leave(record)
         first, began = lane.is_first(record), record.started is not None
         vague = record in self._vague
         self._vague.discard(record)
         failed = record.status is Status.FAILED and (began or first)
         if record.status is not Status.SUCCEEDED and not failed:
-            # it was stopped, and may never have held a place: nobody moves up
-            if record.started is not None:
-                self._estimator.left(record, max(record.alive_at - record.started, 0.0))
-            elif polled and not first:
+            # it was stopped, and may never have held a place: no other task moves up
+            if record.started is None and polled and not first:
                 lane.found_out_of_turn(now=now)  # what stopped it may have stopped others
             waits = lane.front_known and not (polled and first)
-            self._send_scout(lane, now + (lane.patience if waits else 0.0))
+            self._send_scout(lane, now + (self._scout_gap(lane, record, now) if waits else 0.0))
             return
-        ended = self._estimator.local(updated_at, since=_since(record), now=now)
-        if not record.unseen:
-            self._estimator.noticed(now - ended)
+        ended = self._clock.local(updated_at, since=_since(record), now=now)
         if record.started is None and not first:
             lane.found_out_of_turn(now=now)
-        elif (
-            record.started is not None
-            and not vague
-            and self._estimator.ran(record, ended - record.started, lambda: self._ages(record))
-        ):
-            self._taught[lane] = now
-        successor = lane.presume_next(ended)
-        if successor is None:
+        elif record.started is not None and not vague:
+            self._learn(lane, record, max(ended - record.started, LEAST_RENDER), now)
+        # by then the end is known that made room: each task that may have ended was looked at
+        successor = lane.presume_next(ended, since=now - 2.0 * self.longest)
+        if successor is None and (first or not lane.front_known):
             self._send_scout(lane, now)
-        else:
+        elif successor is not None:
+            lane.waits_since = now
+            self._begins(successor)
             if not successor.asked:
                 self._date(successor, max(now, ended + self._gap(successor, ended)))
             scout = lane.scout()
             if scout is not None and not scout.asked:
-                self._date(scout, now + lane.patience)
+                self._date(scout, now + self._scout_gap(lane, scout, now))
 
     def missed(self, record: Record, *, now: float, own_fault: bool) -> None:
         """Plan on after a poll that said nothing about *record*.
 
-        With *own_fault* the gap grows, since others are answered; without, the service is down,
-        and the gate decides when somebody is asked again.
+        With *own_fault* the gap grows, because polls of other tasks are answered. Without it the
+        service is down, and the circuit breaker decides when the next poll is sent.
         """
         if own_fault:
             record.misses += 1
@@ -185,24 +196,29 @@ class Schedule:
 
     def next_due(self) -> float | None:
         """When the next record is due by itself."""
-        self._plan_anew()
         heads = [heap[0][0] for heap in self._heaps() if fresh(heap)]
         heads += [lane.sweep_at for lane in self._lanes() if lane.sweep_at < math.inf]
         return min(heads, default=None)
 
+    def head(self) -> Record | None:
+        """The task that is due first, whenever that is."""
+        heads = [head for tier in self._tiers.values() if (head := tier.head()) is not None]
+        return min(heads, key=lambda head: head.due, default=None)
+
     def due(self, *, now: float) -> Record | None:
         """Hand out the most overdue record, if one is due."""
-        self._plan_anew()
-        # before others, who may be due all the time
+        # before other tasks, which may be due all the time
         swept = next((each for lane in self._lanes() for each in lane.swept(now=now)), None)
         if swept is not None:
             return _handed_out(swept)
         heaps = [heap for heap in self._heaps() if fresh(heap) and heap[0][0] <= now]
-        return _handed_out(heapq.heappop(min(heaps, key=top))[2]) if heaps else None
+        if not heaps:
+            return None
+        return _handed_out(heapq.heappop(min(heaps, key=lambda heap: heap[0][:2]))[2])
 
     def local(self, at: float) -> float | None:
         """The provider's time *at* on the client's clock; ``None`` if no answer told yet."""
-        return self._estimator.translated(at)
+        return self._clock.translated(at)
 
     def _heaps(self) -> Iterator[Heap]:
         return (heap for tier in self._tiers.values() for heap in (tier.others, tier.running))
@@ -210,23 +226,20 @@ class Schedule:
     def _lanes(self) -> Iterator[Lane]:
         return (lane for tier in self._tiers.values() for lane in tier.lanes.values())
 
-    def list_at(self, *, now: float) -> float | None:
-        """When a list is worth sending."""
-        self._plan_anew()
-        times = [self._list_at(tier, now) for tier in self._tiers.values()]
-        return min((when for when in times if when is not None), default=None)
-
     def group(self, *, now: float) -> list[Record]:
         """Hand out the records of one tier that a list is to ask about, up to a page."""
-        self._plan_anew()
         ready = [
             (when, number, tier)
             for number, tier in enumerate(self._tiers.values())
-            if (when := self._list_at(tier, now)) is not None and when <= now
+            if (when := self._next_in(tier)) is not None and when <= now
         ]
-        if not ready:
-            return []
-        tier = min(ready)[2]
+        # a sweep that is due may find no task that waits: then the next tier has its turn
+        for _, _, tier in sorted(ready):
+            if group := self._group_of(tier, now=now):
+                return group
+        return []
+
+    def _group_of(self, tier: Tier, *, now: float) -> list[Record]:
         few = tier.runners() <= self.page
         swept = (each for lane in tier.lanes.values() for each in lane.swept(now=now))
         found = [_handed_out(record) for record in itertools.islice(swept, self.page)]
@@ -237,13 +250,20 @@ class Schedule:
             company = (r for r in lane.running if not (r.asked or r.refusals))
             room = self.page - len(found)
             found += [_handed_out(record) for record in itertools.islice(company, room)]
-        tier.ends_at = None
         return found
 
-    def crowded(self, tier: str | None, *, now: float, beyond: int) -> bool:
-        """Whether more than *beyond* records of a tier are due."""
+    def crowded(self, tier: str | None, *, now: float, shown: int | None = None) -> bool:
+        """Whether more records of a tier are due than a list of ids shows, or than *shown*."""
+        beyond = self.page if shown is None else shown
         heaps = (self._tiers[tier].others, self._tiers[tier].running)
         return sum(due_in(heap, now=now, most=beyond + 1) for heap in heaps) > beyond
+
+    def is_alone(self) -> bool:
+        """Whether there is one task, or none."""
+        lanes = list(self._lanes())
+        running = sum(len(lane.running) for lane in lanes)
+        waiting = itertools.chain.from_iterable(lane.waiting() for lane in lanes)
+        return running + sum(1 for _ in itertools.islice(waiting, 2)) <= 1
 
     def company(self, *, limit: int, tier: str | None) -> list[Record]:
         """Up to *limit* waiting records for the room left in a list: heads of lines, then others.
@@ -258,33 +278,30 @@ class Schedule:
             found.update(dict.fromkeys(lane.sweep(math.ceil((limit - len(found)) / left))))
         return list(found)
 
-    def _list_at(self, tier: Tier, now: float) -> float | None:
-        fresh(tier.running)  # lists date anew all that run: old dates would pile up
-        return tier.list_at(self._estimator, page=self.page, now=now)
+    def _next_in(self, tier: Tier) -> float | None:
+        head = tier.head()
+        times = [lane.sweep_at for lane in tier.lanes.values() if lane.sweep_at < math.inf]
+        return min([*times, *([] if head is None else [head.due])], default=None)
 
-    def _plan_anew(self) -> None:
-        """Move looks forward that come too late by what was learned, unless they are very many.
+    def _begins(self, record: Record) -> None:
+        """Note how much is known of its kind when a task begins; nothing if it is unknown when."""
+        record.taught = 0 if record in self._vague else self._times_of(record).seen
 
-        That is done once for all that was learned since the last decision: a list may teach much.
-        """
-        while self._taught:
-            lane, now = self._taught.popitem()
-            for record in lane.running if len(lane.running) <= MOST_REPLANNED else ():
-                when = max(now, record.alive_at + self._gap(record, record.alive_at))
-                if not (record.asked or record.refusals) and when < record.due:
-                    self._date(record, when)
+    def _learn(self, lane: Lane, record: Record, seconds: float, now: float) -> None:
+        """Learn from an end; if that voids what was known, look at the others of its kind soon."""
+        if self._times_of(record).observe(seconds):
+            for other in lane.running:
+                if not (other.asked or other.refusals):
+                    when = other.alive_at + self._gap(other, other.alive_at)
+                    self._date(other, min(max(now, when), other.due))
 
-    def _ages(self, like: Record) -> tuple[tuple[float, ...], float]:
-        lanes = [t.lanes[like.model] for t in self._tiers.values() if like.model in t.lanes]
-        each = max(1, sum(len(lane.running) for lane in lanes) // MOST_REPLANNED)
-        kind = kind_of(like)
-        running = itertools.chain.from_iterable(lane.running for lane in lanes)
-        ages = (
-            max(record.alive_at - record.started, 0.0)
-            for record in itertools.islice(running, 0, None, each)
-            if record.started is not None and record not in self._vague and kind_of(record) == kind
-        )
-        return tuple(ages), float(each)
+    def _times_of(self, record: Record) -> RenderTimes:
+        spec = record.spec
+        kind = (record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ()))
+        times = self._times.get(kind)
+        if times is None:
+            times = self._times[kind] = RenderTimes()
+        return times
 
     def _tier(self, record: Record) -> Tier:
         key = record.tier
@@ -297,7 +314,7 @@ class Schedule:
         lanes = self._tier(record).lanes
         lane = lanes.get(record.model)
         if lane is None:
-            lane = lanes[record.model] = Lane(self.delay, SWEEP)
+            lane = lanes[record.model] = Lane(SWEEP)
         return lane
 
     def _correct(self, lane: Lane, record: Record, started: float, changed: float) -> None:
@@ -309,13 +326,30 @@ class Schedule:
             record.started = min(changed, started)
             self._vague.discard(record)
         elif not lane.presumes(record):
-            self._estimator.steady &= changed <= started + 2.0 * SAME
-        elif self._estimator.steady and abs(changed - started) > SAME:
+            self._steady &= changed <= started + 2.0 * SAME
+        elif self._steady and abs(changed - started) > SAME:
             record.started = changed
 
     def _gap(self, record: Record, now: float) -> float:
+        """Seconds until the next look at a task that runs."""
         age = 0.0 if record.started is None else now - record.started
-        return self._estimator.distribution(record).gap(age)
+        times = self._times_of(record)
+        known = times.known(record.taught)
+        # a round of pages takes its time: it begins early enough for the last page to be in time
+        pages = self._tier(record).runners() // SIZE
+        longest = self.longest - min(pages * self.list_gap, self.delay)
+        if known >= ENOUGH_ENDS:
+            return max(times.first_look - age, longest)
+        return min(_early_gap(age, known), longest)
+
+    def _scout_gap(self, lane: Lane, record: Record, now: float) -> float:
+        """Seconds until the next look at the task that is next to begin."""
+        times = self._times_of(record)
+        if times.counted >= ENOUGH_ENDS and self._clock.synchronous:
+            # in time for the first look at it, if it has begun unseen; where the provider tells no
+            # times, its start would have to be guessed from so long a gap
+            return max(self.longest, times.first_look / 2.0)
+        return min(_early_gap(now - lane.waits_since, times.counted), self.longest)
 
     def _send_scout(self, lane: Lane, when: float) -> None:
         scout = lane.scout()
@@ -328,10 +362,8 @@ class Schedule:
         self._push(tier.others if alone else tier.running, record, when)
 
     def _ask(self, record: Record, when: float) -> None:
-        """Date a record by itself, also if it runs among few who are asked together."""
-        tier = self._tier(record)
-        tier.ends_at = None
-        self._push(tier.others, record, when)
+        """Date a record by itself, even if it runs and is normally asked about with others."""
+        self._push(self._tier(record).others, record, when)
 
     def _push(self, heap: Heap, record: Record, when: float) -> None:
         if not record.settled:
@@ -343,6 +375,11 @@ def _handed_out(record: Record) -> Record:
     """Take a record out of the plan."""
     record.asked, record.due = True, math.inf
     return record
+
+
+def _early_gap(age: float, known: int) -> float:
+    """Seconds until the next look while too few ends are *known* to tell when tasks end."""
+    return (SOONEST + GROWTH * age) * (1.0 + known / WAITS)
 
 
 def _since(record: Record) -> float:

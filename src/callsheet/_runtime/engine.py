@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from callsheet import _catalog
 from callsheet._http.api import Api
 from callsheet._http.tasks_api import Tasks
 from callsheet._polling.planner import ListSupport, Planner
@@ -94,7 +93,10 @@ class Engine:
         creating = max(1, limits.connections * 3 // 4)
         room = limits.unfinished or provider.limits.unfinished
         planner = Planner(
-            schedule=Schedule(delay=polling.delay, prior=self._prior),
+            schedule=Schedule(
+                delay=polling.delay,
+                list_gap=limits_by_verb.lists.period / limits_by_verb.lists.limit,
+            ),
             breaker=breaker,
             gets=limits_by_verb.gets,
             lists=limits_by_verb.lists,
@@ -303,13 +305,3 @@ class Engine:
     def _tell_end(self, record: Record) -> None:
         if self._observer is not None:
             self.emit(TaskSettled(outcome=record.outcome))
-
-    @staticmethod
-    def _prior(record: Record) -> tuple[float, float]:
-        spec = record.spec
-        prior = _catalog.render_time(
-            record.model,
-            None if spec is None else spec.resolution,
-            None if spec is None else spec.duration,
-        )
-        return prior.median, prior.sigma

@@ -41,6 +41,7 @@ class Record(Observable):
         asked: Whether a poll of it is in flight or queued; set by the schedule.
         started: When it was first known or presumed to run; set by the schedule.
         alive_at: When it was last known not to have ended; set by the schedule.
+        taught: Ends of its kind that were known when it began; set by the schedule.
         unseen: Whether it was attached and no answer has shown it yet; set by the schedule.
         row: Its number in the journal; ``None`` without a journal.
         twin: The next record of the same task; set by the registry.
@@ -63,6 +64,7 @@ class Record(Observable):
     started: float | None = None
     alive_at: float = 0.0
     unseen: bool = False
+    taught: int = 0
     misses: int = 0
     refusals: int = 0
     refused_since: float = 0.0
