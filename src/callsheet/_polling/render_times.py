@@ -75,11 +75,10 @@ class RenderTimes:
         self._logs.clear()
 
     def _remember(self, value: float) -> None:
-        for each, sign in (
-            ((value, 1.0), (self._logs.popleft(), -1.0))
-            if len(self._logs) == REMEMBERED_ENDS
-            else ((value, 1.0),)
-        ):
-            self._sum += sign * each
-            self._squares += sign * each * each
+        self._sum += value
+        self._squares += value * value
+        if len(self._logs) == REMEMBERED_ENDS:
+            oldest = self._logs.popleft()
+            self._sum -= oldest
+            self._squares -= oldest * oldest
         self._logs.append(value)
