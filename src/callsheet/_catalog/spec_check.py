@@ -28,7 +28,6 @@ from callsheet._models.spec import TaskSpec
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from callsheet._catalog.models import Capability
     from callsheet._models.media import Media, MediaFacts
     from callsheet._models.provider import Provider
     from callsheet.errors import Problem
@@ -125,25 +124,21 @@ def check(
         return [problem("spec", spec, "a TaskSpec")]
     shape = _shape(spec, provider)
     if shape is not None and (shape in _good_shapes or _is_good(spec, provider, shape)):
-        context = CheckContext(
-            spec=spec, provider=provider, model=_model(spec, provider), facts=facts
-        )
+        context = _context(spec, provider, facts)
         has_media = spec.references or spec.first_frame is not None or spec.last_frame is not None
         rules = _RULES_OF_EACH if has_media else _RULES_OF_TEXT
         return [row for rule in rules for row in rule(context)]
     clean, problems = drop_mistyped_fields(spec)
-    context = CheckContext(
-        spec=clean,
-        provider=provider,
-        model=_model(clean, provider),
-        facts=facts,
-    )
+    context = _context(clean, provider, facts)
     named = {row.field for row in problems}
     return problems + [row for rule in _RULES for row in rule(context) if row.field not in named]
 
 
-def _model(spec: TaskSpec, provider: Provider) -> Capability | None:
-    return capability(spec.model if spec.model is not None else provider.default_model)
+def _context(
+    spec: TaskSpec, provider: Provider, facts: Mapping[Media, MediaFacts | str]
+) -> CheckContext:
+    model = capability(spec.model if spec.model is not None else provider.default_model)
+    return CheckContext(spec=spec, provider=provider, model=model, facts=facts)
 
 
 def _shape(spec: TaskSpec, provider: Provider) -> Hashable | None:
@@ -170,9 +165,7 @@ def _is_good(spec: TaskSpec, provider: Provider, shape: Hashable) -> bool:
     _, mistyped = drop_mistyped_fields(spec)
     if mistyped:
         return False
-    context = CheckContext(
-        spec=spec, provider=provider, model=_model(spec, provider), facts=_NO_FACTS
-    )
+    context = _context(spec, provider, _NO_FACTS)
     if any(True for rule in _RULES_OF_SHAPE for _ in rule(context)):
         return False
     if len(_good_shapes) >= _MOST_SHAPES:
