@@ -405,9 +405,11 @@ class Planner:
 
     def _lists_at(self, now: float) -> float:
         record = self._groups[0][0] if self._groups else self.schedule.head()
-        more = record is not None and self.schedule.crowded(record.tier, now=now)
-        overdue_at = now if more else self._overdue_at(record)
-        return self._poll_lists.ready_at(now=now, overdue_at=overdue_at)
+        ready = self._poll_lists.ready_at(now=now, overdue_at=self._overdue_at(record))
+        # due tasks are counted only where that may change the answer: this is asked at every poll
+        if ready > now and record is not None and self.schedule.crowded(record.tier, now=now):
+            return self._poll_lists.ready_at(now=now, overdue_at=now)
+        return ready
 
     def _overdue_at(self, record: Record | None) -> float:
         return math.inf if record is None else record.alive_at + self.schedule.longest
