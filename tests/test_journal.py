@@ -318,20 +318,20 @@ async def test_a_task_that_was_given_up_is_polled_by_the_next_client(tmp_path: P
     wire = Wire(render_seconds=60.0)
     path = tmp_path / "shoot.db"
 
-    async def amnesia(request: httpx.Request) -> httpx.Response | None:
+    async def task_not_found(request: httpx.Request) -> httpx.Response | None:
         return refusal(404, "NotFound") if request.method == "GET" else None
 
-    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = {} if request.method != "GET" else body_of(response)
         for row in body.get("items", [body]):
             row.pop("content", None)
         return httpx.Response(200, json=body) if body else None
 
-    wire.fault, kinds = amnesia, []
+    wire.fault, kinds = task_not_found, []
     async with client(wire, journal=path) as c:
         kinds.append(type((await (await c.submit_many(boats(1))).result())[0].error))
         assert c.spend.uncertain.tasks == 1
-    wire.fault, wire.change = None, bare
+    wire.fault, wire.change = None, without_video
     for _ in range(2):
         async with client(wire, journal=path) as c:
             batch = await c.resume()
@@ -566,7 +566,7 @@ async def test_a_known_cost_stays_known_when_the_task_is_gone(tmp_path: Path):
     wire = Wire(render_seconds=20.0)
     path = tmp_path / "shoot.db"
 
-    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if request.method != "GET":
             return None
         body = body_of(response)
@@ -574,7 +574,7 @@ async def test_a_known_cost_stays_known_when_the_task_is_gone(tmp_path: Path):
             row.pop("content", None)
         return httpx.Response(200, json=body)
 
-    wire.change = bare
+    wire.change = without_video
     async with client(wire, journal=path) as c:
         outcome = await (await c.submit_many(boats(1)))[0].outcome()
         assert isinstance(outcome.error, TaskFailedError)

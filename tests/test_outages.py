@@ -198,11 +198,11 @@ async def test_a_key_that_is_refused_for_a_moment_loses_nothing():
     """A status route that answers 401 for half a minute settles no task."""
     wire = Wire(render_seconds=60.0)
 
-    async def locked(request: httpx.Request) -> httpx.Response | None:
+    async def refuse_key(request: httpx.Request) -> httpx.Response | None:
         out = request.method == "GET" and anyio.current_time() - wire.times[0] < 40
         return refusal(401, "AuthenticationError") if out else None
 
-    wire.fault = locked
+    wire.fault = refuse_key
     async with client(wire) as c:
         assert (await c.run(TaskSpec("boat"))).url
 
@@ -223,7 +223,9 @@ async def test_unknown_status_words_end_nothing():
     wire = Wire(render_seconds=60.0)
     words: list[str] = []
 
-    def odd(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def with_unknown_status(
+        request: httpx.Request, response: httpx.Response
+    ) -> httpx.Response | None:
         if request.method != "GET":
             return None
         body = body_of(response)
@@ -233,7 +235,7 @@ async def test_unknown_status_words_end_nothing():
                 words.append(item["status"])
         return httpx.Response(200, json=body)
 
-    wire.change = odd
+    wire.change = with_unknown_status
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
         await anyio.sleep(50)
@@ -266,14 +268,14 @@ async def test_tasks_that_lists_leave_out_are_polled_by_get():
     """A task that a list leaves out is polled by get and does not end because of that."""
     wire = Wire()
 
-    def partial(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def leave_out_tasks(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if not is_list(request):
             return None
         body = body_of(response)
         body["items"] = body["items"][::2]
         return httpx.Response(200, json=body)
 
-    wire.change = partial
+    wire.change = leave_out_tasks
     async with client(wire) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         assert len((await batch.result()).urls()) == 20
@@ -284,7 +286,9 @@ async def test_other_peoples_tasks_in_a_list_are_ignored():
     """Tasks of other people in an answer change nothing."""
     wire = Wire()
 
-    def crowded(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def add_foreign_tasks(
+        request: httpx.Request, response: httpx.Response
+    ) -> httpx.Response | None:
         if not is_list(request):
             return None
         body = body_of(response)
@@ -292,7 +296,7 @@ async def test_other_peoples_tasks_in_a_list_are_ignored():
         body["items"] = [foreign, *body["items"], None, "what", {"status": "failed"}, {"id": 7}]
         return httpx.Response(200, json=body)
 
-    wire.change = crowded
+    wire.change = add_foreign_tasks
     events: list[object] = []
     async with client(wire, observer=events.append) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(10))
@@ -323,14 +327,14 @@ async def test_a_bad_id_in_a_group_is_split_off():
     """An id for which the provider refuses a whole list does not affect the other tasks."""
     wire = Wire()
 
-    async def picky(request: httpx.Request) -> httpx.Response | None:
+    async def refuse_bad_id(request: httpx.Request) -> httpx.Response | None:
         if is_list(request) and "rotten" in listed_ids(request):
             return refusal(400, "InvalidParameter", "filter.task_ids")
         if request.url.path.endswith("/rotten"):
             return refusal(400, "InvalidParameter", "id")
         return None
 
-    wire.fault = picky
+    wire.fault = refuse_bad_id
     async with client(wire) as c:
         good = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         bad = c.attach("rotten")
@@ -424,7 +428,7 @@ async def test_numbers_as_strings_and_missing_times_are_read():
     """An answer with numbers as strings and without times gives the same video."""
     wire = Wire()
 
-    def loose(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def with_other_types(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = body_of(response)
         if request.method != "GET" or "status" not in body:
             return None
@@ -439,7 +443,7 @@ async def test_numbers_as_strings_and_missing_times_are_read():
             }
         return httpx.Response(200, json={"code": 0, "message": "success", "data": body})
 
-    wire.change = loose
+    wire.change = with_other_types
     async with client(wire, provider=COMET, api_key="k") as c:
         video = await c.run(TaskSpec("boat", duration=5))
     assert (video.duration, video.seed, video.usage.total_tokens) == (5.0, 42, 108900)

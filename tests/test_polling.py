@@ -316,7 +316,7 @@ async def test_a_cancel_by_another_handle_stops_the_polls():
     """Whichever of two handles of a task is cancelled, the task is not polled any more."""
     wire = Wire(render_seconds=1e6, concurrency=1)
 
-    async def forgetful(request: httpx.Request) -> httpx.Response | None:
+    async def forget_task(request: httpx.Request) -> httpx.Response | None:
         waits = request.method == "GET" and request.url.path.endswith(first.task_id)
         return refusal(404, "NotFound") if waits and wire.sent("DELETE") else None
 
@@ -324,7 +324,7 @@ async def test_a_cancel_by_another_handle_stops_the_polls():
         await c.submit(TaskSpec("runs"))
         first = await c.submit(TaskSpec("waits"))
         twin = c.attach(first.task_id)
-        wire.fault = forgetful
+        wire.fault = forget_task
         assert await twin.cancel() is True
         for handle in (first, twin):
             assert isinstance((await handle.outcome()).error, TaskCancelledError)
