@@ -148,9 +148,9 @@ def test_what_json_cannot_hold_is_named(fields, named):
         encode_spec(TaskSpec("boat", **fields), Contents())
     assert {problem.field for problem in caught.value.problems} >= named - {"extra"}
     assert {problem.field for problem in caught.value.problems} <= named
-    plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
+    plan = Plan(range(3), 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
     with pytest.raises(SpecError) as caught:
-        plan.encode()
+        encode_plan(plan)
     assert {problem.index for problem in caught.value.problems} == {1}
 
 

@@ -1,21 +1,27 @@
-"""Writes specs and errors as text for the journal, and reads them back with the same values."""
+"""Writes specs, errors and notes for the journal, and reads them back with the same values."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
 from callsheet import errors
+from callsheet._journal import notes
 from callsheet._models.media import AudioRef, Image, Media, VideoRef
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import CallsheetError, Problem, SpecError
+
+
+if TYPE_CHECKING:
+    from callsheet._journal.notes import Plan, RowNote
 
 
 _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
@@ -25,6 +31,35 @@ _SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.field
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+class NoteKind(enum.StrEnum):
+    """The kind of a note, as it is stored."""
+
+    RETRACTED = "retracted"
+    ATTEMPT = "attempt"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    DOUBTED = "doubted"
+    MADE = "made"
+    ATTACHED = "attached"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    ANSWER = "answer"
+    STATUS = "status"
+    FILE = "file"
+    PRUNED = "pruned"
+    """The row was removed by `prune`; what is left of it keeps its key."""
+
+
+StoredNote = tuple[int, str, int | None, str | None, float | None]
+"""A note as it is stored: row, kind, number of the attempt, a value as JSON, Unix seconds."""
+
+
+def encode_note(note: RowNote) -> StoredNote:
+    """Write a note. Values are JSON, which can hold any text, even half a surrogate pair."""
+    kind, n, value, at = _STORED[type(note)](note)
+    return note.row, kind, n, value, at
 
 
 @attrs.define
@@ -79,39 +114,42 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     raise SpecError(problems)
 
 
-@attrs.define(eq=False)
-class Plan:
-    """The specs of one batch that is going to be written.
+@attrs.frozen(eq=False)
+class PlanText:
+    """A plan as it is stored.
 
     Attributes:
-        batch: Its number.
-        first: The row of its first spec.
-        specs: The specs in order; ``None`` for a task that was attached by id.
-        name: The batch's name.
+        batch: The number of the batch.
+        name: Its name as JSON; ``None`` if it has none.
+        tasks: For each row its number, the batch, its position in it, and the spec as JSON.
+        contents: The media that the specs hold as bytes.
     """
 
     batch: int
-    first: int
-    specs: Sequence[TaskSpec | None]
-    name: str | None = None
-    texts: list[str | None] = attrs.field(factory=list[str | None], init=False)
-    contents: Contents = attrs.field(factory=Contents, init=False, repr=False)
+    name: str | None
+    tasks: list[tuple[int, int, int, str | None]]
+    contents: Contents
 
-    def encode(self) -> None:
-        """Write the specs as JSON.
 
-        Raises:
-            SpecError: Some hold values that JSON cannot hold; all such problems are named.
-        """
-        problems: list[Problem] = []
-        self.texts = []
-        for index, spec in enumerate(self.specs):
-            try:
-                self.texts.append(None if spec is None else encode_spec(spec, self.contents))
-            except SpecError as exc:
-                problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
-        if problems:
-            raise SpecError(problems)
+def encode_plan(plan: Plan) -> PlanText:
+    """Write the specs of a plan as JSON.
+
+    Raises:
+        SpecError: Some hold values that JSON cannot hold; all such problems are named.
+    """
+    contents = Contents()
+    problems: list[Problem] = []
+    tasks: list[tuple[int, int, int, str | None]] = []
+    for index, spec in enumerate(plan.specs):
+        try:
+            text = None if spec is None else encode_spec(spec, contents)
+            tasks.append((plan.rows[index], plan.batch, index, text))
+        except SpecError as exc:
+            problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
+    if problems:
+        raise SpecError(problems)
+    name = None if plan.name is None else json.dumps(plan.name)
+    return PlanText(plan.batch, name, tasks, contents)
 
 
 def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
@@ -163,6 +201,38 @@ def decode_error(row: Mapping[str, Any]) -> CallsheetError:
     if "cause" in row:
         error.__cause__ = decode_error(row["cause"])
     return error
+
+
+_Stored = tuple[NoteKind, int | None, str | None, float | None]
+_STORED: Final[dict[type[RowNote], Callable[[Any], _Stored]]] = {
+    notes.Retracted: lambda _: (NoteKind.RETRACTED, None, None, None),
+    notes.Attempt: lambda note: (
+        NoteKind.ATTEMPT,
+        note.n,
+        _ENCODER.encode([note.token, note.tries]),
+        note.at,
+    ),
+    notes.Refused: lambda note: (NoteKind.REFUSED, note.n, str(note.tries), None),
+    notes.Absent: lambda note: (NoteKind.ABSENT, note.n, _ENCODER.encode(note.grade.value), None),
+    notes.Doubted: lambda note: (NoteKind.DOUBTED, note.n, None, None),
+    notes.Made: lambda note: (NoteKind.MADE, note.n, _ENCODER.encode(note.task_id), None),
+    notes.Attached: lambda note: (NoteKind.ATTACHED, None, _ENCODER.encode(note.task_id), None),
+    notes.Cancelled: lambda _: (NoteKind.CANCELLED, None, None, None),
+    notes.Ended: lambda note: (NoteKind.ENDED, None, _text_of(encode_error(note.error)), note.at),
+    notes.Answered: lambda note: (
+        NoteKind.ANSWER,
+        None,
+        _text_of([note.answer.task_id, note.answer.raw]),
+        note.at,
+    ),
+    notes.Moved: lambda note: (NoteKind.STATUS, None, _ENCODER.encode(note.status.value), None),
+    notes.Saved: lambda note: (NoteKind.FILE, None, _ENCODER.encode(note.file), None),
+}
+
+
+def _text_of(value: object) -> str:
+    """JSON as Python writes it: an answer may hold NaN, which JSON does not have."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _encode_medium(medium: object, contents: Contents) -> list[str]:

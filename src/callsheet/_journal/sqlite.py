@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from callsheet._journal import lock_note
-from callsheet._journal.codec import decode_spec
+from callsheet._journal.codec import NoteKind, decode_spec
 from callsheet._journal.database_file import has_content, inode_of, writable
-from callsheet._journal.entries import Entry, Note, NoteKind, change_by
+from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
 from callsheet.errors import CallsheetError, ConfigurationError, JournalError
 
@@ -26,25 +26,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from callsheet._journal.codec import Plan
+    from callsheet._journal.codec import PlanText, StoredNote
 
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""The format of the file. A file of another format is refused."""
+
 APPLICATION_ID: Final = 0x63736A6C
 """The database's application id: it tells a journal from other databases."""
 
-LOCK_TIMEOUT: Final = 0.25
-"""Seconds to wait for the lock, in case its holder is about to close."""
+BUSY_TIMEOUT: Final = 0.05
+"""Seconds that SQLite itself waits for a lock. Nobody can interrupt that, so it is short: `Journal`
+waits for the holder of a file."""
+
+ROWS_PER_READ: Final = 200
+"""Rows that are read together."""
 
 _SCHEMA: Final = f"""
     CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
     CREATE TABLE batches (batch INTEGER PRIMARY KEY, name TEXT);
-    CREATE TABLE tasks (row INTEGER PRIMARY KEY, batch INTEGER, place INTEGER, spec TEXT);
+    CREATE TABLE tasks (
+        row INTEGER PRIMARY KEY, batch INTEGER, place INTEGER, key TEXT, metadata TEXT, spec TEXT
+    );
     CREATE TABLE media (digest TEXT PRIMARY KEY, content BLOB);
-    CREATE TABLE notes (seq INTEGER PRIMARY KEY, row INTEGER, kind TEXT, value TEXT);
+    CREATE TABLE notes (
+        seq INTEGER PRIMARY KEY, row INTEGER, kind TEXT, n INTEGER, value TEXT, at REAL
+    );
+    CREATE INDEX notes_by_row ON notes (row);
+    CREATE TABLE learned (kind TEXT PRIMARY KEY, value TEXT);
     PRAGMA application_id = {APPLICATION_ID};
     PRAGMA user_version = {VERSION};
 """
+
+
+_ADD_NOTE: Final = "INSERT INTO notes (row, kind, n, value, at) VALUES (?, ?, ?, ?, ?)"
+
+
+class InUseError(Exception):
+    """Another process or client has the journal open. The text is for the user."""
 
 
 class SqliteStore:
@@ -60,6 +79,8 @@ class SqliteStore:
         self.path = path
         self.rows = self.batches = 0
         self._stored: set[str] = set()
+        self._media: dict[str, bytes] = {}
+        self._last_name: tuple[int | None, str | None] = (None, None)
         self._inode: tuple[int, int] | None = None
         self._one_at_a_time = threading.Lock()
         self._database: sqlite3.Connection | None = None
@@ -70,9 +91,9 @@ class SqliteStore:
         A file that is refused is not changed.
 
         Raises:
-            ConfigurationError: Another process or client holds it, it belongs to another provider,
-                address or key, it is no journal or a newer one, or it cannot be read and written.
-                The text holds the path.
+            InUseError: Another process or client holds it.
+            ConfigurationError: It belongs to another provider, address or key, it is no journal or
+                one of another format, or it cannot be read and written. The text holds the path.
         """
         try:
             with self._one_at_a_time:
@@ -96,7 +117,7 @@ class SqliteStore:
                 self._database.close()
                 self._database = None
 
-    def write(self, plans: Sequence[Plan], notes: Sequence[Note]) -> None:
+    def write(self, plans: Sequence[PlanText], notes: Sequence[StoredNote]) -> None:
         """Write in one transaction; it is on disk when this returns.
 
         Raises:
@@ -112,7 +133,7 @@ class SqliteStore:
         try:
             for plan in plans:
                 stored |= self._write_plan(database, plan)
-            database.executemany("INSERT INTO notes (row, kind, value) VALUES (?, ?, ?)", notes)
+            database.executemany(_ADD_NOTE, notes)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:  # some errors have ended it already
@@ -120,48 +141,79 @@ class SqliteStore:
             raise
         self._stored |= stored
 
-    def read(self) -> list[Entry]:
-        """All entries, in order.
+    def read(self, *, after: int, before: int) -> tuple[list[Entry], int]:
+        """A page of entries, in order.
+
+        Args:
+            after: The row before the first one that is wanted.
+            before: The row after the last one that is wanted.
+
+        Returns:
+            The entries, and the last row that was looked at: *after* if there are no more.
 
         Raises:
             JournalError: A part of the journal cannot be read.
         """
         try:
-            return list(self._entries(self._opened()))
+            return self._read(self._opened(), after, before)
         except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
             raise JournalError(f"journal {self.path} cannot be read: {exc}") from exc
 
-    def _write_plan(self, database: sqlite3.Connection, plan: Plan) -> set[str]:
-        if plan.name is not None:
-            name = json.dumps(plan.name)
-            database.execute("INSERT INTO batches VALUES (?, ?)", (plan.batch, name))
+    def _read(
+        self, database: sqlite3.Connection, after: int, before: int
+    ) -> tuple[list[Entry], int]:
+        last, entries = after, list[Entry]()
+        for (last, batch, place, key, metadata, text), facts in _page(database, after, before):
+            if facts is not None:
+                spec = None if text is None else decode_spec(text, self._content)
+                entry = facts.entry(
+                    last,
+                    batch,
+                    place,
+                    name=self._name(batch),
+                    spec=spec,
+                    key=key,
+                    metadata=None if metadata is None else json.loads(metadata),
+                )
+                entries.append(entry)
+        return entries, last
+
+    def _name(self, batch: int) -> str | None:
+        """The name of a batch. Pages come in order, so the last one is enough to remember."""
+        if self._last_name[0] != batch:
+            query = "SELECT name FROM batches WHERE batch = ?"
+            found = self._opened().execute(query, (batch,)).fetchall()
+            self._last_name = batch, json.loads(found[0][0]) if found else None
+        return self._last_name[1]
+
+    def _content(self, digest: str) -> bytes:
+        """The content of a medium. While a spec holds it, every spec gets the same object."""
+        known = self._media.get(digest)
+        if known is None:
+            query = "SELECT content FROM media WHERE digest = ?"
+            ((content,),) = self._opened().execute(query, (digest,))
+            if hashlib.sha256(content).hexdigest() != digest:
+                msg = f"the medium {digest} is damaged"
+                raise ValueError(msg)
+            known = self._media[digest] = content
+        return known
+
+    def forget_media(self) -> None:
+        """Note that nothing more is read: the contents of media belong to the specs alone now."""
+        self._media.clear()
+
+    def _write_plan(self, database: sqlite3.Connection, plan: PlanText) -> set[str]:
+        if plan.name is not None and plan.tasks:
+            database.execute("INSERT INTO batches VALUES (?, ?)", (plan.batch, plan.name))
         new = plan.contents.by_digest.keys() - self._stored
         database.executemany(
             "INSERT OR IGNORE INTO media VALUES (?, ?)",
             ((digest, plan.contents.by_digest[digest]) for digest in new),
         )
         database.executemany(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?)",
-            (
-                (plan.first + place, plan.batch, place, text)
-                for place, text in enumerate(plan.texts)
-            ),
+            "INSERT INTO tasks (row, batch, place, spec) VALUES (?, ?, ?, ?)", plan.tasks
         )
         return new
-
-    def _entries(self, database: sqlite3.Connection) -> Iterator[Entry]:
-        facts: dict[int, dict[str, Any] | None] = {}
-        for row, kind, value in database.execute("SELECT row, kind, value FROM notes ORDER BY seq"):
-            change = change_by(kind, value)
-            facts[row] = None if change is None else (facts.get(row) or {}) | change
-        names = {row: json.loads(name) for row, name in database.execute("SELECT * FROM batches")}
-        media = _Media(database)
-        for row, batch, place, text in database.execute("SELECT * FROM tasks ORDER BY row"):
-            known = facts.get(row, {})
-            if known is not None:
-                spec = None if text is None else decode_spec(text, media.content)
-                name = names.get(batch)
-                yield Entry(row=row, batch=batch, index=place, name=name, spec=spec, **known)
 
     def _inspect(self, identity: Identity) -> None:
         """Check that the file is a journal of *identity*, without changing a byte of it."""
@@ -212,8 +264,8 @@ class SqliteStore:
         """Whether the database is a journal of *identity*; ``False`` if it is empty.
 
         Raises:
-            ConfigurationError: It is the journal of another identity, a newer one, or another
-                database.
+            ConfigurationError: It is the journal of another identity, of another format, or
+                another database.
         """
         ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
         ((mark,),) = database.execute("PRAGMA application_id")
@@ -224,9 +276,13 @@ class SqliteStore:
                     f"{self.path} is a database, but no journal; it was left as it is"
                 )
             return False
-        if version > VERSION:
+        if version != VERSION:
+            age = "a newer" if version > VERSION else "an older"
             raise ConfigurationError(
-                f"journal {self.path} was written by a newer callsheet; it was left as it is"
+                f"journal {self.path} was written by {age} callsheet: its format is {version}, and "
+                f"this one reads and writes format {VERSION} only; it was left as it is. Continue "
+                "it with the callsheet that wrote it, or pass another path as journal= to begin a "
+                "new one"
             )
         ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
         if not _has_tasks(database):  # without tasks, a wrong key may be corrected
@@ -237,11 +293,14 @@ class SqliteStore:
             raise ConfigurationError(f"journal {self.path} cannot be used here: {difference}")
         return True
 
-    def _refusal(self, exc: sqlite3.Error) -> ConfigurationError:
+    def _refusal(self, exc: sqlite3.Error) -> ConfigurationError | InUseError:
         match getattr(exc, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 who = lock_note.holder(self.path)
-                text = f"journal {self.path} is in use by {who}; close that one first"
+                return InUseError(
+                    f"journal {self.path} is in use by {who}; close that one first, or wait for it "
+                    "with Client(journal_timeout=SECONDS)"
+                )
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
                 text = self._damaged(str(exc))
             case _ if not writable(self.path):
@@ -258,35 +317,57 @@ class SqliteStore:
         return self._database
 
 
-@attrs.define
-class _Media:
-    """The contents of media by digest, each read once."""
-
-    database: sqlite3.Connection
-    _known: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
-
-    def content(self, digest: str) -> bytes:
-        if digest not in self._known:
-            query = "SELECT content FROM media WHERE digest = ?"
-            ((content,),) = self.database.execute(query, (digest,))
-            if hashlib.sha256(content).hexdigest() != digest:
-                msg = f"the medium {digest} is damaged"
-                raise ValueError(msg)
-            self._known[digest] = content
-        return self._known[digest]
+def _page(
+    database: sqlite3.Connection, after: int, before: int
+) -> Iterator[tuple[tuple[Any, ...], Facts | None]]:
+    """The rows of one page of the plan, each with what its notes say."""
+    rows = database.execute(
+        "SELECT row, batch, place, key, metadata, spec FROM tasks"
+        " WHERE row > ? AND row < ? ORDER BY row LIMIT ?",
+        (after, before, ROWS_PER_READ),
+    ).fetchall()
+    if not rows:
+        return
+    notes: dict[int, list[Any]] = {}
+    for row, *note in database.execute(
+        "SELECT row, kind, n, value, at FROM notes WHERE row BETWEEN ? AND ? ORDER BY row, seq",
+        (rows[0][0], rows[-1][0]),
+    ):
+        notes.setdefault(row, []).append(note)
+    for each in rows:
+        yield each, fold(notes.get(each[0], ()))
 
 
 def _has_tasks(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been made."""
-    kinds = ", ".join(f"'{kind}'" for kind in (NoteKind.SENDING, NoteKind.CREATED, NoteKind.UNSENT))
-    # SQLite takes a bare column beside max() from the row with the maximum
-    last = f"SELECT kind, max(seq) FROM notes WHERE kind IN ({kinds}) GROUP BY row"  # noqa: S608 - ours
-    begun = f"SELECT count(*) FROM ({last}) WHERE kind != '{NoteKind.UNSENT}'"  # noqa: S608
-    ((count,),) = database.execute(begun)
-    return bool(count)
+    kinds = (NoteKind.ATTEMPT, NoteKind.MADE, NoteKind.ATTACHED)
+    marks = ", ".join("?" * len(kinds))
+    query = f"SELECT DISTINCT row FROM notes WHERE kind IN ({marks})"  # noqa: S608 - ours
+    for (row,) in database.execute(query, kinds):
+        found = database.execute(
+            "SELECT kind, n, value, at FROM notes WHERE row = ? ORDER BY seq", (row,)
+        )
+        # Only the fold says whether an attempt was refused in the end.
+        facts = fold(note for note in found if note[0] in _ABOUT_TASKS)
+        if facts is not None and facts.may_have_task:
+            return True
+    return False
+
+
+_ABOUT_TASKS: Final = frozenset(
+    {
+        NoteKind.ATTEMPT,
+        NoteKind.REFUSED,
+        NoteKind.ABSENT,
+        NoteKind.DOUBTED,
+        NoteKind.MADE,
+        NoteKind.ATTACHED,
+    }
+)
+"""The kinds of notes from which follows whether a task may exist."""
 
 
 def _connect(address: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        address, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
     )

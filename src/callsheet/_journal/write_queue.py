@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 
 import attrs
 
-from callsheet._journal.codec import Plan
-from callsheet._journal.entries import Note, NoteKind
+from callsheet._journal.codec import PlanText, StoredNote, encode_note, encode_plan
+from callsheet._journal.notes import Attached, Made, Note, Plan
 from callsheet._journal.sqlite import SqliteStore
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
@@ -19,27 +18,41 @@ log = logging.getLogger("callsheet")
 
 @attrs.define(eq=False)
 class Transaction:
-    """A plan and notes that are written together or not at all.
+    """Notes that are written together or not at all.
 
     Attributes:
-        notes: Notes, in order.
-        plan: Specs that the notes may be about.
+        notes: The notes, in order.
         awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
             until it can be written.
-        takes_back: The transaction whose plan its notes cancel.
+        takes_back: The transaction whose plans its notes retract.
         error: Why it was not written.
+        plans: The plans among the notes, as they are stored, once `encode` was called.
+        rows: The other notes, as they are stored, once `encode` was called.
     """
 
     notes: Sequence[Note]
-    plan: Plan | None = None
     awaited: bool = True
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
+    plans: list[PlanText] = attrs.field(factory=list[PlanText], init=False)
+    rows: list[StoredNote] = attrs.field(factory=list[StoredNote], init=False)
 
     @property
     def needless(self) -> bool:
-        """Whether it cancels a plan that was never written, so that there is nothing to cancel."""
+        """Whether it retracts a plan that was never written, so that there is nothing to do."""
         return self.takes_back is not None and self.takes_back.error is not None
+
+    def encode(self) -> bool:
+        """Write the notes as JSON; if that is impossible, keep the error and return ``False``."""
+        try:
+            for note in self.notes:
+                if isinstance(note, Plan):
+                    self.plans.append(encode_plan(note))
+                else:
+                    self.rows.append(encode_note(note))
+        except SpecError as error:
+            self.error = error
+        return self.error is None
 
 
 @attrs.define(eq=False)
@@ -56,7 +69,7 @@ class WriteQueue:
 
     def write(self, transactions: Iterable[Transaction]) -> None:
         """Write what was kept, then *transactions*. This blocks on the disk."""
-        encoded = [*filter(_encoded, transactions)]
+        encoded = [each for each in transactions if each.encode()]
         waiting, self._kept = self._kept, []
         before, self._failure = self._failure, None
         self._store([*waiting, *encoded])
@@ -65,7 +78,7 @@ class WriteQueue:
     def postpone(self, transactions: Iterable[Transaction], cause: Exception) -> None:
         """Handle transactions that could not be tried, for example because no thread started."""
         before = self._failure
-        self._fail(transactions, self._message(cause))
+        self._fail([each for each in transactions if each.encode()], self._message(cause))
         self._log_change(before)
 
     def unwritten(self) -> JournalError | None:
@@ -74,9 +87,9 @@ class WriteQueue:
             return None
         kept = [note for each in self._kept for note in each.notes]
         ids = [
-            f"{json.loads(value)} (row {row})"
-            for row, kind, value in kept
-            if kind is NoteKind.CREATED and value is not None
+            f"{note.task_id} (row {note.row})"
+            for note in kept
+            if isinstance(note, (Made, Attached))
         ]
         named = f"; new ids among them: {', '.join(ids)}" if ids else ""
         return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
@@ -90,8 +103,10 @@ class WriteQueue:
         if message is None:
             transactions = [each for each in transactions if not each.needless]
             try:
-                plans = [each.plan for each in transactions if each.plan is not None]
-                self.file.write(plans, [note for each in transactions for note in each.notes])
+                self.file.write(
+                    [plan for each in transactions for plan in each.plans],
+                    [row for each in transactions for row in each.rows],
+                )
             except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
                 if len(transactions) > 1:
                     middle = len(transactions) // 2
@@ -120,13 +135,3 @@ class WriteQueue:
             log.warning("%s; nothing new is sent until it can", self._failure)
         if self._failure is None and before is not None:
             log.info("journal %s is written again", self.file.path)
-
-
-def _encoded(transaction: Transaction) -> bool:
-    """Whether the plan of a transaction could be written as JSON; if not, it gets the error."""
-    try:
-        if transaction.plan is not None:
-            transaction.plan.encode()
-    except SpecError as error:
-        transaction.error = error
-    return transaction.error is None

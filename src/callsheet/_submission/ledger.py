@@ -150,6 +150,14 @@ class Ledger:
         """
         return self._uncertain.pop(key, None) is not None
 
+    def absorb(self, other: Ledger) -> None:
+        """Add all that another ledger holds, even if that passes a cap: it was spent before."""
+        self._reserved |= other._reserved
+        self._uncertain |= other._uncertain
+        self._sum_reserved += other._sum_reserved
+        self._sum_uncertain += other._sum_uncertain
+        self._sum_spent += other._sum_spent
+
     def _take(self, key: Hashable) -> Estimate | None:
         """Remove a task from the reserved or the uncertain ones, with its amount."""
         if (estimate := self._reserved.pop(key, None)) is not None:
