@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from callsheet import AudioRef, Image, Media, TaskSpec, VideoRef, errors
 from callsheet._journal.codec import (
     Contents,
-    Plan,
     decode_error,
     decode_spec,
     encode_error,
+    encode_plan,
     encode_spec,
 )
+from callsheet._journal.notes import Plan
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
