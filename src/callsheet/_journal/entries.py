@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -164,22 +164,24 @@ def fold(notes: Iterable[tuple[str, int | None, str | None, float | None]]) -> F
         notes: Of each its kind, the number of the attempt, the value as JSON, and Unix seconds.
 
     Raises:
-        ValueError: The kind or the value is not that of a note.
+        LookupError: The kind is not that of a note.
+        ValueError: The value is not that of a note.
+        TypeError: As `ValueError`.
         CallsheetError: The note holds an answer that cannot be read.
     """
     facts = Facts()
-    retracted = False
     for kind, n, value, at in notes:
-        match kind:
-            case NoteKind.RETRACTED:
-                retracted = True
-            case NoteKind.PRUNED:
-                return None
-            case _:
-                facts.add(kind, n, None if value is None else json.loads(value), at)
+        if n is None:
+            _OF_ROW[kind](facts, None if value is None else _read(value), at)
+        else:
+            attempt = facts.attempts.get(n)
+            if attempt is None:
+                attempt = facts.attempts[n] = _Attempt()
+            _OF_ATTEMPT[kind](facts, attempt, None if value is None else _read(value), at)
     # Nobody was told of a row that was retracted. If an attempt was noted all the same, a task may
     # exist, and that is what counts.
-    return None if retracted and not (facts.attempts or facts.task_id) else facts
+    retracted = facts.retracted and not (facts.attempts or facts.task_id)
+    return None if retracted or facts.pruned else facts
 
 
 @attrs.define
@@ -194,6 +196,8 @@ class Facts:
     ended_at: float | None = None
     file: str | None = None
     cancelled: bool = False
+    retracted: bool = False
+    pruned: bool = False
 
     @property
     def may_have_task(self) -> bool:
@@ -221,7 +225,7 @@ class Facts:
             spec=spec,
             key=key,
             metadata=metadata,
-            attempts=tuple([each.told(n) for n, each in sorted(self.attempts.items())]),
+            attempts=tuple([self.attempts[n].told(n) for n in sorted(self.attempts)]),
             task_id=self.task_id,
             status=self.status,
             answer=self.answer,
@@ -232,51 +236,100 @@ class Facts:
             cancelled=self.cancelled,
         )
 
-    def add(self, kind: str, n: int | None, value: Any, at: float | None) -> None:
-        """Take one note into account."""
-        if n is not None:
-            self._add_of_attempt(kind, n, value, at)
-            return
-        match kind:
-            case NoteKind.STATUS:
-                self.status = Status(value)
-            case NoteKind.ANSWER:
-                self.answer = read_snapshot(value[1], task_id=value[0])
-                self.status, self.ended_at = self.answer.status, at
-            case NoteKind.FILE:
-                self.file = value
-            case NoteKind.ATTACHED:
-                self.task_id = self.task_id or value
-            case NoteKind.CANCELLED:
-                self.cancelled = True
-            case NoteKind.ENDED:
-                self.error = decode_error(value)
-                self.ended_at = at if self.answer is None else self.ended_at
-            case _:
-                raise ValueError(f"{kind!r} is no note")
 
-    def _add_of_attempt(self, kind: str, n: int, value: Any, at: float | None) -> None:
-        attempt = self.attempts.get(n)
-        if attempt is None:
-            attempt = self.attempts[n] = _Attempt()
-        match kind:
-            case NoteKind.ATTEMPT:
-                token, tries = value
-                if tries >= attempt.tries:
-                    attempt.token, attempt.at, attempt.tries = token, at, tries
-            case NoteKind.MADE:
-                if value not in attempt.ids:
-                    attempt.ids.append(value)
-                self.task_id = self.task_id or value
-            case NoteKind.REFUSED:
-                attempt.refused = max(attempt.refused, value)
-            case NoteKind.ABSENT:
-                grade = Grade(value)
-                if attempt.grade is not Grade.WITNESSED:
-                    attempt.verdict, attempt.grade = Fate.ABSENT, grade
-            case NoteKind.DOUBTED:
-                # A witnessed absence is final. A presumed one may be taken back.
-                if attempt.grade is not Grade.WITNESSED:
-                    attempt.verdict, attempt.grade = Fate.DOUBTED, None
-            case _:
-                raise ValueError(f"{kind!r} is no note about an attempt")
+def _read(value: str) -> Any:
+    """The value of a note. `json.loads` looks for blanks around each, which are never there."""
+    found, end = _DECODER.raw_decode(value)
+    if end != len(value):
+        raise ValueError(f"{value!r} is no value of a note")
+    return found
+
+
+_DECODER: Final = json.JSONDecoder()
+
+
+def _attempt(_: Facts, attempt: _Attempt, value: Any, at: float | None) -> None:
+    token, tries = value
+    if tries >= attempt.tries:
+        attempt.token, attempt.at, attempt.tries = token, at, tries
+
+
+def _made(facts: Facts, attempt: _Attempt, value: Any, _: float | None) -> None:
+    if value not in attempt.ids:
+        attempt.ids.append(value)
+    if facts.task_id is None:
+        facts.task_id = value
+
+
+def _refused(_: Facts, attempt: _Attempt, value: Any, _at: float | None) -> None:
+    attempt.refused = max(attempt.refused, value)
+
+
+def _absent(_: Facts, attempt: _Attempt, value: Any, _at: float | None) -> None:
+    grade = Grade(value)
+    if attempt.grade is not Grade.WITNESSED:
+        attempt.verdict, attempt.grade = Fate.ABSENT, grade
+
+
+def _doubted(_: Facts, attempt: _Attempt, _value: Any, _at: float | None) -> None:
+    # A witnessed absence is final. A presumed one may be taken back.
+    if attempt.grade is not Grade.WITNESSED:
+        attempt.verdict, attempt.grade = Fate.DOUBTED, None
+
+
+def _attached(facts: Facts, value: Any, _: float | None) -> None:
+    if facts.task_id is None:
+        facts.task_id = value
+
+
+def _answer(facts: Facts, value: Any, at: float | None) -> None:
+    task_id, raw = value
+    facts.answer = read_snapshot(raw, task_id=task_id)
+    facts.status, facts.ended_at = facts.answer.status, at
+
+
+def _ended(facts: Facts, value: Any, at: float | None) -> None:
+    facts.error = decode_error(value)
+    facts.ended_at = at if facts.answer is None else facts.ended_at
+
+
+def _status(facts: Facts, value: Any, _: float | None) -> None:
+    facts.status = Status(value)
+
+
+def _file(facts: Facts, value: Any, _: float | None) -> None:
+    facts.file = value
+
+
+def _cancelled(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.cancelled = True
+
+
+def _retracted(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.retracted = True
+
+
+def _pruned(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.pruned = True
+
+
+_OF_ATTEMPT: Final[dict[str, Callable[[Facts, _Attempt, Any, float | None], None]]] = {
+    NoteKind.ATTEMPT: _attempt,
+    NoteKind.MADE: _made,
+    NoteKind.REFUSED: _refused,
+    NoteKind.ABSENT: _absent,
+    NoteKind.DOUBTED: _doubted,
+}
+"""By kind, what a note about an attempt changes."""
+
+_OF_ROW: Final[dict[str, Callable[[Facts, Any, float | None], None]]] = {
+    NoteKind.ANSWER: _answer,
+    NoteKind.STATUS: _status,
+    NoteKind.ATTACHED: _attached,
+    NoteKind.ENDED: _ended,
+    NoteKind.FILE: _file,
+    NoteKind.CANCELLED: _cancelled,
+    NoteKind.RETRACTED: _retracted,
+    NoteKind.PRUNED: _pruned,
+}
+"""By kind, what a note about the row changes."""

@@ -328,14 +328,15 @@ def _page(
     ).fetchall()
     if not rows:
         return
-    notes: dict[int, list[Any]] = {}
-    for row, *note in database.execute(
-        "SELECT row, kind, n, value, at FROM notes WHERE row BETWEEN ? AND ? ORDER BY row, seq",
+    notes: dict[int, list[Any]] = {row[0]: [] for row in rows}
+    for kind, n, value, at, row in database.execute(
+        "SELECT kind, n, value, at, row FROM notes WHERE row BETWEEN ? AND ? ORDER BY row, seq",
         (rows[0][0], rows[-1][0]),
     ):
-        notes.setdefault(row, []).append(note)
+        if row in notes:
+            notes[row].append((kind, n, value, at))
     for each in rows:
-        yield each, fold(notes.get(each[0], ()))
+        yield each, fold(notes[each[0]])
 
 
 def _has_tasks(database: sqlite3.Connection) -> bool:

@@ -17,7 +17,7 @@ from callsheet._state.registry import result_of
 from callsheet._submission.bookkeeping import Bookkeeping, split
 from callsheet._submission.ledger import Ledger
 from callsheet._submission.reconciler import MOST_KNOWN
-from callsheet.errors import ConfigurationError, SubmissionUncertainError
+from callsheet.errors import CallsheetError, ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
@@ -129,9 +129,8 @@ class _Found:
         if not entry.final:
             self._open.append((record, entry))
             return
-        self._finished.recall(record, entry)
+        self._finished.recall_finished(record, entry)
         _settle(record, entry)
-        self._finished.account(record)
         if dropped:
             self._dropped.append((record.task_id, self._engine.submitter.reconciler.marked(record)))
 
@@ -168,14 +167,14 @@ class _Found:
 
 def _settle(record: Record, entry: Entry) -> None:
     """Give a record the outcome of its entry, which is final."""
-    if entry.answer is None:
+    answer = entry.answer
+    if answer is not None:
+        succeeded = answer.status is Status.SUCCEEDED and answer.video_url is not None
+        error = None if succeeded else result_of(answer)
+        record.restore(answer, error if isinstance(error, CallsheetError) else None)
+    elif entry.error is not None:
         record.task_id = entry.task_id
-        assert entry.error is not None, "an entry is final by its answer or by its error"  # noqa: S101 - for the type checkers
         record.settle(entry.error)
-    else:
-        record.task_id, record.snapshot = entry.answer.task_id, entry.answer
-        record.move(Status.QUEUED)
-        record.settle(result_of(entry.answer), entry.answer.status)
 
 
 def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:

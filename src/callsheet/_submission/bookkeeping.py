@@ -181,9 +181,9 @@ class Bookkeeping:
         tries = attempts.tries + 1 if again else 1
         attempt = notes.Attempt(record.row, n, token, at=time.time(), tries=tries)
         await self.journal.write_first((attempt,))
-        # Only now: if it could not be written, nothing is sent, and the attempt never was. Meanwhile
-        # a callback may have brought the id of an earlier attempt; this one needs its end all the
-        # same.
+        # Only now: if it could not be written, nothing is sent, and the attempt never was.
+        # Meanwhile a callback may have brought the id of an earlier attempt. Then `created` has
+        # dropped these, and they come back, because this attempt needs its end, too.
         self._attempts[record] = attempts
         attempts.last = attempts.current = n
         attempts.token, attempts.tries = token, tries
@@ -301,14 +301,35 @@ class Bookkeeping:
                 open=current is not None,
                 by_token={each.token: each.n for each in entry.attempts if each.token is not None},
             )
-        estimate = _carried_estimate(record)
-        # Each attempt in doubt may be billed, beside the current one.
+        self._carry_doubts(record, doubted)
+        if current is not None:
+            self.ledger.carry(record, _carried_estimate(record))
+
+    def recall_finished(self, record: Record, entry: Entry) -> None:
+        """Take over a row whose outcome is final, with the money that it has cost.
+
+        Call this while the record still has its estimate.
+        """
+        record.row = entry.row
+        if entry.file is not None:
+            self.files[record] = entry.file
+        if entry.spec is None:
+            return
+        doubted, own = split(entry)
+        if doubted:
+            self._carry_doubts(record, doubted)
+        answer = entry.answer
+        if own is not None and answer is not None and answer.status is Status.SUCCEEDED:
+            usage = answer.usage
+            tokens = None if usage is None else usage.total_tokens
+            self.ledger.count(_carried_estimate(record), tokens)
+
+    def _carry_doubts(self, record: Record, doubted: Sequence[AttemptEntry]) -> None:
+        """Count the attempts that may be billed beside the record's own one, each for good."""
         for _ in doubted:
-            self.ledger.carry(record, estimate)
+            self.ledger.carry(record, _carried_estimate(record))
             self.ledger.doubt(record)
             self.ledger.abandon(record)
-        if current is not None:
-            self.ledger.carry(record, estimate)
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome.
@@ -378,6 +399,8 @@ def split(entry: Entry) -> tuple[list[AttemptEntry], AttemptEntry | None]:
     Its own is the one whose id it goes by. Without an id it is the last one that may have made a
     task, which is looked for, unless the row has ended: then nothing is looked for.
     """
+    if len(entry.attempts) == 1 and entry.attempts[0].task_id == entry.task_id is not None:
+        return [], entry.attempts[0]  # nearly all
     billed = [each for each in entry.attempts if each.open or each.task_id is not None]
     own = next((each for each in billed if each.task_id == entry.task_id is not None), None)
     if own is None and billed and entry.task_id is None and not entry.final:

@@ -114,9 +114,13 @@ class Ledger:
         estimate = self._take(key)
         if estimate is None:
             return False
+        self.count(estimate, tokens)
+        return True
+
+    def count(self, estimate: Estimate, tokens: int | None) -> None:
+        """Count a task as spent that was never reserved here; see `settle`."""
         counted = tokens is not None and tokens >= 0
         self._sum_spent += Amount.of(tokens, estimate.price) if counted else _most(estimate)
-        return True
 
     def release(self, key: Hashable) -> bool:
         """Free the money of a task that is not billed: it failed, or certainly was not made."""
