@@ -21,7 +21,7 @@ NO_TASK = {Fate.REFUSED, Fate.ABSENT}
 
 def entry_of(told):
     """The entry of row 1 that these notes make, or nothing."""
-    facts = fold(encode_note(note)[1:] for note in told)
+    facts = fold(map(encode_note, told))
     return None if facts is None else facts.entry(1, 1, 0)
 
 
@@ -225,7 +225,13 @@ def test_what_the_provider_says_outweighs_what_the_client_said():
 
 
 @pytest.mark.parametrize(
-    "row", [("sung", None, None, None), ("sung", 1, None, None), ("answer", None, "[1]", None)]
+    "row",
+    [
+        (1, "sung", None, None, None),
+        (1, "sung", 1, None, None),
+        (1, "answer", None, "[1]", None),
+        (1, "status", None, '"queued" "', None),
+    ],
 )
 def test_what_is_no_note_is_an_error(row):
     """A note of an unknown kind or with an unknown value is not passed over."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,6 +23,7 @@ from callsheet.errors import CallsheetError, Problem, SpecError
 
 if TYPE_CHECKING:
     from callsheet._journal.notes import Plan, RowNote
+    from callsheet._models.snapshot import Snapshot
 
 
 _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
@@ -31,6 +33,7 @@ _SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.field
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_LAX_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class NoteKind(enum.StrEnum):
@@ -58,8 +61,7 @@ StoredNote = tuple[int, str, int | None, str | None, float | None]
 
 def encode_note(note: RowNote) -> StoredNote:
     """Write a note. Values are JSON, which can hold any text, even half a surrogate pair."""
-    kind, n, value, at = _STORED[type(note)](note)
-    return note.row, kind, n, value, at
+    return _STORED[type(note)](note)
 
 
 @attrs.define
@@ -203,36 +205,36 @@ def decode_error(row: Mapping[str, Any]) -> CallsheetError:
     return error
 
 
-_Stored = tuple[NoteKind, int | None, str | None, float | None]
-_STORED: Final[dict[type[RowNote], Callable[[Any], _Stored]]] = {
-    notes.Retracted: lambda _: (NoteKind.RETRACTED, None, None, None),
-    notes.Attempt: lambda note: (
-        NoteKind.ATTEMPT,
-        note.n,
-        _ENCODER.encode([note.token, note.tries]),
-        note.at,
-    ),
-    notes.Refused: lambda note: (NoteKind.REFUSED, note.n, str(note.tries), None),
-    notes.Absent: lambda note: (NoteKind.ABSENT, note.n, _ENCODER.encode(note.grade.value), None),
-    notes.Doubted: lambda note: (NoteKind.DOUBTED, note.n, None, None),
-    notes.Made: lambda note: (NoteKind.MADE, note.n, _ENCODER.encode(note.task_id), None),
-    notes.Attached: lambda note: (NoteKind.ATTACHED, None, _ENCODER.encode(note.task_id), None),
-    notes.Cancelled: lambda _: (NoteKind.CANCELLED, None, None, None),
-    notes.Ended: lambda note: (NoteKind.ENDED, None, _text_of(encode_error(note.error)), note.at),
-    notes.Answered: lambda note: (
-        NoteKind.ANSWER,
-        None,
-        _text_of([note.answer.task_id, note.answer.raw]),
-        note.at,
-    ),
-    notes.Moved: lambda note: (NoteKind.STATUS, None, _ENCODER.encode(note.status.value), None),
-    notes.Saved: lambda note: (NoteKind.FILE, None, _ENCODER.encode(note.file), None),
+_STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
+    notes.Retracted: lambda x: (x.row, "retracted", None, None, None),
+    notes.Attempt: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
+    notes.Refused: lambda x: (x.row, "refused", x.n, str(x.tries), None),
+    notes.Absent: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
+    notes.Doubted: lambda x: (x.row, "doubted", x.n, None, None),
+    notes.Made: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
+    notes.Attached: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
+    notes.Cancelled: lambda x: (x.row, "cancelled", None, None, None),
+    notes.Ended: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
+    notes.Answered: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
+    notes.Moved: lambda x: (x.row, "status", None, _quoted(x.status), None),
+    notes.Saved: lambda x: (x.row, "file", None, _quoted(x.file), None),
 }
+"""How each kind of note is stored, in the words of `NoteKind`. Every task has several, so this
+takes as little time as it can."""
+
+
+def _quoted(text: str | None) -> str:
+    """A text as JSON, in ASCII."""
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+def _answer_text(answer: Snapshot) -> str:
+    return _text_of([answer.task_id, answer.raw])
 
 
 def _text_of(value: object) -> str:
     """JSON as Python writes it: an answer may hold NaN, which JSON does not have."""
-    return json.dumps(value, separators=(",", ":"))
+    return _LAX_ENCODER.encode(value)
 
 
 def _encode_medium(medium: object, contents: Contents) -> list[str]:

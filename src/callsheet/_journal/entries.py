@@ -19,6 +19,8 @@ from callsheet.errors import CallsheetError, TaskError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from callsheet._journal.codec import StoredNote
+
 
 @attrs.frozen
 class AttemptEntry:
@@ -152,16 +154,13 @@ class _Attempt:
         )
 
 
-def fold(notes: Iterable[tuple[str, int | None, str | None, float | None]]) -> Facts | None:
+def fold(notes: Iterable[StoredNote]) -> Facts | None:
     """What the notes of one row say together; ``None`` if they say that it does not count.
 
     Facts climb, and any order of them gives the same, but for two cases. Where the last word counts
     by its nature (status, answer, error, file), it is the last note. And where a presumed absence
     meets a doubt, the later note holds, because such an absence may be taken back. In both cases
     each order is safe.
-
-    Args:
-        notes: Of each its kind, the number of the attempt, the value as JSON, and Unix seconds.
 
     Raises:
         LookupError: The kind is not that of a note.
@@ -170,7 +169,7 @@ def fold(notes: Iterable[tuple[str, int | None, str | None, float | None]]) -> F
         CallsheetError: The note holds an answer that cannot be read.
     """
     facts = Facts()
-    for kind, n, value, at in notes:
+    for _, kind, n, value, at in notes:
         if n is None:
             _OF_ROW[kind](facts, None if value is None else _read(value), at)
         else:

@@ -160,7 +160,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         Raises:
             ClosedError: The journal is not open.
         """
-        soon = not all(isinstance(note, Moved) for note in notes)
+        soon = len(notes) > 1 or type(notes[0]) is not Moved
         self._append(Transaction(notes, awaited=False), soon=soon)
 
     async def write_first(self, notes: Sequence[Note]) -> None:
@@ -207,17 +207,13 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: Notes could not be written, or the journal cannot be read.
         """
         await self.flush()
-        last, stop = 0, self.rows if before is None else before
+        pages = self._file.read(before=self.rows if before is None else before)
         try:
-            while True:
-                page = partial(self._file.read, after=last, before=stop)
-                entries, reached = await self._in_thread(page)
-                if reached == last:
-                    return
-                last = reached
-                yield entries
+            while (page := await self._in_thread(partial(next, pages, None))) is not None:
+                yield page
         finally:
-            self._file.forget_media()
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(pages.close)
 
     def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
         if self._next_commit is None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import operator
 import sqlite3
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +26,7 @@ from callsheet.errors import CallsheetError, ConfigurationError, JournalError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from callsheet._journal.codec import PlanText, StoredNote
@@ -39,8 +42,8 @@ BUSY_TIMEOUT: Final = 0.05
 """Seconds that SQLite itself waits for a lock. Nobody can interrupt that, so it is short: `Journal`
 waits for the holder of a file."""
 
-ROWS_PER_READ: Final = 200
-"""Rows that are read together."""
+ENTRIES_PER_PAGE: Final = 200
+"""Entries that are read together."""
 
 _SCHEMA: Final = f"""
     CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
@@ -52,7 +55,6 @@ _SCHEMA: Final = f"""
     CREATE TABLE notes (
         seq INTEGER PRIMARY KEY, row INTEGER, kind TEXT, n INTEGER, value TEXT, at REAL
     );
-    CREATE INDEX notes_by_row ON notes (row);
     CREATE TABLE learned (kind TEXT PRIMARY KEY, value TEXT);
     PRAGMA application_id = {APPLICATION_ID};
     PRAGMA user_version = {VERSION};
@@ -79,8 +81,6 @@ class SqliteStore:
         self.path = path
         self.rows = self.batches = 0
         self._stored: set[str] = set()
-        self._media: dict[str, bytes] = {}
-        self._last_name: tuple[int | None, str | None] = (None, None)
         self._inode: tuple[int, int] | None = None
         self._one_at_a_time = threading.Lock()
         self._database: sqlite3.Connection | None = None
@@ -141,66 +141,40 @@ class SqliteStore:
             raise
         self._stored |= stored
 
-    def read(self, *, after: int, before: int) -> tuple[list[Entry], int]:
-        """A page of entries, in order.
+    def read(self, *, before: int) -> Generator[list[Entry]]:
+        """The entries of all rows before one, page by page in order, as they are now.
 
-        Args:
-            after: The row before the first one that is wanted.
-            before: The row after the last one that is wanted.
-
-        Returns:
-            The entries, and the last row that was looked at: *after* if there are no more.
+        Other calls may come between two pages.
 
         Raises:
             JournalError: A part of the journal cannot be read.
         """
         try:
-            return self._read(self._opened(), after, before)
+            yield from self._pages(self._opened(), before)
         except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
             raise JournalError(f"journal {self.path} cannot be read: {exc}") from exc
 
-    def _read(
-        self, database: sqlite3.Connection, after: int, before: int
-    ) -> tuple[list[Entry], int]:
-        last, entries = after, list[Entry]()
-        for (last, batch, place, key, metadata, text), facts in _page(database, after, before):
-            if facts is not None:
-                spec = None if text is None else decode_spec(text, self._content)
-                entry = facts.entry(
-                    last,
-                    batch,
-                    place,
-                    name=self._name(batch),
-                    spec=spec,
-                    key=key,
-                    metadata=None if metadata is None else json.loads(metadata),
-                )
-                entries.append(entry)
-        return entries, last
-
-    def _name(self, batch: int) -> str | None:
-        """The name of a batch. Pages come in order, so the last one is enough to remember."""
-        if self._last_name[0] != batch:
-            query = "SELECT name FROM batches WHERE batch = ?"
-            found = self._opened().execute(query, (batch,)).fetchall()
-            self._last_name = batch, json.loads(found[0][0]) if found else None
-        return self._last_name[1]
-
-    def _content(self, digest: str) -> bytes:
-        """The content of a medium. While a spec holds it, every spec gets the same object."""
-        known = self._media.get(digest)
-        if known is None:
-            query = "SELECT content FROM media WHERE digest = ?"
-            ((content,),) = self._opened().execute(query, (digest,))
-            if hashlib.sha256(content).hexdigest() != digest:
-                msg = f"the medium {digest} is damaged"
-                raise ValueError(msg)
-            known = self._media[digest] = content
-        return known
-
-    def forget_media(self) -> None:
-        """Note that nothing more is read: the contents of media belong to the specs alone now."""
-        self._media.clear()
+    def _pages(self, database: sqlite3.Connection, before: int) -> Generator[list[Entry]]:
+        names = {batch: json.loads(name) for batch, name in database.execute(_NAMES)}
+        media = _Media(database)
+        entries: list[Entry] = []
+        for (row, batch, place, key, metadata, text), facts in _folded(database, before):
+            if facts is None:
+                continue
+            entry = facts.entry(
+                row,
+                batch,
+                place,
+                name=names.get(batch),
+                spec=None if text is None else decode_spec(text, media.content),
+                key=key,
+                metadata=None if metadata is None else json.loads(metadata),
+            )
+            entries.append(entry)
+            if len(entries) == ENTRIES_PER_PAGE:
+                yield entries
+                entries = []
+        yield entries
 
     def _write_plan(self, database: sqlite3.Connection, plan: PlanText) -> set[str]:
         if plan.name is not None and plan.tasks:
@@ -317,44 +291,54 @@ class SqliteStore:
         return self._database
 
 
-def _page(
-    database: sqlite3.Connection, after: int, before: int
+@attrs.define
+class _Media:
+    """The contents of media by digest, each read once."""
+
+    database: sqlite3.Connection
+    _known: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
+
+    def content(self, digest: str) -> bytes:
+        if digest not in self._known:
+            query = "SELECT content FROM media WHERE digest = ?"
+            ((content,),) = self.database.execute(query, (digest,))
+            if hashlib.sha256(content).hexdigest() != digest:
+                msg = f"the medium {digest} is damaged"
+                raise ValueError(msg)
+            self._known[digest] = content
+        return self._known[digest]
+
+
+def _folded(
+    database: sqlite3.Connection, before: int
 ) -> Iterator[tuple[tuple[Any, ...], Facts | None]]:
-    """The rows of one page of the plan, each with what its notes say."""
-    rows = database.execute(
-        "SELECT row, batch, place, key, metadata, spec FROM tasks"
-        " WHERE row > ? AND row < ? ORDER BY row LIMIT ?",
-        (after, before, ROWS_PER_READ),
-    ).fetchall()
-    if not rows:
-        return
-    notes: dict[int, list[Any]] = {row[0]: [] for row in rows}
-    for kind, n, value, at, row in database.execute(
-        "SELECT kind, n, value, at, row FROM notes WHERE row BETWEEN ? AND ? ORDER BY row, seq",
-        (rows[0][0], rows[-1][0]),
-    ):
-        if row in notes:
-            notes[row].append((kind, n, value, at))
-    for each in rows:
-        yield each, fold(notes[each[0]])
+    """All rows of the plan before one, each with what its notes say; ``None`` if it is none."""
+    notes = itertools.groupby(database.execute(_NOTES, (before,)), key=_ROW)
+    row, told = next(notes, _NO_MORE)
+    for task in database.execute(_TASKS, (before,)):
+        while row < task[0]:  # notes about rows that are not there
+            row, told = next(notes, _NO_MORE)
+        yield task, fold(told if row == task[0] else ())
 
 
 def _has_tasks(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been made."""
-    kinds = (NoteKind.ATTEMPT, NoteKind.MADE, NoteKind.ATTACHED)
-    marks = ", ".join("?" * len(kinds))
-    query = f"SELECT DISTINCT row FROM notes WHERE kind IN ({marks})"  # noqa: S608 - ours
-    for (row,) in database.execute(query, kinds):
-        found = database.execute(
-            "SELECT kind, n, value, at FROM notes WHERE row = ? ORDER BY seq", (row,)
-        )
-        # Only the fold says whether an attempt was refused in the end.
-        facts = fold(note for note in found if note[0] in _ABOUT_TASKS)
-        if facts is not None and facts.may_have_task:
-            return True
-    return False
+    notes = database.execute(_NOTES, (sys.maxsize,))
+    about_tasks = (note for note in notes if note[1] in _ABOUT_TASKS)
+    folded = (fold(told) for _, told in itertools.groupby(about_tasks, key=_ROW))
+    return any(facts is not None and facts.may_have_task for facts in folded)
 
 
+_ROW: Final = operator.itemgetter(0)
+_NO_MORE: Final[tuple[int, Iterator[Any]]] = (sys.maxsize, iter(()))
+_NAMES: Final = "SELECT batch, name FROM batches"
+_TASKS: Final = (
+    "SELECT row, batch, place, key, metadata, spec FROM tasks WHERE row < ? ORDER BY row"
+)
+_NOTES: Final = (
+    # Sorted when they are read, without an index: that would cost something at every note.
+    "SELECT row, kind, n, value, at FROM notes WHERE row < ? ORDER BY row, seq"
+)
 _ABOUT_TASKS: Final = frozenset(
     {
         NoteKind.ATTEMPT,

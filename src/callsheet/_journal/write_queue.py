@@ -21,7 +21,7 @@ class Transaction:
     """Notes that are written together or not at all.
 
     Attributes:
-        notes: The notes, in order.
+        notes: The notes, in order; plans only if it is awaited.
         awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
             until it can be written.
         takes_back: The transaction whose plans its notes retract.
@@ -34,8 +34,8 @@ class Transaction:
     awaited: bool = True
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
-    plans: list[PlanText] = attrs.field(factory=list[PlanText], init=False)
-    rows: list[StoredNote] = attrs.field(factory=list[StoredNote], init=False)
+    plans: Sequence[PlanText] = attrs.field(default=(), init=False)
+    rows: Sequence[StoredNote] = attrs.field(default=(), init=False)
 
     @property
     def needless(self) -> bool:
@@ -44,12 +44,11 @@ class Transaction:
 
     def encode(self) -> bool:
         """Write the notes as JSON; if that is impossible, keep the error and return ``False``."""
+        notes = self.notes
         try:
-            for note in self.notes:
-                if isinstance(note, Plan):
-                    self.plans.append(encode_plan(note))
-                else:
-                    self.rows.append(encode_note(note))
+            if self.awaited:
+                self.plans = [encode_plan(note) for note in notes if isinstance(note, Plan)]
+            self.rows = [encode_note(note) for note in notes if not isinstance(note, Plan)]
         except SpecError as error:
             self.error = error
         return self.error is None
