@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -315,6 +316,35 @@ class Client(anyio.AsyncContextManagerMixin):
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
         group, records, name = await self._resumption.run(engine, unfinished=unfinished)
         return Batch(engine, group, records, name)
+
+    async def prune(self, *, before: datetime) -> int:
+        """Remove from the journal what ended before a time, for example a month ago.
+
+        This removes specs, media, results and errors whose outcome is final. What is planned, is
+        going on, or may have made a task that nobody knows is kept, however old. The room in the
+        file is used again; the file does not shrink. Handles and batches of this client stay as
+        they are. A spend limit of a later client no longer counts what was removed.
+
+        Args:
+            before: A time; without a time zone it is local time, as in all of Python.
+
+        Returns:
+            How many specs and attached tasks were removed.
+
+        Raises:
+            ConfigurationError: The client has no journal, or *before* is not a ``datetime``.
+            JournalError: The journal cannot be read or written; nothing was removed.
+            ClosedError: The client is not open in this event loop.
+        """
+        self._open_engine()
+        journal = self._bookkeeping.journal
+        if journal is None:
+            raise ConfigurationError("there is nothing to prune: pass journal= to the client")
+        if not isinstance(before, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"before is {before!r}; give a time, such as datetime.now() - timedelta(days=30)"
+            )
+        return await journal.prune(before=before.timestamp())
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
         """Use a callback, which the provider has posted to a spec's ``callback_url``.

@@ -170,6 +170,13 @@ def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
     return TaskSpec(**row)
 
 
+def digests_in(text: str) -> set[str]:
+    """The contents that a spec needs which `encode_spec` wrote."""
+    row: dict[str, Any] = json.loads(text)
+    media = [row[name] for name in _FRAME_FIELDS if name in row] + row.get("references", [])
+    return {value for _, form, value in media if form == "bytes"}
+
+
 def encode_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
     """Write an error as JSON values: class, values, notes, and at most *deepest* causes."""
     row: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}

@@ -215,6 +215,18 @@ class Journal(anyio.AsyncContextManagerMixin):
             with anyio.CancelScope(shield=True):
                 await self._in_thread(pages.close)
 
+    async def prune(self, *, before: float) -> int:
+        """Remove what ended for good before a time in Unix seconds; return how many rows.
+
+        Keys stay, so that none is used for another spec.
+
+        Raises:
+            JournalError: Notes could not be written, or the journal cannot be read or written.
+                Nothing was removed.
+        """
+        await self.flush()
+        return await self._in_thread(partial(self._file.prune, before=before))
+
     def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
         if self._next_commit is None:
             raise ClosedError(f"journal {self.path} is not open")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from callsheet._journal import lock_note
-from callsheet._journal.codec import NoteKind, decode_spec
+from callsheet._journal.codec import NoteKind, decode_spec, digests_in
 from callsheet._journal.database_file import has_content, inode_of, writable
 from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
@@ -126,8 +126,7 @@ class SqliteStore:
         if not plans and not notes:
             return
         database = self._opened()
-        if inode_of(self.path) != self._inode:  # nobody would find what is written
-            raise sqlite3.OperationalError("it was deleted, moved or replaced")
+        self._check_place()
         stored: set[str] = set()
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -175,6 +174,58 @@ class SqliteStore:
                 yield entries
                 entries = []
         yield entries
+
+    def prune(self, *, before: float) -> int:
+        """Remove the rows that ended before a time in Unix seconds; return how many.
+
+        Only a row whose outcome is final, and none of whose attempts may still turn out to have
+        made a task, is removed. Media that no other row needs go with it.
+
+        Raises:
+            JournalError: The journal cannot be read or written; nothing was removed.
+        """
+        try:
+            database = self._opened()
+            self._check_place()
+            gone = [
+                row
+                for (row, *_), facts in _folded(database, self.rows)
+                if facts is not None and _is_over(facts.entry(row, 0, 0), before)
+            ]
+            if gone:
+                self._remove(database, gone)
+        except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
+            raise JournalError(f"journal {self.path} cannot be pruned: {exc}") from exc
+        return len(gone)
+
+    def _remove(self, database: sqlite3.Connection, rows: Sequence[int]) -> None:
+        database.execute("CREATE TEMP TABLE gone (row INTEGER PRIMARY KEY)")
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.executemany("INSERT INTO gone VALUES (?)", ((row,) for row in rows))
+                for statement in _PRUNE:
+                    database.execute(statement)
+                media = {digest for (digest,) in database.execute("SELECT digest FROM media")}
+                if media:
+                    query = "SELECT spec FROM tasks WHERE spec LIKE '%\"bytes\"%'"
+                    for (text,) in database.execute(query):
+                        media -= digests_in(text)
+                    unneeded = ((digest,) for digest in media)
+                    database.executemany("DELETE FROM media WHERE digest = ?", unneeded)
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:  # some errors have ended it already
+                    database.execute("ROLLBACK")
+                raise
+            self._stored -= media
+        finally:
+            database.execute("DROP TABLE gone")
+
+    def _check_place(self) -> None:
+        """Check that the file is still there: otherwise nobody would find what is written."""
+        if inode_of(self.path) != self._inode:
+            raise sqlite3.OperationalError("it was deleted, moved or replaced")
 
     def _write_plan(self, database: sqlite3.Connection, plan: PlanText) -> set[str]:
         if plan.name is not None and plan.tasks:
@@ -321,11 +372,16 @@ def _folded(
         yield task, fold(told if row == task[0] else ())
 
 
+def _is_over(entry: Entry, before: float) -> bool:
+    """Whether an entry ended for good before a time."""
+    ended = entry.ended_at is not None and entry.ended_at < before
+    return ended and entry.final and not entry.open_attempts
+
+
 def _has_tasks(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been made."""
-    notes = database.execute(_NOTES, (sys.maxsize,))
-    about_tasks = (note for note in notes if note[1] in _ABOUT_TASKS)
-    folded = (fold(told) for _, told in itertools.groupby(about_tasks, key=_ROW))
+    notes = database.execute(_NOTES_ABOUT_TASKS, _ABOUT_TASKS)
+    folded = (fold(told) for _, told in itertools.groupby(notes, key=_ROW))
     return any(facts is not None and facts.may_have_task for facts in folded)
 
 
@@ -339,17 +395,31 @@ _NOTES: Final = (
     # Sorted when they are read, without an index: that would cost something at every note.
     "SELECT row, kind, n, value, at FROM notes WHERE row < ? ORDER BY row, seq"
 )
-_ABOUT_TASKS: Final = frozenset(
-    {
-        NoteKind.ATTEMPT,
-        NoteKind.REFUSED,
-        NoteKind.ABSENT,
-        NoteKind.DOUBTED,
-        NoteKind.MADE,
-        NoteKind.ATTACHED,
-    }
+_ABOUT_TASKS: Final = (
+    NoteKind.ATTEMPT,
+    NoteKind.REFUSED,
+    NoteKind.ABSENT,
+    NoteKind.DOUBTED,
+    NoteKind.MADE,
+    NoteKind.ATTACHED,
 )
 """The kinds of notes from which follows whether a task may exist."""
+
+_NOTES_ABOUT_TASKS: Final = (
+    "SELECT row, kind, n, value, at FROM notes WHERE kind IN (?, ?, ?, ?, ?, ?) ORDER BY row, seq"
+)
+_GONE: Final = "row IN (SELECT row FROM temp.gone)"
+_PRUNE: Final = (
+    # A key belongs to the account for the life of the journal. So its row stays, with the spec that
+    # it stands for, and the note that it was pruned keeps it from being resumed.
+    f"INSERT INTO notes (row, kind) SELECT row, 'pruned' FROM tasks WHERE {_GONE} AND key NOT NULL",  # noqa: S608 - ours
+    f"DELETE FROM notes WHERE kind IN ('answer', 'status', 'ended', 'file') AND {_GONE}",  # noqa: S608
+    f"DELETE FROM temp.gone WHERE row IN (SELECT row FROM tasks WHERE {_GONE} AND key NOT NULL)",  # noqa: S608
+    f"DELETE FROM notes WHERE {_GONE}",  # noqa: S608
+    f"DELETE FROM tasks WHERE {_GONE}",  # noqa: S608
+    "DELETE FROM batches WHERE batch NOT IN (SELECT batch FROM tasks)",
+)
+"""Removes the rows whose numbers are in the table `gone`."""
 
 
 def _connect(address: str) -> sqlite3.Connection:
