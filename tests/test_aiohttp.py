@@ -1,6 +1,6 @@
-"""Client and downloader over aiohttp, against a real server on loopback and so in real time.
+"""The client and the downloader over aiohttp, with a real server on loopback, in real time.
 
-What holds for every transport is held for this one too in ``test_sockets.py``.
+``test_sockets.py`` tests this transport too, for what all transports share.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ on_asyncio = pytest.mark.parametrize(
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest):
-    """The event loop of asyncio in real time, and uvloop where it is installed."""
+    """Real time on asyncio, and on uvloop if it is installed."""
     if request.param[1]:
         pytest.importorskip("uvloop")
     return request.param
@@ -64,16 +64,16 @@ def anyio_backend(request: pytest.FixtureRequest):
 
 @pytest.fixture(autouse=True)
 def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the machine stands between."""
+    """Remove the machine's proxy settings."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def fast(
+def client_of(
     origin: str, *, connections: int = 4, key: str | None = "k", seconds: float = 5.0
 ) -> Client:
-    """A client that makes one attempt of everything."""
+    """A client that makes one attempt of each request."""
     return Client(
         provider=attrs.evolve(PROVIDER, base_url=f"{origin}/v3"),
         api_key=key,
@@ -90,8 +90,8 @@ VERBS = {
 }
 
 
-async def loses(c: Client, verb: str) -> None:
-    """A request of that verb ends without an answer, and may have arrived."""
+async def assert_lost(c: Client, verb: str) -> None:
+    """Check that a request with this verb fails without an answer and may have arrived."""
     with pytest.raises(TransportError) as caught:
         await VERBS[verb](c)
     lost = caught.value
@@ -103,9 +103,9 @@ async def loses(c: Client, verb: str) -> None:
 
 @on_asyncio
 async def test_a_request_goes_out_as_it_was_written():
-    """Verb, escaped target, headers and body leave unchanged, and nothing is added to them."""
+    """The verb, the escaped target, the headers and the body are sent unchanged."""
     handler = answering(RUNNING, answer(b'{"items": []}'), answer(b'{"id": "cgt-1"}'))
-    async with listening(handler) as received, fast(received.origin) as c:
+    async with listening(handler) as received, client_of(received.origin) as c:
         await c.tasks.get("a/b?x~")
         await c.tasks.list(task_ids=["a,b", "~"])
         assert await c.tasks.create(BOAT) == "cgt-1"
@@ -132,11 +132,11 @@ async def test_a_request_goes_out_as_it_was_written():
 
 
 @on_asyncio
-async def test_a_large_body_goes_out_whole_and_with_its_length():
-    """A create of some megabytes is neither chunked nor cut."""
+async def test_a_large_body_is_sent_whole_with_its_length():
+    """A create of several megabytes is neither chunked nor cut."""
     prompt = "0123456789abcdef" * 64 * 4096 + "end"
     handler = answering(answer(b'{"id": "cgt-1"}'))
-    async with listening(handler) as received, fast(received.origin) as c:
+    async with listening(handler) as received, client_of(received.origin) as c:
         await c.tasks.create(TaskSpec(prompt))
     body = received.requests[0].partition(b"\r\n\r\n")[2]
     assert json.loads(body)["content"][0]["text"] == prompt
@@ -145,12 +145,12 @@ async def test_a_large_body_goes_out_whole_and_with_its_length():
 
 
 @on_asyncio
-async def test_an_answer_is_read_whole_whatever_its_status():
-    """Headers in any case, also repeated ones, and a packed body are understood."""
+async def test_an_answer_of_any_status_is_read_whole():
+    """Headers in any case, repeated headers and a compressed body are understood."""
     body = gzip.compress(b'{"error": {"code": "Away", "message": "later"}}')
     headers = "X-Request-Id: r1\r\nX-Request-Id: r2\r\nContent-Encoding: gzip\r\n"
     said = answer(body, status="503 Away", headers=headers)
-    async with listening(answering(said)) as received, fast(received.origin) as c:
+    async with listening(answering(said)) as received, client_of(received.origin) as c:
         with pytest.raises(ServerError) as caught:
             await c.tasks.get("a")
     error = caught.value
@@ -159,7 +159,7 @@ async def test_an_answer_is_read_whole_whatever_its_status():
 
 
 async def reset(stream: SocketStream, _received: Received) -> bool:
-    """Break the connection off without a goodbye."""
+    """Reset the connection instead of closing it."""
     raw = stream.extra(SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return True
@@ -177,14 +177,14 @@ BREAKS = {
 @on_asyncio
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", BREAKS)
-async def test_what_was_received_is_lost_and_sent_once(how, verb):
-    """A request that the server has read is never called unsent, and never sent again from here."""
+async def test_a_received_request_counts_as_lost_and_is_sent_once(how, verb):
+    """A request that the server has read does not count as unsent and is sent only once."""
 
     async def handler(stream: SocketStream, received: Received) -> bool:
         return bool(await BREAKS[how](stream, received)) or True
 
-    async with listening(handler) as received, fast(received.origin) as c:
-        await loses(c, verb)
+    async with listening(handler) as received, client_of(received.origin) as c:
+        await assert_lost(c, verb)
         await anyio.sleep(0.02)
     assert len(received.requests) == 1
 
@@ -192,8 +192,8 @@ async def test_what_was_received_is_lost_and_sent_once(how, verb):
 @on_asyncio
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", ["closed", "reset"])
-async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, verb):
-    """A kept connection that the server leaves after the next request costs that request, once."""
+async def test_a_request_on_a_reused_connection_that_breaks_is_lost(how, verb):
+    """If the server closes a reused connection, the request on it is lost and sent only once."""
 
     async def handler(stream: SocketStream, received: Received) -> bool:
         if len(received.requests) == 1:
@@ -201,25 +201,25 @@ async def test_a_connection_that_ends_while_it_is_used_again_is_lost_too(how, ve
             return False
         return bool(await BREAKS[how](stream, received))
 
-    async with listening(handler) as received, fast(received.origin) as c:
+    async with listening(handler) as received, client_of(received.origin) as c:
         await c.tasks.get("a")
-        await loses(c, verb)
+        await assert_lost(c, verb)
         await anyio.sleep(0.02)
     assert (len(received.requests), received.connections) == (2, 1)
 
 
 @on_asyncio
-async def test_where_nothing_listens_nothing_is_sent():
+async def test_a_refused_connection_sends_nothing():
     """A refused connection is a `ConnectFailedError`."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        async with fast(f"http://127.0.0.1:{taken.getsockname()[1]}") as c:
+        async with client_of(f"http://127.0.0.1:{taken.getsockname()[1]}") as c:
             with pytest.raises(ConnectFailedError):
                 await c.tasks.create(BOAT)
 
 
-def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Connections have no more than some seconds to come up."""
+def shorten_connect_timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let connections take no longer than *seconds* to be made."""
     timeout = aiohttp.ClientTimeout
 
     def shorter(*, connect: float, **others: object) -> object:
@@ -229,9 +229,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 @on_asyncio
-async def test_without_a_handshake_nothing_is_sent(monkeypatch):
-    """A server that speaks no TLS, or does not answer, has had no request."""
-    impatient(monkeypatch, 0.05)
+async def test_a_failed_handshake_sends_nothing(monkeypatch):
+    """A server that speaks no TLS, or that does not answer, gets no request."""
+    shorten_connect_timeout(monkeypatch, 0.05)
     sent: list[bytes] = []
 
     async def handle(stream: SocketStream) -> None:
@@ -244,7 +244,7 @@ async def test_without_a_handshake_nothing_is_sent(monkeypatch):
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
-        async with anyio.create_task_group() as group, fast(f"https://127.0.0.1:{port}") as c:
+        async with anyio.create_task_group() as group, client_of(f"https://127.0.0.1:{port}") as c:
             group.start_soon(listener.serve, handle)
             for _ in range(2):
                 with pytest.raises(ConnectFailedError):
@@ -255,14 +255,17 @@ async def test_without_a_handshake_nothing_is_sent(monkeypatch):
 
 
 @on_asyncio
-async def test_nothing_is_kept_and_nothing_followed():
-    """Cookies are not sent back, a redirect is an answer, and a repeated key is taken out."""
+async def test_cookies_are_dropped_and_redirects_are_not_followed():
+    """No cookie is sent back, a redirect counts as an answer, and a repeated key is hidden."""
     headers = f"Set-Cookie: a=b\r\nX-Request-Id: {KEY}\r\n"
     body = json.dumps({"error": {"code": "Wrong", "message": f"wrong key {KEY}"}}).encode()
     moved = answer(status="302 Found", headers=f"Location: /elsewhere\r\n{headers}")
     said = answer(body, status="401 No", headers=headers)
     errors = []
-    async with listening(answering(moved, said)) as received, fast(received.origin, key=KEY) as c:
+    async with (
+        listening(answering(moved, said)) as received,
+        client_of(received.origin, key=KEY) as c,
+    ):
         for _ in range(2):
             with pytest.raises(APIError) as caught:
                 await c.tasks.get("a")
@@ -275,10 +278,10 @@ async def test_nothing_is_kept_and_nothing_followed():
 
 
 @on_asyncio
-async def test_an_answer_beyond_any_real_size_is_given_up():
-    """Reading stops at the limit, and the next request goes over a fresh connection."""
+async def test_an_answer_that_is_too_large_is_an_error():
+    """Reading stops at the limit, and the next request uses a new connection."""
     handler = answering(answer(b" " * 9_000_000), RUNNING)
-    async with listening(handler) as received, fast(received.origin, connections=1) as c:
+    async with listening(handler) as received, client_of(received.origin, connections=1) as c:
         with pytest.raises(ProtocolError, match="larger"):
             await c.tasks.get("a")
         assert (await c.tasks.get("a")).task_id == "a"
@@ -287,7 +290,7 @@ async def test_an_answer_beyond_any_real_size_is_given_up():
 
 @on_asyncio
 async def test_an_attempt_ends_with_its_timeout():
-    """Neither silence nor a body that drips holds an attempt beyond its time."""
+    """An attempt ends on time if the server is silent, or sends its body byte by byte."""
 
     async def drip(stream: SocketStream, received: Received) -> None:
         if len(received.requests) > 1:
@@ -297,15 +300,15 @@ async def test_an_attempt_ends_with_its_timeout():
             await anyio.sleep(0.005)
         await anyio.sleep_forever()
 
-    async with listening(drip) as received, fast(received.origin, seconds=0.05) as c:
+    async with listening(drip) as received, client_of(received.origin, seconds=0.05) as c:
         for verb in ("GET", "POST"):
             with anyio.fail_after(2):
-                await loses(c, verb)
+                await assert_lost(c, verb)
 
 
 @on_asyncio
-async def test_connections_are_few_and_used_again(monkeypatch):
-    """A hundred requests at once share a few connections, which are kept for below a minute."""
+async def test_connections_are_limited_and_reused(monkeypatch):
+    """A hundred requests at once share a few connections, which are kept for less than a minute."""
     kept: list[float] = []
     connector = aiohttp.TCPConnector
 
@@ -316,7 +319,7 @@ async def test_connections_are_few_and_used_again(monkeypatch):
     monkeypatch.setattr(aiohttp, "TCPConnector", noting)
     async with (
         listening(answering(RUNNING)) as received,
-        fast(received.origin, connections=3) as c,
+        client_of(received.origin, connections=3) as c,
         anyio.create_task_group() as group,
     ):
         for _ in range(100):
@@ -328,8 +331,8 @@ async def test_connections_are_few_and_used_again(monkeypatch):
 
 
 @on_asyncio
-async def test_a_cancelled_request_gives_up_its_connection():
-    """The server sees the end of a request that was given up, and the next one is not its heir."""
+async def test_a_cancelled_request_closes_its_connection():
+    """The server sees the connection close, and the next request uses another one."""
     arrived = anyio.Event()
 
     async def handler(stream: SocketStream, received: Received) -> None:
@@ -338,7 +341,7 @@ async def test_a_cancelled_request_gives_up_its_connection():
             return
         await stream.send(RUNNING)
 
-    async with listening(handler) as received, fast(received.origin, connections=1) as c:
+    async with listening(handler) as received, client_of(received.origin, connections=1) as c:
         tasks = c.tasks
         async with anyio.create_task_group() as group:
             group.start_soon(tasks.cancel, "a")
@@ -351,26 +354,26 @@ async def test_a_cancelled_request_gives_up_its_connection():
 
 
 @on_asyncio
-async def test_a_proxy_of_the_environment_is_used(monkeypatch):
-    """Requests go by way of the proxy that the environment names, except to what it excepts."""
+async def test_the_proxy_in_the_environment_is_used(monkeypatch):
+    """Requests use the proxy that the environment names, except for the hosts that it exempts."""
     async with listening(answering(RUNNING)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin.replace("http://", "http://me:pw@"))
-        async with fast("http://api.test") as c:
+        async with client_of("http://api.test") as c:
             await c.tasks.get("a/b")
         assert proxy.requests[0].startswith(f"GET http://api.test{TASKS}/a%2Fb ".encode())
         assert proxy.headers()["proxy-authorization"] == "Basic bWU6cHc="
-        async with listening(answering(RUNNING)) as received, fast(received.origin) as c:
+        async with listening(answering(RUNNING)) as received, client_of(received.origin) as c:
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
             await c.tasks.get("a")
         assert (len(proxy.requests), len(received.requests)) == (1, 1)
 
 
 @on_asyncio
-async def test_what_a_proxy_refuses_was_not_sent(monkeypatch):
-    """A tunnel that does not come up is a `ConnectFailedError`; the key stays here."""
+async def test_a_tunnel_that_a_proxy_refuses_sends_nothing(monkeypatch):
+    """If a proxy refuses the tunnel, the error is `ConnectFailedError` and no key is sent."""
     async with listening(answering(answer(status="403 Forbidden"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
-        async with fast("https://api.test", key=KEY) as c:
+        async with client_of("https://api.test", key=KEY) as c:
             with pytest.raises(ConnectFailedError, match="403"):
                 await c.tasks.create(BOAT)
     assert proxy.requests[0].startswith(b"CONNECT api.test:443 ")
@@ -378,15 +381,15 @@ async def test_what_a_proxy_refuses_was_not_sent(monkeypatch):
 
 
 def test_a_proxy_of_an_unknown_kind_is_refused(monkeypatch):
-    """A socks proxy is not passed by in silence."""
+    """A SOCKS proxy is an error; it is not ignored."""
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
     with pytest.raises(ConfigurationError, match="socks5"):
         Client(api_key="k", transport="aiohttp")
 
 
 @pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
-async def test_trio_is_told_that_this_is_for_asyncio():
-    """On trio, entering a client or a downloader says what is wrong."""
+async def test_aiohttp_on_trio_is_refused():
+    """On trio, entering a client or a downloader raises an error that names asyncio."""
     for sender in (Client(api_key="k", transport="aiohttp"), Downloader(transport="aiohttp")):
         with pytest.raises(ConfigurationError, match="asyncio"):
             async with sender:
@@ -395,8 +398,8 @@ async def test_trio_is_told_that_this_is_for_asyncio():
 
 @pytest.mark.parametrize("make", [lambda t: Client(api_key="k", transport=t),
                                   lambda t: Downloader(transport=t)])  # fmt: skip
-def test_a_choice_that_cannot_be_had_is_refused(make, monkeypatch):
-    """An unknown name is refused, and a missing extra is named with the way to get it."""
+def test_a_transport_that_is_not_available_is_refused(make, monkeypatch):
+    """An unknown transport is refused, and for a missing extra the error says how to install it."""
     with pytest.raises(ConfigurationError, match="'curl'"):
         make("curl")
     for name, module in list(sys.modules.items()):
@@ -409,7 +412,7 @@ def test_a_choice_that_cannot_be_had_is_refused(make, monkeypatch):
 
 @on_asyncio
 async def test_a_client_over_aiohttp_makes_videos(tmp_path):
-    """A client, its emulator and a downloader do their work over aiohttp."""
+    """A client, the emulator and a downloader work together over aiohttp."""
     client = Client(provider="emulator", transport="aiohttp", limits=Limits(connections=2))
     async with client, Downloader(transport="aiohttp") as downloader:
         video = await client.run(TaskSpec("a boat", duration=5), timeout=30)
@@ -418,9 +421,9 @@ async def test_a_client_over_aiohttp_makes_videos(tmp_path):
 
 
 @on_asyncio
-async def test_an_address_that_aiohttp_alone_refuses_is_an_error_of_ours():
-    """A host that is nearly a number: nothing was sent."""
-    async with fast("http://1.2.3.4.5.6") as c:
+async def test_an_address_that_only_aiohttp_refuses_is_a_connect_error():
+    """For a host that looks like a number, the error says that nothing was sent."""
+    async with client_of("http://1.2.3.4.5.6") as c:
         with pytest.raises(ConnectFailedError):
             await c.tasks.create(BOAT)
 
@@ -431,8 +434,8 @@ VIDEO = bytes(range(256)) * 4000
 
 
 @on_asyncio
-async def test_a_file_arrives_whole_over_redirects(tmp_path):
-    """A redirect to a relative place is followed, and the host is sent no more than it needs."""
+async def test_a_file_is_downloaded_whole_after_a_redirect(tmp_path):
+    """A redirect to a relative URL is followed, and the host gets only the needed headers."""
     moved = answer(status="307 Moved", headers="Location: /b?sig=%2F%7E\r\n")
     async with (
         listening(answering(moved, answer(VIDEO))) as received,
@@ -447,7 +450,7 @@ async def test_a_file_arrives_whole_over_redirects(tmp_path):
 
 @on_asyncio
 async def test_a_cut_file_is_resumed(tmp_path):
-    """After a cut only the missing bytes are asked for."""
+    """After the connection breaks, only the missing bytes are requested."""
     head = f'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: {len(VIDEO)}\r\n\r\n'
     span = f'Content-Range: bytes 70000-{len(VIDEO) - 1}/{len(VIDEO)}\r\nETag: "1"\r\n'
     rest = answer(VIDEO[70000:], status="206 Partial", headers=span)
@@ -466,8 +469,8 @@ async def test_a_cut_file_is_resumed(tmp_path):
 @pytest.mark.parametrize(
     "location", ["/again", "ftp://storage.test/x", "http://", "http://h:x/", "http://["]
 )
-async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
-    """A loop, another protocol and a word that is no URL end in an error without a signature."""
+async def test_redirects_that_cannot_be_followed_are_refused(location, tmp_path):
+    """A loop, another protocol and an invalid URL are errors that show no signature."""
     said = answer(status="302 Found", headers=f"Location: {location}?sig=sesame\r\n")
     async with (
         listening(answering(said)) as received,
@@ -483,8 +486,8 @@ async def test_redirects_that_lead_nowhere_are_refused(location, tmp_path):
 @pytest.mark.parametrize(
     "url", ["one.mp4", "http://", "http://[::1", "http://h:99999/", "x://h/", "//h/x", "https:///x"]
 )
-async def test_a_word_that_is_no_url_is_refused(url, tmp_path):
-    """What cannot be asked at all is an error of ours."""
+async def test_an_invalid_url_is_refused(url, tmp_path):
+    """A text that is not a URL raises `DownloadError`."""
     async with Downloader(transport="aiohttp") as downloader:
         with pytest.raises(DownloadError, match="not a URL"):
             await downloader.fetch(url, tmp_path / "a.mp4")
@@ -492,7 +495,7 @@ async def test_a_word_that_is_no_url_is_refused(url, tmp_path):
 
 
 @on_asyncio
-async def test_a_place_with_odd_characters_is_asked_for_in_one_line(tmp_path):
+async def test_unusual_characters_in_a_redirect_are_escaped(tmp_path):
     """Spaces and letters beyond ASCII in a redirect are escaped."""
     moved = answer(status="302 Found", headers="Location: /b c/é\r\n")
     async with (
@@ -505,8 +508,8 @@ async def test_a_place_with_odd_characters_is_asked_for_in_one_line(tmp_path):
 
 
 @on_asyncio
-async def test_an_error_of_the_network_shows_no_signature(tmp_path):
-    """A connection that does not come up is told without the URL's query."""
+async def test_a_network_error_shows_no_signature(tmp_path):
+    """The error of a failed connection does not contain the URL's query."""
 
     async def hang(stream: SocketStream) -> None:
         async with stream:

@@ -1,4 +1,4 @@
-"""What callers and providers get wrong: a clear error, nothing lost, no key shown."""
+"""Wrong input from callers and providers gives a clear error, loses nothing and shows no key."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KEYS = {"cometapi": "COMETAPI_KEY", "ark": "ARK_API_KEY", "byteplus": "BYTEPLUS_
 @pytest.mark.parametrize("provider", KEYS)
 @pytest.mark.parametrize("value", [None, "", "  \n"])
 def test_a_missing_key_is_named_before_any_io(provider, value, monkeypatch):
-    """Without a key the client is not even made, and the error names the variable to set."""
+    """Without a key no client is made, and the error names the variable to set."""
     if value is not None:
         monkeypatch.setenv(KEYS[provider], value)
     with pytest.raises(ConfigurationError, match=KEYS[provider]):
@@ -57,7 +57,7 @@ def test_a_missing_key_is_named_before_any_io(provider, value, monkeypatch):
 
 @pytest.mark.parametrize("provider", KEYS)
 async def test_the_key_comes_from_the_providers_own_variable(provider, monkeypatch):
-    """Each provider reads its own variable, and white space around a key is dropped."""
+    """Each provider has its own variable, and white space around a key is removed."""
     monkeypatch.setenv(KEYS[provider], " key-of-mine\n")
     script = Script(httpx.Response(200, json={"items": []}))
     async with Client(provider=provider, transport=script) as c:
@@ -66,8 +66,8 @@ async def test_the_key_comes_from_the_providers_own_variable(provider, monkeypat
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb", "sk-a b", "sk-ключ", "sk-\x00a", "sk-a\r\nX-Evil: 1"])
-def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key):
-    """A broken key is named by its provider and never shown."""
+def test_a_key_that_fits_in_no_header_is_refused_and_not_shown(key):
+    """The error of an invalid key names the provider and does not show the key."""
     with pytest.raises(ConfigurationError) as caught:
         Client(api_key=key)
     assert "cometapi" in str(caught.value)
@@ -76,7 +76,7 @@ def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key):
 
 @pytest.mark.parametrize("provider", ["comet", "", "Ark", "openai"])
 def test_an_unknown_provider_is_refused_with_the_known_ones(provider):
-    """A provider's name is one of four, and the error lists them."""
+    """An unknown provider name is an error that lists the four known ones."""
     with pytest.raises(ConfigurationError, match="cometapi, ark, byteplus, emulator"):
         Client(provider=provider, api_key="k")
 
@@ -94,7 +94,7 @@ def test_an_unknown_provider_is_refused_with_the_known_ones(provider):
     ],
 )
 def test_a_wrong_base_url_is_refused_before_any_io(address, monkeypatch):
-    """An address that is no http(s) address is told at once, wherever it comes from."""
+    """An address that is not http(s) is an error at once, wherever it is set."""
     with pytest.raises(ConfigurationError):
         Client(api_key="k", base_url=address)
     monkeypatch.setenv("CALLSHEET_BASE_URL", address)
@@ -105,7 +105,7 @@ def test_a_wrong_base_url_is_refused_before_any_io(address, monkeypatch):
 @pytest.mark.parametrize("slashes", ["", "/", "//"])
 @pytest.mark.parametrize("way", ["argument", "variable"])
 async def test_another_base_url_is_used_as_given(way, slashes, monkeypatch):
-    """The address may come from the caller or from the environment, with or without a slash."""
+    """The address may be an argument or a variable, with or without a slash at the end."""
     address = f"http://proxy.test:8080/deep/v3{slashes}"
     if way == "variable":
         monkeypatch.setenv("CALLSHEET_BASE_URL", address)
@@ -118,8 +118,8 @@ async def test_another_base_url_is_used_as_given(way, slashes, monkeypatch):
     assert str(request.url).startswith("http://proxy.test:8080/deep/v3/contents/generations/tasks?")
 
 
-async def test_the_argument_beats_the_environment(monkeypatch):
-    """An address that the caller gives is taken before that of the environment."""
+async def test_the_argument_is_used_before_the_environment(monkeypatch):
+    """An address in an argument is used instead of the one in the environment."""
     monkeypatch.setenv("CALLSHEET_BASE_URL", "http://wrong.test")
     script = Script(httpx.Response(200, json={"items": []}))
     async with Client(api_key="k", transport=script, base_url="http://right.test") as c:
@@ -127,8 +127,8 @@ async def test_the_argument_beats_the_environment(monkeypatch):
     assert script.seen[0].url.host == "right.test"
 
 
-async def test_a_provider_of_ones_own_needs_no_key_variable():
-    """A provider that is described by hand works without any environment."""
+async def test_a_provider_of_the_caller_needs_no_key_variable():
+    """A provider that the caller describes works without any environment variable."""
     script = Script(httpx.Response(200, json={"items": []}))
     own = Provider(name="mine", base_url="http://mine.test", default_model="ep-1",
                    limits=ARK.limits)  # fmt: skip
@@ -150,7 +150,7 @@ async def test_a_provider_of_ones_own_needs_no_key_variable():
         lambda: RetryPolicy(resubmit="maybe"),
     ],
 )
-def test_policies_that_cannot_work_are_refused(make):
+def test_invalid_policies_are_refused(make):
     """A policy checks its own values."""
     with pytest.raises(ValueError, match=r"."):
         make()
@@ -173,7 +173,7 @@ BAD_SPECS = {
 
 
 def picture(width: int, height: int) -> bytes:
-    """A picture of that size, as a file's content."""
+    """The content of a picture file of this size."""
     file = io.BytesIO()
     Picture.new("1", (width, height)).save(file, "png")
     return file.getvalue()
@@ -181,7 +181,7 @@ def picture(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", BAD_SPECS)
 async def test_a_bad_spec_is_named_before_anything_is_sent(kind):
-    """Submitting it, alone or in a batch, raises `SpecError` with a field, a value and the rule."""
+    """Alone or in a batch, it raises `SpecError` with the field, the value and the rule."""
     wire = Wire()
     async with client(wire) as c:
         for use in (c.submit, c.run, lambda spec: c.submit_many([TaskSpec("fine"), spec])):
@@ -196,7 +196,7 @@ async def test_a_bad_spec_is_named_before_anything_is_sent(kind):
     "content", [picture(200, 200), picture(2000, 400), picture(320, 320)[:20], b"\x89PNG"]
 )
 async def test_a_picture_of_the_wrong_size_is_named(content):
-    """A picture that is too small, too wide or cut off is told before anything is sent."""
+    """A picture that is too small, too wide or cut off is an error before anything is sent."""
     wire = Wire()
     async with client(wire) as c:
         with pytest.raises(SpecError, match="first_frame"):
@@ -205,7 +205,7 @@ async def test_a_picture_of_the_wrong_size_is_named(content):
 
 
 async def test_a_picture_of_40_mb_is_refused(tmp_path):
-    """A picture above the limit is refused by its size, not read and sent."""
+    """A picture above the size limit is refused and not sent."""
     path = tmp_path / "big.png"
     path.write_bytes(picture(320, 320))
     os.truncate(path, 40_000_000)
@@ -216,8 +216,8 @@ async def test_a_picture_of_40_mb_is_refused(tmp_path):
     assert not wire.seen
 
 
-async def test_a_picture_that_vanishes_in_between_fails_alone(tmp_path):
-    """A file that is gone when its turn comes is one spec's outcome, and nobody else's."""
+async def test_a_picture_that_is_deleted_before_its_create_fails_alone(tmp_path):
+    """A file that is gone when it is needed fails its own spec only."""
     path = tmp_path / "picture.png"
     path.write_bytes(picture(320, 320))
     wire = Wire(latency=1.0)
@@ -230,8 +230,8 @@ async def test_a_picture_that_vanishes_in_between_fails_alone(tmp_path):
     assert len(wire.sent("POST")) == 2
 
 
-async def test_a_prompt_of_5000_words_reaches_the_provider_or_is_refused_whole():
-    """A very long prompt is never cut: it is sent as it is, or named."""
+async def test_a_prompt_of_5000_words_is_never_cut():
+    """A very long prompt is sent unchanged or refused."""
     wire = Wire()
     prompt = " ".join(["boat"] * 5000)
     async with client(wire) as c:
@@ -243,7 +243,7 @@ async def test_a_prompt_of_5000_words_reaches_the_provider_or_is_refused_whole()
             assert wire.prompts == [prompt]
 
 
-WORTHLESS = {
+UNUSABLE = {
     "html": httpx.Response(200, text="<html><title>Welcome</title></html>"),
     "empty": httpx.Response(200),
     "10 MB": httpx.Response(200, content=b"x" * 10_000_000),
@@ -261,10 +261,10 @@ WORTHLESS = {
 }
 
 
-@pytest.mark.parametrize("kind", WORTHLESS)
-async def test_a_provider_that_answers_nonsense_gets_one_create_and_gives_one_error(kind):
-    """Every verb ends with one of our errors, and a create left once."""
-    script = Script(WORTHLESS[kind])
+@pytest.mark.parametrize("kind", UNUSABLE)
+async def test_an_unusable_answer_is_an_error_and_its_create_is_sent_once(kind):
+    """Every call ends with one of our errors, and a create is sent once."""
+    script = Script(UNUSABLE[kind])
     async with Client(provider=COMET, api_key="k", transport=script) as c:
         with pytest.raises((SubmissionUncertainError, APIError)):
             await c.submit(TaskSpec("boat"))
@@ -285,8 +285,8 @@ UNWRITABLE = {"long": "x" * 70_000, "dot": ".", "dots": ".."}
 @pytest.mark.parametrize("kind", UNWRITABLE)
 @pytest.mark.parametrize("lists", [True, False])
 @pytest.mark.parametrize("way", ["attached", "created"])
-async def test_an_id_that_cannot_stand_in_an_address_ends_its_own_handle(kind, lists, way):
-    """It ends with an error that says so in short; the others go on, and no gate is shut."""
+async def test_an_id_that_fits_in_no_url_ends_only_its_own_handle(kind, lists, way):
+    """Its error is short, the other tasks go on, and no circuit breaker trips."""
     wire, events, odd = Wire(render_seconds=60), [], UNWRITABLE[kind]
 
     def change(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
@@ -307,8 +307,8 @@ async def test_an_id_that_cannot_stand_in_an_address_ends_its_own_handle(kind, l
 
 
 @pytest.mark.parametrize("kind", UNWRITABLE)
-async def test_what_asks_for_an_id_that_cannot_stand_in_an_address_is_told(kind):
-    """Every verb refuses it before anything is sent; a list takes dots, which are no path there."""
+async def test_an_id_that_fits_in_no_url_is_refused_by_every_call(kind):
+    """It is refused before anything is sent; a list accepts dots, which are no path there."""
     wire, odd = Wire(), UNWRITABLE[kind]
     async with client(wire) as c:
         for use in (c.tasks.get, c.tasks.cancel, lambda odd: c.attach(odd).cancel()):
@@ -326,8 +326,8 @@ SECRETS = ["sk-s3cr3tS3CR3Ts3cr3t", "0f9e8d7c-6b5a-4321-8765-43210fedcba9"]
 
 
 @pytest.mark.parametrize("key", SECRETS)
-async def test_no_key_shows_anywhere(key, caplog):
-    """No text that the package makes holds the key, not even if the provider repeats it."""
+async def test_no_text_shows_the_key(key, caplog):
+    """No text of the package contains the key, even if the provider repeats it."""
     caplog.set_level(logging.DEBUG)
     wire = Wire()
     texts: list[str] = []
@@ -367,8 +367,8 @@ async def test_no_key_shows_anywhere(key, caplog):
     assert not [r for r in wire.seen if key in str(r.url) or key.encode() in r.content]
 
 
-async def test_the_key_is_sent_to_the_provider_alone():
-    """A redirect does not carry the key to another host."""
+async def test_the_key_is_sent_only_to_the_provider():
+    """After a redirect the key is not sent to another host."""
     script = Script(httpx.Response(307, headers={"location": "http://evil.test/"}))
     async with Client(provider=COMET, api_key="sk-123456789", transport=script) as c:
         with pytest.raises(InvalidRequestError):
@@ -379,7 +379,7 @@ async def test_the_key_is_sent_to_the_provider_alone():
 
 
 async def test_no_second_authorization_header_is_sent():
-    """There is one ``Authorization`` header, since two of them give a 401."""
+    """There is one ``Authorization`` header, because two of them give a 401."""
     wire = Wire()
     async with client(wire, api_key="sk-123456789") as c:
         await c.run(TaskSpec("boat"))
@@ -390,7 +390,7 @@ async def test_no_second_authorization_header_is_sent():
 
 
 async def test_a_wrong_key_is_an_authentication_error():
-    """A key that the provider refuses is told as such, after one request."""
+    """A key that the provider refuses raises `AuthenticationError` after one request."""
     wire = Wire(keys=("right",))
     async with client(wire, api_key="wrong") as c:
         with pytest.raises(AuthenticationError):
@@ -409,7 +409,7 @@ async def test_a_wrong_key_is_an_authentication_error():
     ],
 )
 async def test_a_proxy_that_cannot_be_used_is_named_on_entering(name, value, words, monkeypatch):
-    """A client in an environment that `httpx` cannot work with is not entered, in httpx's words."""
+    """If `httpx` cannot use the environment's proxy, entering the client raises its reason."""
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=words):
@@ -431,15 +431,15 @@ async def test_a_proxy_that_cannot_be_used_is_named_on_entering(name, value, wor
         ({"observer": 5}, "observer=5: a function"),
     ],
 )
-def test_a_setting_of_another_kind_is_named_at_once(options, words):
-    """What would be tripped over later, in the background, is refused when the client is made."""
+def test_a_setting_of_the_wrong_type_is_refused_at_once(options, words):
+    """A setting of the wrong type is an error when the client is made, and not later."""
     with pytest.raises(ConfigurationError, match=words):
         Client(api_key="k", **options)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_an_address_of_the_tasks_themselves_is_refused(slash):
-    """Creates may pass there, and no poll would: paid tasks that nobody can watch."""
+def test_an_address_with_the_task_path_is_refused(slash):
+    """With such an address creates might work, but no poll, so paid tasks would be lost."""
     address = f"https://ark.test/api/v3/contents/generations/tasks{slash}"
     with pytest.raises(ConfigurationError, match="give what comes before"):
         Client(api_key="k", base_url=address)
@@ -447,9 +447,9 @@ def test_an_address_of_the_tasks_themselves_is_refused(slash):
 
 @pytest.fixture
 def new_package():
-    """The package as a process has it that has just begun, and has read no certificates yet.
+    """The package as a new process has it, before any certificate is read.
 
-    Afterwards the modules are those of before, and none that was loaded meanwhile stays.
+    Afterwards the old modules are back, and the new ones are removed.
     """
 
     def ours() -> list[str]:
@@ -464,10 +464,8 @@ def new_package():
 
 
 @pytest.mark.parametrize("options", [{}, {"transport": "aiohttp"}])
-async def test_certificates_that_cannot_be_read_are_named_on_entering(
-    options, new_package, monkeypatch
-):
-    """The variables that may name them are told, with either library."""
+async def test_unreadable_certificates_are_named_on_entering(options, new_package, monkeypatch):
+    """With either library the error names the variables that may set the certificates."""
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
     with pytest.raises(new_package.ConfigurationError, match=r"SSL_CERT_FILE.*cannot be read"):
         async with new_package.Client(api_key="k" * 20, **options):
@@ -476,8 +474,8 @@ async def test_certificates_that_cannot_be_read_are_named_on_entering(
         new_package.downloads.Downloader(**options)
 
 
-async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkeypatch):
-    """If that happens to a later connection, nothing has left, and nothing is counted."""
+async def test_a_create_without_a_connection_is_not_uncertain(monkeypatch):
+    """If a later connection cannot be set up, nothing is sent and nothing is counted."""
     wire = Wire()
 
     def broken(**_options: object) -> None:
@@ -497,8 +495,8 @@ async def test_a_create_whose_connection_cannot_be_set_up_is_not_in_doubt(monkey
     assert wire.prompts == ["one", "two"]
 
 
-async def test_where_nothing_listens_the_batch_stops_after_its_first_spec():
-    """A dead address costs the attempts of one create, and the rest ends as never sent."""
+async def test_an_unreachable_address_stops_a_batch_after_its_first_spec():
+    """Only the attempts of one create are made, and the other specs are never sent."""
     script = Script(httpx.ConnectError("connection refused"))
     async with Client(provider=ARK, transport=script) as c:
         batch = await c.submit_many([TaskSpec("a"), TaskSpec("b"), TaskSpec("c")])

@@ -22,6 +22,7 @@ from callsheet import (
     ModelNotFoundError,
     NotFoundError,
     NotSubmittedError,
+    Progress,
     QuotaExhaustedError,
     SpecError,
     SubmissionUncertainError,
@@ -33,12 +34,12 @@ from emulation import ARK, COMET, Wire, client, first, prompt_of, refusal
 
 
 def boats(count: int) -> list[TaskSpec]:
-    """That many specs."""
+    """*count* different specs."""
     return [TaskSpec(f"boat {i}") for i in range(count)]
 
 
-async def test_one_failing_spec_does_not_disturb_the_others():
-    """A refused, a rejected, a failed and a lost spec leave the rest with their videos."""
+async def test_failing_specs_do_not_affect_the_others():
+    """If one spec is refused, one fails and one is lost, the others get their videos."""
     wire = Wire()
     wire.lose = lambda r: (
         httpx.ReadError("reset") if r.method == "POST" and prompt_of(r) == "lost" else None
@@ -52,7 +53,7 @@ async def test_one_failing_spec_does_not_disturb_the_others():
     assert kinds == [
         none, ContentRejectedError, none, TaskFailedError, none, SubmissionUncertainError, none
     ]  # fmt: skip
-    assert wire.emulator.ledger.created == 6  # the lost one was made all the same
+    assert wire.emulator.ledger.created == 6  # the create whose answer was lost made a task, too
 
 
 STOPPING_ERRORS = {
@@ -71,8 +72,8 @@ STOPPING_ERRORS = {
 
 
 @pytest.mark.parametrize("kind", STOPPING_ERRORS)
-async def test_an_error_that_meets_every_spec_stops_the_batch_at_once(kind):
-    """After the first such answer nothing more is sent, and the rest names it as the cause."""
+async def test_an_error_that_affects_every_spec_stops_the_batch_at_once(kind):
+    """After the first such error nothing more is sent; the other errors name it as the cause."""
     answer, error = STOPPING_ERRORS[kind]
     wire = Wire()
     wire.fault = first(99, answer)
@@ -91,8 +92,8 @@ async def test_an_error_that_meets_every_spec_stops_the_batch_at_once(kind):
     assert ids == (None,) * 50
 
 
-async def test_a_wrong_key_meets_the_emulators_own_refusal():
-    """A key that the provider does not know costs one POST for a whole batch."""
+async def test_a_wrong_key_costs_one_request():
+    """With a key that the emulator does not know, a whole batch sends one POST."""
     wire = Wire(keys=("right",))
     async with client(wire, api_key="wrong") as c:
         batch = await c.submit_many(boats(20))
@@ -104,7 +105,7 @@ async def test_a_wrong_key_meets_the_emulators_own_refusal():
 
 
 async def test_a_closed_model_stops_only_its_own_specs():
-    """Specs of another model go on when one model is not open to the account."""
+    """If one model is not open to the account, specs of another model still succeed."""
     closed, other = "doubao-seedance-1-0-pro-250528", "doubao-seedance-1-5-pro-251215"
     wire = Wire(not_open=closed)
     async with client(wire) as c:
@@ -116,8 +117,8 @@ async def test_a_closed_model_stops_only_its_own_specs():
     assert len(wire.sent("POST")) == 11
 
 
-async def test_a_key_that_goes_bad_later_stops_the_rest():
-    """Tasks that exist are watched to their end; what was not sent is not sent any more."""
+async def test_a_key_that_is_revoked_later_stops_the_rest():
+    """Existing tasks are watched to their end, and unsent specs are not sent."""
     wire = Wire(render_seconds=30.0)
 
     async def revoked(request: httpx.Request) -> httpx.Response | None:
@@ -136,7 +137,7 @@ async def test_a_key_that_goes_bad_later_stops_the_rest():
 
 
 async def test_batches_do_not_stop_each_other():
-    """A batch that was stopped leaves another batch of the same client alone."""
+    """After one batch was stopped, another batch of the same client succeeds."""
     wire = Wire()
     wire.fault = first(1, lambda: refusal(401, "AuthenticationError"))
     async with client(wire) as c:
@@ -168,7 +169,7 @@ async def test_all_problems_of_all_specs_are_named_before_anything_is_sent():
 
 
 async def test_equal_specs_are_two_tasks():
-    """The same spec twice is made, and paid, twice."""
+    """A spec that is given twice makes two tasks, and both are billed."""
     wire = Wire()
     spec = TaskSpec("boat", seed=7)
     async with client(wire) as c:
@@ -178,7 +179,7 @@ async def test_equal_specs_are_two_tasks():
 
 
 async def test_specs_are_sent_in_input_order():
-    """Creates leave in the order in which their specs were given."""
+    """Creates are sent in the order in which their specs were given."""
     wire = Wire(latency=0.0)
     async with client(wire) as c:
         batch = await c.submit_many(boats(40))
@@ -187,7 +188,7 @@ async def test_specs_are_sent_in_input_order():
 
 
 async def test_submit_many_returns_before_anything_is_sent():
-    """Submissions go on in the background, and the ids can be waited for."""
+    """Specs are submitted in the background, and ``submitted`` waits for the ids."""
     wire = Wire()
     async with client(wire) as c:
         batch = await c.submit_many(boats(10), name="harbour")
@@ -200,8 +201,8 @@ async def test_submit_many_returns_before_anything_is_sent():
         assert not batch[9].done
 
 
-async def test_submitted_tells_what_got_no_id():
-    """An id stands where its spec stood, and ``None`` where a submission failed."""
+async def test_submitted_gives_none_for_a_failed_submission():
+    """The ids come in input order, with ``None`` for a submission that failed."""
     async with client(Wire()) as c:
         batch = await c.submit_many([TaskSpec("a"), TaskSpec("[refuse]"), TaskSpec("b")])
         one, none, two = await batch.submitted()
@@ -225,7 +226,7 @@ async def test_a_batch_is_a_sequence_of_handles():
 
 
 async def test_an_empty_batch_is_done():
-    """No specs give no outcomes, at once, and nothing is sent."""
+    """A batch without specs ends at once without outcomes, and nothing is sent."""
     wire = Wire()
     async with client(wire) as c:
         batch = await c.submit_many([])
@@ -239,21 +240,21 @@ async def test_an_empty_batch_is_done():
 
 
 async def test_progress_always_adds_up():
-    """At every event the parts of the progress add up, and they only ever move forward."""
+    """At every event the counts of the progress add up, and ``done`` never falls."""
     wire = Wire(concurrency=5, render_seconds=60.0, failure_rate=0.3)
-    seen: list[object] = []
+    batches: list[Batch] = []
+    steps: list[Progress] = []
 
-    def look(_: object) -> None:
-        if seen:
-            seen.append(seen[0].progress)
+    def note_progress(_: object) -> None:
+        if batches:
+            steps.append(batches[0].progress)
 
     specs = [*boats(40), TaskSpec("[refuse]")]
-    async with client(wire, observer=look) as c:
+    async with client(wire, observer=note_progress) as c:
         batch = await c.submit_many(specs)
-        seen.append(batch)
+        batches.append(batch)
         result = await batch.result()
         last = batch.progress
-    steps = seen[1:]
     assert len(steps) > 80
     for step in steps:
         assert step.total == 41
@@ -278,7 +279,7 @@ async def test_outcomes_come_as_they_are_ready():
     assert order == [1, 0]
 
 
-async def test_leaving_as_completed_early_leaves_everything_watched():
+async def test_leaving_as_completed_early_stops_no_task():
     """After a break the tasks go on, and a new iteration begins with the first outcome."""
     async with client(Wire(concurrency=3, render_seconds=60.0)) as c:
         batch = await c.submit_many(boats(12))
@@ -290,8 +291,8 @@ async def test_leaving_as_completed_early_leaves_everything_watched():
     assert sorted(outcome.index for outcome in again) == list(range(12))
 
 
-async def test_two_iterations_at_once_see_the_same():
-    """Each consumer of ``as_completed`` gets every outcome."""
+async def test_two_iterations_at_once_get_the_same_outcomes():
+    """Each consumer of ``as_completed`` gets every outcome, in the same order."""
     found: list[list[int]] = []
 
     async def consume(batch: Batch) -> None:
@@ -306,14 +307,14 @@ async def test_two_iterations_at_once_see_the_same():
 
 
 async def test_a_result_names_every_failure_in_input_order():
-    """``urls`` raises a `BatchError` with one noted member per failure, in input order."""
+    """The `BatchError` holds one error per failure, in input order, with a note on the spec."""
     async with client(Wire()) as c:
         prompts = ["a", "b [reject]", "c", "d [fail]"]
         result = await (await c.submit_many(map(TaskSpec, prompts))).result()
     assert [outcome.index for outcome in result.failures] == [1, 3]
-    for ask in (result.urls, result.videos, result.raise_for_failures):
+    for method in (result.urls, result.videos, result.raise_for_failures):
         with pytest.raises(BatchError, match="2 of 4") as caught:
-            ask()
+            method()
         assert [error.__notes__ for error in caught.value.exceptions] == [
             ["spec 1 'b [reject]'"], ["spec 3 'd [fail]'"]
         ]  # fmt: skip
@@ -322,8 +323,8 @@ async def test_a_result_names_every_failure_in_input_order():
     assert [outcome.index for outcome in result[1:3]] == [1, 2]
 
 
-async def test_cancelling_a_batch_stops_what_has_not_started():
-    """What runs goes on, what waits is cancelled, what was not sent is not: all counted."""
+async def test_cancelling_a_batch_stops_specs_that_have_not_started():
+    """Running tasks go on; ``cancel`` stops queued tasks and unsent specs, and counts both."""
     wire = Wire(concurrency=3, render_seconds=1000.0)
     async with client(wire) as c:
         batch = await c.submit_many(boats(100))
@@ -339,8 +340,8 @@ async def test_cancelling_a_batch_stops_what_has_not_started():
     assert len(wire.sent("POST")) == sent
 
 
-async def test_cancelling_a_batch_withdraws_what_pauses_after_a_refusal():
-    """A create that was refused and waits to be sent again is withdrawn at once."""
+async def test_cancelling_a_batch_stops_specs_that_wait_after_a_refusal():
+    """A refused create that waits to be sent again is cancelled at once."""
     wire = Wire()
     wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
     async with client(wire) as c:
@@ -354,8 +355,8 @@ async def test_cancelling_a_batch_withdraws_what_pauses_after_a_refusal():
     assert len(wire.seen) == sent
 
 
-async def test_a_batch_whose_cancel_fails_says_why():
-    """A refused cancel arrives bare, and all the other tasks were asked to stop."""
+async def test_a_batch_whose_cancel_is_refused_raises_the_error():
+    """If one cancel is refused, its error is raised directly, not in an exception group."""
     wire = Wire(concurrency=1, render_seconds=100.0)
     wire.fault = first(1, lambda: refusal(403, "AccessDenied"), method="DELETE")
     async with client(wire) as c:
@@ -365,8 +366,8 @@ async def test_a_batch_whose_cancel_fails_says_why():
             await batch.cancel()
 
 
-async def test_a_batch_whose_cancel_fails_for_some_stops_all_the_others():
-    """The count is not lost: it stands in a note, beside the places of those that go on."""
+async def test_a_batch_whose_cancel_fails_for_some_stops_the_others():
+    """A note on the error counts the stopped tasks and gives the indexes of the others."""
     wire = Wire(concurrency=1, render_seconds=100.0)
     ids: list[str] = []
 
@@ -388,8 +389,8 @@ async def test_a_batch_whose_cancel_fails_for_some_stops_all_the_others():
         assert await batch.cancel() == 2
 
 
-async def test_attached_ids_may_repeat_and_be_unknown():
-    """Every id has its place: twins share an end, unknown ones fail alone."""
+async def test_attached_ids_may_be_repeated_or_unknown():
+    """Each id has its own outcome: equal ids share a video, and only unknown ids fail."""
     wire = Wire(render_seconds=60.0)
     async with client(wire) as c:
         mine = await c.submit_many(boats(3))
@@ -407,21 +408,21 @@ async def test_attached_ids_may_repeat_and_be_unknown():
     assert wire.emulator.ledger.created == 3
 
 
-async def test_every_outcome_is_told_once():
-    """The observer hears of each spec's outcome exactly once, twins included."""
+async def test_each_outcome_is_reported_once():
+    """The observer gets one event for each spec and for each attached id."""
     events: list[object] = []
     async with client(Wire(), observer=events.append) as c:
         batch = await c.submit_many([*boats(5), TaskSpec("[refuse]")])
         ids = await batch.submitted()
-        twins = c.attach_many(ids[:2])
+        attached = c.attach_many(ids[:2])
         await batch.result()
-        await twins.result()
+        await attached.result()
     settled = [event.outcome for event in events if isinstance(event, TaskSettled)]
     assert len(settled) == 8
 
 
 async def test_a_thousand_specs_work_with_default_settings():
-    """A thousand specs finish on sixteen connections, paid once each, with few requests."""
+    """A thousand specs make a thousand videos with sixteen connections and few requests."""
     wire = Wire(concurrency=1000)
     async with client(wire) as c:
         batch = await c.submit_many(boats(1000))
@@ -432,8 +433,8 @@ async def test_a_thousand_specs_work_with_default_settings():
     assert len(wire.sent("GET")) < 300
 
 
-async def test_get_only_providers_stop_and_finish_alike():
-    """The same rules hold where options are commands and lists are missing."""
+async def test_a_wrong_key_stops_a_batch_without_lists():
+    """Also with a provider that has no lists, a wrong key costs one request."""
     wire = Wire(keys=("right",))
     async with client(wire, provider=COMET, api_key="wrong") as c:
         result = await (await c.submit_many(boats(5))).result()
@@ -442,8 +443,8 @@ async def test_get_only_providers_stop_and_finish_alike():
 
 
 @pytest.mark.parametrize("queue_limit", [None, 5])
-async def test_a_late_small_batch_is_not_stuck_behind_a_large_one(queue_limit):
-    """Ten specs beside two hundred are sent in turn with them, also while the queue is full."""
+async def test_a_small_batch_does_not_wait_for_a_large_one(queue_limit):
+    """Specs of both batches are sent in turn, also while the provider's queue is full."""
     wire = Wire(concurrency=3, queue_limit=queue_limit, render_seconds=30.0)
     async with client(wire) as c:
         large = await c.submit_many(TaskSpec(f"large {i}") for i in range(200))
@@ -457,8 +458,8 @@ async def test_a_late_small_batch_is_not_stuck_behind_a_large_one(queue_limit):
     assert len(set(since)) <= 35
 
 
-async def test_a_batch_of_a_higher_priority_overtakes():
-    """What is more urgent is sent before everything that waits for its turn."""
+async def test_a_batch_of_a_higher_priority_is_sent_first():
+    """Specs of a higher priority are sent before all others that wait."""
     wire = Wire(concurrency=3, render_seconds=30.0)
     async with client(wire, limits=Limits(creates_per_minute=60)) as c:
         await c.submit_many(TaskSpec(f"later {i}") for i in range(50))
@@ -469,14 +470,14 @@ async def test_a_batch_of_a_higher_priority_overtakes():
         await urgent.submitted()
         await c.run(TaskSpec("last"), priority=-1, timeout=1e9)
     after = wire.prompts[before:]
-    begun = 12  # those that were waiting for the quota
-    assert set(after[: 6 + begun]) >= {f"now {i}" for i in range(5)} | {"single"}
+    already_waiting = 12  # creates that waited for the rate limit before
+    assert set(after[: 6 + already_waiting]) >= {f"now {i}" for i in range(5)} | {"single"}
     assert after[-1] == "last"
     assert single.task_id
 
 
 async def test_no_more_tasks_are_unfinished_than_the_limits_allow():
-    """With at most four unfinished tasks, twelve specs go in step with their ends."""
+    """With ``unfinished=4`` another spec is sent only when one of four tasks has ended."""
     wire = Wire(render_seconds=30.0)
     async with client(wire, limits=Limits(unfinished=4)) as c:
         batch = await c.submit_many(boats(12))
@@ -492,19 +493,19 @@ async def test_no_more_tasks_are_unfinished_than_the_limits_allow():
     assert most == 4
 
 
-async def test_a_limit_above_the_providers_queue_does_not_send_without_pause():
-    """Where more is allowed than the queue takes, a refusal is waited out, or until a task ends."""
+async def test_a_limit_above_the_providers_queue_sends_with_pauses():
+    """After a refusal by a full queue, the next create waits for a pause or until a task ends."""
     wire = Wire(concurrency=1, queue_limit=2, render_seconds=500.0)
     async with client(wire, limits=Limits(unfinished=50)) as c:
         batch = await c.submit_many(boats(5))
         await anyio.sleep(450)
         assert len(wire.sent("POST")) < 25
-        await batch.submitted()  # as soon as there is room
+        await batch.submitted()  # goes on as soon as a task ends
         assert batch.progress.succeeded <= 2
 
 
-async def test_outcomes_survive_pickle_whether_or_not_somebody_has_looked():
-    """A video is pickled as one: another Python reads it, too."""
+async def test_outcomes_can_be_pickled_before_and_after_video_is_read():
+    """The pickle always holds a `Video`, which another version of Python reads, too."""
     wire = Wire()
     async with client(wire) as c:
         result = await (await c.submit_many(boats(2))).result()

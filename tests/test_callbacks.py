@@ -1,4 +1,4 @@
-"""Callbacks of the provider: they cause a poll at once, and their token finds a lost task."""
+"""The provider's callbacks cause a poll at once, and their token finds a lost task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOOK = "http://127.0.0.1:9/hook?token={token}"
 
 
 class Hook:
-    """A web service that hands every callback to its client."""
+    """A web service that passes every callback to its client."""
 
     def __init__(self, **settings: object) -> None:
         self.client = self.spend = None
@@ -36,14 +36,14 @@ class Hook:
         self.wire = Wire(post=self.post, **settings)
 
     async def post(self, url: str, body: bytes) -> int:
-        """Take one callback."""
+        """Receive one callback."""
         (token,) = parse_qs(urlsplit(url).query).get("token", [None])
         if self.client is not None and anyio.current_time() >= self.deaf_until:
             self.taken.append(self.client.take_callback(body, token=token))
         return 204
 
     async def run(self, specs: list[TaskSpec], **options: object):
-        """Bring specs to their ends."""
+        """Submit specs and wait until they have ended."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.wire.emulator.send_callbacks)
             async with client(self.wire, **options) as self.client:
@@ -55,8 +55,8 @@ class Hook:
 
 
 @pytest.mark.parametrize("settings", [{}, {"callbacks_doubled": 1.0}, {"callbacks_held": 0.5}])
-async def test_callbacks_hasten_the_end(settings):
-    """With a delay of ten minutes every end is known as soon as its callback has come."""
+async def test_callbacks_make_ends_known_at_once(settings):
+    """Even with a delay of ten minutes, every end is known as soon as its callback arrives."""
     hook = Hook(concurrency=10, render_seconds=60.0, **settings)
     specs = [TaskSpec(f"boat {i}", callback_url=HOOK) for i in range(10)]
     started = anyio.current_time()
@@ -68,8 +68,8 @@ async def test_callbacks_hasten_the_end(settings):
 
 
 @pytest.mark.parametrize("provider", [ARK, COMET])
-async def test_a_callback_tells_the_id_of_a_lost_create(provider):
-    """A submission whose answer was lost gets its id by the token in the callback's URL."""
+async def test_a_callback_gives_the_id_of_a_lost_create(provider):
+    """A create whose answer was lost gets its id by the token in the callback URL."""
     hook = Hook()
     hook.wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
     (outcome,) = await hook.run(
@@ -83,8 +83,8 @@ async def test_a_callback_tells_the_id_of_a_lost_create(provider):
     assert ("safety_identifier" in body) == (provider is ARK)
 
 
-async def test_a_callback_before_the_answer_is_lost_is_remembered():
-    """A callback that overtakes the silence of its create brings the id when that is given up."""
+async def test_a_callback_during_a_create_is_remembered():
+    """A callback that comes before its create times out gives the id after the timeout."""
     hook = Hook(render_seconds=500.0)
 
     async def silence(request: httpx.Request) -> httpx.Response | None:
@@ -102,8 +102,8 @@ async def test_a_callback_before_the_answer_is_lost_is_remembered():
 
 
 @pytest.mark.parametrize(("provider", "extra"), [(COMET, None), (ARK, {"safety_identifier": None})])
-async def test_where_no_callback_comes_the_loss_is_final(provider, extra):
-    """A token that is in the callback URL alone is waited for as long as the window, no longer."""
+async def test_without_a_callback_a_lost_create_stays_uncertain(provider, extra):
+    """If only the callback URL has the token, the wait ends with the window for lost creates."""
     wire = Wire()
     spec = TaskSpec("boat", callback_url=HOOK, extra=extra)
     async with client(wire, provider=provider, api_key="k") as c:
@@ -115,8 +115,8 @@ async def test_where_no_callback_comes_the_loss_is_final(provider, extra):
     assert wire.prompts == ["another", "boat"]
 
 
-async def test_strange_callbacks_change_nothing():
-    """What is no task, or nobody's task, is told apart and settles nothing."""
+async def test_invalid_callbacks_change_nothing():
+    """A body without a task is an error, an unknown task gives false, and no task is settled."""
     wire = Wire()
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
@@ -131,8 +131,8 @@ async def test_strange_callbacks_change_nothing():
         c.take_callback(lie.encode())
 
 
-async def settles(hook: Hook, spec: TaskSpec, **options: object) -> None:
-    """A spec whose only create loses its answer ends with a video by a later callback."""
+async def assert_settled_by_callback(hook: Hook, spec: TaskSpec, **options: object) -> None:
+    """Check that a later callback finds the task of a create whose answer was lost."""
     hook.deaf_until = 5.0
     hook.wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
     (outcome,) = await hook.run([spec], api_key="k", **options)
@@ -141,25 +141,29 @@ async def settles(hook: Hook, spec: TaskSpec, **options: object) -> None:
 
 
 @pytest.mark.parametrize("mark", ["user-1", None])
-async def test_a_callback_settles_a_spec_with_an_identifier_of_its_own(mark):
-    """What the list can only guess at, the token in the URL says."""
+async def test_a_callback_settles_a_spec_with_its_own_identifier(mark):
+    """The token in the URL is certain, whereas the list only gives candidates."""
     own = {"safety_identifier": mark}
-    await settles(Hook(render_seconds=100.0), TaskSpec("boat", callback_url=HOOK, extra=own))
+    await assert_settled_by_callback(
+        Hook(render_seconds=100.0), TaskSpec("boat", callback_url=HOOK, extra=own)
+    )
 
 
-async def test_a_callback_is_waited_for_though_the_lists_turn_out_to_be_missing():
-    """A provider that is found out not to list tasks leaves the callback to tell."""
+async def test_a_callback_settles_a_spec_of_a_provider_without_lists():
+    """If the provider turns out to have no lists, the client still waits for the callback."""
     hook = Hook(concurrency=1, render_seconds=100.0)
 
     async def without_lists(request: httpx.Request) -> httpx.Response | None:
         return httpx.Response(404) if is_list(request) else None
 
     hook.wire.fault = without_lists
-    await settles(hook, TaskSpec("boat", callback_url=HOOK), provider=attrs.evolve(ARK, lists=None))
+    await assert_settled_by_callback(
+        hook, TaskSpec("boat", callback_url=HOOK), provider=attrs.evolve(ARK, lists=None)
+    )
 
 
 async def test_a_callback_before_the_client_closes_is_remembered():
-    """A create that is cut off on leaving has the id that its callback brought."""
+    """A create that is interrupted on leaving has the id from its callback."""
     hook = Hook(render_seconds=500.0)
 
     async def silence(request: httpx.Request) -> httpx.Response | None:
@@ -183,10 +187,10 @@ async def test_a_callback_before_the_client_closes_is_remembered():
 
 @pytest.mark.parametrize("why", ["quota", "line", "refused", "full", "journal"])
 @pytest.mark.parametrize("provider", [ARK, COMET])
-async def test_a_callback_is_in_time_until_the_create_is_sent_again(
+async def test_a_callback_counts_until_the_create_is_sent_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, provider: Provider, why: str
 ):
-    """A lost create that surfaces after its window is not bought twice while the next one waits."""
+    """A lost task that appears while its next create waits is not paid twice."""
     late = Fault(verbs=("create",), request="late", delay=330.0, answer="reset", times=1)
     hook = Hook(concurrency=20, faults=(late,))
     refusals = {"refused": refusal(429, "RateLimit"), "full": refusal(429, "QuotaExceeded")}
@@ -206,7 +210,7 @@ async def test_a_callback_is_in_time_until_the_create_is_sent_again(
         **kept,
     )
     assert len(result.urls()) == hook.wire.emulator.ledger.created == count
-    beside = provider is COMET and not seldom  # in doubt for ever once another was let through
+    beside = provider is COMET and not seldom  # uncertain for good once another create was allowed
     assert (hook.spend.spent.tasks, hook.spend.committed.tasks) == (count, count + beside)
     async with client(hook.wire, **kept) as c:
         assert len((await (await c.resume()).result()).urls()) == count
@@ -214,10 +218,12 @@ async def test_a_callback_is_in_time_until_the_create_is_sent_again(
         assert (c.spend.spent.tasks, c.spend.committed.tasks) == (count, count)
 
 
-async def first_is_told(wire: Wire, *, at: float, **options: object) -> list[tuple[int, int]]:
-    """Tell, at some time, the id of the first of the creates of a spec, which are all lost.
+async def call_back_for_first_create(
+    wire: Wire, *, at: float, **options: object
+) -> list[tuple[int, int]]:
+    """Send a callback for the first of several lost creates, *at* seconds after the start.
 
-    Returns the tasks that were paid for, and those in doubt, now and after a `resume()`.
+    Returns the numbers of paid and of uncertain tasks, now and after a `resume()`.
     """
     wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
     bookkeeping = []
@@ -236,19 +242,21 @@ async def first_is_told(wire: Wire, *, at: float, **options: object) -> list[tup
     return bookkeeping
 
 
-async def test_a_callback_for_an_earlier_attempt_is_taken_while_a_later_one_is_sought(tmp_path):
-    """The task is known then, nothing more is sent, and the later attempt stays in doubt."""
+async def test_a_callback_for_an_earlier_attempt_counts_during_a_later_look_up(tmp_path):
+    """The task is known, nothing more is sent, and the later attempt stays uncertain."""
     late = Fault(verbs=("create",), request="late", delay=330.0, answer="reset", times=2)
     wire = Wire(render_seconds=100.0, concurrency=2, faults=(late,))
-    bookkeeping = await first_is_told(wire, at=340.0, journal=tmp_path / "shoot.db")
+    bookkeeping = await call_back_for_first_create(wire, at=340.0, journal=tmp_path / "shoot.db")
     assert bookkeeping == [(1, 1)] * 2
     assert len(wire.sent("POST")) == 2
 
 
-async def test_with_always_the_attempt_that_a_callback_tells_of_is_in_doubt_no_more(tmp_path):
-    """What stays in doubt is the later one, and no third create is sent."""
+async def test_with_resubmit_always_a_callback_makes_its_attempt_certain(tmp_path):
+    """Only the later attempt stays uncertain, and no third create is sent."""
     wire = Wire(render_seconds=100.0, concurrency=2)
     always = {"provider": COMET, "retry": RetryPolicy(resubmit="always")}
-    bookkeeping = await first_is_told(wire, at=350.0, journal=tmp_path / "shoot.db", **always)
+    bookkeeping = await call_back_for_first_create(
+        wire, at=350.0, journal=tmp_path / "shoot.db", **always
+    )
     assert bookkeeping == [(1, 1)] * 2
     assert len(wire.sent("POST")) == wire.emulator.ledger.created == 2

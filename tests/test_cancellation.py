@@ -1,4 +1,4 @@
-"""Cancelled at every point where it can be: nothing is sent twice, no id is lost silently."""
+"""A client is cancelled at every possible point: no create is repeated, no id is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Interrupted:
-    """An awaitable that cancels a scope as it is about to sleep for the *k*-th time."""
+    """An awaitable that cancels a scope just before its sleep number *k*, counted from 0."""
 
     def __init__(self, inner: Awaitable[Any], k: int, scope: anyio.CancelScope) -> None:
         self.inner, self.k, self.scope = inner, k, scope
@@ -63,10 +63,10 @@ def picture() -> Image:
     return Image(file.getvalue())
 
 
-async def interrupted(
+async def run_interrupted(
     work: Callable[[Client], Awaitable[Any]], k: int
 ) -> tuple[bool, Wire, list[object]]:
-    """Cancel *work* at its *k*-th sleep; tell whether it slept so often, and what became of all."""
+    """Cancel *work* at its sleep *k*; return whether it got there, the wire and the events."""
     wire = Wire(render_seconds=60.0)
     events: list[object] = []
     async with client(wire, observer=events.append) as c:
@@ -94,15 +94,15 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_cancelling_at_any_sleep_loses_no_id(way):
-    """Cancelled at any await, a spec was never sent, or its task is watched to its end."""
+    """Wherever it is cancelled, a spec is not sent or its task is watched to its end."""
     for k in range(50):
-        reached, wire, events = await interrupted(WAYS[way], k)
+        reached, wire, events = await run_interrupted(WAYS[way], k)
         created = wire.emulator.ledger.created
         assert len(wire.sent("POST")) == created <= 1
         ids = [event.task_id for event in events if isinstance(event, TaskSubmitted)]
         assert ids == [task.id for task in wire.emulator.ledger.tasks]
         ends = [event.outcome.ok for event in events if isinstance(event, TaskSettled)]
-        if created and way != "create":  # what create makes is watched by nobody
+        if created and way != "create":  # `tasks.create` does not watch its task
             assert ends == [True]
         if not reached:
             break
@@ -112,7 +112,7 @@ async def test_cancelling_at_any_sleep_loses_no_id(way):
 
 @pytest.mark.parametrize("way", ["submit", "run"])
 async def test_cancelling_at_any_moment_loses_no_id(way):
-    """Cancelled at any time of a create's way, a spec was never sent, or its task is watched."""
+    """Whenever it is cancelled, a spec is not sent or its task is watched to its end."""
     fates: set[int] = set()
     for tick in range(12):
         wire = Wire(latency=0.1, render_seconds=30.0)
@@ -133,8 +133,8 @@ async def test_cancelling_at_any_moment_loses_no_id(way):
     assert 1 in fates
 
 
-async def test_cancelling_before_a_specs_turn_sends_nothing():
-    """A submit that waits for a refused create before it is withdrawn as its waiter goes."""
+async def test_a_spec_that_is_cancelled_before_its_turn_is_not_sent():
+    """If a submit is cancelled while it waits for an earlier create, its spec is not sent."""
     wire = Wire()
     wire.fault = first(1, lambda: refusal(429, "ServerOverloaded", headers={"retry-after": "50"}))
     async with client(wire) as c, anyio.create_task_group() as group:
@@ -150,7 +150,7 @@ async def test_cancelling_before_a_specs_turn_sends_nothing():
 
 
 async def test_leaving_waits_for_the_ids_of_creates_in_flight():
-    """A client that is left gives creates on their way a few seconds, and their ids are told."""
+    """On leaving, creates in flight get a few seconds, and their ids are reported."""
     wire = Wire(latency=3.0)
     events: list[object] = []
     async with client(wire, observer=events.append) as c:
@@ -164,8 +164,8 @@ async def test_leaving_waits_for_the_ids_of_creates_in_flight():
     assert len(wire.sent("POST")) == len(ids)
 
 
-async def test_leaving_does_not_wait_for_ever():
-    """A create that brings no id in that time ends as uncertain, with its token."""
+async def test_leaving_does_not_wait_forever():
+    """A create without an answer in that time ends as uncertain, with its token."""
     wire = Wire(latency=100.0)
     outcomes: list[Any] = []
 
@@ -183,8 +183,8 @@ async def test_leaving_does_not_wait_for_ever():
     assert kinds.count(NotSubmittedError) == 9
 
 
-async def test_a_cancelled_client_gives_creates_their_seconds_too():
-    """Cancellation from outside shortens nothing for a paid request that has left."""
+async def test_a_cancelled_client_waits_for_creates_in_flight():
+    """A create in flight gets the same seconds if the client is cancelled from outside."""
     wire = Wire(latency=3.0)
     ids: list[str] = []
 
@@ -200,8 +200,8 @@ async def test_a_cancelled_client_gives_creates_their_seconds_too():
     assert len(ids) == 1
 
 
-async def test_what_waits_to_be_repeated_ends_as_not_submitted_when_the_client_is_left():
-    """A create that was refused and pauses has its outcome when the client closes."""
+async def test_a_create_that_waits_for_a_retry_is_not_submitted_on_leaving():
+    """A refused create that waits for its next attempt ends when the client is closed."""
     wire = Wire()
     wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
     async with client(wire) as c:
@@ -213,7 +213,7 @@ async def test_what_waits_to_be_repeated_ends_as_not_submitted_when_the_client_i
 
 
 async def test_cancelling_a_waiter_cancels_only_the_waiting():
-    """A waiter that is cancelled leaves the task, and the other waiters, alone."""
+    """Cancelling one waiter changes neither the task nor the other waiters."""
     wire = Wire(render_seconds=60.0)
     videos: list[Video] = []
 
@@ -232,8 +232,8 @@ async def test_cancelling_a_waiter_cancels_only_the_waiting():
     assert not wire.sent("DELETE")
 
 
-async def test_a_timeout_never_cancels_the_task():
-    """A wait that times out leaves the task running, and it can be waited for again."""
+async def test_a_timeout_does_not_cancel_the_task():
+    """After a wait that timed out the task runs on and can be waited for again."""
     wire = Wire(render_seconds=60.0)
     async with client(wire) as c:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -251,7 +251,7 @@ async def test_a_timeout_never_cancels_the_task():
 
 
 async def test_a_timeout_before_the_id_names_no_task():
-    """A run that times out before its create was answered says that there is no id yet."""
+    """If a run times out before its create is answered, the error says that there is no id."""
     wire = Wire(latency=10.0)
     async with client(wire) as c:
         with pytest.raises(TaskTimeoutError, match="without an id") as caught:
@@ -262,8 +262,8 @@ async def test_a_timeout_before_the_id_names_no_task():
     assert len(wire.sent("POST")) == 1
 
 
-async def test_a_timeout_of_the_caller_stays_the_callers():
-    """A caller's own ``fail_after`` raises its own bare `TimeoutError`."""
+async def test_a_timeout_of_the_caller_is_a_bare_timeout_error():
+    """The caller's own ``fail_after`` raises a plain `TimeoutError`."""
     async with client(Wire(render_seconds=60.0)) as c:
         handle = await c.submit(TaskSpec("boat"))
         with pytest.raises(TimeoutError) as caught, anyio.fail_after(5):
@@ -273,7 +273,7 @@ async def test_a_timeout_of_the_caller_stays_the_callers():
 
 @pytest.mark.parametrize("cancel", [False, True])
 async def test_only_cancel_on_exit_cancels_at_the_provider(cancel):
-    """Leaving sends no DELETE unless it was asked for, and then stops all that has not started."""
+    """Leaving sends DELETE only with ``cancel_on_exit``, which stops all tasks not yet running."""
     wire = Wire(render_seconds=1000.0, concurrency=3)
     async with client(wire, cancel_on_exit=cancel) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(10))
@@ -284,8 +284,8 @@ async def test_only_cancel_on_exit_cancels_at_the_provider(cancel):
     assert bool(wire.sent("DELETE")) is cancel
 
 
-async def test_cancel_on_exit_reaches_creates_in_flight():
-    """A create that is on its way as the client is left is cancelled as soon as it has its id."""
+async def test_cancel_on_exit_cancels_creates_in_flight():
+    """A create in flight on leaving is cancelled as soon as it has its id."""
     wire = Wire(render_seconds=1000.0, concurrency=1, latency=1.0)
     async with client(wire) as c:
         await c.submit(TaskSpec("runs"))
@@ -300,8 +300,8 @@ async def test_cancel_on_exit_reaches_creates_in_flight():
 @pytest.mark.parametrize(
     "error", [KeyError, ValueError, KeyboardInterrupt, SystemExit, StopAsyncIteration]
 )
-async def test_the_callers_exception_leaves_bare(error):
-    """What the block raises arrives as it is, never in a group, with its own traceback."""
+async def test_the_callers_exception_is_raised_unchanged(error):
+    """An exception of the block is raised as it is: not in a group and without a cause."""
     mine = error("mine")
 
     async def block() -> None:
@@ -315,8 +315,8 @@ async def test_the_callers_exception_leaves_bare(error):
     assert mine.__cause__ is None
 
 
-async def test_cancellation_passes_through_a_client_unharmed():
-    """A scope around a client is cancelled as any other, while tasks are watched."""
+async def test_a_scope_around_a_client_can_be_cancelled():
+    """A scope around a client is cancelled like any other while tasks are watched."""
     with anyio.move_on_after(30) as scope:
         async with client(Wire(render_seconds=1000.0)) as c:
             batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(5))
@@ -332,8 +332,8 @@ async def test_a_group_of_the_caller_stays_a_group():
     assert caught.value.message == "mine"
 
 
-async def test_waiters_are_told_when_the_client_is_closed():
-    """Whoever waits as the client closes gets `ClosedError`, and the ids are still in hand."""
+async def test_waiters_get_closed_error_when_the_client_is_closed():
+    """All waiters get `ClosedError`, and the ids can still be read."""
     closed: list[str] = []
 
     async def wait(work: Callable[[], Awaitable[object]]) -> None:
@@ -364,8 +364,8 @@ async def test_waiters_are_told_when_the_client_is_closed():
     assert await batch.submitted() == ids
 
 
-async def test_what_was_known_before_closing_can_be_had_after_it():
-    """Outcomes that had come are delivered after the client was left."""
+async def test_known_outcomes_are_available_after_closing():
+    """Outcomes that are known when the client closes can be read after that."""
     async with client(Wire()) as c:
         batch = await c.submit_many([TaskSpec("boat")])
         await batch.result()
@@ -374,8 +374,8 @@ async def test_what_was_known_before_closing_can_be_had_after_it():
     assert [outcome.ok async for outcome in batch.as_completed()] == [True]
 
 
-async def test_lost_polls_of_cancelled_waiters_leave_no_connection_taken():
-    """Reads that are cancelled in the middle give their connections back."""
+async def test_cancelled_reads_give_their_connections_back():
+    """A read that is cancelled before its answer leaves its connection free."""
     wire = Wire(latency=5.0)
     async with client(wire) as c:
         task_id = await c.tasks.create(TaskSpec("boat"))
@@ -386,8 +386,8 @@ async def test_lost_polls_of_cancelled_waiters_leave_no_connection_taken():
     assert wire._in_flight == 0
 
 
-async def test_a_broken_answer_while_closing_is_no_silent_loss():
-    """A create whose connection breaks while the client closes is uncertain as well."""
+async def test_a_broken_answer_while_closing_is_uncertain():
+    """A create whose connection breaks while the client closes ends as uncertain."""
     wire = Wire(latency=2.0)
     wire.lose = lambda _: httpx.ReadError("reset")
     errors: list[object] = []
@@ -403,8 +403,8 @@ async def test_a_broken_answer_while_closing_is_no_silent_loss():
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_a_timeout_may_cancel_the_task(running):
-    """With ``cancel_on_timeout`` a queued task is stopped, and the error tells whether it was."""
+async def test_cancel_on_timeout_cancels_a_queued_task(running):
+    """With ``cancel_on_timeout`` a queued task is cancelled, and the error says whether it was."""
     wire = Wire(concurrency=1, render_seconds=1000.0)
     async with client(wire) as c:
         if not running:
@@ -420,9 +420,9 @@ async def test_a_timeout_may_cancel_the_task(running):
 
 
 async def test_nothing_is_sent_after_leaving():
-    """A create whose turn comes as the client is left is not sent, unless it is a little ahead."""
+    """A create that gets its turn on leaving is sent before leaving or not at all."""
     stopped = 0
-    for _ in range(20):  # trio wakes its tasks in any order
+    for _ in range(20):  # because trio wakes its tasks in any order
         wire = Wire(latency=0.5)
         async with client(wire, limits=Limits(unfinished=1)) as c:
             batch = await c.submit_many([TaskSpec("first"), TaskSpec("second")])
@@ -433,8 +433,8 @@ async def test_nothing_is_sent_after_leaving():
 
 
 @pytest.mark.parametrize("kind", ["load", "room"])
-async def test_what_is_cancelled_in_flight_and_refused_is_not_sent_again(kind):
-    """Cancelling a create on its way stops it if the provider refuses it for load."""
+async def test_a_create_that_is_cancelled_in_flight_and_refused_is_not_repeated(kind):
+    """If a create is cancelled in flight and then refused for load, no attempt follows."""
     code = {"load": "ServerOverloaded", "room": "QuotaExceeded"}[kind]
     wire = Wire(latency=2.0)
     async with client(wire) as c:
@@ -450,10 +450,10 @@ async def test_what_is_cancelled_in_flight_and_refused_is_not_sent_again(kind):
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
-async def test_what_is_not_wanted_by_the_time_it_is_written_down_is_not_sent(
+async def test_a_create_that_is_cancelled_during_its_journal_write_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ):
-    """Nothing has left while the journal is being written, and nothing leaves after that."""
+    """If it is cancelled or the client closes during the write, the create is not sent."""
     slow_disk(monkeypatch, lambda: 3.0)
     wire = Wire()
     async with client(wire, journal=tmp_path / "shoot.db") as c:

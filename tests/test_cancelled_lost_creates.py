@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def blind(request: httpx.Request) -> httpx.Response | None:
-    """The answer of a service whose lists fail."""
+    """The answer of a provider whose lists fail."""
     return refusal(503, "ServiceUnavailable") if is_list(request) else None
 
 
@@ -48,14 +48,14 @@ async def cancel_the_batch(batch: Batch) -> None:
     await batch.cancel()
 
 
-async def leave_it_to_the_exit(_batch: Batch) -> None:
-    """Cancel nothing; the client does it when it is closed."""
+async def cancel_nothing(_batch: Batch) -> None:
+    """Cancel nothing here; the client cancels when it is closed."""
 
 
 WAYS: dict[str, tuple[Callable[[Batch], Awaitable[None]], bool]] = {
     "handle": (cancel_a_handle, False),
     "batch": (cancel_the_batch, False),
-    "exit": (leave_it_to_the_exit, True),
+    "exit": (cancel_nothing, True),
 }
 
 
@@ -77,8 +77,8 @@ async def resumed(c: Client) -> Exception | None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_cancelled_create_that_made_nothing_is_not_sent_again(path: Path, way: str):
-    """The next client completes the search, and the spec ends as not submitted for ever."""
+async def test_a_cancelled_create_that_made_no_task_is_not_sent_again(path: Path, way: str):
+    """The next client completes the search, and the spec ends as not submitted."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     await leave_one_cancelled(wire, path, way)
@@ -160,7 +160,7 @@ async def test_a_running_task_is_watched_by_the_next_client(path: Path):
 
 
 async def test_an_uncertain_create_is_not_repeated_after_a_cancel(path: Path):
-    """If it is cancelled in the pause before a repetition, it ends as uncertain."""
+    """If it is cancelled before its next attempt, it ends as uncertain."""
     wire = Wire()
     wire.lose = _once(httpx.ReadError("reset"))
     wire.fault = _answer(

@@ -1,4 +1,4 @@
-"""The client as a user sees it."""
+"""The behaviour of the client for its users."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ async def test_a_batch_resolves_to_urls_in_input_order():
 
 
 async def test_a_map_takes_only_its_window_from_an_endless_source():
-    """An endless source is pulled only as places become free, and no more once the loop is left."""
+    """An endless source is read only while the window has room, and not after the loop."""
     pulled = 0
 
     def endless():
-        """Specs without end."""
+        """Endless specs."""
         nonlocal pulled
         while True:
             pulled += 1
@@ -58,16 +58,16 @@ async def test_a_map_takes_only_its_window_from_an_endless_source():
         assert pulled == taken
 
 
-async def test_a_batch_through_cometapi_needs_no_list():
-    """Where lists are not served, tasks are asked about one by one."""
+async def test_a_batch_at_cometapi_needs_no_list():
+    """If the provider has no lists, tasks are polled one by one."""
     wire = Wire()
     async with client(wire, provider=COMET, api_key="sk-test") as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         assert len((await batch.result()).urls()) == 20
 
 
-async def test_requests_in_flight_never_pass_the_connections():
-    """Any number of callers share the given connections, and none fails for want of one."""
+async def test_requests_in_flight_never_exceed_the_connections():
+    """Many callers share the given connections, and no call fails because of that."""
     wire = Wire(concurrency=100, gets_per_second=1000, latency=0.5)
     limits = Limits(connections=3, gets_per_second=1000)
     got: list[str] = []
@@ -87,7 +87,7 @@ async def test_requests_in_flight_never_pass_the_connections():
 
 
 async def test_one_connection_is_enough():
-    """With a single connection everything still ends."""
+    """With a single connection every task still ends."""
     wire = Wire()
     async with client(wire, limits=Limits(connections=1)) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(30))
@@ -96,7 +96,7 @@ async def test_one_connection_is_enough():
 
 
 async def test_a_client_used_outside_its_block_is_closed():
-    """Before, after and without ``async with``, every way in raises `ClosedError`."""
+    """Before, after and without ``async with``, every call raises `ClosedError`."""
     c = client(Wire())
 
     async def closed() -> None:
@@ -124,7 +124,7 @@ async def test_a_client_used_outside_its_block_is_closed():
 
 
 async def test_a_client_is_entered_once():
-    """A second ``async with`` is an error: `ClosedError`, or anyio's own where it is nested."""
+    """A second ``async with`` raises `ClosedError`, or anyio's own error if it is nested."""
     c = client(Wire())
     async with c:
         with pytest.raises(RuntimeError, match="already been entered"):
@@ -138,7 +138,7 @@ async def test_a_client_is_entered_once():
 
 @pytest.mark.parametrize("elsewhere", ["asyncio", "trio"])
 async def test_a_client_belongs_to_one_event_loop(elsewhere):
-    """Used from another event loop, an open client raises `ClosedError` instead of hanging."""
+    """In another event loop an open client raises `ClosedError` and does not hang."""
     wire = Wire()
 
     async def use() -> None:
@@ -157,8 +157,8 @@ async def test_a_client_belongs_to_one_event_loop(elsewhere):
         assert not wire.seen
 
 
-async def test_the_wire_of_a_closed_client_is_closed():
-    """The task API that was taken from a client ends with it."""
+async def test_the_task_api_of_a_closed_client_is_closed():
+    """The task API of a client is closed with it."""
     wire = Wire()
     async with client(wire) as c:
         tasks = c.tasks
@@ -174,16 +174,16 @@ async def test_the_wire_of_a_closed_client_is_closed():
     assert len(wire.seen) == 1
 
 
-async def test_two_clients_live_side_by_side():
-    """Clients share nothing; one may be opened inside another."""
+async def test_two_clients_are_independent():
+    """Clients share nothing, and one may be opened inside another."""
     wire = Wire()
     async with client(wire) as outer, client(wire) as inner:
         one, two = await outer.submit(TaskSpec("a")), await inner.submit(TaskSpec("b"))
         assert (await one).url != (await two).url
 
 
-async def test_the_observer_hears_the_life_of_a_task_in_order():
-    """A task is submitted, moves on and settles, each told once and in this order."""
+async def test_the_observer_gets_the_events_of_a_task_in_order():
+    """A task is submitted, changes its status and settles, and each event comes once."""
     events: list[object] = []
     wire = Wire(concurrency=2, render_seconds=60.0)
     async with client(wire, observer=events.append) as c:
@@ -199,8 +199,8 @@ async def test_the_observer_hears_the_life_of_a_task_in_order():
         assert len(life) <= 3
 
 
-async def test_an_observer_that_raises_disturbs_nobody(caplog):
-    """What an observer raises is logged, and every task still has its outcome."""
+async def test_an_error_of_the_observer_does_not_affect_tasks(caplog):
+    """The error is logged, and every task still has its outcome."""
 
     def bad(event: object) -> None:
         raise RuntimeError("observer")
@@ -212,7 +212,7 @@ async def test_an_observer_that_raises_disturbs_nobody(caplog):
 
 
 async def test_every_page_of_the_tasks_is_read():
-    """``tasks.iter`` walks all pages, newest first, and ``tasks.list`` gives one."""
+    """``tasks.iter`` reads all pages, the newest first, and ``tasks.list`` reads one."""
     wire = Wire()
     async with client(wire) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(25))
@@ -229,7 +229,7 @@ async def test_every_page_of_the_tasks_is_read():
 
 
 @pytest.mark.parametrize("counted", [True, False])
-async def test_a_provider_may_give_fewer_on_a_page_than_it_is_asked_for(counted):
+async def test_a_page_may_have_fewer_tasks_than_requested(counted):
     """``tasks.iter`` goes on after pages that are not full, with and without a ``total``."""
     wire = Wire()
 
@@ -249,8 +249,8 @@ async def test_a_provider_may_give_fewer_on_a_page_than_it_is_asked_for(counted)
     assert sorted(found) == sorted(ids)
 
 
-async def test_reads_are_repeated_after_transient_errors():
-    """A get that fails for a moment is asked again, as often as the policy says."""
+async def test_reads_are_retried_after_transient_errors():
+    """A get that fails with a transient error is retried as the policy says."""
     wire = Wire()
     async with client(wire, retry=RetryPolicy(attempts=3)) as c:
         task_id = await c.tasks.create(TaskSpec("boat"))
@@ -261,8 +261,8 @@ async def test_reads_are_repeated_after_transient_errors():
             await c.tasks.get(task_id)
 
 
-async def test_nothing_watched_means_nothing_asked():
-    """A client without pending tasks sends nothing."""
+async def test_without_pending_tasks_nothing_is_sent():
+    """A client without pending tasks sends no request."""
     wire = Wire()
     async with client(wire) as c:
         await c.run(TaskSpec("boat"))
@@ -273,15 +273,15 @@ async def test_nothing_watched_means_nothing_asked():
 
 
 async def test_the_default_model_is_the_providers():
-    """A spec without a model is sent with the provider's default."""
+    """A spec without a model is sent with the provider's default model."""
     wire = Wire()
     async with client(wire) as c:
         await c.submit(TaskSpec("boat"))
     assert json.loads(wire.seen[0].content)["model"] == ARK.default_model
 
 
-async def test_a_spec_that_cannot_be_written_harms_nobody_else():
-    """A raw create of something that is no spec fails alone."""
+async def test_a_create_of_an_invalid_object_fails_alone():
+    """A raw create of an object that is not a spec does not affect other creates."""
     wire = Wire()
     async with client(wire) as c:
         with pytest.raises((CallsheetError, TypeError)):

@@ -1,4 +1,4 @@
-"""The documentation and the examples, held to what the package does."""
+"""The documentation and the examples match the package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """The Python blocks of a page, each with the place where it stands."""
+    """The Python blocks of a page, each with its file and line."""
     text = page.read_text("utf-8")
     return [
         (f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, m.start()) + 2}", textwrap.dedent(m[3]))
@@ -50,7 +50,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 BLOCKS = {place: code for page in PAGES for place, code in blocks(page)}
 SERVED = "http://127.0.0.1:8787"
-"""Where the pages serve an emulator: ``callsheet emulate --port 8787 --speed 60``."""
+"""The address of the emulator in the pages: ``callsheet emulate --port 8787 --speed 60``."""
 
 PROGRAMS = {place: code for place, code in BLOCKS.items() if "anyio.run(main" in code}
 PIECES = {place: code for place, code in BLOCKS.items() if place not in PROGRAMS}
@@ -67,14 +67,14 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
 
 
-def said(name: str, *pages: str) -> bool:
-    """Whether a name stands on one of the pages, as a word of its own."""
+def is_mentioned(name: str, *pages: str) -> bool:
+    """Whether one of the pages contains a name as a whole word."""
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
     return any(word.search((DOCS / page).read_text("utf-8")) for page in pages)
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in *folder* to its end."""
+    """Run Python in *folder* and wait for its end."""
     folder.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
         [sys.executable, *arguments],
@@ -92,7 +92,7 @@ Run = Future[subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory):
-    """Every program of the pages, and the example, running beside each other in real time."""
+    """Every program of the pages and the example, all started at once in real time."""
     folder = tmp_path_factory.mktemp("programs")
     with serving() as service, ThreadPoolExecutor(4) as pool:
         started: dict[str, Run] = {}
@@ -106,20 +106,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_there_are_programs_to_run():
-    """The pages are read: they hold programs as well as pieces."""
+    """The pages contain both programs and parts of programs."""
     assert len(PROGRAMS) >= 8
     assert len(PIECES) >= 4
 
 
 @pytest.mark.parametrize("place", BLOCKS)
 def test_every_python_block_compiles(place: str):
-    """Every Python block of the pages is Python."""
+    """Every Python block of the pages is valid Python."""
     compile(BLOCKS[place], place, "exec")
 
 
 @pytest.mark.parametrize("place", BLOCKS)
-def test_every_name_that_a_block_imports_is_there(place: str):
-    """What a block imports from the package can be imported from there."""
+def test_every_name_that_a_block_imports_exists(place: str):
+    """Everything that a block imports from the package exists there."""
     for node in ast.walk(ast.parse(BLOCKS[place])):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("callsheet"):
             module = importlib.import_module(node.module or "")
@@ -128,7 +128,7 @@ def test_every_name_that_a_block_imports_is_there(place: str):
 
 @pytest.mark.parametrize("place", PIECES)
 def test_every_piece_can_be_pasted_into_a_program(place: str, monkeypatch: pytest.MonkeyPatch):
-    """A block that is no program of its own defines and makes what it says without an error."""
+    """A block that is not a whole program runs without an error inside one."""
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("COMETAPI_KEY", "sk-test")
     exec(compile(PIECES[place], place, "exec"), {"__name__": "piece"})
@@ -136,14 +136,14 @@ def test_every_piece_can_be_pasted_into_a_program(place: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("place", PROGRAMS)
 def test_every_program_runs(place: str, runs: tuple[Path, dict[str, Run]]):
-    """Every complete program of the pages runs on the emulator as it stands there."""
+    """Every complete program of the pages runs unchanged with the emulator."""
     done = runs[1][place].result()
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
-def test_the_batch_example_brings_every_video_to_disk(runs: tuple[Path, dict[str, Run]]):
-    """The example makes one film of each prompt beside it."""
+def test_the_batch_example_downloads_every_video(runs: tuple[Path, dict[str, Run]]):
+    """The example saves one video for each prompt."""
     folder, started = runs
     done = started["batch.py"].result()
     assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ async def test_the_service_example_turns_a_request_into_a_video(monkeypatch: pyt
 
 
 def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
-    """The guide's own test holds, in real time."""
+    """The guide's own test passes in real time."""
     monkeypatch.syspath_prepend(EXAMPLES)
     (code,) = (code for code in PIECES.values() if "async def test_" in code)
     names: dict[str, object] = {}
@@ -197,8 +197,8 @@ def test_the_test_in_the_service_guide_passes(monkeypatch: pytest.MonkeyPatch):
     anyio.run(names["test_a_prompt_becomes_a_video"])
 
 
-async def test_the_callback_route_in_the_guide_refuses_what_holds_no_task():
-    """Junk is answered with 400; a callback about nobody's task with a success."""
+async def test_the_callback_route_in_the_guide_refuses_invalid_bodies():
+    """An invalid body gets a 400, and a callback for an unknown task gets a success."""
     (code,) = (code for code in PIECES.values() if "take_callback" in code)
     names: dict[str, object] = {}
     exec(code, names)
@@ -216,8 +216,8 @@ async def test_the_callback_route_in_the_guide_refuses_what_holds_no_task():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path):
-    """Every link within the project names a file that is there, and a heading in it."""
+def test_every_relative_link_works(page: Path):
+    """Every link within the project names an existing file and heading."""
     lost = []
     for link in _LINK.findall(prose(page)):
         if "://" in link:
@@ -230,7 +230,7 @@ def test_every_relative_link_leads_somewhere(page: Path):
 
 
 def test_every_page_is_in_the_table_of_contents():
-    """Every page is reached from the index."""
+    """The index links to every page."""
     index = (DOCS / "index.md").read_text("utf-8")
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
     assert {page for page in pages if f"({page})" not in index} == set()
@@ -241,8 +241,8 @@ def test_every_page_is_in_the_table_of_contents():
 
 @pytest.mark.parametrize("name", callsheet.__all__)
 def test_every_public_name_is_documented(name: str):
-    """Every name of the front door stands in the reference."""
-    assert said(name, "api.md", "errors.md")
+    """The reference contains every public name of ``callsheet``."""
+    assert is_mentioned(name, "api.md", "errors.md")
 
 
 @pytest.mark.parametrize(
@@ -256,53 +256,53 @@ def test_every_public_name_is_documented(name: str):
     ],
 )
 def test_every_public_member_is_documented(kind: type):
-    """Every public method and field of a public class stands in the reference."""
+    """The reference contains every public method and field of the public classes."""
     inherited = {name for base in kind.__mro__[1:-1] if base is not object for name in dir(base)}
     fields = {field.name for field in attrs.fields(kind)} if attrs.has(kind) else set()
     names = {name for name in {*vars(kind), *fields} - inherited if not name.startswith("_")}
-    assert {name for name in names if not said(name, "api.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "api.md")} == set()
 
 
 def test_every_option_of_the_client_is_documented():
-    """Every argument of the client and of the verbs of the task API stands in the reference."""
+    """The reference contains every argument of the client and of the task API's methods."""
     calls = [callsheet.Client]
     calls += [
         getattr(callsheet.Tasks, verb) for verb in ("create", "get", "list", "iter", "cancel")
     ]
     names = {name for call in calls for name in inspect.signature(call).parameters} - {"self"}
-    assert {name for name in names if not said(name, "api.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "api.md")} == set()
 
 
 def test_every_event_is_documented():
-    """Every event and each of its fields stands in the reference."""
+    """The reference contains every event and each of its fields."""
     names = {kind.__name__ for kind in get_args(events.Event)}
     names |= {field.name for kind in get_args(events.Event) for field in attrs.fields(kind)}
-    assert {name for name in names if not said(name, "api.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "api.md")} == set()
 
 
 @pytest.mark.parametrize("command", ["run", "check", "emulate"])
 def test_every_option_of_the_command_line_is_documented(command: str):
-    """Every option, in both forms of a flag, stands on the page of the command line."""
+    """The page of the command line contains every option, in both forms of a flag."""
     found = command_line[command].assemble_argument_collection()
     names = {name for argument in found for name in (*argument.names, *argument.negatives)} - {"*"}
     assert len(names) > 3
-    assert {name for name in names if not said(name, "cli.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "cli.md")} == set()
 
 
 def test_every_word_of_the_results_is_documented():
-    """Every field and every status of ``results.jsonl`` stands on the page of the command line."""
+    """The page of the command line contains every field and status of ``results.jsonl``."""
     names = {field.name for field in attrs.fields(Row)} | {ending.value for ending in Ending}
-    assert {name for name in names if not said(name, "cli.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "cli.md")} == set()
 
 
 def test_every_setting_of_the_emulator_is_documented():
-    """Every setting stands on the emulator's page."""
+    """The emulator's page contains every setting."""
     names = {field.name for field in attrs.fields(Settings)}
-    assert {name for name in names if not said(name, "emulator.md")} == set()
+    assert {name for name in names if not is_mentioned(name, "emulator.md")} == set()
 
 
 def test_every_model_is_documented():
-    """Every model id that the catalog knows stands in the providers' table."""
+    """The providers' table contains every model id in the catalog."""
     models = importlib.import_module("callsheet._catalog.models").MODELS
     ids = {name for row in models for name in (row.cn, row.byteplus) if name is not None}
-    assert {name for name in ids if not said(name, "providers.md")} == set()
+    assert {name for name in ids if not is_mentioned(name, "providers.md")} == set()

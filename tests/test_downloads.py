@@ -1,3 +1,5 @@
+"""Downloads: complete files, resumed downloads, refused answers and errors of the disk."""
+
 from __future__ import annotations
 
 import errno
@@ -21,7 +23,7 @@ from loopback import answer, answering, listening
 
 MIB = 1024 * 1024
 LONG = VIDEO * 2048
-"""Bytes of several pieces: of 4 MiB each are those that are written at once."""
+"""A file of 20 MiB, which is written in pieces of 4 MiB."""
 
 
 def stop_at(scope: anyio.CancelScope, size: int):
@@ -37,8 +39,8 @@ def stop_at(scope: anyio.CancelScope, size: int):
     return listen
 
 
-async def test_file_arrives_whole_and_alone(tmp_path):
-    """A download leaves exactly the file, with every byte."""
+async def test_download_leaves_only_the_complete_file(tmp_path):
+    """A download leaves the complete file and no other."""
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
         path = await downloader.fetch(video(), tmp_path / "a.mp4")
@@ -46,8 +48,8 @@ async def test_file_arrives_whole_and_alone(tmp_path):
     assert names_in(tmp_path) == ["a.mp4"]
 
 
-async def test_storage_host_is_sent_no_key(tmp_path):
-    """Neither a key nor a cookie goes to the storage host, and no re-encoded body is asked for."""
+async def test_storage_host_gets_no_key(tmp_path):
+    """No key and no cookie is sent to the storage host, and no compressed body is requested."""
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
@@ -57,8 +59,8 @@ async def test_storage_host_is_sent_no_key(tmp_path):
     assert headers["accept-encoding"] == "identity"
 
 
-async def test_cut_connection_is_resumed_where_it_broke(tmp_path):
-    """After a cut only the missing bytes are asked for, if the file is still the same."""
+async def test_download_resumes_after_a_lost_connection(tmp_path):
+    """After a lost connection only the missing bytes are requested, if the file is the same."""
     host = Host(whole(cut_at=3500, **ETAG), rest(3500, cut_at=1200), rest(4700))
     counted: list[int] = []
     async with Downloader(transport=host) as downloader:
@@ -73,8 +75,8 @@ async def test_cut_connection_is_resumed_where_it_broke(tmp_path):
     assert sum(counted) == len(VIDEO)
 
 
-async def test_changed_file_is_begun_again(tmp_path):
-    """A 200 to a range request replaces what has arrived."""
+async def test_changed_file_is_downloaded_again(tmp_path):
+    """If a range request is answered with 200, its body replaces the bytes that had arrived."""
     other = VIDEO[::-1]
     host = Host(whole(cut_at=3500, **ETAG), whole(other))
     async with Downloader(transport=host) as downloader:
@@ -83,8 +85,8 @@ async def test_changed_file_is_begun_again(tmp_path):
 
 
 @pytest.mark.parametrize("strange", [lambda: rest(2000), lambda: httpx.Response(416)])
-async def test_range_that_was_not_asked_for_is_thrown_away(tmp_path, strange):
-    """An answer with other bytes than the missing ones starts the file afresh."""
+async def test_range_that_was_not_requested_is_discarded(tmp_path, strange):
+    """After an answer without the missing bytes the file is downloaded from its start."""
     host = Host(whole(cut_at=3500, **ETAG), strange, whole())
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
@@ -92,8 +94,8 @@ async def test_range_that_was_not_asked_for_is_thrown_away(tmp_path, strange):
     assert "range" not in host.seen[2].headers
 
 
-async def test_file_that_cannot_be_vouched_for_is_not_resumed(tmp_path):
-    """Without a strong validator a second request asks for everything."""
+async def test_file_without_a_strong_validator_is_not_resumed(tmp_path):
+    """Without a strong validator the second request asks for the whole file."""
     host = Host(whole(cut_at=3500, etag='W/"weak"'), whole())
     async with Downloader(transport=host) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
@@ -101,8 +103,8 @@ async def test_file_that_cannot_be_vouched_for_is_not_resumed(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_short_body_is_a_cut(tmp_path):
-    """A body that ends cleanly before its length is not taken for the file."""
+async def test_body_that_is_too_short_is_resumed(tmp_path):
+    """A body that ends before its announced length is not taken for the whole file."""
     short = httpx.Response(
         200, headers={"content-length": str(len(VIDEO))} | ETAG, stream=Body(VIDEO[:2000])
     )
@@ -122,7 +124,7 @@ async def test_short_body_is_a_cut(tmp_path):
     ],
     ids=["refused", "late", "503", "429"],
 )
-async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
+async def test_temporary_errors_are_tried_again(tmp_path, trouble, request):
     """Network errors, 5xx and 429 are tried again after a pause."""
     host = Host(trouble, whole())
     before = anyio.current_time()
@@ -138,8 +140,8 @@ async def test_passing_trouble_is_waited_out(tmp_path, trouble, request):
     [ssl.SSLError(1, "[SSL] record layer failure"), anyio.ClosedResourceError()],
     ids=["damaged record", "closed"],
 )
-async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_path, error):
-    """Damaged TLS records end no download and throw nothing away of what has arrived."""
+async def test_raw_network_error_is_not_taken_for_a_disk_error(tmp_path, error):
+    """After a damaged TLS record or a closed socket the download resumes where it stopped."""
 
     class Damaged(Body):
         async def __aiter__(self):
@@ -157,8 +159,8 @@ async def test_raw_error_of_the_network_is_a_cut_and_no_fault_of_the_disk(tmp_pa
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
-    """Requests that bring nothing end in an error that names the task and the last reason."""
+async def test_lasting_errors_end_the_download_after_the_last_attempt(tmp_path):
+    """If every attempt fails, the error names the task and the last reason."""
     host = Host(httpx.Response(503))
     async with Downloader(transport=host, attempts=3) as downloader:
         with pytest.raises(DownloadError, match=r"task cgt-1 .*HTTP 503") as caught:
@@ -182,40 +184,42 @@ async def test_lasting_trouble_ends_after_the_attempts(tmp_path):
     ],
     ids=["html", "disguised", "json", "empty", "loop", "ftp", "400", "encoded"],
 )
-async def test_what_is_no_video_is_refused(tmp_path, answer):
-    """Pages, empty bodies, redirect loops and refusals leave no file."""
+async def test_answer_without_a_video_is_refused(tmp_path, answer):
+    """Web pages, JSON, empty bodies, redirect loops and HTTP errors leave no file."""
     async with Downloader(transport=Host(answer)) as downloader:
         with pytest.raises(DownloadError):
             await downloader.fetch(video(), tmp_path / "a.mp4")
     assert names_in(tmp_path) == []
 
 
-async def test_word_that_is_no_url_is_refused(tmp_path):
-    """A URL of an unknown kind is an error of ours."""
+async def test_text_that_is_not_a_url_is_refused(tmp_path):
+    """A text without a scheme raises `DownloadError`."""
     async with Downloader() as downloader:
         with pytest.raises(DownloadError, match="not a URL"):
             await downloader.fetch("one.mp4", tmp_path / "a.mp4")
 
 
-NOWHERE = [
+INVALID_URLS = [
     "http://xn--/x", "http://xn--zzzzzzzz/x", "http://a..b/x", f"http://{'a' * 64}/x",
     "http://storage.test:99999/x", "http://storage.test:-1/x", f"http://a.test/{'a' * 70_000}",
     "https:///x", "//storage.test/x", "http://[::1", "http://",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("url", [*NOWHERE, "http://storage.test/\udcff", "http://\udcff@a.test/x"])
-async def test_url_to_nowhere_is_refused(tmp_path, url):
-    """Whatever the library or a socket says of a URL, nothing but our error leaves the download."""
+@pytest.mark.parametrize(
+    "url", [*INVALID_URLS, "http://storage.test/\udcff", "http://\udcff@a.test/x"]
+)
+async def test_invalid_url_is_refused(tmp_path, url):
+    """An invalid URL raises `DownloadError`, whatever error httpx or a socket raises for it."""
     async with Downloader(attempts=1) as downloader:
         with pytest.raises(DownloadError, match="not a URL"):
             await downloader.fetch(url, tmp_path / "a.mp4")
     assert names_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("place", NOWHERE[:7])
-async def test_redirect_to_nowhere_is_refused(tmp_path, place):
-    """A place that no connection can be made to is no better for coming from a host."""
+@pytest.mark.parametrize("place", INVALID_URLS[:7])
+async def test_redirect_to_an_invalid_url_is_refused(tmp_path, place):
+    """A redirect to an invalid URL raises `DownloadError` without a second request."""
     host = Host(httpx.Response(302, headers={"location": place}))
     async with Downloader(attempts=1, transport=host) as downloader:
         with pytest.raises(DownloadError):
@@ -224,8 +228,8 @@ async def test_redirect_to_nowhere_is_refused(tmp_path, place):
     assert names_in(tmp_path) == []
 
 
-async def test_url_that_cannot_be_taken_apart_is_not_shown(tmp_path):
-    """The error about a strange URL that a host answers all the same shows nothing of it."""
+async def test_url_that_cannot_be_parsed_is_not_shown(tmp_path):
+    """The error about a URL that cannot be parsed shows no part of the URL."""
     async with Downloader(transport=Host(httpx.Response(403))) as downloader:
         with pytest.raises(DownloadError, match="the URL answered HTTP 403") as caught:
             await downloader.fetch("http://a]b/?sesame", tmp_path / "a.mp4")
@@ -233,8 +237,8 @@ async def test_url_that_cannot_be_taken_apart_is_not_shown(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing/a.mp4", "n" * 300, "folder"])
-async def test_place_that_cannot_be_written_is_named(tmp_path, name):
-    """A missing folder, a name that is too long and a folder in the way are named by path."""
+async def test_path_that_cannot_be_written_is_named(tmp_path, name):
+    """The error names the path if its folder is missing, its name too long or it is a folder."""
     (tmp_path / "folder").mkdir()
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
@@ -243,8 +247,8 @@ async def test_place_that_cannot_be_written_is_named(tmp_path, name):
     assert host.seen == []
 
 
-def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is brought safely to disk from now on, and the names in *folder* at that moment."""
+def record_fsyncs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Record each fsync: the size of a file or ``None`` for a folder, and the names in *folder*."""
     steps: list[object] = []
 
     def fsync(descriptor: int) -> None:
@@ -255,17 +259,17 @@ def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return steps
 
 
-async def test_file_is_whole_under_its_name_also_after_a_power_cut(tmp_path, monkeypatch):
-    """Its bytes are safe before it is renamed, and its name before the download is over."""
-    steps = synced(tmp_path, monkeypatch)
+async def test_file_is_complete_after_a_power_cut(tmp_path, monkeypatch):
+    """The file is synced before its rename, and the folder after it."""
+    steps = record_fsyncs(tmp_path, monkeypatch)
     async with Downloader(transport=Host(whole())) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert steps == [(len(VIDEO), ".a.mp4.part"), (None, "a.mp4")]
 
 
-async def test_mark_never_vouches_for_bytes_that_a_power_cut_takes(tmp_path, monkeypatch):
-    """A part is safe before its mark is written, and the mark is gone before the part grows."""
-    steps = synced(tmp_path, monkeypatch)
+async def test_validator_never_covers_bytes_that_a_power_cut_loses(tmp_path, monkeypatch):
+    """The validator is written after a sync of the part, and is deleted before the part grows."""
+    steps = record_fsyncs(tmp_path, monkeypatch)
     host = Host(whole(cut_at=3000, hang=True, **ETAG), rest(3000))
     async with Downloader(transport=host) as downloader:
         with anyio.move_on_after(5):
@@ -276,8 +280,8 @@ async def test_mark_never_vouches_for_bytes_that_a_power_cut_takes(tmp_path, mon
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_disk_that_loses_a_file_at_the_end_is_named(tmp_path, monkeypatch):
-    """What the disk says only when it is asked to keep a file ends the download, too."""
+async def test_disk_error_in_the_last_fsync_is_reported(tmp_path, monkeypatch):
+    """A disk error that only fsync raises ends the download, too."""
 
     def broken(_descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -291,39 +295,39 @@ async def test_disk_that_loses_a_file_at_the_end_is_named(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("size", [1, 900, 100_000])
 @pytest.mark.parametrize("last_frame", [False, True], ids=["video", "last frame"])
-async def test_full_disk_is_named_and_given_its_room_back(tmp_path, size, last_frame):
-    """A full disk ends a download with its reason, leaves no part and changes no file."""
+async def test_full_disk_is_reported_and_the_part_is_deleted(tmp_path, size, last_frame):
+    """The error says that the disk is full, no part is left, and the old file is unchanged."""
     (tmp_path / ".a.mp4.part").symlink_to("/dev/full")
     (tmp_path / "a.mp4").write_bytes(b"old")
     found = attrs.evolve(video(), last_frame_url=URL)
     async with Downloader(transport=Host(whole(VIDEO[:1] * size, **ETAG))) as downloader:
-        words = r"task cgt-1 .*cannot write .*a.mp4: No space left"
-        with pytest.raises(DownloadError, match=words) as caught:
+        message = r"task cgt-1 .*cannot write .*a.mp4: No space left"
+        with pytest.raises(DownloadError, match=message) as caught:
             await downloader.fetch(found, tmp_path / "a.mp4", last_frame=last_frame)
     assert ("its last frame" in str(caught.value)) == last_frame
     assert names_in(tmp_path) == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
 
 
-async def test_disk_that_takes_a_little_takes_all_in_the_end(tmp_path, monkeypatch):
-    """A write that takes less than it was given is gone on with."""
+async def test_short_writes_are_continued(tmp_path, monkeypatch):
+    """If a write takes only some of the bytes, the others are written after it."""
     opened = Path.open
 
-    class Reluctant(FileIO):
+    class ShortWrites(FileIO):
         def write(self, data):
             return super().write(data[:700])
 
-    def reluctant(self, mode, *args, **more):
-        return Reluctant(self, mode) if mode == "wb" else opened(self, mode, *args, **more)
+    def open_short_writes(self, mode, *args, **more):
+        return ShortWrites(self, mode) if mode == "wb" else opened(self, mode, *args, **more)
 
-    monkeypatch.setattr(Path, "open", reluctant)
+    monkeypatch.setattr(Path, "open", open_short_writes)
     async with Downloader(transport=Host(whole())) as downloader:
         await downloader.fetch(video(), tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_mark_without_its_part_vouches_for_nothing(tmp_path):
-    """A mark whose part was removed is thrown away, so that it never stands beside another part."""
+async def test_validator_without_its_part_is_deleted(tmp_path):
+    """A validator without its part is deleted, so that it is never used for another part."""
     (tmp_path / ".a.mp4.part.etag").write_text('"one"', "ascii")
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
@@ -332,22 +336,22 @@ async def test_mark_without_its_part_vouches_for_nothing(tmp_path):
     assert names_in(tmp_path) == ["a.mp4"]
 
 
-async def test_part_that_cannot_be_removed_hides_no_reason(tmp_path):
-    """If even the part cannot be removed, the error is still the one that ended the download."""
+async def test_part_that_cannot_be_deleted_does_not_hide_the_error(tmp_path):
+    """The error is the one that ended the download, not that of the deletion."""
 
-    class Locking(Host):
+    class ReplacesPart(Host):
         async def handle_async_request(self, request):
             (tmp_path / ".a.mp4.part").unlink()
             (tmp_path / ".a.mp4.part").mkdir()
             return await super().handle_async_request(request)
 
-    async with Downloader(transport=Locking(httpx.Response(400))) as downloader:
+    async with Downloader(transport=ReplacesPart(httpx.Response(400))) as downloader:
         with pytest.raises(DownloadError, match="HTTP 400"):
             await downloader.fetch(video(), tmp_path / "a.mp4")
 
 
-async def test_host_that_is_always_ready_leaves_turns_to_others(tmp_path):
-    """A body that never waits lets others run at least once in 8 MiB."""
+async def test_host_that_never_waits_does_not_block_others(tmp_path):
+    """While a body arrives without a pause, others run at least once per 8 MiB."""
     arrived, turns = 0, [0]
 
     class Ready(Body):
@@ -372,22 +376,22 @@ async def test_host_that_is_always_ready_leaves_turns_to_others(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == LONG
 
 
-async def test_cancelled_download_goes_on_where_it_stopped(tmp_path):
-    """What had arrived before a cancellation is not fetched again."""
-    there = 8 * MIB
-    host = Host(whole(LONG, cut_at=there, hang=True, piece=MIB, **ETAG), rest(there, LONG))
+async def test_cancelled_download_resumes_where_it_stopped(tmp_path):
+    """Bytes that arrived before a cancellation are not requested again."""
+    arrived = 8 * MIB
+    host = Host(whole(LONG, cut_at=arrived, hang=True, piece=MIB, **ETAG), rest(arrived, LONG))
     async with Downloader(transport=host) as downloader:
         with anyio.CancelScope() as scope:
-            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, there))
+            await downloader.fetch(video(), tmp_path / "a.mp4", on_bytes=stop_at(scope, arrived))
         assert names_in(tmp_path) == [".a.mp4.part", ".a.mp4.part.etag"]
         await downloader.fetch(video(), tmp_path / "a.mp4")
-    assert host.seen[1].headers["range"] == f"bytes={there}-"
+    assert host.seen[1].headers["range"] == f"bytes={arrived}-"
     assert (tmp_path / "a.mp4").read_bytes() == LONG
     assert names_in(tmp_path) == ["a.mp4"]
 
 
-async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
-    """A cancellation loses nothing that has arrived, however little it is."""
+async def test_cancelled_download_keeps_less_than_one_piece(tmp_path):
+    """A cancellation keeps all bytes that have arrived, even if they are few."""
     silent = anyio.Event()
 
     class Silent(Body):
@@ -407,8 +411,8 @@ async def test_cancelled_download_keeps_what_is_less_than_a_piece(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path):
-    """However slow the disk is, bytes are neither lost nor exchanged, and few are held at once."""
+async def test_pieces_are_written_in_order_while_others_arrive(tmp_path):
+    """No byte is lost or out of order, and at most 12 MiB are held in memory at once."""
     arrived = 0
 
     class Counted(Body):
@@ -426,7 +430,7 @@ async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path):
 
     def on_bytes(count: int) -> None:
         nonlocal written
-        ahead.append(arrived - written)  # all that was held until this was written
+        ahead.append(arrived - written)  # bytes that were held before this write
         written += count
 
     async with Downloader(transport=host) as downloader:
@@ -437,7 +441,7 @@ async def test_pieces_reach_the_disk_in_order_while_others_arrive(tmp_path):
 
 
 async def test_listener_that_raises_ends_the_download(tmp_path):
-    """An error of the caller's own listener arrives as it is."""
+    """An error of the caller's ``on_bytes`` is raised unchanged."""
 
     def on_bytes(_count: int) -> None:
         raise ZeroDivisionError
@@ -448,8 +452,8 @@ async def test_listener_that_raises_ends_the_download(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path):
-    """What the disk says is said at once, whatever the host does."""
+async def test_full_disk_is_reported_while_the_host_is_silent(tmp_path):
+    """The error of the disk is raised at once, also while the host sends nothing."""
     (tmp_path / ".a.mp4.part").symlink_to("/dev/full")
     before = anyio.current_time()
     host = Host(whole(LONG, cut_at=8 * MIB, hang=True, piece=MIB))
@@ -459,8 +463,8 @@ async def test_disk_that_fills_does_not_wait_for_a_silent_host(tmp_path):
     assert anyio.current_time() - before < 1
 
 
-async def test_part_of_unknown_origin_is_not_trusted(tmp_path):
-    """A part without its mark, as a killed process leaves it, is begun again."""
+async def test_part_without_a_validator_is_not_resumed(tmp_path):
+    """A part without a validator, such as a killed process leaves, is downloaded again."""
     (tmp_path / ".a.mp4.part").write_bytes(b"something else")
     host = Host(whole())
     async with Downloader(transport=host) as downloader:
@@ -469,7 +473,7 @@ async def test_part_of_unknown_origin_is_not_trusted(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
+async def test_downloads_run_in_parallel_up_to_the_limit(tmp_path):
     """Never more than `parallel` requests are open at once."""
     running, most = 0, 0
     full = anyio.Event()
@@ -497,8 +501,8 @@ async def test_downloads_run_side_by_side_up_to_the_limit(tmp_path):
     assert len(names_in(tmp_path)) == 10
 
 
-async def test_one_place_is_written_by_one_download(tmp_path, monkeypatch):
-    """A second download to the same path, however it is spelt, is refused meanwhile."""
+async def test_second_download_to_the_same_path_is_refused(tmp_path, monkeypatch):
+    """During a download another one to the same path, relative or absolute, is refused."""
     monkeypatch.chdir(tmp_path)
     host = Host(whole(hang=True))
     async with Downloader(transport=host) as downloader, anyio.create_task_group() as group:
@@ -511,51 +515,51 @@ async def test_one_place_is_written_by_one_download(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [{"parallel": 0}, {"attempts": 0}, {"timeout": 0}])
-def test_number_out_of_range_is_refused(number):
-    """A downloader that could bring nothing is not made."""
+def test_setting_out_of_range_is_refused(number):
+    """A downloader with settings that allow no download raises `ValueError`."""
     with pytest.raises(ValueError, match=next(iter(number))):
         Downloader(**number)
 
 
-async def test_downloader_is_used_inside_its_block(tmp_path):
-    """Outside of ``async with`` nothing is fetched."""
+async def test_downloader_works_only_inside_its_block(tmp_path):
+    """Outside of ``async with`` a download raises `ClosedError`."""
     with pytest.raises(ClosedError):
         await Downloader().fetch(video(), tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_large_file_comes_in_large_reads(tmp_path, monkeypatch):
-    """Over a real connection, also one that is used again, a file comes in few pieces, in order."""
-    film = VIDEO * 400
+async def test_large_file_is_read_in_large_pieces(tmp_path, monkeypatch):
+    """A real connection, also a reused one, is read in few large pieces, in order."""
+    data = VIDEO * 400
     sizes: list[int] = []
     read = httpx.Response.aiter_raw
 
-    async def noting(response: httpx.Response):
+    async def recording(response: httpx.Response):
         async for piece in read(response):
             sizes.append(len(piece))
             yield piece
 
-    monkeypatch.setattr(httpx.Response, "aiter_raw", noting)
-    async with listening(answering(answer(film))) as received, Downloader() as downloader:
+    monkeypatch.setattr(httpx.Response, "aiter_raw", recording)
+    async with listening(answering(answer(data))) as received, Downloader() as downloader:
         for _ in range(2):
             path = await downloader.fetch(f"{received.origin}/a", tmp_path / "a.mp4")
-            assert path.read_bytes() == film
+            assert path.read_bytes() == data
     assert received.connections == 1
-    assert sum(sizes) == 2 * len(film)
+    assert sum(sizes) == 2 * len(data)
     assert max(sizes) > 128 * 1024
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_one_file_needs_no_downloader_of_its_own(tmp_path):
-    """`download` brings one file, from a plain URL, too."""
+async def test_download_function_needs_no_downloader(tmp_path):
+    """`download` saves one file, and also takes a plain URL."""
     async with listening(answering(answer(VIDEO))) as received:
         path = await download(f"{received.origin}/a.mp4", tmp_path / "a.mp4")
     assert path.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize("how", ["frozen", "keyword", "gone"])
-async def test_stream_that_is_not_what_it_was_is_read_as_it_is(tmp_path, how):
-    """If reads cannot be made larger, as a library may change, they stay as they are."""
+async def test_stream_that_a_library_has_changed_is_still_read(tmp_path, how):
+    """If a library has changed so that reads cannot be made larger, they keep their size."""
     asked: list[object] = []
 
     class Stream:

@@ -1,4 +1,4 @@
-"""Errors are plain values: they pickle, say what they are, and whether a retry can help."""
+"""Errors are plain values: they can be pickled, have a clear text, and say if a retry can help."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ TRANSIENT = {
 
 
 def name(error: BaseException) -> str:
-    """Name a sample."""
+    """The test id of a sample."""
     return type(error).__name__
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("error", SAMPLES, ids=name)
-def test_an_error_survives_pickle(error, protocol):
-    """Every error comes out of `pickle` with its class, its words and all its values."""
+def test_an_error_can_be_pickled(error, protocol):
+    """An error keeps its class, its text and all its values."""
     error.add_note("spec 3")
     back = pickle.loads(pickle.dumps(error, protocol))
     assert type(back) is type(error)
@@ -104,15 +104,15 @@ def test_an_error_survives_pickle(error, protocol):
 
 @pytest.mark.parametrize("error", SAMPLES, ids=name)
 def test_an_error_can_be_copied(error):
-    """Copies, shallow and deep, hold the same values."""
+    """Shallow and deep copies have the same values."""
     for back in (copy.copy(error), copy.deepcopy(error)):
         assert type(back) is type(error)
         assert vars(back) == vars(error)
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=name)
-def test_an_error_says_what_happened(error):
-    """The text of an error is not empty, and holds its main value."""
+def test_an_error_has_a_text(error):
+    """The text of an error is not empty and contains its main value."""
     assert str(error).strip()
     for value in ("code", "message", "request_id", "token", "reason", "task_id"):
         said = getattr(error, value, None)
@@ -120,7 +120,7 @@ def test_an_error_says_what_happened(error):
 
 
 def test_every_class_is_sampled():
-    """No error class is left out of these tests, and all of them are public."""
+    """Every error class is part of these tests, and all of them are public."""
     classes = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass)
         if issubclass(kind, Exception) and kind.__module__ == "callsheet.errors"
@@ -130,13 +130,13 @@ def test_every_class_is_sampled():
 
 
 def test_transient_says_whether_a_retry_can_help():
-    """Exactly what may pass on another attempt is transient, and nothing that was paid."""
+    """Only errors that may pass at the next attempt are transient, and no paid request is."""
     assert {type(error) for error in SAMPLES if error.transient} == TRANSIENT
     assert not SubmissionUncertainError("x").transient
 
 
-def test_errors_are_also_what_python_has_for_them():
-    """They can be caught as the built-in errors that they are."""
+def test_errors_are_also_built_in_errors():
+    """They can be caught as the matching built-in errors."""
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(SpecError, ValueError)
     assert issubclass(ClosedError, RuntimeError)
@@ -148,14 +148,14 @@ def test_errors_are_also_what_python_has_for_them():
 
 
 def test_a_spec_error_holds_every_problem():
-    """One line for each problem, with the index of its spec where there are several."""
+    """The text has one line per problem, with the index of its spec if there are several."""
     error = SpecError([Problem("duration", "99", "4 to 12"), Problem("ratio", "'x'", "16:9", 3)])
     assert [problem.field for problem in error.problems] == ["duration", "ratio"]
     assert str(error) == "duration=99: 4 to 12\nspec 3: ratio='x': 16:9"
 
 
-def test_an_api_error_reads_as_one_line():
-    """Status, code, words and request id stand in the text; what is missing is left out."""
+def test_an_api_error_is_one_line():
+    """It has the status, code, message and request id; missing values are left out."""
     full = RateLimitError("slow down", 429, "RateLimitExceeded", "req-1", None, 5.0)
     assert str(full) == "HTTP 429 RateLimitExceeded: slow down (request req-1)"
     assert full.retry_after == 5.0
@@ -186,7 +186,7 @@ def test_a_batch_error_is_split_by_kind():
     assert seen == [BatchError, BatchError]
 
 
-def test_a_batch_error_survives_pickle():
+def test_a_batch_error_can_be_pickled():
     """A group keeps its members, their order and their notes."""
     back = pickle.loads(pickle.dumps(group()))
     assert type(back) is BatchError

@@ -1,4 +1,4 @@
-"""The public names of ``callsheet``, and no others."""
+"""Exactly the intended names of ``callsheet`` are public."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ TABLE = {
 
 
 def test_every_exported_name_exists_once():
-    """``__all__`` holds no name twice and none that is not there."""
+    """Each name in ``__all__`` exists and is there once."""
     assert len(set(callsheet.__all__)) == len(callsheet.__all__)
     assert all(hasattr(callsheet, name) for name in callsheet.__all__)
     assert not [name for name in callsheet.__all__ if name.startswith("_")]
 
 
-def test_the_whole_surface_is_exported():
-    """Every value, policy and error that a user meets comes from the front door."""
+def test_every_public_name_is_exported():
+    """Every value, policy and error for users can be imported from ``callsheet``."""
     assert set(callsheet.__all__) >= TABLE
     assert set(callsheet.__all__) >= set(errors.__all__)
 
 
-def test_nothing_else_is_in_reach_by_accident():
-    """What is public in the module but not exported is a module of the package."""
+def test_no_other_name_is_public_by_accident():
+    """A public name of the module is either exported or a module of the package."""
     public = {name for name in vars(callsheet) if not name.startswith("_")}
     stray = {n for n in public - set(callsheet.__all__) if not inspect.ismodule(vars(callsheet)[n])}
     assert stray <= {"annotations"}
 
 
 def test_everything_exported_has_a_docstring():
-    """Every name of the front door, and every public member of its classes, says what it is."""
+    """Every exported name, and every public member of its classes, has a docstring."""
     for name in callsheet.__all__:
         value = getattr(callsheet, name)
         assert inspect.getdoc(value), name
@@ -56,7 +56,7 @@ def test_everything_exported_has_a_docstring():
 @pytest.mark.parametrize("name", sorted({"Limits", "Polling", "RetryPolicy", "TaskSpec", "Outcome",
                                          "Snapshot", "Video", "Progress", "Provider"}))  # fmt: skip
 def test_values_are_frozen(name):
-    """Specs, policies and facts cannot be changed after they were made."""
+    """Specs, policies and other values cannot be changed after they were made."""
     kind = getattr(callsheet, name)
     assert attrs.has(kind)
     made = kind("boat") if name == "TaskSpec" else object.__new__(kind)
@@ -64,8 +64,8 @@ def test_values_are_frozen(name):
         setattr(made, attrs.fields(kind)[0].name, 1)
 
 
-def test_every_event_is_frozen_and_named():
-    """The union of events holds every event class of the module, each frozen."""
+def test_every_event_is_frozen_and_in_the_union():
+    """The union of events has every event class of the module, and each is frozen."""
     kinds = {
         kind for _, kind in inspect.getmembers(events, inspect.isclass)
         if kind.__module__ == "callsheet.events"
@@ -75,7 +75,7 @@ def test_every_event_is_frozen_and_named():
 
 
 def test_options_are_keyword_only():
-    """The client takes options by name, and shows their defaults in its signature."""
+    """The client takes its options by name, and its signature has their defaults."""
     parameters = list(inspect.signature(callsheet.Client).parameters.values())
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters)
     names = {p.name for p in parameters}
@@ -83,8 +83,8 @@ def test_options_are_keyword_only():
                      "transport", "cancel_on_exit"}  # fmt: skip
 
 
-def test_the_front_door_needs_no_extra():
-    """Importing the package loads neither the emulator, nor the command line, nor their needs."""
+def test_the_package_needs_no_extra():
+    """Importing ``callsheet`` loads no emulator, no command line and none of their libraries."""
     code = (
         "import sys, callsheet;"
         "print([m for m in ('starlette', 'uvicorn', 'av', 'PIL', 'cyclopts', 'imagesize',"

@@ -28,8 +28,8 @@ from callsheet import (
 from emulation import Wire, body_of, client, first, refusal
 
 
-async def test_a_handle_shows_how_a_task_moves_on():
-    """Id, spec, status, snapshot and done follow the task from its queue to its end."""
+async def test_a_handle_shows_the_progress_of_its_task():
+    """Id, spec, status, snapshot and done follow the task from the queue to its end."""
     spec = TaskSpec("boat")
     async with client(Wire(render_seconds=60.0, concurrency=1)) as c:
         ahead = await c.submit(TaskSpec("ahead"))
@@ -49,8 +49,8 @@ async def test_a_handle_shows_how_a_task_moves_on():
         assert handle.snapshot.raw["content"]["video_url"] == (await handle).url
 
 
-async def test_a_video_holds_what_the_provider_said():
-    """The video carries URL, last frame, seed, size, length, cost and the time its URLs die."""
+async def test_a_video_holds_the_fields_of_the_answer():
+    """The video has its URLs, seed, size, length and usage, and says when the URLs expire."""
     wire = Wire(epoch=1_790_000_000.0, render_seconds=40.0)
     async with client(wire) as c:
         spec = TaskSpec("boat", duration=5, seed=7, ratio="1:1", return_last_frame=True)
@@ -66,7 +66,7 @@ async def test_a_video_holds_what_the_provider_said():
 
 
 async def test_many_waiters_get_the_same_video():
-    """Any number of waiters, early and late, and of awaits give the same video."""
+    """All waiters get the same video, early or late, however often they await."""
     videos: list[Video] = []
 
     async def wait(handle: object) -> None:
@@ -90,8 +90,8 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("mark", ENDINGS)
-async def test_every_bad_end_has_its_error(mark):
-    """A task that failed, was rejected or expired raises its own error, every time."""
+async def test_each_kind_of_failure_has_its_own_error(mark):
+    """A task that fails, is rejected or expires raises its own error at every await."""
     kind, code = ENDINGS[mark]
     async with client(Wire()) as c:
         handle = await c.submit(TaskSpec(f"boat {mark}"))
@@ -108,29 +108,29 @@ async def test_every_bad_end_has_its_error(mark):
 
 
 async def test_run_raises_the_error_of_the_task():
-    """``run`` gives a video or raises the task's error."""
+    """``run`` raises `TaskRejectedError` for a rejected task."""
     async with client(Wire()) as c:
         with pytest.raises(TaskRejectedError):
             await c.run(TaskSpec("boat [reject]"))
 
 
 async def test_cancelling_a_queued_task_stops_it():
-    """A queued task is cancelled, says so, and its waiters get `TaskCancelledError`."""
+    """For a queued task ``cancel`` returns ``True``, and waiters get `TaskCancelledError`."""
     wire = Wire(concurrency=1, render_seconds=100.0)
     async with client(wire) as c:
-        first_one = await c.submit(TaskSpec("runs"))
+        running = await c.submit(TaskSpec("runs"))
         handle = await c.submit(TaskSpec("waits"))
         assert await handle.cancel() is True
         assert await handle.cancel() is True
         with pytest.raises(TaskCancelledError):
             await handle
-        assert (await first_one).url
+        assert (await running).url
     assert len(wire.sent("DELETE")) == 1
     assert wire.emulator.ledger.billed == 1
 
 
 async def test_cancelling_a_running_task_is_refused():
-    """A task that runs is not cancelled: no DELETE is sent, and its video comes."""
+    """For a running task ``cancel`` returns ``False`` and sends no DELETE; the video comes."""
     wire = Wire(render_seconds=60.0)
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
@@ -140,8 +140,8 @@ async def test_cancelling_a_running_task_is_refused():
     assert not wire.sent("DELETE")
 
 
-async def test_a_task_that_starts_as_it_is_cancelled_goes_on():
-    """A 409 to the cancel is told as ``False``, and the task is watched on."""
+async def test_a_task_that_starts_during_a_cancel_goes_on():
+    """A cancel that is answered with 409 returns ``False``, and the task is still watched."""
     wire = Wire(render_seconds=60.0, concurrency=1)
     wire.fault = first(
         1, lambda: refusal(409, "InvalidAction.RunningTaskDeletion"), method="DELETE"
@@ -154,8 +154,8 @@ async def test_a_task_that_starts_as_it_is_cancelled_goes_on():
     assert len(wire.sent("DELETE")) == 1
 
 
-async def test_cancelling_an_ended_task_keeps_its_record():
-    """A task that ended unseen is not deleted by a cancel, which would take its video away."""
+async def test_cancelling_an_ended_task_does_not_delete_it():
+    """A cancel sends no DELETE for an ended task, because that would delete its video."""
     wire = Wire(render_seconds=5.0, render_sigma=0.0)
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
@@ -167,8 +167,8 @@ async def test_cancelling_an_ended_task_keeps_its_record():
     assert not wire.sent("DELETE")
 
 
-async def test_a_cancel_that_waits_for_its_turn_looks_just_before_it_deletes():
-    """However long the quota makes a cancel wait, the task is looked at right before."""
+async def test_a_cancel_reads_the_status_just_before_the_delete():
+    """The status is read less than a second before the DELETE, however long the cancel waits."""
     wire = Wire(render_seconds=30.0, concurrency=2)
     async with client(wire, limits=Limits(cancels_per_second=0.02)) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(8))
@@ -184,8 +184,8 @@ async def test_a_cancel_that_waits_for_its_turn_looks_just_before_it_deletes():
             assert after[0] - before[0] < 1
 
 
-async def test_a_cancel_whose_answer_is_lost_looks_again():
-    """A lost answer to a cancel is followed by a look, not by a second DELETE."""
+async def test_a_cancel_whose_answer_is_lost_reads_the_status_again():
+    """After a lost answer the client asks for the status, and sends no second DELETE."""
     wire = Wire(render_seconds=60.0, concurrency=1)
     wire.lose = lambda r: httpx.ReadError("reset") if r.method == "DELETE" else None
     async with client(wire) as c:
@@ -196,15 +196,15 @@ async def test_a_cancel_whose_answer_is_lost_looks_again():
     assert len(wire.sent("DELETE")) == 1
 
 
-async def test_a_record_that_vanishes_with_the_cancel_is_cancelled():
-    """A provider that forgets a cancelled task at once still makes a cancelled outcome."""
+async def test_a_task_that_its_cancel_deletes_is_cancelled():
+    """If the provider does not know the task after the cancel, the outcome is cancelled."""
     wire = Wire(render_seconds=60.0, concurrency=1)
 
-    async def forgetful(request: httpx.Request) -> httpx.Response | None:
+    async def not_found(request: httpx.Request) -> httpx.Response | None:
         gone = wire.sent("DELETE") and request.method == "GET"
         return refusal(404, "NotFound") if gone else None
 
-    wire.fault = forgetful
+    wire.fault = not_found
     async with client(wire) as c:
         await c.submit(TaskSpec("runs"))
         handle = await c.submit(TaskSpec("waits"))
@@ -212,8 +212,8 @@ async def test_a_record_that_vanishes_with_the_cancel_is_cancelled():
         assert isinstance((await handle.outcome()).error, TaskCancelledError)
 
 
-async def test_cancelling_before_the_create_leaves_sends_nothing():
-    """A spec that was not sent yet is never sent, and its outcome says so."""
+async def test_cancelling_before_the_create_sends_nothing():
+    """The spec is never sent, and its outcome is `NotSubmittedError`."""
     wire = Wire(latency=1.0)
     async with client(wire) as c:
         batch = await c.submit_many([TaskSpec("one"), TaskSpec("two")])
@@ -226,8 +226,8 @@ async def test_cancelling_before_the_create_leaves_sends_nothing():
     assert wire.prompts == ["one"]
 
 
-async def test_cancelling_while_the_create_is_on_its_way_waits_for_the_id():
-    """A spec whose create has left is cancelled as soon as its task has an id."""
+async def test_cancelling_during_the_create_waits_for_the_id():
+    """If the create is in flight, the task is cancelled as soon as it has an id."""
     wire = Wire(latency=1.0, concurrency=1, render_seconds=100.0)
     async with client(wire) as c:
         await c.submit(TaskSpec("runs"))
@@ -237,8 +237,8 @@ async def test_cancelling_while_the_create_is_on_its_way_waits_for_the_id():
     assert [task.status for task in wire.emulator.ledger.tasks][1] == "cancelled"
 
 
-async def test_cancelling_what_has_failed_to_submit_is_no_success():
-    """There is nothing to stop where no task came to be."""
+async def test_cancelling_a_failed_submission_returns_false():
+    """A spec without a task id has nothing to cancel."""
     wire = Wire()
     wire.lose = lambda _: httpx.ReadError("reset")
     async with client(wire) as c:
@@ -250,15 +250,15 @@ async def test_cancelling_what_has_failed_to_submit_is_no_success():
         assert "without id" in repr(batch[0])
 
 
-async def test_cancelling_an_unknown_task_says_so():
-    """An id that the provider does not know cannot be cancelled."""
+async def test_cancelling_an_unknown_task_raises():
+    """``cancel`` raises `NotFoundError` for an id that the provider does not know."""
     async with client(Wire()) as c:
         with pytest.raises(NotFoundError):
             await c.attach("cgt-unknown").cancel()
 
 
 async def test_an_attached_task_is_watched_to_its_end():
-    """A task of yesterday's process has its video here, without a spec."""
+    """A handle of a task from an earlier client gets the video, and has no spec."""
     wire = Wire(render_seconds=60.0)
     async with client(wire) as c:
         ids = [await c.tasks.create(TaskSpec(f"boat {i}")) for i in range(3)]
@@ -270,8 +270,8 @@ async def test_an_attached_task_is_watched_to_its_end():
     assert len(wire.sent("POST")) == 3
 
 
-async def test_attaching_a_task_that_is_watched_already_shares_its_end():
-    """A second handle of one task gives the same end and costs no requests of its own."""
+async def test_attaching_a_watched_task_shares_its_outcome():
+    """A second handle gets the same video; one that is attached after the end asks again."""
     wire = Wire(render_seconds=60.0)
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
@@ -279,15 +279,15 @@ async def test_attaching_a_task_that_is_watched_already_shares_its_end():
         assert twin.spec == handle.spec
         assert twin != handle
         assert (await twin) == (await handle)
-        alone = len(wire.sent("GET"))
+        before = len(wire.sent("GET"))
         again = c.attach(handle.task_id)
         assert (await again).url == (await twin).url
-        assert len(wire.sent("GET")) > alone
+        assert len(wire.sent("GET")) > before
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n"])
 async def test_a_blank_id_is_refused(blank):
-    """An id without a character in it is a mistake of the caller's."""
+    """A blank id raises `ConfigurationError` before any request."""
     wire = Wire()
     async with client(wire) as c:
         with pytest.raises(ConfigurationError):
@@ -298,7 +298,7 @@ async def test_a_blank_id_is_refused(blank):
 
 
 async def test_handles_of_one_record_are_equal():
-    """Two handles of one spec of a batch are equal and hash alike; others are not."""
+    """Handles of one spec of a batch are equal and have one hash; others are not equal."""
     async with client(Wire()) as c:
         batch = await c.submit_many([TaskSpec("same"), TaskSpec("same")])
         assert batch[0] == batch[0]
@@ -306,8 +306,8 @@ async def test_handles_of_one_record_are_equal():
         assert batch[0] != "something else"
 
 
-async def test_strange_ids_travel_escaped():
-    """An id with slashes, spaces or query signs reaches the provider as one path segment."""
+async def test_special_characters_of_an_id_are_escaped():
+    """An id with slashes, spaces or question marks is sent as one path segment."""
     wire = Wire()
     odd = "a/b c?d=é&#"
     async with client(wire) as c:
@@ -317,8 +317,8 @@ async def test_strange_ids_travel_escaped():
     assert request.url.raw_path.endswith(b"/tasks/a%2Fb%20c%3Fd%3D%C3%A9%26%23")
 
 
-async def test_an_answer_about_another_task_settles_nothing():
-    """A get that answers with another id is no news about this task."""
+async def test_an_answer_about_another_task_is_ignored():
+    """A get that answers with another id does not change this task."""
     wire = Wire(render_seconds=60.0)
     swapped = 0
 
@@ -337,7 +337,7 @@ async def test_an_answer_about_another_task_settles_nothing():
         assert (await c.run(TaskSpec("boat"))).url
 
 
-async def test_the_raw_cancel_is_the_providers():
+async def test_tasks_cancel_raises_for_a_running_task():
     """``tasks.cancel`` cancels a queued task and raises `ConflictError` for one that runs."""
     wire = Wire(concurrency=1, render_seconds=60.0)
     async with client(wire) as c:

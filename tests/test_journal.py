@@ -1,4 +1,4 @@
-"""A client that keeps a journal, and what the next client makes of it."""
+"""A client with a journal, and how the next client continues from it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 def boats(count: int) -> list[TaskSpec]:
-    """That many specs."""
+    """*count* specs."""
     return [TaskSpec(f"boat {i}") for i in range(count)]
 
 
-async def test_a_batch_goes_on_where_the_last_client_stopped(tmp_path: Path):
-    """Ended, running, waiting and unsent specs come back in order, and each is paid once."""
+async def test_a_batch_continues_where_the_last_client_stopped(tmp_path: Path):
+    """Finished, running, waiting and unsent specs come back in order, and each is paid once."""
     wire = Wire(concurrency=4, queue_limit=4, render_seconds=60.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -64,7 +64,7 @@ async def test_a_batch_goes_on_where_the_last_client_stopped(tmp_path: Path):
 
 
 async def test_a_finished_journal_gives_all_outcomes_at_once(tmp_path: Path):
-    """Videos, failures and refusals are there without a request, as they were."""
+    """Videos, failures and refusals are the same as before and need no request."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     specs = [TaskSpec("a"), TaskSpec("[fail] b"), TaskSpec("c", extra={"duration": "x"})]
@@ -85,8 +85,8 @@ async def test_a_finished_journal_gives_all_outcomes_at_once(tmp_path: Path):
         assert one.task_id == two.task_id
 
 
-async def test_a_create_in_flight_at_the_end_is_looked_for(tmp_path: Path):
-    """What left without an answer before the end is found by its token, and not sent again."""
+async def test_a_create_in_flight_on_leaving_is_found_by_the_next_client(tmp_path: Path):
+    """A create without an answer is found by its token and not sent again."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
@@ -100,26 +100,26 @@ async def test_a_create_in_flight_at_the_end_is_looked_for(tmp_path: Path):
     assert wire.emulator.ledger.billed == 1
 
 
-def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """The wall clock goes on, as between two processes."""
+def advance_wall_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let the wall clock go on by *seconds*, as between two processes."""
     now = time.time
     monkeypatch.setattr("time.time", lambda: now() + seconds)
 
 
 async def leave_one_lost(wire: Wire, path: Path) -> None:
-    """A client is left, which never learns what became of its create."""
+    """Close a client that does not know whether its create made a task."""
     async with client(wire, journal=path) as c:
         await c.submit_many([TaskSpec("boat")])
         await anyio.sleep(1)
 
 
-async def test_a_list_that_fails_hours_later_is_asked_again(tmp_path: Path, monkeypatch):
+async def test_a_search_goes_on_after_a_failed_list_hours_later(tmp_path: Path, monkeypatch):
     """However long ago a create was lost, one failed list does not end the search for it."""
     wire = Wire(render_seconds=5000.0)
     path = tmp_path / "shoot.db"
     wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
     await leave_one_lost(wire, path)
-    later(monkeypatch, 8 * 3600)
+    advance_wall_clock(monkeypatch, 8 * 3600)
     wire.fault = first(3, lambda: refusal(503, "ServiceUnavailable"), method="GET")
     async with client(wire, journal=path) as c:
         (handle,) = await c.resume()
@@ -128,15 +128,15 @@ async def test_a_list_that_fails_hours_later_is_asked_again(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(("days", "sent"), [(6, 2), (8, 1)])
-async def test_a_list_proves_nothing_of_what_it_shows_no_longer(
+async def test_a_lost_create_that_lists_no_longer_show_is_not_sent_again(
     tmp_path: Path, monkeypatch, days: int, sent: int
 ):
-    """A create of more than a week ago, which no list shows any more, is not sent again."""
+    """A lost create is not sent again after a week, because lists no longer show such tasks."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     wire.fault = first(1, lambda: httpx.Response(502))
     await leave_one_lost(wire, path)
-    later(monkeypatch, days * 86_400)
+    advance_wall_clock(monkeypatch, days * 86_400)
     async with client(wire, journal=path) as c:
         (outcome,) = await (await c.resume()).result()
         assert isinstance(outcome.error, SubmissionUncertainError) == (sent == 1)
@@ -146,10 +146,10 @@ async def test_a_list_proves_nothing_of_what_it_shows_no_longer(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be deleted")
 @pytest.mark.parametrize("provider", [ARK, COMET], ids=["ark", "cometapi"])
-async def test_an_id_that_a_kill_kept_from_the_disk_is_found_by_the_token_alone(
+async def test_an_id_that_a_kill_left_unwritten_is_found_by_its_token(
     tmp_path: Path, provider: Provider
 ):
-    """Where none is sent, the task is in doubt and not sent again."""
+    """Without a token, the task is uncertain and not sent again."""
     wire = Wire(render_seconds=60.0)
     path, killed = tmp_path / "shoot.db", tmp_path / "killed.db"
 
@@ -170,8 +170,8 @@ async def test_an_id_that_a_kill_kept_from_the_disk_is_found_by_the_token_alone(
     assert len(wire.sent("POST")) == 1
 
 
-async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
-    """A journal that is deleted under way is noticed, and the ids it lacks are named."""
+async def test_nothing_is_sent_after_the_journal_is_deleted(tmp_path: Path):
+    """A journal that is deleted during use is noticed, and the error names the missing ids."""
     wire = Wire()
     path = tmp_path / "shoot.db"
 
@@ -190,7 +190,7 @@ async def test_nothing_is_sent_once_the_journal_is_deleted(tmp_path: Path):
 
 
 async def test_nothing_is_sent_while_the_disk_is_full(tmp_path: Path):
-    """What cannot be written down is not sent; what is under way ends, and is written later."""
+    """A spec that cannot be written is not sent; running tasks end and are written later."""
     wire = Wire(render_seconds=60.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -215,7 +215,7 @@ async def test_nothing_is_sent_while_the_disk_is_full(tmp_path: Path):
 
 
 async def test_ids_that_could_not_be_written_are_named_and_found_again(tmp_path: Path):
-    """A disk that fills up between a create and its id costs neither the id nor a second task."""
+    """If the disk fills up after a create, its id is in the error and no second task is made."""
     wire = Wire()
     path = tmp_path / "shoot.db"
 
@@ -240,7 +240,7 @@ async def test_ids_that_could_not_be_written_are_named_and_found_again(tmp_path:
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser writes everywhere"
 )
-async def test_a_read_only_place_is_refused(tmp_path: Path):
+async def test_a_read_only_journal_is_refused(tmp_path: Path):
     """A journal that cannot be written is refused before anything is sent."""
     wire = Wire()
     path = tmp_path / "shoot.db"
@@ -260,7 +260,7 @@ async def test_a_read_only_place_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("place", [0, 20, 200, 4096, 8192, 20_000])
 async def test_a_damaged_journal_is_refused_and_kept(tmp_path: Path, place: int):
-    """Whatever part of it is damaged, either all is there or nothing is sent, and it is kept."""
+    """A damaged file gives all outcomes or an error, nothing is sent, and the file is kept."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -280,12 +280,12 @@ async def test_a_damaged_journal_is_refused_and_kept(tmp_path: Path, place: int)
     result = await use()
     assert result == 50 or str(path) in str(result)
     assert not isinstance(result, ConfigurationError) or path.read_bytes() == damaged
-    assert place >= 100 or isinstance(result, ConfigurationError)  # its header
+    assert place >= 100 or isinstance(result, ConfigurationError)  # the header of the file
     assert len(wire.seen) == sent
 
 
-async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path):
-    """A spec that was withdrawn stays withdrawn; one whose turn did not come is sent."""
+async def test_a_cancelled_spec_is_not_sent_by_the_next_client(tmp_path: Path):
+    """A cancelled spec stays cancelled, and a spec that only waited is sent."""
     wire = Wire(concurrency=1, queue_limit=1, render_seconds=1000.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -302,8 +302,8 @@ async def test_what_was_cancelled_is_not_sent_by_the_next_client(tmp_path: Path)
     assert wire.emulator.ledger.created == 5
 
 
-async def test_a_batch_that_was_stopped_by_the_key_is_sent_by_the_next_client(tmp_path: Path):
-    """Specs that a refused key kept from being sent are still open."""
+async def test_a_batch_with_a_refused_key_is_sent_by_the_next_client(tmp_path: Path):
+    """Specs that were not sent because of a refused key are still open."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     wire.fault = first(1, lambda: refusal(401, "AuthenticationError"))
@@ -313,25 +313,25 @@ async def test_a_batch_that_was_stopped_by_the_key_is_sent_by_the_next_client(tm
         assert len((await (await c.resume()).result()).urls()) == 3
 
 
-async def test_a_task_that_was_given_up_is_asked_for_again(tmp_path: Path):
-    """Only the provider's word on a task is its end for the next client; the books know both."""
+async def test_a_task_that_was_given_up_is_polled_by_the_next_client(tmp_path: Path):
+    """Only the provider's answer ends a task for the next client, and the spend includes it."""
     wire = Wire(render_seconds=60.0)
     path = tmp_path / "shoot.db"
 
-    async def amnesia(request: httpx.Request) -> httpx.Response | None:
+    async def task_not_found(request: httpx.Request) -> httpx.Response | None:
         return refusal(404, "NotFound") if request.method == "GET" else None
 
-    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = {} if request.method != "GET" else body_of(response)
         for row in body.get("items", [body]):
             row.pop("content", None)
         return httpx.Response(200, json=body) if body else None
 
-    wire.fault, kinds = amnesia, []
+    wire.fault, kinds = task_not_found, []
     async with client(wire, journal=path) as c:
         kinds.append(type((await (await c.submit_many(boats(1))).result())[0].error))
         assert c.spend.uncertain.tasks == 1
-    wire.fault, wire.change = None, bare
+    wire.fault, wire.change = None, without_video
     for _ in range(2):
         async with client(wire, journal=path) as c:
             batch = await c.resume()
@@ -347,7 +347,7 @@ async def test_a_task_that_was_given_up_is_asked_for_again(tmp_path: Path):
 
 
 async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):
-    """An attached id is watched again, and a handle knows where its video was saved."""
+    """An attached task is watched again, and its handle knows where the video was saved."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     async with client(wire) as c:
@@ -366,10 +366,10 @@ async def test_attached_tasks_and_saved_files_are_remembered(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [None, KeyError])
-async def test_what_was_attached_is_remembered_although_the_client_is_left_at_once(
+async def test_attached_ids_are_kept_if_the_client_is_left_at_once(
     tmp_path: Path, error: type[Exception] | None
 ):
-    """Ids are in the journal when the block is over, whatever ends it a line later."""
+    """The ids are in the journal when the block ends, also if it ends with an error."""
     path = tmp_path / "shoot.db"
     wire = Wire(concurrency=10, render_seconds=60.0)
     async with client(wire) as c:
@@ -383,7 +383,7 @@ async def test_what_was_attached_is_remembered_although_the_client_is_left_at_on
         assert [handle.task_id for handle in await c.resume()] == list(ids)
 
 
-async def test_what_was_attached_is_remembered_by_a_cancelled_client(tmp_path: Path):
+async def test_attached_ids_are_kept_if_the_client_is_cancelled(tmp_path: Path):
     """A Ctrl-C right after attaching loses no id."""
     path = tmp_path / "shoot.db"
     wire = Wire(concurrency=10, render_seconds=60.0)
@@ -398,7 +398,7 @@ async def test_what_was_attached_is_remembered_by_a_cancelled_client(tmp_path: P
 
 
 async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):
-    """Both are told apart from an empty journal, which gives an empty batch."""
+    """A second resume and one without a journal are errors; an empty journal is an empty batch."""
     wire = Wire()
     async with client(wire) as c:
         with pytest.raises(ConfigurationError, match="journal="):
@@ -410,7 +410,7 @@ async def test_a_client_resumes_once_and_only_from_a_journal(tmp_path: Path):
 
 
 async def test_a_resume_that_fails_can_be_called_again(tmp_path: Path):
-    """While the disk is full nothing is taken up; later everything is, once."""
+    """While the disk is full nothing is resumed; later everything is resumed, once."""
     wire = Wire(render_seconds=60.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -418,7 +418,7 @@ async def test_a_resume_that_fails_can_be_called_again(tmp_path: Path):
     async with client(wire, journal=path) as c:
         new = await c.submit(TaskSpec("new"))
         with full_disk(path):
-            await new  # its end is kept until it can be written
+            await new  # its outcome is kept until it can be written
             with pytest.raises(JournalError):
                 await c.resume()
         again = await c.resume()
@@ -428,8 +428,8 @@ async def test_a_resume_that_fails_can_be_called_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("turns", [0, 2, 4])
-async def test_a_cancelled_resume_takes_up_all_or_nothing(tmp_path: Path, turns: int):
-    """Wherever it is cancelled, each task is watched by one record, and paid once."""
+async def test_a_cancelled_resume_resumes_all_or_nothing(tmp_path: Path, turns: int):
+    """Wherever a resume is cancelled, each task has one record and is paid once."""
     wire = Wire(concurrency=1000, queue_limit=500, render_seconds=60.0, creates_per_minute=100_000)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -454,8 +454,8 @@ async def test_a_cancelled_resume_takes_up_all_or_nothing(tmp_path: Path, turns:
     assert wire.emulator.ledger.billed == 520
 
 
-async def test_what_is_submitted_beside_is_not_resumed(tmp_path: Path):
-    """Only what an earlier client left is resumed, also if others are submitted before."""
+async def test_a_new_spec_is_not_resumed(tmp_path: Path):
+    """Only specs of an earlier client are resumed, even if new ones are submitted first."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -467,8 +467,8 @@ async def test_what_is_submitted_beside_is_not_resumed(tmp_path: Path):
     assert wire.emulator.ledger.billed == 2
 
 
-async def test_one_client_at_a_time_and_one_key(tmp_path: Path):
-    """A journal that is in use, or of another key, is refused, and no key is told."""
+async def test_a_journal_has_one_client_at_a_time_and_one_key(tmp_path: Path):
+    """A journal that is in use, or of another key, is refused, and no key is shown."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path, api_key="secret-key-of-the-first") as c:
@@ -483,8 +483,8 @@ async def test_one_client_at_a_time_and_one_key(tmp_path: Path):
     assert b"secret" not in path.read_bytes()
 
 
-async def test_a_spend_limit_counts_what_earlier_clients_have_spent(tmp_path: Path):
-    """The tasks of an earlier client are in the books of the next one."""
+async def test_a_spend_limit_counts_the_tasks_of_earlier_clients(tmp_path: Path):
+    """The tasks of an earlier client are in the spend of the next one."""
     wire = Wire()
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -497,8 +497,8 @@ async def test_a_spend_limit_counts_what_earlier_clients_have_spent(tmp_path: Pa
     assert wire.emulator.ledger.created == 4
 
 
-async def test_a_limit_that_the_journal_has_passed_lets_nothing_more_through(tmp_path: Path):
-    """What runs goes on; what was never sent, or made nothing, is refused, and stays open."""
+async def test_a_spend_limit_below_the_journals_spend_stops_new_creates(tmp_path: Path):
+    """Running tasks go on; specs that made no task are refused and stay open."""
     wire = Wire(concurrency=10, render_seconds=400.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -523,8 +523,8 @@ async def test_a_limit_that_the_journal_has_passed_lets_nothing_more_through(tmp
     assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 5
 
 
-async def test_a_sent_spec_that_nobody_can_price_any_more_goes_on(tmp_path: Path, monkeypatch):
-    """What was let through before is watched to its end, as a task of unknown price."""
+async def test_a_sent_spec_without_a_price_goes_on(tmp_path: Path, monkeypatch):
+    """A task that can no longer be priced is watched to its end."""
     wire = Wire(render_seconds=60.0)
     path = tmp_path / "shoot.db"
     async with client(wire, journal=path) as c:
@@ -541,8 +541,8 @@ async def test_a_sent_spec_that_nobody_can_price_any_more_goes_on(tmp_path: Path
     assert wire.emulator.ledger.billed == wire.emulator.ledger.created == 2
 
 
-async def test_a_planned_spec_that_nobody_can_price_is_not_sent(tmp_path: Path, monkeypatch):
-    """What an earlier process has not sent ends as a bad spec."""
+async def test_a_planned_spec_without_a_price_is_not_sent(tmp_path: Path, monkeypatch):
+    """A planned spec that can no longer be priced ends with `SpecError`."""
     wire = Wire(render_seconds=60.0)
     wire.fault = first(9999, lambda: refusal(429, "ServerOverloaded"))
     path = tmp_path / "shoot.db"
@@ -561,12 +561,12 @@ async def test_a_planned_spec_that_nobody_can_price_is_not_sent(tmp_path: Path, 
     assert wire.emulator.ledger.created == 0
 
 
-async def test_a_bill_that_is_known_stays_known_when_the_task_is_gone(tmp_path: Path):
-    """A success without its video is billed, also once the provider has forgotten the task."""
+async def test_a_known_cost_stays_known_when_the_task_is_gone(tmp_path: Path):
+    """A success without its video is billed, even after the provider has forgotten the task."""
     wire = Wire(render_seconds=20.0)
     path = tmp_path / "shoot.db"
 
-    def bare(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def without_video(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if request.method != "GET":
             return None
         body = body_of(response)
@@ -574,7 +574,7 @@ async def test_a_bill_that_is_known_stays_known_when_the_task_is_gone(tmp_path: 
             row.pop("content", None)
         return httpx.Response(200, json=body)
 
-    wire.change = bare
+    wire.change = without_video
     async with client(wire, journal=path) as c:
         outcome = await (await c.submit_many(boats(1)))[0].outcome()
         assert isinstance(outcome.error, TaskFailedError)

@@ -1,4 +1,4 @@
-"""The journal as a file: what it holds for the next client, what is none, and full disks."""
+"""The journal as a file: its content, refused files and full disks."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ QUICK = {"limits": Limits(creates_per_minute=100_000, connections=300)}
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a journal is to be."""
+    """The path of a new journal."""
     return tmp_path / "shoot.db"
 
 
-def sealed(path):
-    """All that can be seen of a file."""
+def state_of(path):
+    """The content, size and time of a file."""
     found = path.stat()
     return path.read_bytes(), found.st_size, found.st_mtime_ns
 
 
-async def told(path, **options):
-    """The words with which a journal is refused, its path among them."""
+async def refusal_of(path, **options):
+    """The error text for a journal that is refused; it contains the path."""
     wire = Wire()
     with pytest.raises(ConfigurationError) as caught:
         async with client(wire, journal=path, **options):
@@ -61,7 +61,7 @@ async def told(path, **options):
 
 
 async def leave(path, specs=BOATS, *, sent=False, **options):
-    """A client leaves a journal with specs, of which the first has been sent only if that is so."""
+    """Let a client write specs to a journal; they are sent if *sent*, else cancelled."""
     wire = Wire(render_seconds=1e5)
     async with client(wire, journal=path, **options) as c:
         batch = await c.submit_many(specs)
@@ -72,14 +72,14 @@ async def leave(path, specs=BOATS, *, sent=False, **options):
 
 
 async def resumed(path, wire=None, **options):
-    """The specs, and the batch, that the next client takes up."""
+    """The specs and the batch that the next client resumes."""
     async with client(wire or Wire(render_seconds=1e5), journal=path, **options) as c:
         batch = await c.resume()
         return [handle.spec for handle in batch], batch
 
 
-async def test_a_plan_is_there_when_it_returns(path):
-    """Specs come back in their order, from every batch, although none of them was sent."""
+async def test_a_plan_is_on_disk_when_it_returns(path):
+    """The specs of every batch come back in order, although none was sent."""
     wire = Wire()
     wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
     async with client(wire, journal=path) as c:
@@ -93,8 +93,8 @@ async def test_a_plan_is_there_when_it_returns(path):
     assert not wire.emulator.ledger.created
 
 
-async def test_where_a_video_was_saved_is_kept_from_any_folder(path, tmp_path, monkeypatch):
-    """A relative path is kept as the file that it was, beside the provider's last word."""
+async def test_the_path_of_a_saved_video_is_kept_as_absolute(path, tmp_path, monkeypatch):
+    """A relative path means the same file from any folder, and the last answer is kept."""
     monkeypatch.chdir(tmp_path)
     async with client(Wire(), journal=path) as c:
         handle = await c.submit(BOATS[0])
@@ -108,7 +108,7 @@ async def test_where_a_video_was_saved_is_kept_from_any_folder(path, tmp_path, m
         assert (await again).snapshot.raw == video.snapshot.raw
 
 
-async def test_tasks_that_exist_already_have_an_id_and_no_spec(path):
+async def test_attached_tasks_have_an_id_and_no_spec(path):
     """Attached ids are one batch in their order, with its name."""
     wire = Wire(render_seconds=1e5)
     async with client(wire, journal=path) as c:
@@ -120,8 +120,8 @@ async def test_tasks_that_exist_already_have_an_id_and_no_spec(path):
         assert [(handle.task_id, handle.spec) for handle in batch] == [(i, None) for i in ids]
 
 
-async def test_many_at_once_keep_their_order(path):
-    """News from many tasks at once is written in the order in which it came."""
+async def test_the_answers_of_many_tasks_keep_their_order(path):
+    """Many answers at once are written in the order in which they came."""
     wire = Wire(concurrency=300, queue_limit=300, creates_per_minute=100_000)
     specs = [TaskSpec(f"boat {i}") for i in range(300)]
     async with client(wire, journal=path, **QUICK) as c:
@@ -132,8 +132,8 @@ async def test_many_at_once_keep_their_order(path):
         assert (await batch.result()).urls() == urls
 
 
-async def test_what_comes_together_is_written_together(path, monkeypatch):
-    """A hundred callers that wait at the same time share a few hops to the disk."""
+async def test_notes_of_the_same_moment_are_written_together(path, monkeypatch):
+    """A hundred callers that wait at the same time share a few calls of a worker thread."""
     hops = 0
     work = anyio.to_thread.run_sync
 
@@ -153,8 +153,8 @@ async def test_what_comes_together_is_written_together(path, monkeypatch):
     assert len(wire.sent("POST")) == 101
 
 
-async def test_bytes_are_stored_once_for_each_content(path):
-    """A picture in many specs takes its room once, in one plan or in several."""
+async def test_equal_content_is_stored_once(path):
+    """A picture that is in many specs is stored once, in one plan or in several."""
     noise = random.Random(1).randbytes(3 * 320 * 320)
     file = io.BytesIO()
     Pillow.frombytes("RGB", (320, 320), noise).save(file, "png")
@@ -171,8 +171,8 @@ async def test_bytes_are_stored_once_for_each_content(path):
     assert len({id(source) for source in sources}) == 1
 
 
-async def test_paths_hold_from_any_folder(path, tmp_path, monkeypatch):
-    """A relative path is kept as the file that it was, and an id as it is."""
+async def test_relative_paths_are_kept_as_absolute(path, tmp_path, monkeypatch):
+    """A relative path means the same file from any folder, and an id stays unchanged."""
     monkeypatch.chdir(tmp_path)
     Pillow.new("RGB", (320, 320)).save(tmp_path / "a.png")
     spec = TaskSpec("boat", first_frame="a.png", last_frame="asset://end")
@@ -183,8 +183,8 @@ async def test_paths_hold_from_any_folder(path, tmp_path, monkeypatch):
     assert again.last_frame == Image("asset://end")
 
 
-async def test_a_spec_that_cannot_be_written_down_is_refused(path):
-    """All that JSON cannot hold is named, with its spec, and nothing of the batch is planned."""
+async def test_a_spec_that_json_cannot_hold_is_refused(path):
+    """Each value that JSON cannot hold is named with its spec, and no spec is planned."""
     wrong = TaskSpec("boat", extra={"when": object()}, tools=[{"f": {1, 2}}])
     wire = Wire(render_seconds=1e5)
     async with client(wire, journal=path) as c:
@@ -209,20 +209,20 @@ ELSEWHERE = attrs.evolve(ARK, base_url="http://other.test/api/v3")
     ],
     ids=["provider", "address", "key"],
 )
-async def test_a_journal_of_others_is_refused(path, changes, words):
-    """Provider, address and key must be those that it was made for; no mark of a key is told."""
+async def test_a_journal_of_another_account_is_refused(path, changes, words):
+    """The provider, address and key must match, and the error shows nothing of a key."""
     await leave(path, sent=True, api_key="a-key")
-    before = sealed(path)
-    text = await told(path, **{"api_key": "a-key", **changes})
+    before = state_of(path)
+    text = await refusal_of(path, **{"api_key": "a-key", **changes})
     assert all(word in text for word in words)
     assert "-key" not in text
     assert not re.search(r"[0-9a-f]{8}", text)
-    assert sealed(path) == before
+    assert state_of(path) == before
     assert files(path.parent) == ["shoot.db"]
 
 
-async def test_a_key_that_bought_nothing_may_be_put_right(path):
-    """As long as nothing was made, or may have been, another key takes the journal over."""
+async def test_a_key_may_be_corrected_while_no_task_exists(path):
+    """Another key is accepted as long as no task was or may have been made."""
     wire = Wire(keys=("right",), render_seconds=1e5)
     async with client(wire, journal=path, api_key="wrong") as c:
         result = await (await c.submit_many(BOATS)).result()
@@ -230,7 +230,7 @@ async def test_a_key_that_bought_nothing_may_be_put_right(path):
     async with client(wire, journal=path, api_key="right") as c:
         await (await c.resume()).submitted()
     assert wire.emulator.ledger.created == 5
-    assert "another API key" in await told(path, api_key="wrong")
+    assert "another API key" in await refusal_of(path, api_key="wrong")
 
 
 def _other_database(path):
@@ -244,16 +244,16 @@ def _truncated(path):
     path.write_bytes(content[: len(content) // 2])
 
 
-def _scribbled(path):
+def _overwritten(path):
     content = bytearray(path.read_bytes())
     for start in range(4096, len(content), 4096):
         content[start : start + 64] = b"scribble" * 8
     path.write_bytes(content)
 
 
-def _crumpled(path):
+def _broken_page(path):
     content = bytearray(path.read_bytes())
-    content[-4096 + 8 : -4096 + 12] = b"\x0f\xff\x0f\xff"  # where the last page says its cells are
+    content[-4096 + 8 : -4096 + 12] = b"\x0f\xff\x0f\xff"  # the cell offsets of the last page
     path.write_bytes(content)
 
 
@@ -270,46 +270,46 @@ def _newer(path):
         (lambda path: path.write_bytes(b"once upon a time " * 99), "no journal, or a damaged one"),
         (lambda path: path.write_bytes(b"x"), "no journal"),
         (_truncated, "no journal, or a damaged one"),
-        (_scribbled, "no journal, or a damaged one"),
-        (_crumpled, "no journal, or a damaged one"),
+        (_overwritten, "no journal, or a damaged one"),
+        (_broken_page, "no journal, or a damaged one"),
         (_newer, "newer"),
     ],
 )
-async def test_what_is_no_journal_is_left_as_it_is(path, tmp_path, spoil, word):
-    """A broken, strange or newer file is named and refused, and not a byte of it changes."""
+async def test_a_file_that_is_no_journal_is_not_changed(path, tmp_path, spoil, word):
+    """A broken, foreign or newer file is named and refused, and no byte of it changes."""
     await leave(path, [TaskSpec("boat " * 100)] * 200)
     spoil(path)
-    before = sealed(path)
-    assert word in await told(path)
-    assert sealed(path) == before
+    before = state_of(path)
+    assert word in await refusal_of(path)
+    assert state_of(path) == before
     assert files(tmp_path) == ["shoot.db"]
 
 
-async def test_what_a_kill_left_is_refused_untouched(path, tmp_path):
-    """Even with a log beside it that a killed process left, a refused file keeps every byte."""
+async def test_a_refused_file_of_a_killed_process_is_not_changed(path, tmp_path):
+    """A refused file and the log that a killed process left beside it keep every byte."""
     wire = Wire(render_seconds=1e5)
     async with client(wire, journal=path) as c:
         await (await c.submit_many(BOATS)).submitted()
         for name in ("shoot.db", "shoot.db-wal"):
             (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
     copy, log = tmp_path / "copy-shoot.db", tmp_path / "copy-shoot.db-wal"
-    before = sealed(copy), sealed(log)
-    assert "cometapi" in await told(copy, provider=COMET, api_key="k")
-    assert (sealed(copy), sealed(log)) == before
+    before = state_of(copy), state_of(log)
+    assert "cometapi" in await refusal_of(copy, provider=COMET, api_key="k")
+    assert (state_of(copy), state_of(log)) == before
     assert (await resumed(copy, wire))[0] == BOATS
 
 
-async def test_a_database_of_others_is_left_as_it_is(path, tmp_path):
-    """A database that some other program made is no journal."""
+async def test_a_database_of_another_program_is_not_changed(path, tmp_path):
+    """A database that another program made is refused and not changed."""
     _other_database(path)
-    before = sealed(path)
-    assert "no journal" in await told(path)
-    assert sealed(path) == before
+    before = state_of(path)
+    assert "no journal" in await refusal_of(path)
+    assert state_of(path) == before
     assert files(tmp_path) == ["shoot.db"]
 
 
 def leave_half_made(path):
-    """Leave what a process leaves that is killed in the middle of making a database."""
+    """Write the files that a process leaves if it is killed while it makes a database."""
     other = path.with_name("half")
     with contextlib.closing(sqlite3.connect(other, isolation_level=None)) as half:
         half.execute("PRAGMA cache_size = 1")
@@ -323,22 +323,22 @@ def leave_half_made(path):
 
 
 @pytest.mark.parametrize("prepare", [leave_half_made, Path.touch], ids=["half made", "empty"])
-async def test_what_is_no_journal_yet_becomes_one(path, prepare):
-    """A half-made file with the log that undoes it, and an empty one, are made a journal."""
+async def test_an_incomplete_file_becomes_a_journal(path, prepare):
+    """An empty file, or a half-made one with its rollback log, becomes a journal."""
     prepare(path)
     await leave(path, sent=True)
     assert (await resumed(path))[0] == BOATS
 
 
-async def test_a_path_that_can_be_no_file_is_named(tmp_path):
-    """Folders, missing folders, files in place of folders, devices, loops: each says what it is."""
+async def test_an_impossible_path_is_named(tmp_path):
+    """The error names folders, missing folders, files as folders, devices and loops."""
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "a folder" in await told(tmp_path)
-    assert "no folder" in await told(tmp_path / "nowhere" / "shoot.db")
-    assert "no folder" in await told(tmp_path / "file" / "shoot.db")
-    assert "no regular file" in await told(Path("/dev/null"))
-    await told(tmp_path / "loop")
+    assert "a folder" in await refusal_of(tmp_path)
+    assert "no folder" in await refusal_of(tmp_path / "nowhere" / "shoot.db")
+    assert "no folder" in await refusal_of(tmp_path / "file" / "shoot.db")
+    assert "no regular file" in await refusal_of(Path("/dev/null"))
+    await refusal_of(tmp_path / "loop")
     with pytest.raises(ConfigurationError):
         async with client(Wire(), journal="a\0b"):
             pass
@@ -346,24 +346,24 @@ async def test_a_path_that_can_be_no_file_is_named(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system that is read-only")
 async def test_a_path_that_cannot_be_written_is_named(path):
-    """Where no file can be made, or the file cannot be changed, the client does not start."""
-    assert "cannot be opened" in await told(Path("/proc/shoot.db"))
+    """The client does not start if the file cannot be made or changed."""
+    assert "cannot be opened" in await refusal_of(Path("/proc/shoot.db"))
     if os.getuid() != 0:
         path.touch()
         path.chmod(0o400)
-        assert "cannot be opened" in await told(path)
+        assert "cannot be opened" in await refusal_of(path)
 
 
-async def test_no_specs_need_no_room(path):
-    """An empty batch is no batch."""
+async def test_an_empty_batch_is_not_stored(path):
+    """Empty batches leave nothing to resume."""
     async with client(Wire(), journal=path) as c:
         assert len(await c.submit_many([])) == 0
         assert len(c.attach_many([])) == 0
     assert (await resumed(path))[0] == []
 
 
-async def test_an_entry_that_cannot_be_read_is_an_error_that_names_the_file(path):
-    """A note or a picture that was changed from outside is not passed over."""
+async def test_an_unreadable_entry_is_an_error_that_names_the_file(path):
+    """A note or a picture that another program changed is an error."""
     file = io.BytesIO()
     Pillow.new("RGB", (320, 320)).save(file, "png")
     await leave(path, [TaskSpec("boat", first_frame=Image(file.getvalue()))], sent=True)
@@ -385,25 +385,25 @@ async def test_an_entry_that_cannot_be_read_is_an_error_that_names_the_file(path
 
 
 async def silence(_request):
-    """Let nothing be answered."""
+    """Never answer."""
     await anyio.sleep_forever()
 
 
-async def test_one_that_needs_too_much_room_harms_nobody_else(path):
-    """A plan that does not fit fails alone: what was written at the same time is written."""
+async def test_a_plan_that_is_too_large_for_the_disk_fails_alone(path):
+    """Notes that are written at the same time as the failing plan are kept."""
     wire = Wire(concurrency=10, render_seconds=1e5)
     failed = []
     async with client(wire, journal=path) as c:
         await c.submit(TaskSpec("proves that creates work"))
 
-        async def much():
+        async def submit_too_much():
             with pytest.raises(JournalError):
                 await c.submit_many([TaskSpec("boat", extra={"long": "long " * 400_000})])
             failed.append(True)
 
         with full_disk(path, room=400_000):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(much)
+                tasks.start_soon(submit_too_much)
                 for spec in BOATS:
                     tasks.start_soon(c.submit, spec)
         assert failed == [True]
@@ -413,10 +413,8 @@ async def test_one_that_needs_too_much_room_harms_nobody_else(path):
     assert len(ids) == 6
 
 
-async def test_ids_that_cannot_be_written_are_kept_and_written_as_soon_as_there_is_room(
-    path, caplog
-):
-    """The log tells of both; nothing new begins in between, and nothing is lost."""
+async def test_unwritten_ids_are_written_when_the_disk_has_room(path, caplog):
+    """The full disk and its end are logged, and nothing new is sent between them."""
     caplog.set_level("INFO", "callsheet")
     wire = Wire(render_seconds=1e5, latency=1.0)
     async with client(wire, journal=path) as c:
@@ -436,13 +434,13 @@ async def test_ids_that_cannot_be_written_are_kept_and_written_as_soon_as_there_
 
 
 async def no_thread(*_args, **_options):
-    """What a machine without room for another thread says."""
+    """Fail as on a machine that cannot start another thread."""
     msg = "can't start new thread"
     raise RuntimeError(msg)
 
 
-async def test_without_a_thread_to_write_ids_are_kept_and_nothing_new_begins(path, monkeypatch):
-    """Whoever waits is told, as with a full disk; once there is a thread, all is written."""
+async def test_without_a_thread_ids_are_kept_and_nothing_new_is_sent(path, monkeypatch):
+    """Callers get an error as with a full disk, and all is written when a thread can start."""
     wire = Wire(render_seconds=1e5, latency=1.0)
     async with client(wire, journal=path) as c:
         batch = await c.submit_many(BOATS[:1])
@@ -459,8 +457,8 @@ async def test_without_a_thread_to_write_ids_are_kept_and_nothing_new_begins(pat
     assert len(wire.sent("POST")) == 2
 
 
-async def test_what_was_kept_is_written_on_leaving(path):
-    """Room that came back late is used on leaving."""
+async def test_unwritten_ids_are_written_on_leaving(path):
+    """If the disk has room again only late, leaving the client writes the ids."""
     wire = Wire(render_seconds=1e5, latency=1.0)
     async with client(wire, journal=path) as c:
         batch = await c.submit_many(BOATS[:1])
@@ -474,8 +472,8 @@ async def test_what_was_kept_is_written_on_leaving(path):
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full disk", "disk"])
-async def test_the_blocks_own_error_goes_first(path, full):
-    """An error of the block leaves bare; what was not written stands in its notes."""
+async def test_the_error_of_the_block_is_raised(path, full):
+    """The block's own error is raised, and its notes name the ids that were not written."""
     wire = Wire(render_seconds=1e5, latency=1.0)
 
     async def fail(limit):
@@ -498,11 +496,11 @@ async def test_the_blocks_own_error_goes_first(path, full):
         assert handle.task_id == (None if full else made.id)
 
 
-# Cancelled while something is written
+# Cancellation during a write
 
 
-async def test_a_plan_that_is_cancelled_with_its_client_is_whole_or_not_there(path):
-    """Wherever closing meets a plan from another task, it is not left half written."""
+async def test_a_plan_of_a_closing_client_is_written_whole_or_not_at_all(path):
+    """Wherever closing interrupts a plan of another task, no part of a plan is written."""
     wire = Wire()
     wire.fault = first(999, lambda: refusal(429, "ServerOverloaded"))
 
@@ -521,7 +519,7 @@ async def test_a_plan_that_is_cancelled_with_its_client_is_whole_or_not_there(pa
 
 
 async def test_a_cancelled_plan_leaves_nothing(path):
-    """Who is cancelled while a plan is written has planned nothing, wherever it was."""
+    """Wherever a plan is cancelled while it is written, none of its specs is planned."""
     wire = Wire(concurrency=1000, queue_limit=1000, render_seconds=1e5)
     kept = []
     async with client(wire, journal=path) as c:
@@ -543,7 +541,7 @@ async def test_a_cancelled_plan_leaves_nothing(path):
 
 
 async def test_a_cancelled_plan_that_did_not_fit_leaves_nothing(path):
-    """Its rows were never there, so that ids of the next process do not vanish with them."""
+    """It uses no rows, so the ids of the next client do not disappear with it."""
     wire = Wire(concurrency=10, render_seconds=1e5)
 
     async def plan(c):
@@ -568,8 +566,8 @@ async def test_a_cancelled_plan_that_did_not_fit_leaves_nothing(path):
     assert sorted(wire.prompts) == [spec.prompt for spec in BOATS]
 
 
-async def test_an_attempt_is_noted_whole_or_not_begun(tmp_path):
-    """Wherever who submits is cancelled, the next client neither loses a task nor buys another."""
+async def test_a_cancelled_submit_neither_loses_nor_repeats_a_task(tmp_path):
+    """Wherever a submit is cancelled, the next client loses no task and pays for none twice."""
     fates = set()
     for steps in (*range(10), 40):
         wire = Wire(render_seconds=30.0)
@@ -580,7 +578,7 @@ async def test_an_attempt_is_noted_whole_or_not_begun(tmp_path):
             tasks.start_soon(c.submit, BOATS[0])
             for _ in range(steps):
                 await anyio.lowlevel.checkpoint()
-            if steps == 40:  # by then it has left, however slow the disk is
+            if steps == 40:  # by then it is sent, even if the disk is slow
                 await anyio.sleep(0.02)
             tasks.cancel_scope.cancel()
         left = len(wire.sent("POST"))

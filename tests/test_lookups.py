@@ -1,4 +1,4 @@
-"""When the list is looked through for creates whose answers were lost, and when that stops."""
+"""When the client looks for lost creates in the list, and when it stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOAT = TaskSpec("a paper boat", duration=5)
 
 
 def looks(wire: Wire) -> list[tuple[float, str | None]]:
-    """When the list was looked through, and that of which tier."""
+    """The time and the service tier of each list request that looks for lost creates."""
     pairs = zip(wire.times, wire.seen, strict=True)
     return [
         (at, request.url.params.get("filter.service_tier"))
@@ -33,8 +33,8 @@ def looks(wire: Wire) -> list[tuple[float, str | None]]:
     ]
 
 
-async def test_looks_come_with_growing_gaps():
-    """The first is soon, and none is more than a minute after the one before."""
+async def test_the_gaps_between_looks_grow():
+    """The first look is after two seconds, and no gap is longer than a minute."""
     wire = Wire(latency=0.0)
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire) as c:
@@ -48,8 +48,8 @@ async def test_looks_come_with_growing_gaps():
     assert gaps[-1] == pytest.approx(60.0, abs=0.1)
 
 
-async def test_without_anything_lost_nobody_looks():
-    """No look is due, now or later."""
+async def test_without_a_lost_create_there_are_no_looks():
+    """A client that has lost no create never looks through the list."""
     wire = Wire(render_seconds=30.0)
     async with client(wire) as c:
         await c.run(BOAT)
@@ -57,8 +57,8 @@ async def test_without_anything_lost_nobody_looks():
     assert not looks(wire)
 
 
-async def test_one_look_serves_all_of_a_tier():
-    """Plain lists show no flex tasks, so these are looked for in lists of their own."""
+async def test_one_look_serves_all_lost_creates_of_a_tier():
+    """Plain lists show no flex tasks, so each look reads one list for each tier."""
     wire = Wire(latency=0.0, concurrency=10)
     specs = [
         TaskSpec("plain"),
@@ -73,24 +73,24 @@ async def test_one_look_serves_all_of_a_tier():
         await anyio.sleep(WINDOW - 1)
     tiers = [tier for _, tier in looks(wire)]
     assert len(tiers) > 6
-    for place in range(0, len(tiers) - 1, 2):
-        assert set(tiers[place : place + 2]) == {None, "flex"}
+    for index in range(0, len(tiers) - 1, 2):
+        assert set(tiers[index : index + 2]) == {None, "flex"}
 
 
-async def away(request: httpx.Request) -> httpx.Response | None:
-    """The list route answers nothing of use."""
+async def lists_fail(request: httpx.Request) -> httpx.Response | None:
+    """Answer each list request with an error."""
     return refusal(503, "ServiceUnavailable") if is_list(request) else None
 
 
 GIVEN_UP = WINDOW + 1800.0
-"""Seconds after which a search that could never be finished has proven nothing, and ends."""
+"""Seconds after which a search ends if no look could be completed. It has proven nothing."""
 
 
-async def test_a_look_that_cannot_be_finished_is_repeated_but_not_for_ever():
-    """It proves nothing, also long after the window; half an hour later it is given up."""
+async def test_a_look_that_fails_is_repeated_for_a_limited_time():
+    """It proves nothing, and the search ends half an hour after the window."""
     wire = Wire()
     wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
-    wire.fault = away
+    wire.fault = lists_fail
     async with client(wire) as c:
         started = anyio.current_time()
         with pytest.raises(SubmissionUncertainError):
@@ -99,11 +99,11 @@ async def test_a_look_that_cannot_be_finished_is_repeated_but_not_for_ever():
     assert len(wire.sent("POST")) == 1
 
 
-async def test_what_is_learned_of_late_is_looked_for_as_long(tmp_path: Path, monkeypatch):
-    """A create that was lost a day before gets the same patience with a list that fails."""
+async def test_a_create_that_was_lost_long_ago_is_looked_for_as_long(tmp_path: Path, monkeypatch):
+    """While lists fail, a create that was lost a day ago is looked for as long as a new one."""
     wire, path = Wire(), tmp_path / "shoot.db"
     wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
-    wire.fault = away
+    wire.fault = lists_fail
     async with client(wire, journal=path) as c:
         await c.submit_many([BOAT])
         await anyio.sleep(1)
@@ -117,8 +117,8 @@ async def test_what_is_learned_of_late_is_looked_for_as_long(tmp_path: Path, mon
     assert len(wire.sent("POST")) == 1
 
 
-async def test_what_is_found_while_the_last_look_goes_on_is_not_sent_again():
-    """A create whose callback comes while the list is read, which does not show it, has its id."""
+async def test_a_create_that_is_found_during_the_last_look_is_not_sent_again():
+    """A callback during the last look gives the create its id, also if the list omits the task."""
     wire = Wire(render_seconds=1000.0)
     reading = anyio.Event()
 

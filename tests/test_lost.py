@@ -1,4 +1,4 @@
-"""Creates whose answer was lost: found by their token, or proven never to have been."""
+"""A create whose answer is lost: its task is found by a token, or it provably made no task."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ BOAT = TaskSpec("a paper boat", duration=5)
 
 
 def boats(count: int) -> list[TaskSpec]:
-    """That many specs."""
+    """*count* different specs."""
     return [TaskSpec(f"boat {i}") for i in range(count)]
 
 
-def loses(count: int):
-    """Lose the answers of the first creates, which the provider has accepted."""
+def lose_answers(count: int):
+    """Lose the answers to the first *count* creates, which the provider accepts."""
     left = count
 
     def lose(request: httpx.Request) -> Exception | None:
@@ -62,15 +62,15 @@ def loses(count: int):
     return lose
 
 
-def marks(wire: Wire) -> list[str]:
-    """The identifiers of all creates that left."""
+def identifiers(wire: Wire) -> list[str]:
+    """The ``safety_identifier`` of each create that was sent."""
     return [json.loads(post.content)["safety_identifier"] for post in wire.sent("POST")]
 
 
 async def test_an_accepted_create_is_found_and_not_sent_again():
-    """The handle gets the id of the task that was made, and its video."""
+    """The handle gets the id and the video of the task that the lost create made."""
     wire = Wire()
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     events: list[object] = []
     async with client(wire, observer=events.append) as c:
         handle = await c.submit(BOAT)
@@ -83,8 +83,8 @@ async def test_an_accepted_create_is_found_and_not_sent_again():
     assert [type(e) for e in events][:2] == [SubmissionLost, TaskSubmitted]
 
 
-async def test_a_create_that_never_arrived_is_sent_again_when_the_window_is_over():
-    """After five minutes in which no list shows it, it is sent with another token."""
+async def test_a_create_that_never_arrived_is_sent_again_after_the_window():
+    """If no list shows its task for five minutes, it is sent again with another token."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire) as c:
@@ -92,11 +92,11 @@ async def test_a_create_that_never_arrived_is_sent_again_when_the_window_is_over
         handle = await c.submit(BOAT)
         assert 300 <= anyio.current_time() - started <= 400
         assert (await handle).url
-    assert len(set(marks(wire))) == len(marks(wire)) == 2
+    assert len(set(identifiers(wire))) == len(identifiers(wire)) == 2
     assert wire.emulator.ledger.billed == 1
 
 
-async def test_a_task_that_surfaces_late_is_found():
+async def test_a_task_that_appears_late_is_found():
     """A create that is accepted two minutes after its answer was lost is not sent again."""
     wire = Wire(faults=(Fault(verbs=("create",), request="late", delay=120.0, answer="reset"),))
     async with client(wire) as c:
@@ -108,8 +108,8 @@ async def test_a_task_that_surfaces_late_is_found():
 
 
 @pytest.mark.parametrize("kind", ["before", "after", "late", "all"])
-async def test_exactly_what_was_wanted_is_paid(kind):
-    """With a tenth of the creates lost in any way, 200 specs are 200 billed tasks."""
+async def test_each_spec_is_billed_once(kind):
+    """If a tenth of the creates is lost, in any way, 200 specs still make 200 billed tasks."""
     faults = {
         "before": [Fault(verbs=("create",), share=0.1, request="lost", answer="reset")],
         "after": [Fault(verbs=("create",), share=0.1, answer="reset")],
@@ -123,42 +123,42 @@ async def test_exactly_what_was_wanted_is_paid(kind):
         assert c.spend.spent.tasks == 200
     ledger = wire.emulator.ledger
     assert ledger.billed == ledger.created == 200
-    assert len(set(marks(wire))) == len(marks(wire))
+    assert len(set(identifiers(wire))) == len(identifiers(wire))
     lists = [at for at, request in zip(wire.times, wire.seen, strict=True) if is_list(request)]
     assert all(later - earlier > 0.9 for earlier, later in pairwise(lists))
 
 
-async def test_the_policy_may_forbid_sending_again():
-    """With ``resubmit="never"`` what provably made nothing is reported with its token."""
+async def test_with_resubmit_never_a_lost_create_is_not_sent_again():
+    """With ``resubmit="never"`` a create that made no task is reported with its token."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire, retry=RetryPolicy(resubmit="never", lookup=60)) as c:
         with pytest.raises(SubmissionUncertainError) as caught:
             await c.submit(BOAT)
         assert c.spend.uncertain.tasks == 1
-    assert caught.value.token == marks(wire)[0]
+    assert caught.value.token == identifiers(wire)[0]
     assert len(wire.sent("POST")) == 1
 
 
 @pytest.mark.parametrize("provider", [COMET, attrs.evolve(ARK, lists=False)])
-async def test_where_nobody_can_look_the_caller_decides(provider):
-    """Without lists or tokens a loss is final, unless the policy says to send it again always."""
+async def test_without_lists_the_policy_decides_whether_to_send_again(provider):
+    """Without lists or tokens a lost create is sent again only with ``resubmit="always"``."""
     for resubmit, posts in (("if-absent", 1), ("always", 2)):
         wire = Wire()
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         retry = RetryPolicy(resubmit=resubmit)
         async with client(wire, provider=provider, api_key="k", retry=retry) as c:
             (outcome,) = await (await c.submit_many([BOAT])).result()
-            assert c.spend.uncertain.tasks == 1  # also when another was sent: it may be billed
+            assert c.spend.uncertain.tasks == 1  # the lost create may be billed, sent again or not
             assert c.spend.spent.tasks == outcome.ok
         assert outcome.ok == (resubmit == "always")
         assert len(wire.sent("POST")) == posts
 
 
-async def test_always_ends_with_its_attempts():
-    """A provider that loses every create is sent one as often as the policy says."""
+async def test_resubmit_always_stops_after_the_last_attempt():
+    """If every answer is lost, as many creates are sent as ``attempts`` allows."""
     wire = Wire()
-    wire.lose = loses(99)
+    wire.lose = lose_answers(99)
     retry = RetryPolicy(resubmit="always", attempts=3)
     async with client(wire, provider=COMET, api_key="k", retry=retry) as c:
         with pytest.raises(SubmissionUncertainError):
@@ -166,8 +166,8 @@ async def test_always_ends_with_its_attempts():
     assert len(wire.sent("POST")) == 3
 
 
-async def test_what_provably_made_nothing_is_not_uncertain_after_its_last_attempt():
-    """A spec whose creates were all lost on their way was not submitted, and may cost nothing."""
+async def test_a_spec_whose_creates_all_made_no_task_is_not_submitted():
+    """If no create of a spec arrived, it ends as not submitted, and no spend is kept for it."""
     wire = Wire()
     wire.fault = first(99, lambda: httpx.Response(502))
     async with client(wire, retry=RetryPolicy(attempts=3)) as c:
@@ -178,11 +178,11 @@ async def test_what_provably_made_nothing_is_not_uncertain_after_its_last_attemp
     assert len(wire.sent("POST")) == 3
 
 
-async def test_a_list_that_drops_the_mark_proves_nothing():
-    """Where our other tasks are listed without their tokens, nothing is sent again."""
+async def test_a_list_without_tokens_proves_nothing():
+    """If the list shows our other tasks without their tokens, no lost create is sent again."""
     wire = Wire(concurrency=10, render_seconds=2000.0)
 
-    def without_marks(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def without_tokens(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if not is_list(request):
             return None
         page = json.loads(b"".join(response.stream._body))
@@ -190,7 +190,7 @@ async def test_a_list_that_drops_the_mark_proves_nothing():
             item.pop("safety_identifier")
         return httpx.Response(200, json=page)
 
-    wire.change = without_marks
+    wire.change = without_tokens
     async with client(wire) as c:
         await c.submit(TaskSpec("another"))
         wire.fault = first(1, lambda: httpx.Response(502))
@@ -199,34 +199,34 @@ async def test_a_list_that_drops_the_mark_proves_nothing():
     assert len(wire.sent("POST")) == 2
 
 
-async def test_the_marks_of_one_model_prove_nothing_for_another():
-    """Where lists show tokens of one model alone, a lost task of another is not bought twice."""
+async def test_the_tokens_of_one_model_prove_nothing_for_another():
+    """If lists show tokens for one model only, a lost create of another is not sent again."""
     wire = Wire(concurrency=10, render_seconds=2000.0)
-    silent = "doubao-seedance-1-0-pro-250528"
+    model_without_tokens = "doubao-seedance-1-0-pro-250528"
 
-    def by_model(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def drop_tokens(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if not is_list(request):
             return None
         page = body_of(response)
         for item in page["items"]:
-            if item["model"] == silent:
+            if item["model"] == model_without_tokens:
                 item.pop("safety_identifier")
         return httpx.Response(200, json=page)
 
-    wire.change = by_model
+    wire.change = drop_tokens
     async with client(wire) as c:
         await c.submit(TaskSpec("another"))
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         with pytest.raises(SubmissionUncertainError):
-            await c.submit(TaskSpec("boat", model=silent))
+            await c.submit(TaskSpec("boat", model=model_without_tokens))
         wire.fault = first(1, lambda: httpx.Response(502))
-        assert (await c.submit(BOAT)).task_id  # of the first model, it is sent again
+        assert (await c.submit(BOAT)).task_id  # lists show tokens of this model: it is sent again
     assert wire.emulator.ledger.created == 3
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_a_provider_of_unknown_lists_must_show_a_mark_first(shown):
-    """Where lists are not documented, absence is believed only beside a mark that is echoed."""
+async def test_an_undocumented_list_must_show_a_token_first(shown):
+    """An undocumented list proves absence only if it shows the token of another task."""
     provider = attrs.evolve(ARK, lists=None)
     wire = Wire(concurrency=10, render_seconds=2000.0)
     async with client(wire, provider=provider) as c:
@@ -240,11 +240,11 @@ async def test_a_provider_of_unknown_lists_must_show_a_mark_first(shown):
         assert batch[0].done == (not shown)
 
 
-async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
-    """A task with the same identifier may be another's: its id is named, not taken."""
+async def test_a_task_with_the_callers_identifier_is_named_but_not_taken():
+    """A task with this identifier may be of another create, so the error only names its id."""
     wire = Wire()
     mine = TaskSpec("boat", extra={"safety_identifier": "user-1"})
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     async with client(wire) as c:
         with pytest.raises(SubmissionUncertainError) as caught:
             await c.submit(mine)
@@ -252,20 +252,20 @@ async def test_the_callers_own_identifier_is_searched_and_never_guessed_by():
         wire.fault = first(1, lambda: httpx.Response(502))
         other = TaskSpec("boat", extra={"safety_identifier": "user-2"})
         assert (await c.submit(other)).task_id
-    assert marks(wire) == ["user-1", "user-2", "user-2"]
+    assert identifiers(wire) == ["user-1", "user-2", "user-2"]
 
 
 @pytest.mark.parametrize("mark", [None, "", " "])
 @pytest.mark.parametrize("made", [True, False])
-async def test_a_create_without_a_mark_is_searched_by_model_and_time(mark, made):
-    """Tasks that may be its own are named as ambiguous; that there are none proves nothing."""
+async def test_a_create_without_identifier_is_searched_by_model_and_time(mark, made):
+    """The error names tasks that may be its own. If there are none, that proves nothing."""
     wire = Wire(concurrency=20, render_seconds=2000.0)
     bare = TaskSpec("boat", extra={"safety_identifier": mark})
     async with client(wire) as c:
         await c.submit(bare)
         await c.submit(TaskSpec("boat", model="doubao-seedance-1-0-pro-250528", extra=bare.extra))
         if made:
-            wire.lose = loses(1)
+            wire.lose = lose_answers(1)
         else:
             wire.fault = first(1, lambda: httpx.Response(502))
         with pytest.raises(SubmissionUncertainError) as caught:
@@ -278,14 +278,14 @@ async def test_a_create_without_a_mark_is_searched_by_model_and_time(mark, made)
     assert ("ambiguous" in str(caught.value)) == made
 
 
-async def test_no_task_of_the_journal_is_taken_for_one_without_a_mark(tmp_path, monkeypatch):
-    """However many there are, only a task that nobody knows may be the lost one."""
+async def test_a_task_of_the_journal_is_never_named_as_the_lost_one(tmp_path, monkeypatch):
+    """Only a task that the journal does not know may be the lost one, however many it knows."""
     monkeypatch.setattr("callsheet._submission.reconciler.MOST_KNOWN", 3)
     wire = Wire(concurrency=20)
     bare = TaskSpec("boat", extra={"safety_identifier": None})
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         await (await c.submit_many([bare] * 8)).result()
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         await c.submit_many([bare])
         await anyio.sleep(1)
     async with client(wire, journal=tmp_path / "shoot.db") as c:
@@ -296,8 +296,8 @@ async def test_no_task_of_the_journal_is_taken_for_one_without_a_mark(tmp_path, 
     assert not any(each.id in str(result[8].error) for each in known)
 
 
-async def test_a_create_without_a_mark_casts_no_doubt_on_others():
-    """What is listed without an identifier because it has none says nothing about lists."""
+async def test_a_create_without_identifier_does_not_make_others_uncertain():
+    """A task that was created without an identifier does not show that lists omit them."""
     wire = Wire(concurrency=20, render_seconds=2000.0)
     async with client(wire) as c:
         await c.submit(TaskSpec("boat", extra={"safety_identifier": None}))
@@ -315,9 +315,9 @@ async def test_a_create_without_a_mark_casts_no_doubt_on_others():
     ],
 )
 async def test_flex_tasks_are_found_in_their_own_list(dialect, flex):
-    """A lost flex create, which plain lists do not show, is found, be it flex by a raw key."""
+    """Plain lists do not show a lost flex create, but it is found, also if a raw key sets flex."""
     wire = Wire()
-    wire.lose = loses(2)
+    wire.lose = lose_answers(2)
     specs = [BOAT, TaskSpec("cheap boat", **flex)]
     async with client(wire, provider=attrs.evolve(ARK, dialect=dialect)) as c:
         result = await (await c.submit_many(specs)).result()
@@ -325,16 +325,16 @@ async def test_flex_tasks_are_found_in_their_own_list(dialect, flex):
     assert len(wire.sent("POST")) == 2
 
 
-async def test_a_service_that_is_away_proves_nothing():
-    """While the list is down for ten minutes nothing is sent again; then the task is found."""
+async def test_lists_that_fail_prove_nothing():
+    """While lists fail for ten minutes nothing is sent again; then the task is found."""
     wire = Wire()
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
 
-    async def away(request: httpx.Request) -> httpx.Response | None:
-        down = request.method == "GET" and anyio.current_time() < 600
-        return refusal(503, "ServiceUnavailable") if down else None
+    async def lists_fail(request: httpx.Request) -> httpx.Response | None:
+        failing = request.method == "GET" and anyio.current_time() < 600
+        return refusal(503, "ServiceUnavailable") if failing else None
 
-    wire.fault = away
+    wire.fault = lists_fail
     async with client(wire) as c:
         handle = await c.submit(BOAT)
         assert anyio.current_time() >= 600
@@ -343,11 +343,11 @@ async def test_a_service_that_is_away_proves_nothing():
 
 
 async def test_a_create_is_found_among_thousands_of_others():
-    """The search reads on to further pages, and no further than the create can be."""
+    """The search reads further pages, and stops where all tasks are older than the create."""
     wire = ManyTasksWire(concurrency=10, render_seconds=5000.0)
     async with client(wire) as c:
         wire.add_tasks(1700)
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         lost = await c.submit_many([BOAT])
         await anyio.sleep(1)
         wire.add_tasks(700)
@@ -357,8 +357,8 @@ async def test_a_create_is_found_among_thousands_of_others():
     assert wire.prompts.count("a paper boat") == 1
 
 
-async def test_closing_ends_the_search_with_the_token():
-    """Whoever leaves while a create is looked for is told by what to find it."""
+async def test_closing_ends_the_search_and_reports_the_token():
+    """If the client closes while it looks for a create, the error holds the token."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     events: list[object] = []
@@ -369,28 +369,28 @@ async def test_closing_ends_the_search_with_the_token():
     assert batch[0].done
     settled = next(e for e in events if isinstance(e, TaskSettled))
     assert isinstance(settled.outcome.error, SubmissionUncertainError)
-    assert settled.outcome.error.token == marks(wire)[0]
+    assert settled.outcome.error.token == identifiers(wire)[0]
 
 
-async def test_a_lost_create_cannot_be_withdrawn():
-    """Cancelling a spec that may be a task waits for what became of it, and then cancels that."""
+async def test_cancelling_a_lost_create_cancels_its_task():
+    """A cancel waits until the task of the lost create is found, and then cancels the task."""
     wire = Wire(concurrency=1, render_seconds=500.0)
     async with client(wire) as c:
         await c.submit(TaskSpec("first"))
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         batch = await c.submit_many([BOAT])
         await anyio.sleep(0.5)
         assert await batch[0].cancel()
     assert wire.emulator.ledger.created == 2
 
 
-async def test_a_spec_withdrawn_between_two_attempts_is_out_of_the_books():
-    """What is cancelled while it waits to be sent again costs nothing, and stays unsent."""
+async def test_a_spec_that_is_cancelled_between_two_attempts_reserves_nothing():
+    """A spec that is cancelled while it waits to be sent again is not sent and reserves nothing."""
     wire = Wire(concurrency=1, queue_limit=1, render_seconds=500.0)
     async with client(wire) as c:
         batch = await c.submit_many(boats(3))
         await anyio.sleep(100)
-        assert await batch[2].cancel()  # it was refused for room
+        assert await batch[2].cancel()  # it was refused because the queue was full
         assert c.spend.reserved.tasks == 2
     wire = Wire(concurrency=1, render_seconds=2000.0)
     wire.fault = first(1, lambda: httpx.Response(502))
@@ -399,7 +399,7 @@ async def test_a_spec_withdrawn_between_two_attempts_is_out_of_the_books():
         await anyio.sleep(5)
         await c.submit(TaskSpec("another"))
         assert c.spend.uncertain.tasks == 1
-        await anyio.sleep(100)  # it made nothing, and waits for room
+        await anyio.sleep(100)  # it made no task, and waits until another one ends
         assert c.spend.uncertain.tasks == 0
         assert await lost[0].cancel()
         assert c.spend.reserved.tasks == 1
@@ -407,8 +407,8 @@ async def test_a_spec_withdrawn_between_two_attempts_is_out_of_the_books():
 
 
 @pytest.mark.parametrize("counted", [True, False])
-async def test_a_list_that_ends_early_is_read_on(counted):
-    """Pages that hold fewer tasks than were asked for are not taken for the end of the list."""
+async def test_a_short_page_is_not_the_end_of_the_list(counted):
+    """The search reads on after a page that holds fewer tasks than it asked for."""
     wire = Wire(concurrency=50, render_seconds=5000.0)
 
     async def small_pages(request: httpx.Request) -> httpx.Response | None:
@@ -421,7 +421,7 @@ async def test_a_list_that_ends_early_is_read_on(counted):
         return httpx.Response(200, json=body if counted else {"items": body["items"]})
 
     async with client(wire, retry=RetryPolicy(lookup=30)) as c:
-        wire.lose = loses(1)
+        wire.lose = lose_answers(1)
         lost = await c.submit_many([BOAT])
         await anyio.sleep(0.5)
         wire.fault = small_pages
@@ -432,7 +432,7 @@ async def test_a_list_that_ends_early_is_read_on(counted):
 
 
 async def test_a_list_with_unreadable_tasks_proves_nothing():
-    """The task may be the one that cannot be read, on whatever page that stands."""
+    """The lost task may be the one that cannot be read, on any page."""
     wire = ManyTasksWire(concurrency=10, render_seconds=5000.0)
 
     def damaged(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -451,8 +451,8 @@ async def test_a_list_with_unreadable_tasks_proves_nothing():
             await c.submit(BOAT)
 
 
-async def test_nobody_waits_for_a_lost_create_of_another_spec():
-    """While the first create of a batch is looked for, the next one is sent."""
+async def test_a_lost_create_does_not_delay_other_specs():
+    """While the client looks for the first create of a batch, it sends the others."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire) as c:
@@ -466,7 +466,7 @@ async def test_nobody_waits_for_a_lost_create_of_another_spec():
 
 
 async def test_a_cancelled_create_that_made_nothing_is_not_sent_again():
-    """Whoever cancels while it is looked for is told that it was stopped in time."""
+    """A cancel during the search returns ``True``, and the spec ends as not submitted."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire) as c:
@@ -477,8 +477,8 @@ async def test_a_cancelled_create_that_made_nothing_is_not_sent_again():
     assert len(wire.sent("POST")) == 1
 
 
-async def test_the_window_begins_when_the_create_can_have_arrived_last():
-    """A create that was given up after a long silence may surface minutes after that."""
+async def test_the_window_begins_at_the_latest_time_the_create_can_arrive():
+    """A create that timed out may still arrive, so the window begins at the timeout."""
     wire = Wire(render_seconds=500.0)
     lost: list[httpx.Request] = []
 
@@ -498,23 +498,23 @@ async def test_the_window_begins_when_the_create_can_have_arrived_last():
 
 
 async def test_a_cancelled_create_that_made_nothing_is_not_sent_by_the_next_client(tmp_path):
-    """The journal keeps that it is not wanted any more."""
+    """The journal keeps the cancel, so the next client ends the spec with the same error."""
     wire = Wire()
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         (handle,) = await c.submit_many([BOAT])
         await anyio.sleep(10)
         assert await handle.cancel()
-        said = str((await handle.outcome()).error)
+        message = str((await handle.outcome()).error)
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         (again,) = await (await c.resume()).result()
         assert isinstance(again.error, NotSubmittedError)
-        assert str(again.error) == said
+        assert str(again.error) == message
     assert len(wire.sent("POST")) == 1
 
 
-async def test_polls_that_find_no_lists_do_not_shorten_the_search():
-    """Where polling by list is given up, a lost create is still looked for to the end."""
+async def test_polls_without_lists_do_not_shorten_the_search():
+    """If polls stop using lists, the search for a lost create still lasts the whole window."""
     wire = Wire(concurrency=10, render_seconds=2000.0)
     refused = [httpx.Response(502)]
 
@@ -531,8 +531,8 @@ async def test_polls_that_find_no_lists_do_not_shorten_the_search():
     assert wire.prompts == ["another", BOAT.prompt, BOAT.prompt]
 
 
-async def test_a_task_that_was_attached_before_the_journal_is_resumed_has_its_spec(tmp_path):
-    """Its record shares the polls of the other, and keeps what it knew itself."""
+async def test_a_task_that_is_attached_before_the_resume_gets_its_spec(tmp_path):
+    """The resumed task keeps its spec, and gets the same video as the attached one."""
     wire = Wire()
     async with client(wire, journal=tmp_path / "shoot.db") as c:
         task_id = (await c.submit(BOAT)).task_id
@@ -544,8 +544,8 @@ async def test_a_task_that_was_attached_before_the_journal_is_resumed_has_its_sp
         assert c.spend.spent.tasks == 1
 
 
-async def test_what_has_ended_leaves_nothing_behind():
-    """A client that lives for long does not hold what was lost, cancelled or saved."""
+async def test_ended_specs_are_not_kept_in_memory():
+    """An open client keeps no records of ended specs that were lost, cancelled or saved."""
     wire = Wire(concurrency=1, render_seconds=20.0)
     wire.fault = first(1, lambda: httpx.Response(502))
     async with client(wire, retry=RetryPolicy(lookup=30)) as c:
@@ -563,10 +563,10 @@ async def test_what_has_ended_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_an_id_that_was_attached_meanwhile_is_the_same_task(ended):
-    """Whoever attaches the id of a create that is looked for shares its task: it is paid once."""
+async def test_an_id_that_is_attached_during_the_search_is_the_same_task(ended):
+    """An id that is attached during the search is the task of the lost create, billed once."""
     wire = Wire(render_seconds=100.0 if not ended else 0.1)
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     async with client(wire) as c:
         batch = await c.submit_many([BOAT])
         await anyio.sleep(0.5)
@@ -578,8 +578,8 @@ async def test_an_id_that_was_attached_meanwhile_is_the_same_task(ended):
     assert len(wire.sent("POST")) == wire.emulator.ledger.billed == 1
 
 
-async def test_an_id_that_is_attached_before_its_create_is_answered_is_the_same_task():
-    """As by a callback that overtakes the answer: nothing is uncertain, and one of them polls."""
+async def test_an_id_that_is_attached_before_the_answer_is_the_same_task():
+    """Both handles share one task, and none is uncertain. A callback can give the id so early."""
     wire = Wire(render_seconds=100.0)
 
     async def slow(request: httpx.Request) -> httpx.Response | None:
@@ -603,12 +603,12 @@ async def test_an_id_that_is_attached_before_its_create_is_answered_is_the_same_
 
 
 @pytest.mark.parametrize("end", ["refused", "cancelled", "closed", "limited", "judged"])
-async def test_what_was_sent_again_in_doubt_stays_in_doubt(end):
-    """Unless the spec itself is refused, the first attempt may be a task; it is in the books."""
+async def test_an_uncertain_attempt_stays_uncertain_after_the_next_attempt(end):
+    """Unless the spec is invalid, it ends as uncertain; the first attempt stays in the spend."""
     wire = Wire(concurrency=1, render_seconds=500.0)
     answers = {
         "refused": refusal(402, ""),
-        "judged": refusal(400, "InvalidParameter"),  # as it would have been the first time
+        "judged": refusal(400, "InvalidParameter"),  # the spec itself is wrong
         "limited": None,
         "cancelled": refusal(429, "ServerOverloaded"),
         "closed": refusal(429, "ServerOverloaded"),
@@ -617,7 +617,7 @@ async def test_what_was_sent_again_in_doubt_stays_in_doubt(end):
     async def later(request: httpx.Request) -> httpx.Response | None:
         return answers[end] if request.method == "POST" and len(wire.sent("POST")) > 1 else None
 
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     wire.fault = later
     retry = RetryPolicy(resubmit="always")
     limit = SpendLimit(tasks=1 if end == "limited" else 5)
@@ -633,10 +633,10 @@ async def test_what_was_sent_again_in_doubt_stays_in_doubt(end):
     assert wire.emulator.ledger.created == 1
 
 
-async def test_a_create_that_was_cancelled_is_not_sent_again_in_doubt():
-    """Whoever cancels what is looked for is not billed twice for it, whatever the policy says."""
+async def test_an_uncertain_create_is_not_sent_again_after_a_cancel():
+    """After a cancel no second create is sent, even with ``resubmit="always"``."""
     wire = Wire()
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     provider = attrs.evolve(ARK, lists=None)
     async with client(wire, provider=provider, retry=RetryPolicy(resubmit="always")) as c:
         wire.fault = first(999, lambda: refusal(503, "ServiceUnavailable"), method="GET")
@@ -647,11 +647,11 @@ async def test_a_create_that_was_cancelled_is_not_sent_again_in_doubt():
     assert len(wire.sent("POST")) == 1
 
 
-async def test_an_attempt_in_doubt_is_no_unsent_row_of_the_journal(tmp_path):
-    """The next client, which may send nothing again in doubt, does not."""
+async def test_the_journal_does_not_keep_an_uncertain_create_as_unsent(tmp_path):
+    """The next client may not send the create again, so it reports the spec as uncertain."""
     wire = Wire(concurrency=1, render_seconds=500.0)
     path = tmp_path / "shoot.db"
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     provider = {"provider": COMET, "api_key": "k", "journal": path}
 
     async def later(request: httpx.Request) -> httpx.Response | None:
@@ -670,10 +670,10 @@ async def test_an_attempt_in_doubt_is_no_unsent_row_of_the_journal(tmp_path):
 
 
 @pytest.mark.parametrize("wait", [5, 2000])
-async def test_attempts_left_in_doubt_are_in_the_books_of_later_processes(tmp_path, wait):
-    """What may be billed counts against the limit of the next client, beside what runs or ended."""
+async def test_uncertain_attempts_count_in_the_spend_of_later_processes(tmp_path, wait):
+    """An attempt that may be billed counts against the spend limit of each later client."""
     wire = Wire(render_seconds=500.0)
-    wire.lose = loses(1)
+    wire.lose = lose_answers(1)
     retry, limit = RetryPolicy(resubmit="always"), SpendLimit(tasks=2)
     provider = {"provider": COMET, "api_key": "k", "journal": tmp_path / "shoot.db"}
     async with client(wire, retry=retry, spend=limit, **provider) as c:
@@ -692,7 +692,7 @@ async def test_attempts_left_in_doubt_are_in_the_books_of_later_processes(tmp_pa
 
 
 async def test_an_empty_page_that_counts_a_task_proves_nothing():
-    """A list that says that there is a task, and does not show it, is no proof of absence."""
+    """A list that counts a task but does not show it does not prove that it is absent."""
     wire = Wire(render_seconds=2000.0)
     wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
 

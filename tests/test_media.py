@@ -1,4 +1,4 @@
-"""Local pictures and clips: what is seen of them before anything is sent, and how they travel."""
+"""How local pictures and clips are checked before sending, and how they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PNG = picture()
 PNG_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 AWAY = "https://cdn.test/a.png"
 FOR_ALL = "doubao-seedance-2-0-260128"
-"""A model that takes pictures and clips among its references."""
+"""A model that accepts pictures and clips as references."""
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def png(tmp_path):
     return path
 
 
-def desk():
-    """A provider that takes every create."""
+def accepting_provider():
+    """A provider that accepts every create."""
     numbers = itertools.count()
     return Script(lambda: httpx.Response(200, json={"id": f"cgt-{next(numbers)}"}))
 
 
 async def sent(spec):
-    """The URLs of all media as they travel in a create, in order."""
-    script = desk()
+    """The URLs of all media in a create, in order."""
+    script = accepting_provider()
     async with client(script) as c:
         await c.tasks.create(spec)
     parts = json.loads(script.seen[0].content)["content"]
@@ -50,8 +50,8 @@ async def sent(spec):
 
 
 async def refused(spec, *, checked=True):
-    """What is wrong with a spec, of which nothing is sent; also if nobody has checked it."""
-    script = desk()
+    """The error of a spec that is refused before sending, also without an earlier check."""
+    script = accepting_provider()
     async with client(script) as c:
         with pytest.raises(SpecError) as caught:
             await (c.submit if checked else c.tasks.create)(spec)
@@ -73,8 +73,8 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("name", "options"), FORMATS)
-async def test_pictures_tell_format_and_sides(name, options):
-    """Every format the provider takes is told from its content, not from a name."""
+async def test_format_and_size_of_pictures_are_detected(name, options):
+    """Every accepted format is detected from the content and not from a file name."""
     content = picture(name.upper(), **options)
     (url,) = await sent(TaskSpec("a", first_frame=content))
     assert url == f"data:image/{name};base64,{base64.b64encode(content).decode()}"
@@ -83,22 +83,22 @@ async def test_pictures_tell_format_and_sides(name, options):
 
 
 async def test_extended_webp_is_a_webp():
-    """A picture with alpha stands in another kind of chunk."""
+    """A webp picture with alpha is detected, although it has another kind of chunk."""
     (url,) = await sent(TaskSpec("a", first_frame=with_alpha((640, 360))))
     assert url.startswith("data:image/webp;")
     assert "has 200x120" in str(await refused(TaskSpec("a", first_frame=with_alpha((200, 120)))))
 
 
 @pytest.mark.parametrize(("brand", "name"), [(b"heic", "heic"), (b"mif1", "heif")])
-async def test_pictures_of_phones_are_told_apart(brand, name):
-    """Heic and heif share a container and differ in their brand."""
+async def test_heic_and_heif_are_distinguished(brand, name):
+    """Heic and heif have the same container and differ in their brand."""
     (url,) = await sent(TaskSpec("a", first_frame=boxes(brand)))
     assert url.startswith(f"data:image/{name};")
     assert "has 64x48" in str(await refused(TaskSpec("a", first_frame=boxes(brand, 64, 48))))
 
 
-async def test_avif_is_told_from_what_is_taken():
-    """It comes in the same container, and its name and sides are known."""
+async def test_avif_is_refused():
+    """It has the same container as heic, and the error gives its name and size."""
     error = str(await refused(TaskSpec("a", first_frame=boxes(b"avif", 64, 48))))
     assert "this is 'avif'" in error
     assert "has 64x48" in error
@@ -113,34 +113,34 @@ async def test_avif_is_told_from_what_is_taken():
         (b"\xff\xf3\x40\xc0" + bytes(20), "mp3"),
     ],
 )
-async def test_clips_tell_their_format(content, name):
-    """Sound has no sides."""
+async def test_format_of_clips_is_detected(content, name):
+    """Wav and mp3 are detected from the content."""
     (url,) = await sent(TaskSpec("a", references=[AudioRef(content)]))
     assert url == f"data:audio/{name};base64,{base64.b64encode(content).decode()}"
 
 
-async def test_clips_tell_their_size():
-    """One that is too large is named with its size."""
+async def test_a_clip_that_is_too_large_is_refused():
+    """The error gives its size."""
     large = b"ID3\x04" + bytes(16 * 1024 * 1024)
     spec = TaskSpec("a", references=[AudioRef(large), Image(AWAY)])
     assert "at most 15.0 MB; this audio has 16.0 MB" in str(await refused(spec))
 
 
-async def test_a_medium_of_another_kind_tells_what_it_is():
-    """A clip in the place of a picture is refused by its format, and the other way round."""
+async def test_a_medium_of_the_wrong_kind_is_refused():
+    """The error of a clip as a picture, or a picture as a clip, gives its format."""
     assert "this is 'wav'" in str(await refused(TaskSpec("a", first_frame=clip())))
     sound = TaskSpec("a", references=[AudioRef(picture()), Image(AWAY)])
     assert "this is 'png'" in str(await refused(sound))
 
 
 async def test_a_file_is_read_like_bytes(png):
-    """A path and its content travel as the same URL, which names the format in lower case."""
+    """A path and its content are sent as the same URL, with the format in lower case."""
     assert await sent(TaskSpec("a", first_frame=png)) == [PNG_URL]
     assert await sent(TaskSpec("a", first_frame=PNG)) == [PNG_URL]
 
 
 async def test_only_the_header_of_a_large_file_is_read(tmp_path):
-    """A file of many gigabytes is looked at in no time, and its size told."""
+    """A file of many gigabytes is checked quickly, and the error gives its size."""
     path = tmp_path / "large.png"
     path.write_bytes(picture())
     os.truncate(path, 2**36)
@@ -166,15 +166,15 @@ async def test_only_the_header_of_a_large_file_is_read(tmp_path):
         (picture("GIF", size=(1, 1)).replace(b"\1\0\1\0", bytes(4), 1), "broken or cut off"),
     ],
 )
-async def test_what_cannot_be_read_is_told_in_words(source, told):
-    """The reason comes as a problem of the spec, and of nothing else."""
+async def test_an_unreadable_medium_is_a_problem_with_a_reason(source, told):
+    """The reason is the only problem of the spec."""
     (problem,) = (await refused(TaskSpec("a", first_frame=source))).problems
     assert problem.field == "first_frame"
     assert told in problem.allowed
 
 
-async def test_a_file_without_permission_is_told(png, monkeypatch):
-    """What the system refuses is told in its words."""
+async def test_a_file_without_permission_is_a_problem(png, monkeypatch):
+    """The error has the reason of the operating system."""
 
     def refuse(*_args, **_options):
         raise PermissionError(13, "Permission denied")
@@ -184,9 +184,9 @@ async def test_a_file_without_permission_is_told(png, monkeypatch):
 
 
 async def test_pictures_need_imagesize(png, monkeypatch):
-    """Without the extra a local picture says what to install, bare; clips are read all the same."""
+    """Without the extra, a local picture raises how to install it; clips still work."""
     monkeypatch.setitem(sys.modules, "imagesize", None)
-    script = desk()
+    script = accepting_provider()
     async with client(script) as c:
         for send in (c.submit, c.tasks.create):
             with pytest.raises(ConfigurationError, match=r'pip install "callsheet\[media\]"'):
@@ -196,14 +196,14 @@ async def test_pictures_need_imagesize(png, monkeypatch):
     assert url.startswith("data:audio/wav;base64,UklGR")
 
 
-async def test_a_url_is_sent_as_it_is():
-    """Nothing is read for a medium that is somewhere else."""
+async def test_a_url_is_sent_unchanged():
+    """Nothing is read for a medium that is given by its URL."""
     assert await sent(TaskSpec("a", first_frame=AWAY)) == [AWAY]
 
 
 @pytest.mark.parametrize("checked", [True, False])
 async def test_a_video_is_never_read(tmp_path, checked):
-    """A local video has no form to be sent in, so it is named."""
+    """A local video cannot be sent, so it is refused without being read."""
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\0\0\0\x20ftypisom")
     for source in (path, b"ftyp"):
@@ -211,8 +211,8 @@ async def test_a_video_is_never_read(tmp_path, checked):
         assert "where it can be fetched" in str(await refused(spec, checked=checked))
 
 
-async def test_a_file_that_vanished_is_named(png):
-    """The error tells the field, the path and the reason."""
+async def test_a_deleted_file_is_named(png):
+    """The error has the field, the path and the reason."""
     png.unlink()
     (row,) = (await refused(TaskSpec("a", first_frame=png), checked=False)).problems
     assert row.field == "first_frame"
@@ -225,8 +225,8 @@ async def test_a_file_that_vanished_is_named(png):
     [(b"junk", "begins like none"), (b"", "empty"), (picture(size=(9, 9)), "300 to 6000")],
 )
 async def test_a_file_that_changed_is_named(png, content, told):
-    """What is read is what is checked: a file may change after the preflight."""
-    script = desk()
+    """The file is checked again when it is read, because it may change after the preflight."""
+    script = accepting_provider()
     async with client(script) as c:
         batch = await c.submit_many([TaskSpec("a", first_frame=png)])
         png.write_bytes(content)
@@ -237,14 +237,14 @@ async def test_a_file_that_changed_is_named(png, content, told):
 
 
 async def test_a_file_that_grew_is_not_read_whole(png):
-    """No more than the largest picture is brought into memory."""
+    """No more bytes are read than the largest allowed picture has."""
     os.truncate(png, 2**36)
     error = await refused(TaskSpec("a", first_frame=png), checked=False)
     assert "at most 30.0 MB" in str(error)
 
 
-def opened(monkeypatch):
-    """The files that are opened from now on, each with the thread that does it."""
+def record_opened_files(monkeypatch):
+    """The files that are opened from now on, each with its thread."""
     seen = []
     opens = Path.open
 
@@ -256,15 +256,15 @@ def opened(monkeypatch):
     return seen
 
 
-async def test_each_medium_is_looked_at_once(png, monkeypatch):
-    """A picture that many specs share is read once before, and once for each that is sent."""
+async def test_each_medium_is_checked_once(png, monkeypatch):
+    """A picture of several specs is read once for the check, and once for each create."""
     same, other = Image(png), Image(str(png))
     specs = [
         TaskSpec("a", first_frame=same, last_frame=other),
         TaskSpec("b", model=FOR_ALL, references=[same, Image(AWAY), AudioRef(clip())]),
     ]
-    seen = opened(monkeypatch)
-    script = desk()
+    seen = record_opened_files(monkeypatch)
+    script = accepting_provider()
     async with client(script) as c:
         with pytest.raises(SpecError) as caught:
             await c.submit_many([*specs, TaskSpec("c", references=[7, Image(("odd",))])])
@@ -276,33 +276,33 @@ async def test_each_medium_is_looked_at_once(png, monkeypatch):
     assert len(seen) == 4
 
 
-async def test_disk_is_touched_in_worker_threads_only(png, monkeypatch):
-    """Neither looking nor reading happens in the thread of the event loop."""
-    seen = opened(monkeypatch)
-    async with client(desk()) as c:
+async def test_files_are_read_in_worker_threads_only(png, monkeypatch):
+    """Files are checked and read outside the thread of the event loop."""
+    seen = record_opened_files(monkeypatch)
+    async with client(accepting_provider()) as c:
         await c.submit(TaskSpec(first_frame=png))
     assert len(seen) == 2
     assert threading.get_ident() not in {thread for _, thread in seen}
 
 
 async def test_without_local_media_no_thread_starts(monkeypatch):
-    """Specs of text and URLs cost nothing."""
+    """Specs of text and URLs need no worker thread."""
     monkeypatch.setattr(anyio.to_thread, "run_sync", None)
-    async with client(desk()) as c:
+    async with client(accepting_provider()) as c:
         await c.submit(TaskSpec("a", first_frame=AWAY))
         await c.submit(TaskSpec("b"))
 
 
-async def test_every_local_medium_travels_in_its_place(png):
-    """Paths and bytes are read; media elsewhere are left as they are."""
+async def test_every_local_medium_is_sent_in_its_place(png):
+    """Paths and bytes are read, and URLs stay unchanged."""
     sound = AudioRef(clip())
     spec = TaskSpec("a", references=[Image(png), Image(AWAY), sound, Image(str(png))])
     wav = f"data:audio/wav;base64,{base64.b64encode(clip()).decode()}"
     assert await sent(spec) == [PNG_URL, AWAY, wav, PNG_URL]
 
 
-async def test_all_files_that_vanished_are_named(png, tmp_path):
-    """One error holds a problem for each file, at its place."""
+async def test_all_deleted_files_are_named(png, tmp_path):
+    """One error has a problem for each file, with its position."""
     gone = [Image(tmp_path / "1.png"), Image(tmp_path / "2.png")]
     spec = TaskSpec("a", references=[gone[0], Image(png), gone[1]])
     error = await refused(spec, checked=False)

@@ -1,4 +1,4 @@
-"""The paid request: sent again only if the first provably never arrived or was refused."""
+"""A create is paid for, so it is sent again only if the first provably made no task."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from emulation import ARK, COMET, Wire, body_of, client, first, prompt_of, refus
 BOAT = TaskSpec("a paper boat", duration=5)
 
 WITHOUT_LIST = attrs.evolve(ARK, lists=False)
-"""A provider where nobody can look for what was lost."""
+"""A provider without lists, so a lost create cannot be looked up."""
 
 
 class HalfABody(httpx.AsyncByteStream):
-    """A body whose connection breaks in its middle."""
+    """A body whose connection breaks in the middle."""
 
     async def __aiter__(self):
         yield b'{"id": "cgt-'
@@ -87,8 +87,8 @@ LOST_IN_AN_ANSWER = {
 }
 
 
-async def lost_once(wire: Wire) -> None:
-    """Submit once, meet the uncertainty, and see that nothing more leaves for an hour."""
+async def assert_lost_once(wire: Wire) -> None:
+    """Check that a lost create is uncertain, and that nothing else is sent for an hour."""
     events: list[object] = []
     async with client(wire, provider=WITHOUT_LIST, observer=events.append) as c:
         with pytest.raises(SubmissionUncertainError) as caught:
@@ -98,13 +98,13 @@ async def lost_once(wire: Wire) -> None:
     assert caught.value.token == json.loads(post.content)["safety_identifier"]
     assert caught.value.token in str(caught.value)
     assert not caught.value.transient
-    assert [type(event) for event in events] == [TaskSettled]  # and no pause before another
+    assert [type(event) for event in events] == [TaskSettled]  # and no `CreatePaused`
 
 
 @pytest.mark.parametrize("kind", LOST_BY_THE_NETWORK)
 @pytest.mark.parametrize("accepted", [False, True], ids=["before", "after"])
-async def test_a_create_that_the_network_loses_is_never_sent_again(kind, accepted):
-    """A create lost on its way or on its way back is reported with its token, and sent once."""
+async def test_a_create_that_is_lost_in_the_network_is_never_sent_again(kind, accepted):
+    """A create whose request or answer is lost is reported with its token and sent once."""
     wire = Wire()
 
     async def fault(request: httpx.Request) -> None:
@@ -113,21 +113,21 @@ async def test_a_create_that_the_network_loses_is_never_sent_again(kind, accepte
 
     wire.fault = fault
     wire.lose = lambda request: LOST_BY_THE_NETWORK[kind] if request.method == "POST" else None
-    await lost_once(wire)
+    await assert_lost_once(wire)
     assert wire.emulator.ledger.created == accepted
 
 
 @pytest.mark.parametrize("kind", LOST_IN_AN_ANSWER)
-async def test_a_create_with_an_answer_that_says_nothing_is_never_sent_again(kind):
+async def test_a_create_with_an_unusable_answer_is_never_sent_again(kind):
     """A failed or unreadable answer to an accepted create is reported with its token."""
     wire = Wire()
     wire.change = lambda request, _: LOST_IN_AN_ANSWER[kind]() if request.method == "POST" else None
-    await lost_once(wire)
+    await assert_lost_once(wire)
     assert wire.emulator.ledger.created == 1
 
 
-async def test_a_create_that_is_never_answered_ends_with_its_attempt():
-    """A silent provider costs one attempt's timeout, and nothing is sent again."""
+async def test_a_create_without_an_answer_ends_with_its_attempt():
+    """If the provider is silent, the attempt ends with its timeout and nothing is sent again."""
     wire = Wire()
 
     async def silence(request: httpx.Request) -> None:
@@ -143,8 +143,8 @@ async def test_a_create_that_is_never_answered_ends_with_its_attempt():
     assert len(wire.sent("POST")) == 1
 
 
-async def test_a_lost_create_without_a_token_says_so():
-    """Where no token is sent, the error holds none, and is as final."""
+async def test_the_error_of_a_lost_create_without_a_token_has_none():
+    """If no token is sent, the error has none and the create is still not repeated."""
     wire = Wire()
     wire.lose = lambda _: httpx.ReadError("reset")
     async with client(wire, provider=COMET, api_key="k") as c:
@@ -164,7 +164,7 @@ async def test_a_spec_with_its_own_identifier_sends_no_token():
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_a_redirect_is_neither_followed_nor_uncertain(status):
-    """A redirect of a create means a wrong address: nothing was made, nothing is followed."""
+    """A redirect of a create means a wrong address: no task is made, and it is not followed."""
     wire = Wire()
     where = {"location": "http://elsewhere.test/contents/generations/tasks"}
     wire.fault = first(9, lambda: httpx.Response(status, headers=where))
@@ -195,7 +195,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("kind", REFUSALS)
 async def test_a_refused_create_is_certain_and_sent_once(kind):
-    """A refusal that waiting cannot change is an error of its own kind, after one request."""
+    """A refusal that waiting cannot change raises its own error after one request."""
     answer, error = REFUSALS[kind]
     wire = Wire()
     wire.fault = first(9, answer)
@@ -209,19 +209,19 @@ async def test_a_refused_create_is_certain_and_sent_once(kind):
     assert wire.emulator.ledger.created == 0
 
 
-def fails_to_connect() -> httpx.Response:
+def refuse_connection() -> httpx.Response:
     """Refuse the connection."""
     raise httpx.ConnectError("connection refused")
 
 
-def times_out_connecting() -> httpx.Response:
-    """Never answer the connection."""
+def time_out_connection() -> httpx.Response:
+    """Let the connection time out."""
     raise httpx.ConnectTimeout("no answer to SYN")
 
 
 REPEATABLE = {
-    "connect failure": fails_to_connect,
-    "connect timeout": times_out_connecting,
+    "connect failure": refuse_connection,
+    "connect timeout": time_out_connection,
     "429 rate": lambda: refusal(429, "RateLimitExceeded.EndpointRPMExceeded"),
     "429 overloaded": lambda: refusal(429, "ServerOverloaded"),
     "429 with Retry-After": lambda: refusal(429, "RateLimitExceeded", headers={"retry-after": "7"}),
@@ -234,8 +234,8 @@ REPEATABLE = {
 
 
 @pytest.mark.parametrize("kind", REPEATABLE)
-async def test_a_create_that_made_nothing_is_sent_again_unchanged(kind):
-    """A create that never arrived or was refused for load leaves again with identical bytes."""
+async def test_a_create_that_made_no_task_is_sent_again_unchanged(kind):
+    """A create that never arrived, or was refused for load, is repeated with the same bytes."""
     wire = Wire()
     wire.fault = first(3, REPEATABLE[kind])
     events: list[object] = []
@@ -248,8 +248,8 @@ async def test_a_create_that_made_nothing_is_sent_again_unchanged(kind):
     assert len([event for event in events if isinstance(event, CreatePaused)]) == 3
 
 
-async def test_retry_after_of_a_create_is_waited_for():
-    """The provider's own pause is honoured, and bounds the next create from below."""
+async def test_a_create_waits_for_retry_after():
+    """The next create is not sent before the provider's ``Retry-After`` has passed."""
     wire = Wire()
     wire.fault = first(1, lambda: refusal(429, "RateLimitExceeded", headers={"retry-after": "30"}))
     async with client(wire) as c:
@@ -258,17 +258,17 @@ async def test_retry_after_of_a_create_is_waited_for():
     assert 30 <= after - before <= 32
 
 
-async def test_a_provider_out_of_reach_is_given_up_after_the_attempts():
+async def test_an_unreachable_provider_is_given_up_after_the_attempts():
     """A create that never connects ends with `ConnectFailedError` after the policy's attempts."""
     wire = Wire()
-    wire.fault = first(99, fails_to_connect)
+    wire.fault = first(99, refuse_connection)
     async with client(wire, retry=RetryPolicy(attempts=4)) as c:
         with pytest.raises(ConnectFailedError):
             await c.submit(BOAT)
     assert len(wire.seen) == 4
 
 
-async def test_a_rate_limit_without_end_is_given_up_after_the_patience():
+async def test_an_endless_rate_limit_is_given_up_after_the_patience():
     """A create that is refused for load ends with its refusal when the patience is over."""
     wire = Wire()
     wire.fault = first(9999, lambda: refusal(429, "ServerOverloaded"))
@@ -279,8 +279,8 @@ async def test_a_rate_limit_without_end_is_given_up_after_the_patience():
     assert 600 <= anyio.current_time() - started <= 800
 
 
-async def test_a_queue_full_of_foreign_tasks_is_given_up_after_the_patience():
-    """A queue that others fill is waited for as long as the patience, and no longer."""
+async def test_a_full_queue_is_given_up_after_the_patience():
+    """A queue that is full of other tasks is waited for only as long as the patience."""
     wire = Wire()
     wire.fault = first(9999, lambda: refusal(429, "QuotaExceeded", "exceeded the quota"))
     async with client(wire, retry=RetryPolicy(patience=600)) as c:
@@ -289,8 +289,8 @@ async def test_a_queue_full_of_foreign_tasks_is_given_up_after_the_patience():
 
 
 @pytest.mark.parametrize("accepted", [False, True], ids=["before", "after"])
-async def test_where_nobody_can_look_each_loss_is_named(accepted):
-    """With a tenth of the create answers dropped, no spec is sent twice and each loss is named."""
+async def test_without_lists_each_lost_create_is_named(accepted):
+    """If a tenth of the creates is lost, no spec is sent twice and each loss is reported."""
     wire = Wire(concurrency=200)
     rng = random.Random(7)
     dropped: set[str] = set()
@@ -323,8 +323,8 @@ async def test_where_nobody_can_look_each_loss_is_named(accepted):
     assert len(found) == (len(dropped) if accepted else 0)
 
 
-async def test_one_id_for_two_creates_is_no_second_task():
-    """A provider that gives one id twice gets no third create, and the second is uncertain."""
+async def test_two_creates_with_one_id_are_one_task():
+    """If two creates get the same id, the second is uncertain and is not sent again."""
     wire = Wire()
     ids: list[str] = []
 
@@ -344,9 +344,9 @@ async def test_one_id_for_two_creates_is_no_second_task():
 
 
 async def test_tasks_create_follows_the_same_rules():
-    """The typed wire's create repeats what made nothing and never what may have made a task."""
+    """``tasks.create`` repeats a create only if no task was made."""
     wire = Wire()
-    wire.fault = first(2, fails_to_connect)
+    wire.fault = first(2, refuse_connection)
     async with client(wire) as c:
         assert await c.tasks.create(BOAT) == wire.emulator.ledger.tasks[0].id
         wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
@@ -356,12 +356,12 @@ async def test_tasks_create_follows_the_same_rules():
 
 
 async def one_of_a_batch(c: Client) -> object:
-    """Raise what the one spec of a batch ends with."""
+    """Submit a batch of one spec, and return its video or raise its error."""
     return await (await c.submit_many([BOAT]))[0]
 
 
 async def one_of_a_stream(c: Client) -> object:
-    """Raise what the one spec of a stream ends with."""
+    """Stream one spec, and return its video or raise its error."""
     (outcome,) = [outcome async for outcome in c.map([BOAT])]
     if outcome.error is not None:
         raise outcome.error
@@ -375,13 +375,13 @@ WAYS = {
     "submit_many": one_of_a_batch,
     "map": one_of_a_stream,
 }
-"""All that leads to a create."""
+"""All calls that send a create."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("limit", [None, SpendLimit(tasks=5)])
-async def test_a_spec_that_nobody_can_price_is_not_sent(way, limit, monkeypatch):
-    """Whatever the way and the limit, it ends as a bad spec, and no money is set aside."""
+async def test_a_spec_without_a_price_is_not_sent(way, limit, monkeypatch):
+    """With every call and limit it ends with `SpecError`, and nothing is reserved for it."""
 
     def estimate(*_: object) -> None:
         raise TypeError("no such size")
@@ -397,8 +397,8 @@ async def test_a_spec_that_nobody_can_price_is_not_sent(way, limit, monkeypatch)
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("provider", [ARK, COMET], ids=lambda each: each.name)
-async def test_a_spec_is_priced_once_however_often_it_is_sent(way, provider, monkeypatch):
-    """Neither a refused create nor one that is in doubt and sent again is priced anew."""
+async def test_a_spec_is_priced_once_for_all_its_creates(way, provider, monkeypatch):
+    """A create that is repeated after a refusal or a lost answer is not priced again."""
     priced: list[object] = []
     estimate = _catalog.estimate
 
@@ -419,8 +419,8 @@ async def test_a_spec_is_priced_once_however_often_it_is_sent(way, provider, mon
 
 
 @pytest.mark.parametrize("key", ["model", "content"])
-async def test_no_raw_key_passes_a_cap(key):
-    """A create whose `extra` says what the cap cannot know is not sent."""
+async def test_a_spend_limit_refuses_raw_keys_that_change_the_price(key):
+    """A create is not sent if its `extra` sets a model or content that cannot be priced."""
     wire = Wire()
     raw = {"model": "doubao-seedance-2-0-260128", "content": [{"type": "text", "text": "--dur 9"}]}
     async with client(wire, spend=SpendLimit(tokens=1_000_000)) as c:
@@ -430,8 +430,8 @@ async def test_no_raw_key_passes_a_cap(key):
     assert wire.seen == []
 
 
-async def test_a_refused_create_is_never_called_uncertain():
-    """No 4xx but a timeout leaves open whether a task exists."""
+async def test_a_refused_create_is_never_uncertain():
+    """After every 4xx except 408 it is certain that no task exists."""
     for status in range(400, 430):
         wire = Wire()
         wire.fault = first(1, lambda status=status: httpx.Response(status, json={"error": {}}))
@@ -443,25 +443,25 @@ async def test_a_refused_create_is_never_called_uncertain():
         assert isinstance(caught.value, SubmissionUncertainError) == (status == 408), status
 
 
-async def test_a_create_that_is_torn_down_may_have_made_a_task():
-    """An interruption in the middle of a create, as by a second Ctrl-C, is no proof of nothing."""
+async def test_an_interrupted_create_may_have_made_a_task():
+    """A create that is interrupted, as by a second Ctrl-C, is uncertain."""
 
-    class TornDown(BaseException):
+    class InterruptedCreate(BaseException):
         pass
 
-    async def torn(request: httpx.Request) -> httpx.Response | None:
+    async def interrupt(request: httpx.Request) -> httpx.Response | None:
         if request.method == "POST":
-            raise TornDown
+            raise InterruptedCreate
         return None
 
     wire = Wire()
-    wire.fault = torn
+    wire.fault = interrupt
     ends: list[TaskSettled] = []
     with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the create is sent behind it
         async with client(wire, observer=ends.append) as c:
             await c.submit_many([BOAT])
             await anyio.sleep_forever()
-    assert caught.group_contains(TornDown)
+    assert caught.group_contains(InterruptedCreate)
     (end,) = ends
     assert isinstance(end.outcome.error, SubmissionUncertainError)
     assert end.outcome.error.token
@@ -469,7 +469,7 @@ async def test_a_create_that_is_torn_down_may_have_made_a_task():
 
 
 async def test_a_success_without_a_url_is_spent():
-    """The provider bills a video that it does not show."""
+    """A success without a video URL is billed, so its cost counts as spent."""
     wire = Wire()
 
     def without_url(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -488,8 +488,8 @@ async def test_a_success_without_a_url_is_spent():
         assert c.spend.spent.tokens == 108_900
 
 
-async def test_a_bare_create_counts_until_its_task_is_attached_and_ends():
-    """Nobody watches it, so the most that it can cost stays set aside; attached, it is settled."""
+async def test_a_bare_create_is_reserved_until_its_attached_task_ends():
+    """The highest cost stays reserved until the task is attached and its end is known."""
     wire = Wire()
     async with client(wire, spend=SpendLimit(tasks=2)) as c:
         ids = [await c.tasks.create(TaskSpec(word)) for word in ("a boat", "[fail] a boat")]

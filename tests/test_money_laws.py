@@ -1,4 +1,4 @@
-"""No video is paid twice, whatever is lost, stopped or resumed, in virtual time."""
+"""No video is paid twice, whatever is lost, stopped or resumed; in virtual time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ EXAMPLES = 60
 
 
 class FaultyWire(Wire):
-    """The transport; each create gets the next prepared fault, and later ones get none."""
+    """A transport that gives each create the next prepared fault, and later creates none."""
 
     def __init__(self, fates: list[str], polls_fail: list[bool]) -> None:
         super().__init__(concurrency=2, queue_limit=3, render_seconds=60.0)
@@ -77,7 +77,7 @@ class FaultyWire(Wire):
         self.fault, self.change, self.lose = self.before, self.replace_answer, self.lose_answer
 
     async def before(self, request: httpx.Request) -> httpx.Response | None:
-        """The fault of a request before it arrives."""
+        """The fault of a request before it arrives at the service."""
         if request.method == "GET" and next(self.polls_fail, False):
             return httpx.Response(503)
         fate = next(self.fates, "passes") if request.method == "POST" else "passes"
@@ -96,12 +96,12 @@ class FaultyWire(Wire):
         return ANSWERS[fate]() if fate in ANSWERS else None
 
     def lose_answer(self, request: httpx.Request) -> Exception | None:
-        """The fault of an answer on its way back."""
+        """The error that replaces an answer which is lost."""
         lost = self.after.pop(id(request), None) == "lost after"
         return httpx.ReadError("reset") if lost else None
 
     def replace_answer(self, request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
-        """A proxy answers instead of the service."""
+        """The answer of a proxy, which replaces that of the service."""
         return httpx.Response(502) if self.after.get(id(request)) == "502 after" else None
 
     @property
@@ -113,7 +113,7 @@ class FaultyWire(Wire):
 
 @attrs.define
 class ClientSeries:
-    """A client that is closed and replaced several times, and what all of them were asked to do."""
+    """Clients that follow each other with one journal, and what they were asked to do."""
 
     wire: FaultyWire
     journal: Path
@@ -122,7 +122,7 @@ class ClientSeries:
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[tuple[Client, Batch]]:
-        """A new client resumes the journal of the last one."""
+        """Open a client that resumes the journal of the last one."""
         retry = RetryPolicy(lookup=200.0)
         async with client(self.wire, journal=self.journal, spend=self.limit, retry=retry) as c:
             batch = await c.resume()
@@ -132,7 +132,7 @@ class ClientSeries:
             yield c, batch
 
     async def run_client(self, steps: list[tuple[str, object]]) -> None:
-        """One client: what it is asked to do, and what it reports."""
+        """Run one client with *steps*, and check what it reports."""
         async with self.working() as (c, batch), anyio.create_task_group() as cancels:
             handles = list(batch)
             for step in steps:
@@ -157,7 +157,7 @@ class ClientSeries:
             await handle.cancel()
 
     def check_spend(self, c: Client, handles: Sequence[TaskHandle]) -> None:
-        """Costs that are reserved or uncertain belong to unfinished tasks; the limit is kept."""
+        """Reserved and uncertain costs belong to unfinished tasks, and the limit is kept."""
         unfinished = sum(not handle.done for handle in handles)
         assert c.spend.reserved.tasks + c.spend.uncertain.tasks <= unfinished
         cap = self.limit.tasks
@@ -165,7 +165,7 @@ class ClientSeries:
         assert cap is None or self.wire.billable <= cap
 
     async def finish(self) -> None:
-        """All specs end."""
+        """Let all specs end, and compare them with the provider's bill."""
         async with self.working() as (c, batch):
             outcomes = await batch.result()
             self.check_spend(c, batch)
@@ -191,8 +191,8 @@ class ClientSeries:
     polls_fail=st.lists(st.booleans(), max_size=20),
     cap=st.none() | st.integers(1, 8),
 )
-def test_what_ends_with_a_video_is_what_is_billed(backend, runs, fates, polls_fail, cap):
-    """Creates are lost in any way, specs cancelled, clients closed: each video is paid once."""
+def test_exactly_the_delivered_videos_are_billed(backend, runs, fates, polls_fail, cap):
+    """However creates are lost, specs cancelled and clients closed, each video is paid once."""
 
     async def work() -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Status routes that fail: no task is lost, there are few requests, and ends are noticed soon."""
+"""If status requests fail, no task is lost, few are sent, and ends are noticed soon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START, END = 55.0, 75.0
 
 
 def raises(error: Exception):
-    """A fault that raises an error of the network."""
+    """A fault that raises a network error."""
 
     def answer() -> httpx.Response:
         raise error
@@ -57,8 +57,8 @@ CASES = [
 ]
 
 
-def lates(wire: Wire, ends: dict[str, float]) -> list[float]:
-    """Seconds from the time when each end could be known to the time when it was."""
+def delays_of(wire: Wire, ends: dict[str, float]) -> list[float]:
+    """Seconds from the time when each end could be known until it was known."""
     emulator = wire.emulator
     clock, epoch = emulator._origin
     real = {task.id: task.updated_at - epoch + clock for task in emulator.ledger.tasks}
@@ -71,10 +71,10 @@ def lates(wire: Wire, ends: dict[str, float]) -> list[float]:
 
 
 @pytest.mark.parametrize(("kind", "face"), CASES)
-async def test_an_outage_of_the_status_route_is_survived(kind, face):
-    """Twenty seconds of it lose none of 200 tasks, see few probes, and are made up in ten.
+async def test_an_outage_of_the_status_route_loses_no_task(kind, face):
+    """After 20 s of outage with few probes, the ends of 200 tasks are known within ten seconds.
 
-    Where tasks are asked one by one, the quota of gets sets the time to make up for them all.
+    If tasks are polled one by one, the time depends on the quota of gets.
     """
     wire = Wire(concurrency=200, render_seconds=60.0)
 
@@ -97,10 +97,10 @@ async def test_an_outage_of_the_status_route_is_survived(kind, face):
     assert len(ends) == 200
     back = 9.5 if kind == "silence" else 6.5
     left = sum(at > wire.times[0] + END for at in ends.values())
-    assert max(lates(wire, ends)) < (10 if face == "list" else back + left / 19)
-    assert len(lates(wire, ends)) > 30
+    assert max(delays_of(wire, ends)) < (10 if face == "list" else back + left / 19)
+    assert len(delays_of(wire, ends)) > 30
     probes = [at - wire.times[0] for at in wire.sent_at("GET")]
-    noticed = START + (5 if kind == "silence" else 2)  # nothing tells of silence but its length
+    noticed = START + (5 if kind == "silence" else 2)  # silence is only noticed by its timeout
     probes = [at for at in probes if noticed <= at < END]
     assert 1 <= len(probes) <= 19
     assert all(later - earlier >= 1 for earlier, later in pairwise(probes))
@@ -139,7 +139,7 @@ async def test_a_lasting_outage_ends_at_the_deadline_of_the_task():
     assert not wire.sent("DELETE")
 
 
-async def test_a_task_that_runs_for_ever_ends_at_its_deadline():
+async def test_a_task_that_never_ends_is_given_up_at_its_deadline():
     """A task that stays running is given up some minutes after its own expiry."""
     wire = Wire(render_seconds=1_000_000.0)
 
@@ -198,17 +198,17 @@ async def test_a_key_that_is_refused_for_a_moment_loses_nothing():
     """A status route that answers 401 for half a minute settles no task."""
     wire = Wire(render_seconds=60.0)
 
-    async def locked(request: httpx.Request) -> httpx.Response | None:
+    async def refuse_key(request: httpx.Request) -> httpx.Response | None:
         out = request.method == "GET" and anyio.current_time() - wire.times[0] < 40
         return refusal(401, "AuthenticationError") if out else None
 
-    wire.fault = locked
+    wire.fault = refuse_key
     async with client(wire) as c:
         assert (await c.run(TaskSpec("boat"))).url
 
 
 async def test_a_key_that_stays_refused_ends_every_wait():
-    """A key revoked for good ends all waits with `AuthenticationError` after a minute or so."""
+    """A key that stays refused ends all waits with `AuthenticationError` after about a minute."""
     wire = Wire(render_seconds=60.0)
     wire.fault = first(9999, lambda: refusal(401, "AuthenticationError"), method="GET")
     async with client(wire) as c:
@@ -223,7 +223,9 @@ async def test_unknown_status_words_end_nothing():
     wire = Wire(render_seconds=60.0)
     words: list[str] = []
 
-    def odd(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def with_unknown_status(
+        request: httpx.Request, response: httpx.Response
+    ) -> httpx.Response | None:
         if request.method != "GET":
             return None
         body = body_of(response)
@@ -233,7 +235,7 @@ async def test_unknown_status_words_end_nothing():
                 words.append(item["status"])
         return httpx.Response(200, json=body)
 
-    wire.change = odd
+    wire.change = with_unknown_status
     async with client(wire) as c:
         handle = await c.submit(TaskSpec("boat"))
         await anyio.sleep(50)
@@ -263,17 +265,17 @@ async def test_a_success_without_a_video_in_a_list_is_polled_again():
 
 
 async def test_tasks_that_lists_leave_out_are_polled_by_get():
-    """A task that a list leaves out is polled by get, and does not end for it."""
+    """A task that a list leaves out is polled by get and does not end because of that."""
     wire = Wire()
 
-    def partial(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def leave_out_tasks(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if not is_list(request):
             return None
         body = body_of(response)
         body["items"] = body["items"][::2]
         return httpx.Response(200, json=body)
 
-    wire.change = partial
+    wire.change = leave_out_tasks
     async with client(wire) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         assert len((await batch.result()).urls()) == 20
@@ -284,7 +286,9 @@ async def test_other_peoples_tasks_in_a_list_are_ignored():
     """Tasks of other people in an answer change nothing."""
     wire = Wire()
 
-    def crowded(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def add_foreign_tasks(
+        request: httpx.Request, response: httpx.Response
+    ) -> httpx.Response | None:
         if not is_list(request):
             return None
         body = body_of(response)
@@ -292,7 +296,7 @@ async def test_other_peoples_tasks_in_a_list_are_ignored():
         body["items"] = [foreign, *body["items"], None, "what", {"status": "failed"}, {"id": 7}]
         return httpx.Response(200, json=body)
 
-    wire.change = crowded
+    wire.change = add_foreign_tasks
     events: list[object] = []
     async with client(wire, observer=events.append) as c:
         batch = await c.submit_many(TaskSpec(f"boat {i}") for i in range(10))
@@ -301,10 +305,10 @@ async def test_other_peoples_tasks_in_a_list_are_ignored():
 
 
 @pytest.mark.parametrize("flex", [{"service_tier": "flex"}, {"extra": {"service_tier": "flex"}}])
-async def test_flex_tasks_are_listed_in_calls_of_their_own(flex):
-    """Flex tasks, which other lists do not show, are found by lists of their tier.
+async def test_flex_tasks_have_their_own_lists(flex):
+    """Flex tasks are found by lists of their tier, because other lists do not show them.
 
-    Only the last task that is left may be asked about by get.
+    Only the last remaining task may be polled by get.
     """
     wire = Wire()
     async with client(wire) as c:
@@ -323,14 +327,14 @@ async def test_a_bad_id_in_a_group_is_split_off():
     """An id for which the provider refuses a whole list does not affect the other tasks."""
     wire = Wire()
 
-    async def picky(request: httpx.Request) -> httpx.Response | None:
+    async def refuse_bad_id(request: httpx.Request) -> httpx.Response | None:
         if is_list(request) and "rotten" in listed_ids(request):
             return refusal(400, "InvalidParameter", "filter.task_ids")
         if request.url.path.endswith("/rotten"):
             return refusal(400, "InvalidParameter", "id")
         return None
 
-    wire.fault = picky
+    wire.fault = refuse_bad_id
     async with client(wire) as c:
         good = await c.submit_many(TaskSpec(f"boat {i}") for i in range(20))
         bad = c.attach("rotten")
@@ -424,7 +428,7 @@ async def test_numbers_as_strings_and_missing_times_are_read():
     """An answer with numbers as strings and without times gives the same video."""
     wire = Wire()
 
-    def loose(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def with_other_types(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = body_of(response)
         if request.method != "GET" or "status" not in body:
             return None
@@ -439,7 +443,7 @@ async def test_numbers_as_strings_and_missing_times_are_read():
             }
         return httpx.Response(200, json={"code": 0, "message": "success", "data": body})
 
-    wire.change = loose
+    wire.change = with_other_types
     async with client(wire, provider=COMET, api_key="k") as c:
         video = await c.run(TaskSpec("boat", duration=5))
     assert (video.duration, video.seed, video.usage.total_tokens) == (5.0, 42, 108900)

@@ -1,4 +1,4 @@
-"""What is shipped: metadata, dependencies, the typing marker."""
+"""The metadata, the dependencies and the typing marker of the package."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_there_are_exactly_four_core_dependencies():
     assert all(">=" in r and "<" not in r and "==" not in r for r in PROJECT["dependencies"])
 
 
-def test_extras_are_named_by_door():
-    """Every extra of the project is in the metadata, and needs nothing without a lower bound."""
+def test_extras_are_in_the_metadata():
+    """Every extra is in the metadata, and its requirements have lower bounds."""
     extras = set(metadata.metadata("callsheet").get_all("Provides-Extra"))
     assert extras >= {"cli", "emulator", "media"}
     assert extras == set(PROJECT["optional-dependencies"])
@@ -37,20 +37,20 @@ def test_extras_are_named_by_door():
 
 
 def test_the_package_is_typed():
-    """The marker for type checkers is beside the code."""
+    """The marker for type checkers is part of the package."""
     assert (Path(callsheet.__file__).parent / "py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["classifiers"]
 
 
-def test_the_version_is_one():
-    """Package, metadata and project say the same version."""
+def test_the_version_is_the_same_everywhere():
+    """The package, the metadata and the project have the same version."""
     assert callsheet.__version__ == metadata.version("callsheet")
     declared = PROJECT.get("version", callsheet.__version__)
     assert declared == callsheet.__version__
 
 
 def test_the_metadata_is_complete():
-    """Summary, Python version, licence and description are there."""
+    """The summary, Python version, licence and description are set."""
     found = metadata.metadata("callsheet")
     assert found["Requires-Python"] == ">=3.11"
     assert found["License-Expression"] == "MIT"
@@ -60,7 +60,7 @@ def test_the_metadata_is_complete():
 
 
 def test_the_command_line_is_installed():
-    """There is one script, called ``callsheet``."""
+    """There is one script, which is called ``callsheet``."""
     (script,) = [e for e in metadata.entry_points(group="console_scripts")
                  if e.value.startswith("callsheet")]  # fmt: skip
     assert script.name == "callsheet"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 FIRST_TIMEOUT = 4.0
-"""Seconds without an answer that a poll is given at first."""
+"""The first timeout of a poll, in seconds."""
 
 
 EPOCH = 1_700_000_000
@@ -42,7 +42,7 @@ EPOCH = 1_700_000_000
 class TimedProvider(httpx.AsyncBaseTransport):
     """A provider whose tasks have their prompts as ids and end at given times.
 
-    It *tells* the times of changes only where that is asked for.
+    It gives the times of changes only if *tells* is set.
     """
 
     def __init__(self, ends: dict[str, float], *, tells: bool = False) -> None:
@@ -71,7 +71,7 @@ class TimedProvider(httpx.AsyncBaseTransport):
         return httpx.Response(200, json={"items": items, "total": len(items)})
 
     def row(self, task_id: str) -> dict[str, object]:
-        """What the provider says of one task."""
+        """The provider's JSON for one task."""
         ended = anyio.current_time() >= self.ends[task_id]
         row: dict[str, object] = {"id": task_id, "status": "succeeded" if ended else "running"}
         if self.tells:
@@ -96,7 +96,7 @@ async def watch(c: Client, *task_ids: str, **spec: object) -> Batch:
 
 @pytest.mark.parametrize("lists", [True, False, None])
 async def test_every_end_is_found_soon(lists):
-    """Tasks settle within a few times the delay after their end, by gets or by lists."""
+    """A task settles within a few delays after its end, by gets or by lists."""
     now = anyio.current_time()
     provider = TimedProvider({f"t{i}": now + 40 + 5 * i for i in range(20)})
     events: list[object] = []
@@ -112,7 +112,7 @@ async def test_every_end_is_found_soon(lists):
 
 
 class Known:
-    """An observer that notes when the end of each task is known."""
+    """An observer that keeps when the end of each task is known."""
 
     def __init__(self) -> None:
         self.at: dict[str, float] = {}
@@ -146,7 +146,7 @@ async def test_an_end_is_known_within_a_tenth_of_the_render(lists, tasks):
 @pytest.mark.parametrize("seconds", [5, 20, 60, 300])
 @pytest.mark.parametrize("tells", [True, False])
 async def test_an_end_is_known_within_ten_seconds_however_long_the_render(lists, seconds, tells):
-    """The default settings keep that for the first task and for those after known ends."""
+    """With default settings this holds for the first task and for later ones."""
     known, provider = Known(), TimedProvider({}, tells=tells)
     async with watching(provider, lists=lists, observer=known) as c:
         for number in range(20):
@@ -158,8 +158,8 @@ async def test_an_end_is_known_within_ten_seconds_however_long_the_render(lists,
 
 
 @pytest.mark.parametrize("delay", [1.0, 20.0])
-async def test_the_delay_that_was_asked_for_holds_for_long_renders(delay):
-    """The mean delay is at most the one that was asked for, if renders are long."""
+async def test_the_set_delay_holds_for_long_renders(delay):
+    """If renders are long, the mean delay is at most the one that was set."""
     known, provider = Known(), TimedProvider({}, tells=True)
     async with watching(provider, observer=known, polling=Polling(delay=delay)) as c:
         for number in range(40):
@@ -171,8 +171,8 @@ async def test_the_delay_that_was_asked_for_holds_for_long_renders(delay):
     assert max(late) <= 2.0 * delay
 
 
-async def test_a_single_task_is_asked_about_by_get():
-    """A list costs the provider more than a get, so it takes two tasks to send one."""
+async def test_a_single_task_is_polled_by_get():
+    """A list costs the provider more than a get, so lists are for two or more tasks."""
     wire = Wire(render_seconds=30)
     async with client(wire) as c:
         await c.run(TaskSpec("a boat"))
@@ -182,8 +182,8 @@ async def test_a_single_task_is_asked_about_by_get():
         assert wire.emulator.requests.list.seen > 2
 
 
-async def test_where_no_rate_is_known_gets_start_at_four_a_second():
-    """For the first ten seconds, CometAPI gets at most four gets a second, and 20 later."""
+async def test_without_a_known_rate_gets_start_at_four_a_second():
+    """CometAPI gets at most four gets a second in the first ten seconds, and later 20."""
     provider, times = TimedProvider({f"t{i}": 1e9 for i in range(400)}), []
     comet = attrs.evolve(COMET, lists=False)
     async with client(provider, provider=comet, api_key="k" * 20) as c:
@@ -195,8 +195,8 @@ async def test_where_no_rate_is_known_gets_start_at_four_a_second():
     assert most_in_window(times, 1.0) in (19, 20)
 
 
-async def test_where_no_rate_is_known_a_429_halves_the_rate_of_gets():
-    """After a refusal there are half as many gets a second, until ten seconds pass without one."""
+async def test_without_a_known_rate_a_429_halves_the_rate_of_gets():
+    """After a refusal the rate is halved, until ten seconds pass without one."""
     provider = TimedProvider({f"t{i}": 1e9 for i in range(400)})
     comet = attrs.evolve(COMET, lists=False)
     refusals = iter([refusal(429, "RateLimitExceeded")])
@@ -214,7 +214,7 @@ async def test_where_no_rate_is_known_a_429_halves_the_rate_of_gets():
     assert len(after) > 10
 
 
-async def test_nothing_to_watch_costs_nothing():
+async def test_without_tasks_no_request_is_sent():
     """Without tasks no request is ever sent."""
     provider = TimedProvider({})
     async with watching(provider):
@@ -254,8 +254,8 @@ async def test_a_failed_poll_settles_nothing():
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_a_poll_without_an_answer_is_given_up_later_each_time(lists):
-    """A poll without an answer is given up after seconds, the next one a little later."""
+async def test_the_timeout_of_polls_grows(lists):
+    """After each poll without an answer the next one gets a little more time."""
     now = anyio.current_time()
     provider = TimedProvider({"a": now, "b": now})
     provider.seconds = lambda _single: 1e9
@@ -267,7 +267,9 @@ async def test_a_poll_without_an_answer_is_given_up_later_each_time(lists):
         with anyio.fail_after(100):
             assert len((await batch.result()).urls()) == 2
     polls = [at for at, _ in provider.requests]
-    gaps = [b - a for a, b in pairwise(polls) if b > a + 1]  # gets of both leave together
+    gaps = [
+        b - a for a, b in pairwise(polls) if b > a + 1
+    ]  # because the gets of both are sent together
     assert FIRST_TIMEOUT <= gaps[0] < 2 * FIRST_TIMEOUT + 2
     assert max(gaps[1:]) > gaps[0]
     failed = [event for event in events if isinstance(event, PollFailed)]
@@ -276,7 +278,7 @@ async def test_a_poll_without_an_answer_is_given_up_later_each_time(lists):
 
 
 async def test_a_list_may_be_slower_than_gets():
-    """A list may take five seconds, however fast the gets meanwhile are."""
+    """A list may take five seconds, however fast the gets are."""
     now = anyio.current_time()
     provider = TimedProvider({"a": now + 60.0, "b": now + 60.0})
     provider.seconds = lambda single: 0.01 if single else 5.01
@@ -289,7 +291,7 @@ async def test_a_list_may_be_slower_than_gets():
 
 
 async def test_an_unknown_id_settles_with_the_last_refusal():
-    """An id that was created here and refused for a minute ends with the refusal."""
+    """An id of this client that is refused for a minute settles with the last refusal."""
     provider = TimedProvider({})
     async with watching(provider, lists=False) as c:
         (handle,) = await watch(c, "gone")
@@ -314,7 +316,7 @@ async def test_a_cancel_by_another_handle_stops_the_polls():
     """Whichever of two handles of a task is cancelled, the task is not polled any more."""
     wire = Wire(render_seconds=1e6, concurrency=1)
 
-    async def forgetful(request: httpx.Request) -> httpx.Response | None:
+    async def forget_task(request: httpx.Request) -> httpx.Response | None:
         waits = request.method == "GET" and request.url.path.endswith(first.task_id)
         return refusal(404, "NotFound") if waits and wire.sent("DELETE") else None
 
@@ -322,7 +324,7 @@ async def test_a_cancel_by_another_handle_stops_the_polls():
         await c.submit(TaskSpec("runs"))
         first = await c.submit(TaskSpec("waits"))
         twin = c.attach(first.task_id)
-        wire.fault = forgetful
+        wire.fault = forget_task
         assert await twin.cancel() is True
         for handle in (first, twin):
             assert isinstance((await handle.outcome()).error, TaskCancelledError)
@@ -333,7 +335,7 @@ async def test_a_cancel_by_another_handle_stops_the_polls():
 
 
 async def test_a_callback_causes_a_poll_at_once():
-    """A task of which a callback comes is polled before it is due."""
+    """A task with a callback is polled before it is due."""
     now = anyio.current_time()
     provider = TimedProvider({"a": now + 1000})
     async with watching(provider) as c:
@@ -369,8 +371,8 @@ async def test_quotas_hold_in_every_window(lists, most):
         assert sum(start <= at < start + 1 for at in times[i : i + most + 2]) <= most
 
 
-async def test_a_last_task_is_known_although_only_lists_answer():
-    """If the route of gets is broken, a single task is known from a list."""
+async def test_a_last_task_is_listed_if_gets_fail():
+    """If gets fail, a single task is polled by a list."""
     wire = Wire()
 
     async def no_gets(request: httpx.Request) -> httpx.Response | None:

@@ -20,13 +20,13 @@ SPEC = TaskSpec("a boat", duration=5, ratio="16:9", generate_audio=True)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_provider_is_given_as_the_client_takes_it(name):
+def test_provider_may_be_a_name_or_a_provider(name):
     """A name and its provider give the same estimate."""
     assert pricing.estimate(SPEC, provider=name) is pricing.estimate(SPEC, provider=PROVIDERS[name])
 
 
-def test_provider_of_the_caller_is_taken():
-    """A provider of one's own brings its default model, and has no known price."""
+def test_provider_of_the_caller_is_used():
+    """The caller's own provider has its default model and no known price."""
     mine = Provider(
         name="mine", base_url="https://mine.test", default_model="doubao-seedance-1-5-pro-251215"
     )
@@ -42,13 +42,13 @@ def test_default_is_cometapi_whose_prices_are_unknown():
 
 
 def test_unknown_provider_is_refused():
-    """A name that is none of the known ones is an error that names those."""
+    """An unknown name raises an error that lists the known ones."""
     with pytest.raises(ConfigurationError, match="cometapi, ark, byteplus, emulator"):
         pricing.estimate(SPEC, provider="comet")
 
 
-def test_total_adds_what_is_known_and_counts_the_rest():
-    """Currencies stay apart, and unknown figures are counted instead of guessed."""
+def test_total_adds_known_figures_and_counts_unknown_ones():
+    """Currencies stay separate, and unknown figures are counted and not guessed."""
     estimates = [
         pricing.estimate(SPEC, provider="ark"),
         pricing.estimate(SPEC, provider="ark"),
@@ -66,22 +66,22 @@ def test_total_adds_what_is_known_and_counts_the_rest():
     )
 
 
-def test_total_of_nothing_is_nothing():
+def test_total_of_no_specs_is_zero():
     """No specs cost no tokens and no money."""
     assert pricing.total([]) == pricing.Amount()
 
 
 @given(st.lists(st.sampled_from(["ark", "byteplus", "cometapi", "emulator"]), max_size=9))
 def test_amounts_add_and_subtract(names):
-    """Taking away what was added leaves nothing."""
+    """Subtracting what was added leaves nothing."""
     amount = pricing.total(pricing.estimate(SPEC, provider=name) for name in names)
     assert amount.tasks == len(names)
     assert amount - amount == pricing.Amount()
     assert amount + pricing.Amount() == amount
 
 
-def test_values_are_frozen_and_travel():
-    """Estimates, prices, amounts and limits cannot be changed, and survive pickle."""
+def test_values_are_frozen_and_can_be_pickled():
+    """Estimates, prices, amounts and limits cannot be changed, and can be pickled."""
     found = pricing.estimate(SPEC, provider="ark")
     for value in (found, found.price, pricing.total([found]), SpendLimit(usd=1)):
         assert pickle.loads(pickle.dumps(value)) == value
@@ -93,8 +93,8 @@ def test_values_are_frozen_and_travel():
     ("given", "held"),
     [(3, "3"), (0.1, "0.1"), (Decimal("2.50"), "2.50"), (0, "0"), (1e-7, "0.0000001")],
 )
-def test_money_of_a_limit_is_what_was_written(given, held):
-    """Numbers become the decimal that they are written as."""
+def test_money_of_a_limit_is_exact(given, held):
+    """Numbers become the decimal that is written."""
     assert SpendLimit(usd=given).usd == SpendLimit(cny=given).cny == Decimal(held)
 
 
@@ -114,14 +114,14 @@ def test_money_of_a_limit_is_what_was_written(given, held):
         ({"tasks": True}, "tasks is"),
     ],
 )
-def test_limit_that_makes_no_sense_is_refused(cap, words):
-    """A cap is a finite amount of at least 0, and of its own kind."""
+def test_invalid_limit_is_refused(cap, words):
+    """A cap is a finite amount of at least 0 and of the right type."""
     with pytest.raises((ValueError, TypeError), match=words):
         SpendLimit(**cap)
 
 
-def test_what_is_left_is_the_cap_without_what_is_committed():
-    """Reserved, uncertain and spent count alike; no cap stays no cap; it never falls below 0."""
+def test_the_rest_is_the_cap_less_the_committed_amount():
+    """Reserved, uncertain and spent amounts all count, and the rest is at least 0 or uncapped."""
     one = pricing.total([pricing.estimate(SPEC, provider="ark")])
     spend = Spend(
         limit=SpendLimit(tokens=400_000, tasks=2, cny=10),
@@ -154,8 +154,8 @@ OPEN = [
 ]
 
 
-async def test_what_is_billed_lies_within_the_estimate():
-    """The emulator, which reckons by itself, bills every kind of spec within its bounds."""
+async def test_the_bill_is_within_the_estimate():
+    """The emulator calculates its bill independently, and it is always within the bounds."""
     async with client(Wire()) as c:
         videos = (await (await c.submit_many(OPEN)).result()).videos()
     for spec, video in zip(OPEN, videos, strict=True):

@@ -1,4 +1,4 @@
-"""One request of each verb: how it leaves, and what its answer, or none, means to the caller."""
+"""Single requests of each kind: how they are sent, and what each answer or error means."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ RUNNING = {"status": "running", "model": "m"}
 
 
 def once(transport: httpx.AsyncBaseTransport, *, seconds: float = 5.0, **options: object) -> Client:
-    """A client that makes one attempt of everything, which takes no longer than some seconds."""
+    """A client that makes one attempt of each request, which takes at most *seconds*."""
     options = {"provider": HERE, "retry": RetryPolicy(attempts=1, timeout=seconds), **options}
     return Client(transport=transport, **options)
 
 
 def running() -> httpx.Response:
-    """A status answer."""
+    """The answer for a task that is running."""
     return httpx.Response(200, json=RUNNING)
 
 
 async def test_a_request_goes_out_as_it_was_written():
-    """Method, escaped target, body and key leave unchanged."""
+    """The method, the escaped target, the body and the key are sent unchanged."""
     script = Script(running(), httpx.Response(200, json={"items": []}),
                     httpx.Response(200, json={"id": "cgt-1"}))  # fmt: skip
     async with once(script, api_key="k") as c:
@@ -74,8 +74,8 @@ async def test_a_request_goes_out_as_it_was_written():
     assert {r.headers["authorization"] for r in script.seen} == {"Bearer k"}
 
 
-async def test_an_answer_is_read_whole_whatever_its_status():
-    """Headers in any case and a packed body are understood."""
+async def test_an_answer_of_any_status_is_read_whole():
+    """Headers in any case and a compressed body are understood."""
     packed = gzip.compress(refusal(503, "Away", "later").content)
     headers = {"X-Request-Id": "r1", "Content-Encoding": "gzip"}
     answer = httpx.Response(503, headers=headers, stream=httpx.ByteStream(packed))
@@ -98,8 +98,8 @@ LOST = (
 
 
 @pytest.mark.parametrize("error", NEVER_SENT)
-async def test_what_never_left_is_a_failed_connection(error):
-    """Errors from before the request was written say that nothing was sent, and to where."""
+async def test_an_error_before_sending_is_a_connect_error(error):
+    """An error before the request is written says that nothing was sent, and names the host."""
     words = rf"{error.__name__}: why \({re.escape('api.test')}\)"
     async with once(Script(error("why"))) as c:
         for send in (partial(c.tasks.create, BOAT), partial(c.tasks.get, "cgt-1")):
@@ -110,8 +110,8 @@ async def test_what_never_left_is_a_failed_connection(error):
 
 
 @pytest.mark.parametrize("error", LOST)
-async def test_what_may_have_left_is_not_a_failed_connection(error):
-    """All other errors of the library and its streams leave open whether the request arrived."""
+async def test_an_error_after_sending_began_is_not_a_connect_error(error):
+    """After all other errors of the library and its streams, the request may have arrived."""
     script = Script(error("why"))
     async with once(script) as c:
         with pytest.raises(TransportError) as caught:
@@ -125,8 +125,8 @@ async def test_what_may_have_left_is_not_a_failed_connection(error):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, ValueError, KeyError])
-async def test_a_mistake_of_a_transport_is_neither_hidden_nor_repeated(error):
-    """What is no error of the network leaves as it is, after one attempt."""
+async def test_a_bug_in_a_transport_is_neither_hidden_nor_retried(error):
+    """An error that is not a network error is raised unchanged, after one attempt."""
     script = Script(error("mine"))
     async with once(script, retry=RetryPolicy()) as c:
         with pytest.raises(error, match="mine"):
@@ -134,8 +134,8 @@ async def test_a_mistake_of_a_transport_is_neither_hidden_nor_repeated(error):
     assert len(script.seen) == 1
 
 
-async def test_a_wish_to_stop_is_not_repeated():
-    """A Ctrl-C in the middle of a request ends the client, and nothing more is sent."""
+async def test_a_request_is_not_retried_after_ctrl_c():
+    """Ctrl-C during a request ends the client, and nothing more is sent."""
 
     def stop() -> httpx.Response:
         raise KeyboardInterrupt
@@ -152,7 +152,7 @@ async def test_a_wish_to_stop_is_not_repeated():
 
 
 class Slow(httpx.AsyncBaseTransport):
-    """Answers after some seconds; notes the order."""
+    """Answers after some seconds, and keeps the order of the requests."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -171,7 +171,7 @@ class Slow(httpx.AsyncBaseTransport):
 
 
 class Drip(httpx.AsyncByteStream):
-    """A body of which a byte comes each second."""
+    """A body that gives one byte each second."""
 
     async def __aiter__(self):
         """Give the bytes."""
@@ -189,7 +189,7 @@ SILENCES = {
 @pytest.mark.parametrize("how", SILENCES)
 @pytest.mark.parametrize("verb", ["get", "list", "cancel"])
 async def test_an_attempt_ends_with_its_timeout(how, verb):
-    """However slowly bytes drip, an attempt takes no longer than it may."""
+    """However slowly the bytes come, an attempt takes no longer than its timeout."""
     async with once(SILENCES[how](), seconds=7) as c:
         started = anyio.current_time()
         with pytest.raises(TransportError, match="within 7 s"):
@@ -198,7 +198,7 @@ async def test_an_attempt_ends_with_its_timeout(how, verb):
 
 
 async def test_a_timeout_does_not_count_the_wait_for_a_connection():
-    """Requests queue in order for a connection, outside of their own time."""
+    """Requests wait in order for a connection, and the wait does not count for the timeout."""
     slow = Slow(3)
     async with (
         once(slow, seconds=4, limits=Limits(connections=2)) as c,
@@ -210,8 +210,8 @@ async def test_a_timeout_does_not_count_the_wait_for_a_connection():
     assert slow.order == [str(i) for i in range(10)]
 
 
-async def test_an_answer_beyond_any_real_size_is_given_up():
-    """Reading stops at the limit, and the connection is free again."""
+async def test_an_answer_that_is_too_large_is_an_error():
+    """Reading stops at the limit, and the connection can be used again."""
     script = Script(httpx.Response(200, content=b" " * 9_000_000), running())
     async with once(script, limits=Limits(connections=1)) as c:
         with pytest.raises(ProtocolError, match="larger"):
@@ -222,8 +222,8 @@ async def test_an_answer_beyond_any_real_size_is_given_up():
 @pytest.mark.parametrize(
     "where", ["http://evil.test", "http://xn--/", "http://[::1", "/" + "a" * 65_530]
 )
-async def test_a_redirect_is_an_answer_or_an_error_of_ours(where):
-    """Redirects, also to what is no place, are not followed, so the key stays here."""
+async def test_a_redirect_is_not_followed(where):
+    """A redirect, even to an invalid address, is not followed, so no other host gets the key."""
     script = Script(lambda: httpx.Response(302, headers={"location": where}))
     async with once(script) as c:
         with pytest.raises((APIError, SubmissionUncertainError)):
@@ -235,7 +235,7 @@ async def test_a_redirect_is_an_answer_or_an_error_of_ours(where):
 
 
 async def test_ids_that_are_too_long_for_a_url_are_refused():
-    """Nothing is sent, the error is short, and the connection is free for others."""
+    """Nothing is sent, the error is short, and the connection can be used by others."""
     script = Script(running())
     async with once(script, limits=Limits(connections=1)) as c:
         with pytest.raises(SpecError, match="too long") as caught:
@@ -246,7 +246,7 @@ async def test_ids_that_are_too_long_for_a_url_are_refused():
 
 
 async def test_cookies_are_not_kept():
-    """What an answer sets is not sent again."""
+    """A cookie that an answer sets is not sent back."""
     script = Script(lambda: httpx.Response(200, json=RUNNING, headers={"set-cookie": "a=b"}))
     async with once(script, limits=Limits(connections=1)) as c:
         await c.tasks.get("cgt-1")
@@ -254,8 +254,8 @@ async def test_cookies_are_not_kept():
     assert "cookie" not in script.seen[1].headers
 
 
-async def test_a_long_key_is_taken_out_of_answers():
-    """A provider that repeats the key in headers or body gives it away to nobody."""
+async def test_a_key_in_an_answer_is_hidden():
+    """If the provider repeats the key in a header or a body, the error does not show it."""
     said = refusal(401, "AuthenticationError", f"wrong key {KEY}", {"x-request-id": KEY})
     async with once(Script(said), api_key=KEY) as c:
         with pytest.raises(APIError) as caught:
@@ -265,7 +265,7 @@ async def test_a_long_key_is_taken_out_of_answers():
 
 
 async def test_a_borrowed_transport_stays_open():
-    """What a client was given is left open when it closes, and sends nothing any more."""
+    """A closed client leaves the transport that it was given open, and no longer uses it."""
     slow = Slow(0.1)
     async with once(slow) as c:
         tasks = c.tasks
@@ -283,24 +283,24 @@ async def test_a_borrowed_transport_stays_open():
         "http://\udcff", "http://a.test:99999", f"http://{'a' * 64}", f"http://a/{'b' * 70_000}",
     ],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused(address):
-    """Only http and https addresses with a host are taken."""
+def test_an_invalid_address_is_refused(address):
+    """Only http and https addresses with a host are accepted."""
     with pytest.raises(ConfigurationError):
         Client(provider=attrs.evolve(ARK, base_url=address))
 
 
 def test_the_repr_of_a_client_holds_no_key():
-    """The key is in no text."""
+    """Neither the client's nor the provider's repr contains the key."""
     c = Client(provider=HERE, api_key="secret")
     assert "secret" not in repr(c)
     assert "secret" not in repr(vars(c)["provider"])
 
 
-# What an answer to a create leaves open, and what it does not
+# Which answers to a create are certain, and which are not
 
 
 async def create(*answers: object) -> str:
-    """Create once, and see that one request left."""
+    """Create once, and check that one request was sent."""
     script = Script(*answers)
     async with once(script) as c:
         try:
@@ -313,8 +313,8 @@ async def create(*answers: object) -> str:
             assert len(script.seen) == 1
 
 
-async def test_a_create_gives_the_id():
-    """The id of the answer is handed on as it stands."""
+async def test_a_create_returns_the_id():
+    """The id in the answer is returned unchanged."""
     assert await create(httpx.Response(200, json={"id": "0217"})) == "0217"
 
 
@@ -323,8 +323,8 @@ async def test_a_create_gives_the_id():
     [httpx.ReadTimeout(""), refusal(500, "X"), httpx.Response(200), httpx.Response(408),
      httpx.Response(200, text="<html>")],
 )  # fmt: skip
-async def test_what_says_nothing_is_uncertain(answer):
-    """A lost, failed or unreadable answer is uncertain, with the token and its cause."""
+async def test_a_create_without_a_usable_answer_is_uncertain(answer):
+    """A lost, failed or unreadable answer raises an error with the token and its cause."""
     with pytest.raises(SubmissionUncertainError) as caught:
         await create(answer)
     assert caught.value.token
@@ -332,14 +332,14 @@ async def test_what_says_nothing_is_uncertain(answer):
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 413, 422, 302])
-async def test_what_refuses_is_certain(status):
-    """A refusal, whatever its number, means that there is no task."""
+async def test_a_refused_create_made_no_task(status):
+    """A refusal with any of these status codes means that there is no task."""
     with pytest.raises(APIError):
         await create(refusal(status, "Some.Code"))
 
 
-async def test_what_refuses_for_load_is_certain():
-    """Offered again for as long as the policy says, it then means that there is no task."""
+async def test_a_create_that_is_refused_for_load_made_no_task():
+    """When the policy allows no further attempt, the refusal means that there is no task."""
     script = Script(lambda: refusal(429, "Some.Code"))
     async with once(script, retry=RetryPolicy(attempts=1, patience=0)) as c:
         with pytest.raises(APIError):
@@ -352,27 +352,27 @@ async def test_what_refuses_for_load_is_certain():
     [TaskSpec("a", extra={"x": object()}), TaskSpec(3), TaskSpec("a", tools=3)],
     ids=["extra", "prompt", "tools"],
 )
-async def test_a_spec_that_cannot_be_written_is_a_spec_error(spec):
-    """Values that fit no JSON are the spec's fault, with the reason as its cause."""
+async def test_a_spec_with_a_wrong_value_is_sent_or_raises_spec_error(spec):
+    """A spec with a wrong value is sent as it is, or raises `SpecError` before it is sent."""
     script = Script(httpx.Response(200, json={"id": "cgt-1"}))
     async with once(script) as c:
         try:
             await c.tasks.create(spec)
         except SpecError as error:
-            assert error.problems  # noqa: PT017 - what can be written is the provider's to refuse
+            assert error.problems  # noqa: PT017 - the provider judges what JSON can hold
             assert not script.seen
             assert c.spend.committed.tasks == 0
 
 
-async def test_a_get_keeps_the_id_that_was_asked_for():
-    """A gateway that answers with no id of its own still tells of the task that was asked for."""
+async def test_a_snapshot_has_the_id_that_was_asked_for():
+    """If an answer has no id, the snapshot has the id of the request."""
     script = Script(httpx.Response(200, json={"status": "running", "model": "m"}))
     async with once(script) as c:
         assert (await c.tasks.get("cgt-1")).task_id == "cgt-1"
 
 
-async def test_a_get_says_what_went_wrong():
-    """Unknown ids and unreadable answers are errors of their own."""
+async def test_a_get_raises_an_error_for_each_failure():
+    """An unknown id and an unreadable answer each raise their own error."""
     script = Script(refusal(404, "NotFound"), httpx.Response(200, text="hello"))
     async with once(script) as c:
         with pytest.raises(NotFoundError):
@@ -382,7 +382,7 @@ async def test_a_get_says_what_went_wrong():
 
 
 async def test_a_list_sends_its_filters():
-    """Ids are repeated, and what was not asked for is not sent."""
+    """Each id is sent as its own parameter, and unused filters are not sent."""
     page = {"items": [{"id": "a", "status": "queued"}], "total": 1}
     script = Script(httpx.Response(200, json=page))
     async with once(script) as c:
@@ -395,15 +395,15 @@ async def test_a_list_sends_its_filters():
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"id": "a", "status": "cancelled"}'])
-async def test_a_cancel_takes_every_kind_of_yes(body):
-    """Nothing, an empty object and a whole task are all a success."""
+async def test_a_cancel_accepts_every_kind_of_success(body):
+    """No body, an empty object and a whole task all count as success."""
     async with once(Script(httpx.Response(200, content=body), httpx.Response(204))) as c:
         await c.tasks.cancel("cgt-1")
         await c.tasks.cancel("cgt-1")
 
 
 async def test_a_cancel_that_comes_too_late_is_a_conflict():
-    """A task that runs is not cancelled, and that is no failure of the call."""
+    """Cancelling a running task is a conflict, and not an invalid request."""
     late, wrong = (
         refusal(409, "InvalidAction.RunningTaskDeletion"),
         refusal(400, "InvalidParameter"),
@@ -415,11 +415,11 @@ async def test_a_cancel_that_comes_too_late_is_a_conflict():
             await c.tasks.cancel("cgt-1")
 
 
-# Reads are repeated
+# Reads are retried
 
 
 class Timed(Script):
-    """Notes when requests come."""
+    """Keeps the times of the requests."""
 
     def __init__(self, *answers: object) -> None:
         super().__init__(*answers)
@@ -431,8 +431,8 @@ class Timed(Script):
         return await super().handle_async_request(request)
 
 
-async def test_a_success_is_not_repeated():
-    """What succeeds is done, after one request and without a pause."""
+async def test_a_success_is_not_retried():
+    """A success takes one request and no pause."""
     script = Timed(running())
     async with once(script, retry=RetryPolicy()) as c:
         started = anyio.current_time()
@@ -441,8 +441,8 @@ async def test_a_success_is_not_repeated():
     assert len(script.seen) == 1
 
 
-async def test_errors_are_repeated_after_pauses_that_double():
-    """Each failure waits twice as long as the one before it, within a quarter."""
+async def test_reads_are_retried_after_pauses_that_double():
+    """Each pause is twice as long as the one before it, within 25 percent."""
     script = Timed(
         httpx.ReadError("a"), refusal(500, "b"), httpx.Response(200, text="c"), running()
     )
@@ -453,8 +453,8 @@ async def test_errors_are_repeated_after_pauses_that_double():
         assert 0.75 * pause <= waited <= 1.25 * pause + 0.1
 
 
-async def test_the_last_error_is_raised_bare():
-    """When no more attempt is allowed, the error of the last one leaves, without a pause."""
+async def test_the_last_error_is_raised_unchanged():
+    """When no attempt is left, the last error is raised at once."""
     script = Timed(httpx.ReadError("a"), httpx.Response(200, text="c"))
     async with once(script, retry=RetryPolicy(attempts=2)) as c:
         with pytest.raises(ProtocolError) as caught:
@@ -464,8 +464,8 @@ async def test_the_last_error_is_raised_bare():
     assert len(script.seen) == 2
 
 
-async def test_an_error_that_a_repetition_cannot_help_is_raised_at_once():
-    """What is not transient is not repeated."""
+async def test_a_permanent_error_is_raised_at_once():
+    """An error that is not transient is not retried."""
     script = Timed(refusal(404, "NotFound"))
     async with once(script, retry=RetryPolicy()) as c:
         with pytest.raises(CallsheetError):
@@ -474,7 +474,7 @@ async def test_an_error_that_a_repetition_cannot_help_is_raised_at_once():
 
 
 async def test_cancellation_ends_a_pause():
-    """A pause can be cancelled, and no attempt follows."""
+    """A pause can be cancelled, and no further attempt follows."""
     script = Timed(httpx.ReadError("a"))
     async with once(script, retry=RetryPolicy(initial=2.0)) as c:
         with anyio.move_on_after(3) as scope:

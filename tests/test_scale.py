@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANY = 3_000
 
 PIECES = 3
-"""Most pieces of work before somebody who starts at the same time gets his turn."""
+"""The most pieces of work before another coroutine that starts at the same time runs."""
 
 FREE = Limits(
     creates_per_minute=1e9, gets_per_second=1e9, lists_per_second=1e9, cancels_per_second=1e9

@@ -1,4 +1,4 @@
-"""A client over real sockets on loopback, and therefore in real time, with either library."""
+"""A client over real sockets on loopback, in real time, with each transport."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ KEY = "0f9e8d7c-6b5a-4321-8765-43210fedcba9"
 RUNNING = answer(b'{"status": "running", "model": "m"}')
 PROVIDER = attrs.evolve(ARK, lists=False, limits=Limits(gets_per_second=100_000.0))
 
-REAL = pytest.mark.parametrize(
+each_transport = pytest.mark.parametrize(
     ("anyio_backend", "choice"),
     [("asyncio", None), ("trio", None), ("asyncio", "aiohttp")],
     ids=["asyncio", "trio", "aiohttp"],
 )
 
 
-def real(
+def client_of(
     origin: str,
     choice: str | None,
     *,
@@ -48,7 +48,7 @@ def real(
     key: str | None = None,
     seconds: float = 5.0,
 ) -> Client:
-    """A client over sockets that makes one attempt of everything."""
+    """A client over sockets that makes one attempt of each request."""
     if choice:
         pytest.importorskip(choice)
     return Client(
@@ -60,30 +60,30 @@ def real(
     )
 
 
-async def served(
+async def serve(
     handler: Handler,
     use: Callable[[Client], Awaitable[None]],
     choice: str | None,
     **options: object,
 ) -> Received:
-    """Serve with *handler* while *use* sends."""
-    async with listening(handler) as received, real(received.origin, choice, **options) as c:
+    """Serve with *handler* while *use* sends requests."""
+    async with listening(handler) as received, client_of(received.origin, choice, **options) as c:
         await use(c)
     return received
 
 
-@REAL
-async def test_where_nothing_listens_nothing_is_sent(choice):
+@each_transport
+async def test_a_refused_connection_sends_nothing(choice):
     """A refused connection is a `ConnectFailedError`."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        async with real(f"http://127.0.0.1:{taken.getsockname()[1]}", choice) as c:
+        async with client_of(f"http://127.0.0.1:{taken.getsockname()[1]}", choice) as c:
             with pytest.raises(ConnectFailedError):
                 await c.tasks.create(BOAT)
 
 
-@REAL
-async def test_connections_are_few_and_used_again(choice):
+@each_transport
+async def test_connections_are_limited_and_reused(choice):
     """A hundred requests at once share the given number of connections."""
 
     async def use(c: Client) -> None:
@@ -91,7 +91,7 @@ async def test_connections_are_few_and_used_again(choice):
             for _ in range(100):
                 group.start_soon(c.tasks.get, "a")
 
-    received = await served(answering(RUNNING), use, choice, connections=3)
+    received = await serve(answering(RUNNING), use, choice, connections=3)
     assert len(received.requests) == 100
     assert 1 <= received.connections <= 3
 
@@ -104,7 +104,7 @@ BROKEN = {
 
 
 def breaking(said: bytes) -> Handler:
-    """Say something and hang up."""
+    """Send *said* and close the connection."""
 
     async def handler(stream: SocketStream, _received: Received) -> bool:
         await stream.send(said)
@@ -113,10 +113,10 @@ def breaking(said: bytes) -> Handler:
     return handler
 
 
-@REAL
+@each_transport
 @pytest.mark.parametrize("how", BROKEN)
-async def test_a_broken_answer_is_lost_and_not_a_failed_connection(how, choice):
-    """A server that hangs up, stops halfway or speaks no HTTP has had the request."""
+async def test_a_broken_answer_counts_as_lost(how, choice):
+    """If a server closes early, stops halfway or speaks no HTTP, it may have got the request."""
 
     async def use(c: Client) -> None:
         with pytest.raises(SubmissionUncertainError) as caught:
@@ -125,28 +125,28 @@ async def test_a_broken_answer_is_lost_and_not_a_failed_connection(how, choice):
         assert isinstance(cause, TransportError)
         assert not isinstance(cause, ConnectFailedError)
 
-    received = await served(breaking(BROKEN[how]), use, choice)
+    received = await serve(breaking(BROKEN[how]), use, choice)
     assert (received.connections, len(received.requests)) == (1, 1)
 
 
-@REAL
+@each_transport
 @pytest.mark.parametrize(
     "head", [b"%b", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b"]
 )
-async def test_a_broken_answer_that_repeats_the_key_shows_it_to_nobody(choice, head):
-    """What breaks HTTP may be quoted in the error, but never the key in it."""
+async def test_a_broken_answer_that_repeats_the_key_does_not_show_it(choice, head):
+    """The error may quote a broken answer, but never the key in it."""
 
     async def use(c: Client) -> None:
         with pytest.raises(TransportError) as caught:
             await c.tasks.get("a")
         assert KEY not in str(caught.value)
 
-    await served(breaking(head % (b"Bearer " + KEY.encode() + b"\r\n\r\n")), use, choice, key=KEY)
+    await serve(breaking(head % (b"Bearer " + KEY.encode() + b"\r\n\r\n")), use, choice, key=KEY)
 
 
-@REAL
-async def test_a_silent_server_is_given_up_in_time(choice):
-    """A server that never answers costs the attempt's timeout."""
+@each_transport
+async def test_a_silent_server_ends_in_a_timeout(choice):
+    """If a server never answers, the attempt ends with its timeout."""
 
     async def silent(_stream: SocketStream, _received: Received) -> None:
         await anyio.sleep_forever()
@@ -155,4 +155,4 @@ async def test_a_silent_server_is_given_up_in_time(choice):
         with pytest.raises(TransportError), anyio.fail_after(4):
             await c.tasks.get("a")
 
-    await served(silent, use, choice, seconds=0.05)
+    await serve(silent, use, choice, seconds=0.05)

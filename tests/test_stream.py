@@ -1,4 +1,4 @@
-"""``Client.map``: endless specs in, outcomes out as they come."""
+"""``Client.map`` takes endless specs and gives each outcome as soon as it is known."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 def boats(count: int) -> Iterator[TaskSpec]:
-    """That many specs."""
+    """*count* specs."""
     return (TaskSpec(f"boat {i}") for i in range(count))
 
 
-async def trickle(count: int, gap: float) -> AsyncIterator[TaskSpec]:
-    """That many specs, slowly."""
+async def slowly(count: int, gap: float) -> AsyncIterator[TaskSpec]:
+    """*count* specs, one every *gap* seconds."""
     for i in range(count):
         await anyio.sleep(gap)
         yield TaskSpec(f"boat {i}")
@@ -56,10 +56,10 @@ async def test_every_spec_has_one_outcome_with_its_own_index():
     assert all(outcome.ok for outcome in found)
 
 
-async def test_an_async_source_works_alike():
-    """Specs may come from an async iterable, as slowly as it likes."""
+async def test_an_async_source_works_the_same_way():
+    """Specs may come from an async iterable, however slow it is."""
     async with client(Wire()) as c:
-        found = [outcome async for outcome in c.map(trickle(30, 2.0), window=10)]
+        found = [outcome async for outcome in c.map(slowly(30, 2.0), window=10)]
     assert sorted(outcome.index for outcome in found) == list(range(30))
 
 
@@ -68,7 +68,7 @@ async def test_outcomes_are_delivered_while_a_source_is_slow():
     wire = Wire(render_seconds=30.0)
     times: list[float] = []
     async with client(wire) as c:
-        async for outcome in c.map(trickle(3, 1000.0)):
+        async for outcome in c.map(slowly(3, 1000.0)):
             assert outcome.ok
             times.append(anyio.current_time() - wire.times[0])
     assert [round(at, -3) for at in times] == [0, 1000, 2000]
@@ -76,8 +76,8 @@ async def test_outcomes_are_delivered_while_a_source_is_slow():
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_what_the_source_raises_comes_after_all_outcomes_before_it(kind):
-    """A source that breaks in the middle loses none of the specs that it gave."""
+async def test_an_error_of_the_source_comes_after_all_earlier_outcomes(kind):
+    """If the source raises, all specs that it gave before still have their outcomes."""
 
     def broken() -> Iterator[TaskSpec]:
         yield from boats(7)
@@ -98,8 +98,8 @@ async def test_what_the_source_raises_comes_after_all_outcomes_before_it(kind):
     assert sorted(outcome.index for outcome in found) == list(range(7))
 
 
-async def test_a_bad_spec_is_an_outcome_of_its_own():
-    """A spec that fails its check is an unsent outcome in its place, and the others go on."""
+async def test_a_bad_spec_has_its_own_outcome():
+    """A spec that fails its check is not sent and ends with `SpecError`; the others go on."""
     wire = Wire()
     specs = [TaskSpec("a"), TaskSpec("b", duration=99), TaskSpec("c"), TaskSpec(None)]
     async with client(wire) as c:
@@ -121,8 +121,8 @@ async def test_a_source_item_that_is_no_spec_is_a_type_error():
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_an_error_that_meets_every_spec_stops_the_pulling(kind):
-    """A refused key ends the stream with one POST, its outcomes first and then the error."""
+async def test_an_error_that_concerns_every_spec_stops_the_stream(kind):
+    """A refused key ends the stream after one POST: first the outcomes, then the error."""
     wire = Wire()
     wire.fault = first(99, lambda: refusal(401, "AuthenticationError"))
     pulled = 0
@@ -153,8 +153,8 @@ async def test_an_error_that_meets_every_spec_stops_the_pulling(kind):
     assert pulled <= 11
 
 
-async def test_a_window_of_one_makes_one_after_the_other():
-    """With a window of one there is never more than one task."""
+async def test_a_window_of_one_makes_one_task_at_a_time():
+    """With a window of one there is never more than one unfinished task."""
     wire = Wire(render_seconds=10.0)
     async with client(wire) as c:
         found = [outcome.index async for outcome in c.map(boats(8), window=1)]
@@ -165,15 +165,15 @@ async def test_a_window_of_one_makes_one_after_the_other():
 
 
 @pytest.mark.parametrize("window", [0, -1])
-async def test_a_window_without_room_is_refused(window):
-    """A window below one is a mistake of the caller's."""
+async def test_a_window_below_one_is_refused(window):
+    """A window below one is a `ConfigurationError`."""
     async with client(Wire()) as c:
         with pytest.raises(ConfigurationError, match="window"):
             c.map(boats(1), window=window)
 
 
 async def test_iterating_goes_on_after_a_break():
-    """After a break a stream goes on where it stopped; meanwhile no spec is pulled."""
+    """After a break the stream can be continued, and meanwhile no spec is taken."""
     pulled: list[int] = []
 
     def noted() -> Iterator[TaskSpec]:
@@ -197,16 +197,16 @@ async def test_iterating_goes_on_after_a_break():
 
 
 async def test_an_empty_source_ends_at_once():
-    """No specs, no outcomes, no requests."""
+    """Without specs there are no outcomes and no requests."""
     wire = Wire()
     async with client(wire) as c:
         assert [outcome async for outcome in c.map([])] == []
-        assert [outcome async for outcome in c.map(trickle(0, 1.0))] == []
+        assert [outcome async for outcome in c.map(slowly(0, 1.0))] == []
     assert not wire.seen
 
 
 async def test_lost_and_failed_specs_do_not_end_the_stream():
-    """A lost answer and a failed task are outcomes like others."""
+    """A lost answer and a failed task are normal outcomes."""
     wire = Wire()
     wire.lose = lambda r: httpx.ReadError("reset") if len(wire.sent("POST")) == 3 else None
     async with client(wire) as c:
@@ -233,7 +233,7 @@ async def test_a_spec_whose_check_is_cancelled_is_not_lost():
 
 
 async def test_a_stream_ends_with_its_client():
-    """Waiting for an outcome of a client that was left raises `ClosedError`."""
+    """Waiting for an outcome after the client is closed raises `ClosedError`."""
     async with client(Wire(render_seconds=1000.0)) as c:
         stream = c.map(boats(3))
         with anyio.move_on_after(5):
@@ -243,7 +243,7 @@ async def test_a_stream_ends_with_its_client():
 
 
 async def test_two_streams_share_a_client():
-    """Two streams run side by side, each with indexes of its own."""
+    """Two streams run at the same time, each with its own indexes."""
     found: dict[str, list[int]] = {"a": [], "b": []}
 
     async def consume(name: str, stream: OutcomeStream) -> None:
@@ -252,12 +252,12 @@ async def test_two_streams_share_a_client():
 
     async with client(Wire()) as c, anyio.create_task_group() as group:
         group.start_soon(consume, "a", c.map(boats(20), window=5))
-        group.start_soon(consume, "b", c.map(trickle(20, 0.1), window=5))
+        group.start_soon(consume, "b", c.map(slowly(20, 0.1), window=5))
     assert sorted(found["a"]) == sorted(found["b"]) == list(range(20))
 
 
-class Instant(httpx.AsyncBaseTransport):
-    """A small, fast provider for very many tasks, which end after a minute."""
+class FastProvider(httpx.AsyncBaseTransport):
+    """A small, fast provider for many tasks, which end after a minute."""
 
     def __init__(self) -> None:
         self.ends: dict[str, float] = {}
@@ -282,8 +282,8 @@ class Instant(httpx.AsyncBaseTransport):
 
 @pytest.mark.parametrize("specs", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_thousands_of_specs_stream_with_default_settings(specs):
-    """All of them go through the default window, paid once each, with bounded memory."""
-    wire = Instant()
+    """All specs go through the default window, and each is paid once."""
+    wire = FastProvider()
     most = count = 0
     async with client(wire) as c:
         async for outcome in c.map(boats(specs)):

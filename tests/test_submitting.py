@@ -20,7 +20,7 @@ from emulation import ARK, Script, Wire, client, first, prompt_of, refusal
 
 
 def boats(count: int) -> list[TaskSpec]:
-    """That many specs."""
+    """*count* specs."""
     return [TaskSpec(f"boat {i}") for i in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""What the preflight says about each medium."""
+"""The preflight's checks of media."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PRO, PRO_1_5 = "doubao-seedance-1-0-pro-250528", "doubao-seedance-1-5-pro-251215
 
 
 def data(kind, name, size):
-    """A data URL with that many bytes of content."""
+    """A data URL with *size* bytes of content."""
     return f"data:{kind}/{name};base64,{base64.b64encode(bytes(size)).decode()}"
 
 
 def facts(**changes):
-    """What the header of a fine picture says, with changes."""
+    """The facts of a valid picture, with changes."""
     return MediaFacts(**{"format": "png", "size": 9_000, "width": 640, "height": 360} | changes)
 
 
@@ -39,13 +39,13 @@ def facts(**changes):
     ],
 )
 def test_urls_of_pictures_pass(source):
-    """A picture comes by http(s), as an asset, or inside a data URL."""
+    """A picture may be an http(s) URL, an asset or a data URL."""
     assert wrong(TaskSpec(first_frame=source)) == []
 
 
 @pytest.mark.parametrize("name", ["wav", "mp3", "mpeg", "x-wav"])
 def test_urls_of_clips_pass(name):
-    """A clip comes inside a data URL, too, under any usual name of its format."""
+    """A clip may also be a data URL, under any usual name of its format."""
     assert wrong(TaskSpec("x", references=[AudioRef(data("audio", name, 10))])) == []
 
 
@@ -76,19 +76,19 @@ def test_urls_of_clips_pass(name):
     ],
 )
 def test_broken_urls_are_named(source):
-    """A URL that cannot lead to a picture is a problem where it stands."""
+    """A URL that cannot be one of a picture is a problem of its field."""
     assert wrong(TaskSpec(first_frame=source)) == ["first_frame"]
 
 
 def test_a_video_has_no_inline_form():
-    """A video as file, bytes or data URL is a problem that tells what to do instead."""
+    """A video as a file, bytes or a data URL is a problem that says what to do instead."""
     for source in (b"ftyp", Path("a.mp4"), data("video", "mp4", 8)):
         spec = TaskSpec("x", references=[VideoRef(source)])
         assert "put it where it can be fetched" in allowed(spec, "references[0]")
 
 
-def test_size_of_a_data_url_is_told_by_its_length():
-    """The limits are under 30 MB for a picture and up to 15 MB for a clip."""
+def test_size_of_a_data_url_follows_from_its_length():
+    """A picture must have less than 30 MB, and a clip at most 15 MB."""
     fits = Image(data("image", "png", 30 * MB - 1))
     large = Image(data("image", "png", 30 * MB))
     loud = AudioRef(data("audio", "wav", 15 * MB))
@@ -100,27 +100,27 @@ def test_size_of_a_data_url_is_told_by_its_length():
 
 
 @pytest.mark.parametrize("item", ["https://cdn.test/a.png", 7, None, Media("a"), TaskSpec])
-def test_references_of_another_kind_are_named(item):
-    """A reference says whether it is a picture, a video or a clip."""
+def test_references_of_the_wrong_type_are_named(item):
+    """A reference must be a picture, a video or a clip."""
     spec = TaskSpec("x", references=[PICTURE, item])
     assert wrong(spec) == ["references[1]"]
     assert allowed(spec, "references[1]") == "an Image, a VideoRef or an AudioRef"
 
 
 @pytest.mark.parametrize("source", [7, ["a"], {}, PICTURE])
-def test_sources_of_another_type_are_named(source):
-    """A medium is a URL, a path or bytes."""
+def test_sources_of_the_wrong_type_are_named(source):
+    """The source of a medium must be a URL, a path or bytes."""
     assert wrong(TaskSpec(first_frame=Image(source))) == ["first_frame"]
 
 
-def test_local_media_without_facts_are_not_looked_at():
-    """The preflight itself reads nothing."""
+def test_local_media_without_facts_are_not_checked():
+    """The preflight itself reads no file."""
     assert wrong(TaskSpec(first_frame="missing.png")) == []
     assert wrong(TaskSpec(first_frame=b"junk")) == []
 
 
-def test_why_a_file_cannot_be_read_is_passed_on():
-    """The words of whoever looked become the problem."""
+def test_the_reason_of_an_unreadable_file_is_the_problem():
+    """The reason that the reader gives becomes the problem."""
     picture = Image("missing.png")
     (row,) = problems(TaskSpec(first_frame=picture), facts={picture: "a file: there is none"})
     assert row.field == "first_frame"
@@ -143,7 +143,7 @@ def test_why_a_file_cannot_be_read_is_passed_on():
     ],
 )
 def test_pictures_within_the_limits_pass(changes):
-    """Limits count themselves as inside, except for the size."""
+    """Values at the limits are allowed, except for the size in bytes."""
     picture = Image("a.png")
     assert wrong(TaskSpec(first_frame=picture), facts={picture: facts(**changes)}) == []
 
@@ -162,13 +162,13 @@ def test_pictures_within_the_limits_pass(changes):
     ],
 )
 def test_pictures_outside_the_limits_are_named(changes, told):
-    """Format, size, sides and aspect ratio each have a problem of their own."""
+    """Format, size, sides and aspect ratio each have their own problem."""
     picture = Image("a.png")
     known = {picture: facts(**changes)}
     assert told in allowed(TaskSpec(first_frame=picture), "first_frame", facts=known)
 
 
-def test_all_that_is_wrong_with_a_picture_is_named():
+def test_every_problem_of_a_picture_is_named():
     """One picture can have several problems at once."""
     picture = Image(b"x")
     known = {picture: facts(format="psd", size=40 * MB, width=9, height=90_000)}
@@ -177,7 +177,7 @@ def test_all_that_is_wrong_with_a_picture_is_named():
 
 @pytest.mark.parametrize(("model", "taken"), [(PRO, False), (PRO_1_5, True), ("ep-1", True)])
 def test_heic_depends_on_the_model(model, taken):
-    """Heic passes from 1.5 on, and where the model is not known."""
+    """Heic is allowed from 1.5 on, and for unknown models."""
     picture = Image("a.heic")
     spec = TaskSpec(model=model, first_frame=picture)
     assert (wrong(spec, facts={picture: facts(format="heic")}) == []) is taken
@@ -186,7 +186,7 @@ def test_heic_depends_on_the_model(model, taken):
 
 
 def test_clips_have_a_format_and_a_size():
-    """A clip that is no wav or mp3, or is over 15 MB, is named."""
+    """A clip that is neither wav nor mp3, or has more than 15 MB, is a problem."""
     clip = AudioRef("a.wav")
     spec = TaskSpec("x", references=[PICTURE, clip])
     assert wrong(spec, facts={clip: MediaFacts(format="wav", size=15 * MB)}) == []
@@ -194,8 +194,8 @@ def test_clips_have_a_format_and_a_size():
     assert len(problems(spec, facts=known)) == 2
 
 
-def test_all_media_together_fit_into_one_body():
-    """The sum counts base64's third, and the problem stands at the heaviest medium."""
+def test_all_media_together_must_fit_into_one_body():
+    """The sum includes the third that base64 adds, and the problem is at the largest medium."""
     pictures = [Image(f"{i}.png") for i in range(3)]
     known = {row: facts(size=size * MB) for row, size in zip(pictures, (8, 29, 10), strict=True)}
     spec = TaskSpec("x", references=[*pictures, CLIP, 7])
@@ -206,8 +206,8 @@ def test_all_media_together_fit_into_one_body():
     assert row.value == "'65.3 MB in all'"
 
 
-def test_unreadable_media_weigh_nothing():
-    """What nobody could read adds no problem about the sum."""
+def test_unreadable_media_do_not_count_for_the_sum():
+    """An unreadable file adds no problem about the sum."""
     broken = Image(["x"])
     spec = TaskSpec("x", references=[broken, Image("a.png"), Image("b.png"), SOUND])
     known = {Image("a.png"): "gone"}
@@ -215,7 +215,7 @@ def test_unreadable_media_weigh_nothing():
 
 
 def test_the_same_file_counts_each_time_it_is_sent():
-    """A picture that is given twice travels twice."""
+    """A picture that is given twice is sent twice."""
     picture = Image("a.png")
     spec = TaskSpec("x", references=[picture] * 3)
     assert wrong(spec, facts={picture: facts(size=20 * MB)}) == ["references[2]"]

@@ -1,4 +1,4 @@
-"""The table of models, row by row."""
+"""The table of models, tested row by row."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FLAGS = {
 
 
 def plain(row, **fields):
-    """A spec of the simplest kind that the model makes a video from."""
+    """The simplest spec from which the model makes a video."""
     if not row.text:
         fields = {"first_frame": PICTURE} | fields
     return TaskSpec("A boat", model=row.cn, **fields)
 
 
 def kinds(row):
-    """Every kind of media that the model takes, as fields of a spec."""
+    """Every kind of media that the model accepts, as fields of a spec."""
     if row.text:
         yield {}
     if row.first_frame:
@@ -56,13 +56,13 @@ def test_every_model_is_found_by_each_of_its_ids(row):
 
 
 @pytest.mark.parametrize("model", ["ep-20260101-abcde", "doubao-seedance-1-5-pro", "seedance-9"])
-def test_other_ids_are_not_known(model):
-    """An endpoint, a family without date and a newer model have no row."""
+def test_other_ids_are_unknown(model):
+    """An endpoint, a family without a date and a newer model have no row."""
     assert capability(model) is None
 
 
 def test_retired_models_are_marked_and_still_pass():
-    """The provider decides when a model is gone, not the catalog."""
+    """Not the catalog but the provider decides when a model is gone."""
     retired = [row for row in MODELS if row.retired]
     assert [row.family for row in retired] == ["1.0 lite t2v", "1.0 lite i2v"]
     assert all(not wrong(plain(row)) for row in retired)
@@ -70,7 +70,7 @@ def test_retired_models_are_marked_and_still_pass():
 
 @rows
 def test_everything_a_row_allows_passes(row):
-    """Each kind of media passes with each resolution, ratio and length of the row."""
+    """Each kind of media passes with each resolution, ratio and duration of the row."""
     for media in kinds(row):
         beside = "references" in media
         for resolution in row.reference_resolutions if beside else row.resolutions:
@@ -90,21 +90,21 @@ def test_everything_a_row_allows_passes(row):
 @rows
 @pytest.mark.parametrize("field", FLAGS)
 def test_a_flag_decides_about_its_field(row, field):
-    """An option passes where the row has its flag and is named where it has not."""
+    """An option is allowed if the row has its flag, and else it is a problem."""
     spec = TaskSpec("A boat", model=row.cn, **{field: FLAGS[field]})
     assert (field in wrong(spec)) == (not getattr(row, field))
 
 
 @rows
 def test_durations_outside_the_row_are_named(row):
-    """One second too short or too long is a problem, as is a free choice the model has not."""
+    """A second too short or too long is a problem, and so is -1 if the model does not allow it."""
     for duration in (row.shortest - 1, row.longest + 1, 0, -2):
         assert wrong(plain(row, duration=duration)) == ["duration"]
     assert wrong(plain(row, duration=-1)) == ([] if row.free_duration else ["duration"])
 
 
 @rows
-def test_other_sizes_than_the_row_holds_are_named(row):
+def test_sizes_outside_the_row_are_named(row):
     """A resolution or ratio that the model does not make is a problem."""
     made = row.resolutions
     for resolution in {"480p", "720p", "1080p", "2k", "4k", "", "720"} - set(made):
@@ -113,8 +113,8 @@ def test_other_sizes_than_the_row_holds_are_named(row):
 
 
 @rows
-def test_media_the_row_lacks_are_named(row):
-    """Frames and references beyond the row are problems at the place where they stand."""
+def test_media_outside_the_row_are_named(row):
+    """Each frame and reference that the row does not allow is a problem of its field."""
     if not row.first_frame:
         assert wrong(plain(row, first_frame=PICTURE)) == ["first_frame"]
     if not row.last_frame:
@@ -135,7 +135,7 @@ def test_media_the_row_lacks_are_named(row):
 
 @rows
 def test_rows_are_complete(row):
-    """Each row has a quota, a default it makes itself, and a name for messages."""
+    """Each row has a quota, a default that the model can make, and a name for messages."""
     assert row.creates_per_minute > 0
     assert row.concurrent > 0
     assert row.default_resolution in row.resolutions
@@ -144,12 +144,12 @@ def test_rows_are_complete(row):
 
 
 def test_ids_are_unique():
-    """No id stands in two rows."""
+    """No id is in two rows."""
     ids = [id_ for row in MODELS for id_ in (row.cn, row.byteplus) if id_]
     assert len(set(ids)) == len(ids)
 
 
 def test_rows_are_values():
-    """A row compares by value, so a changed one is another."""
+    """Rows are compared by value, so a changed row is a different one."""
     assert attrs.evolve(MODELS[0]) == MODELS[0]
     assert attrs.evolve(MODELS[0], longest=99) != MODELS[0]

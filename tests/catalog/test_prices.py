@@ -1,4 +1,4 @@
-"""What a video costs: the tables, and the bounds where something is open."""
+"""Estimates: the price tables, and the bounds if something is unknown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMMANDS = st.sampled_from(
 
 @st.composite
 def specs(draw: st.DrawFn) -> TaskSpec:
-    """Specs of every kind, sound or not."""
+    """Specs of every kind, valid or not."""
     extra = st.fixed_dictionaries(
         {},
         optional={
@@ -75,8 +75,8 @@ def specs(draw: st.DrawFn) -> TaskSpec:
         ("doubao-seedance-2-0-260128", "--rt 1:1", {"ratio": "21:9"}),
     ],
 )
-def test_a_text_command_that_says_otherwise_makes_bounds_and_is_the_reason(model, command, field):
-    """Which of a field and a command of the prompt counts, nobody knows."""
+def test_a_text_command_that_contradicts_a_field_gives_bounds(model, command, field):
+    """It is unknown whether the field or the command counts, and the reason says so."""
     ways = {"resolution": "720p", "ratio": "16:9"} | field
     one = estimate(TaskSpec("a boat", model=model, **ways), PROVIDERS["ark"])
     two = estimate(TaskSpec(f"a boat {command}", model=model, **ways), PROVIDERS["ark"])
@@ -87,8 +87,8 @@ def test_a_text_command_that_says_otherwise_makes_bounds_and_is_the_reason(model
 
 
 @given(specs(), st.sampled_from(sorted(PROVIDERS)))
-def test_every_estimate_is_in_order(spec, provider):
-    """No spec breaks it; the least is never more than the most, and what is unknown is ``None``."""
+def test_every_estimate_is_valid(spec, provider):
+    """For any spec the lower bound is at most the upper one, and unknown figures are ``None``."""
     found = estimate(spec, PROVIDERS[provider])
     assert found.tokens_at_least >= 0
     assert found.tokens is None or found.tokens >= found.tokens_at_least
@@ -103,7 +103,7 @@ def test_every_estimate_is_in_order(spec, provider):
 
 @given(specs(), st.sampled_from(sorted(PROVIDERS)))
 def test_equal_estimates_are_one_object(spec, provider):
-    """Specs that differ in their words alone share what was worked out for them."""
+    """Specs that differ only in their prompts share one estimate."""
     found = estimate(spec, PROVIDERS[provider])
     again = estimate(attrs.evolve(spec, prompt=f"other {spec.prompt}"), PROVIDERS[provider])
     assert found is again
@@ -121,8 +121,8 @@ def test_equal_estimates_are_one_object(spec, provider):
         (PRO, "480p", "16:9", 5, 49_005),
     ],
 )
-def test_tokens_are_those_that_were_billed(model, resolution, ratio, duration, billed):
-    """Published answers of the service are met to the token, whatever the tier and the sound."""
+def test_tokens_equal_the_published_bills(model, resolution, ratio, duration, billed):
+    """The tokens equal those in published answers, for every tier and with or without sound."""
     spec = TaskSpec("a", model=model, resolution=resolution, ratio=ratio, duration=duration)
     found = estimate(spec, ARK)
     assert found.exact
@@ -130,8 +130,8 @@ def test_tokens_are_those_that_were_billed(model, resolution, ratio, duration, b
     assert tokens(*output_size(capability(model), resolution, ratio), duration) == billed
 
 
-def test_seconds_of_the_input_count_like_those_of_the_output():
-    """Thirty seconds made from thirty seconds were billed as sixty."""
+def test_seconds_of_the_input_count_like_seconds_of_the_output():
+    """Thirty seconds that were made from thirty seconds were billed as sixty."""
     assert tokens(1280, 720, 30 + 30) == 1_296_900
 
 
@@ -145,22 +145,22 @@ def test_seconds_of_the_input_count_like_those_of_the_output():
          tokens(1920, 1088, 5) - 14_520, tokens(1920, 1088, 5)),
     ],
 )  # fmt: skip
-def test_what_is_not_said_is_the_default_of_the_model(spec, least, most):
-    """Resolution, ratio and duration are those that the provider takes."""
+def test_unset_fields_have_the_defaults_of_the_model(spec, least, most):
+    """Resolution, ratio and duration are the provider's defaults."""
     found = estimate(spec, ARK)
     assert found.tokens == most
     assert least <= found.tokens_at_least <= found.tokens
 
 
 def test_frames_count_instead_of_a_duration():
-    """The number of frames is what is counted, without one more."""
+    """The number of frames is used as it is, without one more."""
     spec = TaskSpec("a", model=PRO, resolution="480p", ratio="16:9", frames=57, duration=12)
     found = estimate(spec, ARK)
     assert found.tokens == found.tokens_at_least == 864 * 480 * 57 // 1024
 
 
-def test_choice_of_the_model_is_bounded_by_what_it_makes():
-    """With a duration of -1 the catalog's shortest and longest are the bounds."""
+def test_a_duration_that_the_model_chooses_has_bounds():
+    """With a duration of -1 the bounds are the model's shortest and longest duration."""
     spec = TaskSpec("a", model=V2, ratio="1:1", duration=-1)
     found = estimate(spec, ARK)
     assert (found.tokens_at_least, found.tokens) == (tokens(960, 960, 4), tokens(960, 960, 15))
@@ -169,8 +169,8 @@ def test_choice_of_the_model_is_bounded_by_what_it_makes():
 
 
 @pytest.mark.parametrize("model", [row.cn for row in MODELS])
-def test_adaptive_ratio_is_bounded_by_every_ratio(model):
-    """Whatever ratio it becomes, the tokens lie between the bounds."""
+def test_an_adaptive_ratio_has_bounds(model):
+    """The bounds include the tokens of every ratio."""
     loose = estimate(TaskSpec("a", model=model, ratio="adaptive", duration=5), ARK)
     for ratio in RATIOS[:-1]:
         made = estimate(TaskSpec("a", model=model, ratio=ratio, duration=5), ARK)
@@ -178,16 +178,16 @@ def test_adaptive_ratio_is_bounded_by_every_ratio(model):
         assert loose.tokens_at_least <= made.tokens <= loose.tokens
 
 
-def test_draft_is_small_and_cheaper_than_its_size():
-    """A preview is 480p, and costs at least six tenths of such a video."""
+def test_a_draft_is_small_and_has_a_lower_price():
+    """A draft is 480p and costs at least six tenths of such a video."""
     spec = TaskSpec("a", model=PRO_1_5, draft=True, ratio="16:9", duration=5)
     found = estimate(spec, ARK)
     assert found.tokens == 50_638
     assert found.tokens_at_least == 50_638 * 6 // 10
 
 
-def test_render_of_a_draft_may_be_anything_that_the_draft_was():
-    """Ratio and duration of the draft are not known, so all that the model makes are open."""
+def test_a_final_render_has_bounds():
+    """The draft's ratio and duration are unknown, so the bounds include all that are possible."""
     found = estimate(TaskSpec(draft_task="cgt-1", model=PRO_1_5, resolution="480p"), ARK)
     assert found.tokens_at_least == tokens(640, 640, 4)
     assert found.tokens == max(
@@ -196,7 +196,7 @@ def test_render_of_a_draft_may_be_anything_that_the_draft_was():
 
 
 def test_reference_videos_leave_the_tokens_unknown():
-    """Their seconds are billed, too, and only the least can be said, at the price for them."""
+    """Their seconds are billed too, so only a lower bound is known, at the price for them."""
     spec = TaskSpec(
         "a", model=V2, ratio="16:9", duration=5, references=[VideoRef("https://a.test/a.mp4")]
     )
@@ -209,7 +209,7 @@ def test_reference_videos_leave_the_tokens_unknown():
 
 
 def test_options_in_the_prompt_count():
-    """Text commands that the model understands are taken; others are replaced by its default."""
+    """Text commands that the model supports count; for others its default counts."""
     plain = TaskSpec("a boat", model=PRO, resolution="480p", ratio="1:1", duration=7)
     written = TaskSpec("a boat --rs 480p --rt 1:1 --dur 7", model=PRO)
     assert estimate(written, ARK).tokens == estimate(plain, ARK).tokens
@@ -225,21 +225,21 @@ def test_options_in_the_prompt_count():
         TaskSpec("a --frames 97", model=PRO, ratio="1:1", duration=12),
     ],
 )
-def test_prompt_that_contradicts_a_field_leaves_both_open(spec):
-    """Nobody knows which wins, so the bounds take in both."""
+def test_a_prompt_that_contradicts_a_field_gives_bounds(spec):
+    """It is unknown which one counts, so the bounds include both."""
     size = output_size(capability(spec.model), None, "1:1")
     found = estimate(spec, ARK)
     assert (found.tokens_at_least, found.tokens) == (tokens(*size, 4), tokens(*size, 12))
 
 
 def test_commands_of_the_newer_models_may_not_count():
-    """For the 2.x models the command and the default are both open."""
+    """For the 2.x models either the command or the default may count."""
     found = estimate(TaskSpec("a --dur 15", model=V2, ratio="1:1"), ARK)
     assert (found.tokens_at_least, found.tokens) == (tokens(960, 960, 5), tokens(960, 960, 15))
 
 
 def test_raw_keys_count():
-    """What travels in `extra` is what is billed."""
+    """The values in `extra` are sent, so they are priced."""
     raw = {"generate_audio": False, "service_tier": "flex", "duration": 4}
     found = estimate(TaskSpec("a", model=PRO_1_5, ratio="1:1", extra=raw), ARK)
     assert found.tokens == tokens(960, 960, 4)
@@ -247,8 +247,8 @@ def test_raw_keys_count():
 
 
 @pytest.mark.parametrize("key", ["model", "content"])
-def test_raw_keys_that_may_be_anything_leave_everything_unknown(key):
-    """Another model, or more content, is not priced by the fields that it replaces."""
+def test_raw_model_and_content_leave_everything_unknown(key):
+    """A raw model or content is not priced by the fields that it replaces."""
     spec = TaskSpec("a", model=PRO, ratio="1:1", extra={key: V2})
     found = estimate(spec, ARK)
     assert found.tokens is None
@@ -267,8 +267,8 @@ def test_raw_keys_that_may_be_anything_leave_everything_unknown(key):
         TaskSpec("a", model=PRO, duration=0),
     ],
 )
-def test_what_no_table_holds_is_unknown(spec):
-    """Unknown models, sizes and lengths are never guessed, and the reason is given."""
+def test_values_outside_the_tables_are_unknown(spec):
+    """Unknown models, sizes and durations are not guessed, and the reason is given."""
     found = estimate(spec, ARK)
     assert found.tokens is None
     assert found.tokens_at_least == 0
@@ -296,8 +296,8 @@ def test_what_no_table_holds_is_unknown(spec):
         (TaskSpec("a", model=V2, tools=["web_search"]), None, None),
     ],
 )
-def test_price_is_that_of_the_list(spec, cny, usd):
-    """Tier, sound and resolution decide on the price; what no list holds is unknown."""
+def test_price_is_that_of_the_price_list(spec, cny, usd):
+    """It depends on tier, sound and resolution, and else it is unknown."""
     for provider, listed in ((ARK, cny), (BYTEPLUS, usd)):
         found = estimate(spec, provider)
         if listed is None:
@@ -310,8 +310,8 @@ def test_price_is_that_of_the_list(spec, cny, usd):
             assert found.price.dated
 
 
-def test_sound_by_default_is_taken_as_dear_but_may_be_cheap():
-    """Whether sound is made by default is disputed: the most is with it, the least without."""
+def test_default_sound_gives_bounds():
+    """It is unclear if sound is made by default: the upper bound has it, the lower has not."""
     found = estimate(TaskSpec("a", ratio="16:9", duration=5), ARK)
     assert found.exact
     assert found.money == Decimal("1.7424")
@@ -319,13 +319,13 @@ def test_sound_by_default_is_taken_as_dear_but_may_be_cheap():
 
 
 def test_money_is_exact():
-    """Money is tokens times price over a million, to the last digit."""
+    """Money is tokens times the price per million, without rounding."""
     found = estimate(TaskSpec("a", model=PRO, ratio="16:9"), BYTEPLUS)
     assert found.money == found.money_at_least == Decimal("0.6171")
 
 
 def test_gateway_without_a_price_list_has_no_prices():
-    """CometAPI's prices, and those of any other provider, are unknown; tokens are not."""
+    """The prices of CometAPI and of any other provider are unknown, but the tokens are known."""
     for provider in (PROVIDERS["cometapi"], attrs.evolve(ARK, name="gateway")):
         found = estimate(TaskSpec("a", ratio="16:9", duration=5), provider)
         assert found.tokens == 108_900
@@ -334,13 +334,13 @@ def test_gateway_without_a_price_list_has_no_prices():
 
 
 def test_emulator_is_free():
-    """What the emulator renders costs nothing."""
+    """Renders of the emulator cost nothing."""
     assert estimate(TaskSpec("a"), PROVIDERS["emulator"]).money == 0
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_listed_model_is_one_that_is_known(name):
-    """The tables hold families and resolutions of the catalog, and positive prices."""
+def test_every_priced_model_is_in_the_catalog(name):
+    """The price tables have only families and resolutions of the catalog, and positive prices."""
     families = {row.family: row for row in MODELS}
     for (family, resolution), rates in TABLES[name].rates.items():
         row = families[family]

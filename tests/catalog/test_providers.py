@@ -1,4 +1,4 @@
-"""The table of providers, and what a spec must observe at each."""
+"""The table of providers, and the rules for specs at each provider."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from catalog.checking import allowed, problems, wrong
 CN, BYTEPLUS = "doubao-seedance-1-5-pro-251215", "seedance-1-5-pro-251215"
 
 
-def test_providers_are_the_four():
-    """Each provider stands under its own name, with its documented address."""
+def test_there_are_four_providers():
+    """Each provider is listed under its own name with its documented address."""
     assert {name: row.base_url for name, row in PROVIDERS.items()} == {
         "cometapi": "https://api.cometapi.com/volc/v3",
         "ark": "https://ark.cn-beijing.volces.com/api/v3",
@@ -25,7 +25,7 @@ def test_providers_are_the_four():
 
 
 def test_keys_come_from_variables_except_for_the_emulator():
-    """Every service needs a key of its own."""
+    """Every service has its own key variable, and the emulator needs no key."""
     keys = {name: row.key_variable for name, row in PROVIDERS.items()}
     assert keys == {
         "cometapi": "COMETAPI_KEY",
@@ -35,8 +35,8 @@ def test_keys_come_from_variables_except_for_the_emulator():
     }
 
 
-def test_only_documented_powers_are_assumed():
-    """List and token are relied on where the provider documents them, and nowhere else."""
+def test_only_documented_capabilities_are_assumed():
+    """Lists and tokens are used only if the provider documents them."""
     powers = {name: (row.dialect, row.lists, row.token) for name, row in PROVIDERS.items()}
     assert powers == {
         "cometapi": ("comet", None, False),
@@ -49,7 +49,7 @@ def test_only_documented_powers_are_assumed():
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
 def test_every_provider_is_ready_to_use(provider):
-    """Its rates are set, except one to be probed, and a bare prompt has no problem."""
+    """Its rates are set, except one that is probed, and a bare prompt has no problem."""
     limits = provider.limits
     assert limits.creates_per_minute <= 600
     assert limits.gets_per_second == (None if provider.name == "cometapi" else 20)
@@ -64,13 +64,13 @@ def test_every_provider_is_ready_to_use(provider):
     [("ark", BYTEPLUS, CN), ("cometapi", BYTEPLUS, CN), ("byteplus", CN, BYTEPLUS)],
 )
 def test_an_id_of_the_other_cloud_is_named_with_the_right_one(provider, given, right):
-    """The problem says what the model is called at this provider."""
+    """The problem has the id of the model at this provider."""
     assert right in allowed(TaskSpec("A boat", model=given), "model", provider)
     assert wrong(TaskSpec("A boat", model=right), provider) == []
 
 
 def test_a_model_without_an_id_in_a_cloud_is_named():
-    """A model that BytePlus is not known to have is a problem there."""
+    """A model without a known id at BytePlus is a problem there."""
     spec = TaskSpec("A boat", model="doubao-seedance-2-0-r2v-260128")
     assert wrong(spec, "byteplus") == ["model"]
     assert wrong(spec, "ark") == []
@@ -79,12 +79,12 @@ def test_a_model_without_an_id_in_a_cloud_is_named():
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("model", ["ep-20260101-abcde", "doubao-seedance-1-5-pro", "seedance-9-9"])
 def test_unknown_ids_pass_everywhere(provider, model):
-    """Endpoints, undated names and newer models are the provider's to judge."""
+    """Endpoints, undated names and newer models are left to the provider."""
     assert wrong(TaskSpec("A boat", model=model), provider) == []
 
 
 def test_the_emulator_knows_the_ids_of_both_clouds():
-    """A provider of no cloud takes either id of each model that makes video from text."""
+    """A provider of no cloud accepts either id of each model that makes videos from text."""
     assert "emulator" not in CLOUDS
     for row in MODELS:
         for model in filter(None, (row.cn, row.byteplus)):
@@ -92,8 +92,8 @@ def test_the_emulator_knows_the_ids_of_both_clouds():
                 assert wrong(TaskSpec("A boat", model=model), "emulator") == []
 
 
-def test_tools_stay_in_china():
-    """Web search passes at Ark and is a problem at BytePlus."""
+def test_tools_are_for_ark_only():
+    """Web search is allowed at Ark and is a problem at BytePlus."""
     spec = TaskSpec("A boat", model="doubao-seedance-2-0-260128", tools=["web_search"])
     assert wrong(spec, "ark") == []
     abroad = TaskSpec("A boat", model="dreamina-seedance-2-0-260128", tools=["web_search"])
@@ -113,21 +113,21 @@ def test_tools_stay_in_china():
         ("tools", ("web_search",)),
     ],
 )
-def test_options_cometapi_does_not_document_are_named(field, value):
-    """What has no text command is a problem there, and the way round it is told."""
+def test_options_without_a_text_command_are_named_at_cometapi(field, value):
+    """The problem says how to send such an option nevertheless."""
     spec = TaskSpec(None if field == "draft_task" else "A boat", model="ep-1", **{field: value})
     assert wrong(spec) == []
     assert wrong(spec, "cometapi") == [field]
     assert "extra" in allowed(spec, field, "cometapi")
 
 
-def test_extra_is_the_way_round_cometapi():
-    """A raw key passes where its field is a problem."""
+def test_raw_keys_are_allowed_at_cometapi():
+    """A raw key is allowed even if its field is a problem."""
     assert wrong(TaskSpec("A boat", extra={"generate_audio": False}), "cometapi") == []
 
 
 def test_options_that_have_text_commands_pass_at_cometapi():
-    """Fields that travel in the prompt are fine there."""
+    """Fields that are sent in the prompt are allowed there."""
     spec = TaskSpec(
         "A boat",
         duration=5,
@@ -141,8 +141,8 @@ def test_options_that_have_text_commands_pass_at_cometapi():
     assert wrong(spec, "cometapi") == []
 
 
-def test_commands_in_the_prompt_must_say_the_same_as_fields():
-    """A prompt with commands is left alone, so a field that differs or is not in it is named."""
+def test_commands_in_the_prompt_must_agree_with_fields():
+    """The prompt is not changed, so a field that is missing in it or differs is a problem."""
     prompt = "A boat --rt 16:9 --wm TRUE"
     agreed = TaskSpec(prompt, ratio="16:9", watermark=True)
     assert wrong(agreed, "cometapi") == []

@@ -1,4 +1,4 @@
-"""What is decided once for specs of one shape is what the rules say of each of them."""
+"""Problems that are found once for specs of one shape are those that all rules find."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalog.checking import ANYWHERE, CLIP, PICTURE, SOUND
 
 
 def by_every_rule(spec, provider):
-    """Ask every rule about this one spec."""
+    """The problems that all rules find in this one spec."""
     clean, found = drop_mistyped_fields(spec)
     model = capability(clean.model if clean.model is not None else provider.default_model)
     context = CheckContext(spec=clean, provider=provider, model=model, facts={})
@@ -60,7 +60,7 @@ VALUES = {
 
 @st.composite
 def specs(draw):
-    """Specs with a few fields, right or wrong."""
+    """Specs with a few fields, valid or not."""
     names = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=5))
     return TaskSpec(**{"prompt": "a boat", **{name: draw(VALUES[name]) for name in names}})
 
@@ -76,8 +76,8 @@ def specs(draw):
     ],
     PROVIDERS["byteplus"],
 )
-def test_a_shared_verdict_is_that_of_every_rule(some, provider):
-    """Whatever was checked before, a spec has the problems that all rules find, in their order."""
+def test_shared_problems_equal_those_of_every_rule(some, provider):
+    """Whatever was checked before, a spec has the problems of all rules, in their order."""
     for spec in some:
         found = check(spec, provider=provider)
         assert found == by_every_rule(spec, provider)
@@ -85,8 +85,8 @@ def test_a_shared_verdict_is_that_of_every_rule(some, provider):
         assert check(again, provider=provider) == by_every_rule(again, provider)
 
 
-def test_the_rules_of_a_shape_are_not_asked_again(monkeypatch):
-    """Of specs of one shape the first one alone is seen by the rules of a shape."""
+def test_the_rules_of_a_shape_are_applied_once(monkeypatch):
+    """For specs of one shape the rules of a shape are applied only to the first."""
     asked = []
     rule = spec_check._RULES_OF_SHAPE[0]
     monkeypatch.setattr(
@@ -98,8 +98,8 @@ def test_the_rules_of_a_shape_are_not_asked_again(monkeypatch):
     assert len(asked) == 1
 
 
-def test_no_more_than_so_many_shapes_are_kept(monkeypatch):
-    """Specs that each have a shape of their own do not fill the memory."""
+def test_the_number_of_kept_shapes_is_bounded(monkeypatch):
+    """Specs that all have different shapes do not fill the memory."""
     shapes = set()
     monkeypatch.setattr(spec_check, "_good_shapes", shapes)
     monkeypatch.setattr(spec_check, "_MOST_SHAPES", 10)

@@ -19,8 +19,8 @@ from callsheet._catalog.models import RATIOS
         ("dreamina-seedance-2-5-260628", "480p", "9:16", (480, 854)),
     ],
 )
-def test_size_follows_the_table(model, resolution, ratio, size):
-    """Width and height are those of the reference, in any case of the name."""
+def test_size_is_that_of_the_table(model, resolution, ratio, size):
+    """Width and height equal those in the reference, in upper or lower case."""
     assert output_size(capability(model), resolution, ratio) == size
 
 
@@ -36,12 +36,12 @@ def test_size_follows_the_table(model, resolution, ratio, size):
     ],
 )
 def test_size_is_unknown_outside_the_table(model, resolution, ratio):
-    """Unknown models, other resolutions and ratios that follow the input have no size."""
+    """Unknown models, other resolutions and adaptive ratios have no size."""
     assert output_size(capability(model), resolution, ratio) is None
 
 
 def test_every_resolution_of_every_model_has_sizes_of_its_ratio():
-    """No cell is missing, and each is within four percent of its ratio."""
+    """No size is missing, and each is within four percent of its ratio."""
     for row in MODELS:
         for resolution in row.resolutions:
             for ratio in RATIOS[:-1]:

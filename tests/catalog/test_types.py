@@ -1,4 +1,4 @@
-"""Values of any type whatever are named, and nothing is raised."""
+"""Values of any type give problems, and nothing is raised."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from callsheet.errors import Problem, SpecError
 from catalog.checking import ANYWHERE, problems, wrong
 
 
-class Mute:
-    """An object that cannot even be shown."""
+class Unprintable:
+    """An object whose ``repr`` fails."""
 
     def __repr__(self):
         raise RuntimeError("no")
@@ -38,14 +38,14 @@ class Broken(Mapping):
 
 
 def deep():
-    """A list that holds itself."""
+    """A list that contains itself."""
     inner = []
     inner.append(inner)
     return inner
 
 
 ODD = [Broken(), deep(), float("nan"), object, "\ud83d", TaskSpec("x")]
-NOT_EVEN_SHOWN = [Mute(), 10**5000]
+NOT_EVEN_SHOWN = [Unprintable(), 10**5000]
 
 text = st.text(st.characters(exclude_categories=()), max_size=9)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text | st.binary(max_size=9)
@@ -73,7 +73,7 @@ facts = st.just("gone") | st.builds(
 
 @given(specs | anything, st.sampled_from([*PROVIDERS.values(), ANYWHERE]), facts)
 def test_check_never_raises(spec, provider, fact):
-    """Any values whatever give problems with short texts about known fields."""
+    """Any values give problems with short texts about known fields."""
     local = [row for _, row in getattr(spec, "media", ()) if isinstance(row.source, (bytes, Path))]
     for row in check(spec, provider=provider, facts=dict.fromkeys(local, fact)):
         assert isinstance(row, Problem)
@@ -110,21 +110,21 @@ def test_check_never_raises(spec, provider, fact):
     ],
 )
 def test_a_wrong_type_is_one_problem(field, values):
-    """A value of another type is named once, with what is wanted, and nothing follows from it."""
+    """A value of the wrong type is one problem, which says what is allowed."""
     for value in values:
         spec = TaskSpec(**{"prompt": "A boat", "model": "ep-1", field: value})
         assert [row.field for row in problems(spec)] == [field]
 
 
 @pytest.mark.parametrize("value", [*NOT_EVEN_SHOWN, *ODD], ids=lambda value: type(value).__name__)
-def test_odd_objects_are_shown_as_well_as_they_can_be(value):
-    """An object that breaks when it is touched is a problem like any other."""
+def test_broken_objects_are_problems(value):
+    """An object that raises when it is used is a problem like any other."""
     assert wrong(TaskSpec("A boat", extra={"a": value})) == ["extra"]
     assert wrong(TaskSpec("A boat", seed=value)) == ["seed"]
     assert wrong(TaskSpec("A boat", extra=Broken())) == ["extra"]
 
 
 def test_wrong_types_hide_no_other_problem():
-    """The rest of a spec is looked at as if the broken field were not there."""
+    """The other fields are checked as if the wrong one were unset."""
     spec = TaskSpec("A boat", model="ep-1", duration="5", priority=10, references=[7])
     assert wrong(spec) == ["duration", "priority", "references[0]"]

@@ -75,11 +75,11 @@ ALIKE = st.lists(
     ),
     max_size=40,
 )
-"""Prompts that begin alike, and are cut where they differ, or before."""
+"""Prompts with the same beginning, which are cut where they differ or earlier."""
 
 
 def one_by_one(prompts, samples):
-    """Names as they are defined: for each prompt every number is tried, from its last one on."""
+    """Names by their definition: for each prompt, try all numbers from its last one on."""
     endings = [".mp4"] if samples is None else [f"-{i}.mp4" for i in range(samples)]
     room = 255 - len("..part.etag") - max(map(len, endings)) - len("-last.png") - len("_")
     taken, last, found = set(), {}, []
@@ -106,7 +106,7 @@ def one_by_one(prompts, samples):
     st.sampled_from([None, 1, 2, 12]),
 )
 def test_names_have_the_lowest_number_that_is_free(prompts, samples):
-    """Whatever is remembered on the way, the names are those of trying every number."""
+    """The names are those that trying every number gives."""
     assert file_names(prompts, samples) == one_by_one(prompts, samples)
 
 
@@ -125,7 +125,7 @@ SIMILAR = {
 
 
 def steps(prompts, samples):
-    """How many lines of the module are run to name the prompts."""
+    """How many lines of the module run to name the prompts."""
     count = 0
 
     def trace(frame, event, _):
@@ -153,8 +153,8 @@ def test_the_work_of_naming_grows_as_the_file_does(kind, samples):
 
 
 @given(ALIKE, st.data())
-def test_names_of_a_beginning_do_not_depend_on_what_follows(prompts, data):
-    """Whatever is added to a file or changed in it, the lines before keep their names."""
+def test_names_do_not_depend_on_later_lines(prompts, data):
+    """If lines are added or changed, the lines before them keep their names."""
     count = data.draw(st.integers(0, len(prompts)))
     other = prompts[:count] + data.draw(ALIKE)
     assert file_names(other)[:count] == file_names(prompts)[:count]

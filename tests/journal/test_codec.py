@@ -96,7 +96,7 @@ def test_the_strategy_knows_every_field():
 
 
 @given(spec=SPECS)
-def test_a_spec_comes_back_with_every_value(spec):
+def test_a_spec_is_read_back_with_every_value(spec):
     """A spec that is written and read is equal, with all types, and its text is ASCII."""
     contents = Contents()
     text = encode_spec(spec, contents)
@@ -115,8 +115,8 @@ def test_a_short_spec_is_short():
     }
 
 
-def test_a_content_is_taken_once():
-    """A content that is used in many places, or in two equal copies, is kept once."""
+def test_equal_content_is_kept_once():
+    """Content that is used in many places, or in two equal copies, is kept once."""
     contents = Contents()
     pixels = b"pixels"
     for image in (Image(pixels), Image(pixels), Image(bytes(bytearray(pixels)))):
@@ -143,7 +143,7 @@ LOOP.append(LOOP)
         ({"seed": 1j}, {"seed"}),
     ],
 )
-def test_what_json_cannot_hold_is_named(fields, named):
+def test_a_value_that_json_cannot_hold_is_named(fields, named):
     """A spec that cannot be written is refused, and every field at fault is named."""
     with pytest.raises(SpecError) as caught:
         encode_spec(TaskSpec("boat", **fields), Contents())
@@ -172,7 +172,7 @@ KINDS = sorted(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_error_comes_back(kind):
+def test_every_error_is_read_back(kind):
     """Class, text, values and notes of an error are read back."""
     given_to = {
         SpecError: ([Problem("duration", "99", "4 to 12"), Problem("ratio", "'x'", "16:9", 3)],),
@@ -187,7 +187,7 @@ def test_every_error_comes_back(kind):
     assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
 
 
-def test_a_cause_comes_back():
+def test_a_cause_is_read_back():
     """An error is read back with its cause, such as the error that stopped a batch."""
     error = NotSubmittedError("stopped")
     error.__cause__ = ConnectFailedError("refused")
@@ -198,8 +198,8 @@ def test_a_cause_comes_back():
     assert back.__cause__.__cause__ is None
 
 
-def test_causes_that_go_round_end():
-    """An error that is its own cause can be written."""
+def test_an_error_that_is_its_own_cause_can_be_written():
+    """Writing an error whose causes form a loop comes to an end."""
     error = CallsheetError("round")
     error.__cause__ = error
     assert str(through_json(error)) == "round"

@@ -20,6 +20,6 @@ from callsheet._journal.identity import Identity
         ("nonsense", "nonsense"),
     ],
 )
-def test_what_is_kept_of_an_address_holds_no_secret(address, kept):
-    """User, password and query are left out; no client takes such an address in any case."""
+def test_the_stored_address_holds_no_secret(address, kept):
+    """The user, the password and the query are left out."""
     assert Identity(provider="x", base_url=address, fingerprint="f").base_url == kept

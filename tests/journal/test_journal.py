@@ -1,4 +1,7 @@
-"""Rules of the journal that a client cannot test; the others are in test_journal_file."""
+"""Rules of the journal that cannot be tested through a client.
+
+For the other rules see ``test_journal_file.py``.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ def path(tmp_path):
     return tmp_path / "shoot.db"
 
 
-def fill(opened):
+def fill_disk(opened):
     """Make the disk full: the database may not grow any more."""
     opened._file._database.execute("PRAGMA max_page_count = 1")
 
 
-def drain(opened):
+def make_room(opened):
     """Make room on the disk again."""
     opened._file._database.execute("PRAGMA max_page_count = 1000000")
 
@@ -44,8 +47,8 @@ async def no_thread(*_args, **_options):
     raise RuntimeError(msg)
 
 
-async def test_what_no_thread_could_write_is_reported_on_leaving(path, monkeypatch, caplog):
-    """The log names the ids, although the journal cannot even be closed."""
+async def test_notes_that_no_thread_can_write_are_logged_on_leaving(path, monkeypatch, caplog):
+    """The log names the ids, even if the journal cannot be closed."""
     opened = journal(path)
 
     async def run_out_of_threads():
@@ -60,8 +63,8 @@ async def test_what_no_thread_could_write_is_reported_on_leaving(path, monkeypat
     assert "cgt-1 (row 1)" in caplog.text
 
 
-async def test_a_write_that_fails_half_way_leaves_nothing(path):
-    """A failed transaction leaves nothing, and the next one is written."""
+async def test_a_failed_write_is_undone(path):
+    """A failed transaction writes nothing, and the next one is written."""
     async with journal(path) as opened:
         (row,) = await plan(opened, BOATS[:1])
         with pytest.raises(sqlite3.Error):
@@ -78,7 +81,7 @@ async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(
     """A plan that was cancelled before it was written does not count as unwritten."""
     async with journal(path) as opened:
         (row,) = await plan(opened, BOATS[:1])
-        fill(opened)
+        fill_disk(opened)
         opened.write([notes.Made(row, 1, "cgt-" + "1" * 10_000)])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(plan, opened, BOATS)
@@ -86,12 +89,12 @@ async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(
             tasks.cancel_scope.cancel()
         with pytest.raises(JournalError, match="1 notes are not on disk"):
             await opened.flush()
-        drain(opened)
+        make_room(opened)
     async with journal(path) as again:
         assert len(await entries(again)) == 1
 
 
-async def test_a_spec_that_cannot_be_written_down_is_refused(path):
+async def test_a_spec_that_json_cannot_hold_is_refused(path):
     """Every value that JSON cannot hold is named with its spec, and nothing is planned."""
     wrong = TaskSpec("boat", extra={"when": object()}, tools=[{"f": {1, 2}}])
     async with journal(path) as opened:
@@ -103,8 +106,8 @@ async def test_a_spec_that_cannot_be_written_down_is_refused(path):
         assert len(await plan(opened, BOATS)) == 5
 
 
-async def test_it_is_used_inside_its_block_only(path):
-    """Before and after the block every method raises that the journal is closed."""
+async def test_a_journal_works_only_inside_its_block(path):
+    """Before and after the block, every method raises `ClosedError`."""
     opened = journal(path)
     for _ in range(2):
         with pytest.raises(ClosedError):
@@ -145,8 +148,8 @@ async def test_a_row_with_an_attempt_is_not_retracted(path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are cheap to start and kill")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(path, backend):
-    """After each of 20 kills it opens with every row, token and end that was acknowledged."""
+def test_a_killed_writer_loses_no_acknowledged_note(path, backend):
+    """After each of 20 kills the journal has every row, token and end that was acknowledged."""
     chance = random.Random(backend)
     server = started("journals", "serve")
     safe = {"planned": {}, "sent": {}, "ended": {}}
@@ -161,7 +164,7 @@ def test_killed_at_any_moment_it_loses_nothing_that_was_acknowledged(path, backe
             os.kill(pid, 9)
             for line in iter(server.stdout.readline, "over\n"):
                 note(line, safe)
-            if kill % 2:  # every other time, the next writer finds what the kill left
+            if kill % 2:  # else the next writer opens the files as the kill left them
                 check(entries_of(path, backend), safe)
         server.stdin.close()
     found = entries_of(path, backend)
@@ -179,7 +182,7 @@ def note(line, safe):
 
 
 def check(found, safe):
-    """Everything that was acknowledged is there, and nothing that cannot have been written."""
+    """Everything that was acknowledged is there, and nothing that was not written."""
     known = {entry.row: entry for entry in found}
     assert {row: known[row].spec.prompt for row in safe["planned"]} == safe["planned"]
     assert {row: known[row].attempts[0].token[6:] for row in safe["sent"]} == safe["sent"]

@@ -1,4 +1,4 @@
-"""The journal against a dictionary: after any steps in any order, both hold the same."""
+"""After any steps in any order, the journal holds the same as a dictionary."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Known:
     cancelled: bool = False
 
 
-def told(entry):
+def known_from(entry):
     """The same values, read from an entry."""
     return Known(
         name=entry.name,
@@ -70,7 +70,7 @@ def told(entry):
 
 
 class JournalSteps(RuleBasedStateMachine):
-    """Plans, attempts, ids, statuses and ends; closing and opening; a disk that is full."""
+    """Plans, attempts, ids, statuses, ends, closing and opening, and a full disk."""
 
     rows = Bundle("rows")
 
@@ -248,12 +248,12 @@ class JournalSteps(RuleBasedStateMachine):
         self._open()
 
     @invariant()
-    def both_tell_the_same(self):
-        """Every row is in its order and holds the latest values."""
+    def both_hold_the_same(self):
+        """Every row is in order and has its latest values."""
         if self.room and hasattr(self, "portal"):
             found = self.portal.call(entries, self.journal)
             assert [entry.row for entry in found] == sorted(self.known)
-            assert {entry.row: told(entry) for entry in found} == self.known
+            assert {entry.row: known_from(entry) for entry in found} == self.known
             order = [(entry.batch, entry.index) for entry in found]
             assert order == sorted(order)
 

@@ -1,13 +1,13 @@
-"""How many modules are entered on the way of a create, of an answer, and of a lost answer.
+"""How many modules are entered for a create, for an answer and for a lost answer.
 
-What is counted: each time a function of the package is called, or a coroutine of it goes on, its
-file is noted. A *module* is a file that was noted; a *change* is a note of another file than that
-of the note before. Returns are not noted, so a call into another file and back is one change,
-unless the caller calls on. Comprehensions and generator expressions belong to the function that
-they stand in, since not every Python makes frames for them; the body of a module belongs to its
-import. Files outside the package are passed over, and so are methods that attrs has written, which
-have no file. Caches are empty at the start, and work for threads is done in place: both would make
-the numbers depend on what ran before.
+Each time a function of the package is called, or a coroutine of the package continues, its file
+is noted. A *module* is a file that was noted. A *change* is a note of a different file than the
+note before. Returns are not noted, so a call into another file and back is one change, unless the
+caller makes another call. Comprehensions and generator expressions count as part of the function
+that contains them, because not every Python makes frames for them. The body of a module counts as
+part of its import. Files outside the package are ignored, and so are methods that attrs has
+written, because they have no file. Caches are empty at the start, and work for threads is done in
+the same thread; else the numbers would depend on what ran before.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_CHANGES = {"submit_many to POST": 151}
 ROOT = Path(callsheet.__file__).parent
 
 WITHIN = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<module>"}
-"""Code that belongs to the function, or the import, that it stands in."""
+"""Code that is counted as part of the function or the import that contains it."""
 
 
 class Route:
@@ -53,13 +53,13 @@ class Route:
         self.files: list[str] = []
 
     def begin(self) -> None:
-        """Note from here on."""
+        """Start to note files."""
         self.files.clear()
-        gc.disable()  # it would call what cleans up, at any moment
+        gc.disable()  # because it could call finalizers at any time
         sys.setprofile(self._note)
 
     def end(self) -> None:
-        """Note no more."""
+        """Stop to note files."""
         sys.setprofile(None)
         gc.enable()
 
@@ -71,7 +71,7 @@ class Route:
                 self.files.append(file.relative_to(ROOT).as_posix())
 
     def check(self, name: str) -> None:
-        """Fail if it is longer than it was, and print it."""
+        """Fail if the route is longer than its limit, and print its length."""
         steps = [file for file, _ in groupby(self.files)]
         modules, changes = len(set(steps)), len(steps)
         said = f"{name}: {modules} modules, {changes} changes"
@@ -82,7 +82,7 @@ class Route:
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """Has one task, which is done by the time somebody asks."""
+    """A provider with one task, which has ended by its first poll."""
 
     def __init__(self, *, lose: Callable[[], None] | None = None) -> None:
         self.lose = lose
@@ -91,7 +91,7 @@ class Provider(httpx.AsyncBaseTransport):
         self.task: dict[str, object] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer at once; tell who wants to know of a method for the first time."""
+        """Answer at once, and wake whoever waits for the first request of this method."""
         self.met.pop(request.method, lambda: None)()
         if request.method == "POST":
             self.posted.set()
@@ -118,13 +118,13 @@ class Provider(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def anyio_backend():
-    """Asyncio alone: trio runs what is ready in any order."""
+    """Asyncio only, because trio runs ready tasks in any order."""
     return BACKENDS["asyncio"]()
 
 
 @pytest.fixture
 def route(monkeypatch: pytest.MonkeyPatch):
-    """A route whose numbers depend on nothing that ran before, nor on threads."""
+    """A route whose numbers depend neither on earlier tests nor on threads."""
 
     async def in_place(work: Callable[..., object], *args: object, **_: object) -> object:
         await anyio.lowlevel.checkpoint()
@@ -141,17 +141,17 @@ def route(monkeypatch: pytest.MonkeyPatch):
 
 
 def client(provider: Provider, tmp_path: Path) -> Client:
-    """A client with a journal, whose tasks carry marks that a list shows."""
+    """A client with a journal, whose provider lists its tasks with their marks."""
     journal = tmp_path / "shoot.db"
     return Client(provider="ark", api_key="k" * 20, transport=provider, journal=journal)
 
 
 async def test_a_create_enters_few_modules(route: Route, tmp_path: Path):
-    """From `submit_many` to the POST, its check, its price and its notes included."""
+    """This counts from `submit_many` to the POST, with check, price and journal."""
     provider = Provider()
     provider.met["POST"] = route.end
     async with client(provider, tmp_path) as c:
-        await anyio.sleep(1)  # what a client does by itself at first is over
+        await anyio.sleep(1)  # the work at the start of the client is done
         route.begin()
         await c.submit_many([TaskSpec("a boat")])
         await provider.posted.wait()
@@ -159,7 +159,7 @@ async def test_a_create_enters_few_modules(route: Route, tmp_path: Path):
 
 
 async def test_a_queued_spec_is_not_looked_up_in_the_catalog(route: Route, tmp_path: Path):
-    """Its check and its price are done when `submit_many` returns: none of that is left to do."""
+    """When `submit_many` returns, the spec is checked and priced, so no look-up is left."""
     provider = Provider()
     provider.met["POST"] = route.end
     async with client(provider, tmp_path) as c:
@@ -170,8 +170,8 @@ async def test_a_queued_spec_is_not_looked_up_in_the_catalog(route: Route, tmp_p
     assert any(file.endswith("/ledger.py") for file in route.files), "it was let through unseen"
 
 
-async def test_an_answer_passes_few_modules(route: Route, tmp_path: Path):
-    """From the moment a status request has left to the waiter of its task."""
+async def test_an_answer_enters_few_modules(route: Route, tmp_path: Path):
+    """This counts from a sent status request to the waiter of its task."""
     provider = Provider()
     async with client(provider, tmp_path) as c:
         handle = await c.submit(TaskSpec("a boat"))
@@ -181,8 +181,8 @@ async def test_an_answer_passes_few_modules(route: Route, tmp_path: Path):
     route.check("status request to waiter")
 
 
-async def test_a_lost_answer_passes_few_modules(route: Route, tmp_path: Path):
-    """From the error of the POST to the caller who gets the id that the list has shown."""
+async def test_a_lost_answer_enters_few_modules(route: Route, tmp_path: Path):
+    """This counts from the error of the POST to the caller who gets the id from a list."""
     provider = Provider(lose=route.begin)
     async with client(provider, tmp_path) as c:
         await anyio.sleep(1)

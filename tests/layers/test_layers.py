@@ -1,4 +1,4 @@
-"""The structure of the package: imports point down, pure files stay pure, names mean one thing."""
+"""The structure of the package: which files may import which, and which are pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LAYERS = (
 only those of the last layer, which use the package as a user does, may use each other."""
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 EMULATOR = "emulator"
-"""It imports nothing of the package but itself, and any file may start it."""
+"""It imports nothing else of the package, and any file may start it."""
 
 PURE_PACKAGES = {"errors", "_models", "events", "_catalog", "_wire"}
 PURE_FILES = {
@@ -72,7 +72,7 @@ PURE_FILES = {
     "_submission/list_scan.py",
     "_submission/lost_creates.py",
 }
-"""Files that are told the time and what happened, and answer with values."""
+"""Files whose functions get the time and the events as arguments."""
 
 IMPORTERS = {
     "httpx": {"_http/transport.py", "_download/http.py"},
@@ -88,7 +88,7 @@ EXTRAS = {
     "_submission/media_files.py": {"imagesize"},
     "_http/aiohttp_session.py": {"aiohttp", "yarl"},
 }
-"""What comes with an extra of the package, by the one file that imports it."""
+"""Libraries of an extra, by the only file that may import them."""
 
 IMPURE = {
     "anyio", "asyncio", "httpx", "io", "logging", "os", "secrets", "socket", "subprocess",
@@ -96,11 +96,11 @@ IMPURE = {
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "monotonic", "getenv", "environ"}
 AWAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
-HEAPS = {"utils", "util", "helpers", "common", "misc"}
+VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc"}
 
 
 def module_of(file: str) -> str:
-    """The dotted name below the package of a file."""
+    """The dotted name of a file, below the package."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
@@ -113,7 +113,7 @@ def layer_of(file: str) -> str:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Every module that a file imports, wherever it does; a name stands with its module."""
+    """Every module that a file imports anywhere in it, and every name with its module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -123,7 +123,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def ours(tree: ast.Module) -> set[str]:
-    """The modules of the package that a file imports; the front is ``__init__``."""
+    """The modules of the package that a file imports; the package itself is ``__init__``."""
     found: set[str] = set()
     for name in imports(tree):
         top, _, inside = name.partition(".")
@@ -136,7 +136,7 @@ def ours(tree: ast.Module) -> set[str]:
 
 
 def upward(file: str, tree: ast.Module) -> set[str]:
-    """The modules that a file imports although they are above it or beside it."""
+    """The modules that a file imports from its own layer or from a higher one."""
     own = layer_of(file)
     if own == EMULATOR:
         return {name for name in ours(tree) if name.split(".")[0] != EMULATOR}
@@ -155,7 +155,7 @@ def libraries(tree: ast.Module) -> set[str]:
 
 
 def impurities(tree: ast.Module) -> set[str]:
-    """What a file does that depends on more than what it is told."""
+    """What a file does that depends on more than its arguments."""
     found = libraries(tree) & IMPURE
     for node in ast.walk(tree):
         if isinstance(node, AWAITS):
@@ -172,12 +172,12 @@ def impurities(tree: ast.Module) -> set[str]:
 
 
 def is_pure(file: str) -> bool:
-    """Whether a file is held to be pure."""
+    """Whether a file must be pure."""
     return layer_of(file) in PURE_PACKAGES or file in PURE_FILES
 
 
 def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """The constants of a module with their values as source; a leading underscore is no name."""
+    """The constants of a module with the source of their values, without leading underscores."""
     for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
@@ -190,8 +190,8 @@ def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
             yield name.lstrip("_"), ast.unparse(value)
 
 
-def circles(graph: dict[str, set[str]]) -> set[str]:
-    """Those that lead back to themselves."""
+def cycles(graph: dict[str, set[str]]) -> set[str]:
+    """The nodes from which a path leads back to themselves."""
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
@@ -205,8 +205,8 @@ def circles(graph: dict[str, set[str]]) -> set[str]:
     return {name for name in graph if name in reached(name)}
 
 
-def test_imports_point_down_only():
-    """No file imports a part of the package that is above its own, or beside it."""
+def test_imports_go_to_lower_layers_only():
+    """No file imports a part of the package from its own layer or from a higher one."""
     assert {layer_of(file) for file in TREES} - {EMULATOR} == set(HEIGHT)
     assert {file: found for file, tree in TREES.items() if (found := upward(file, tree))} == {}
 
@@ -229,21 +229,21 @@ def test_imports_point_down_only():
         ("emulator/app.py", "from callsheet.emulator.tasks import Task", set()),
     ],
 )  # fmt: skip
-def test_an_import_upwards_would_be_found(file, line, found):
-    """The check itself sees every way of importing upwards, also late and for types only."""
+def test_every_upward_import_is_detected(file, line, found):
+    """The check finds every kind of upward import, even inside functions and for types only."""
     assert upward(file, ast.parse(line)) == found
 
 
-def test_no_file_imports_itself_through_others():
-    """There is no circle of imports, those for types included."""
+def test_there_are_no_import_cycles():
+    """No cycle of imports exists, even with those for types only."""
     graph = {module_of(file): ours(tree) - {module_of(file)} for file, tree in TREES.items()}
-    assert circles(graph) == set()
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+    assert cycles(graph) == set()
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
 
 
 @pytest.mark.parametrize("library", IMPORTERS)
 def test_each_library_has_its_importers(library):
-    """A library that could be exchanged is known only to the files that are named for it."""
+    """A library that could be replaced is imported only by the files that are listed for it."""
     found = {
         file
         for file, tree in TREES.items()
@@ -252,8 +252,8 @@ def test_each_library_has_its_importers(library):
     assert found == IMPORTERS[library]
 
 
-def test_pure_files_wait_for_nothing_and_read_nothing():
-    """A pure file holds no ``await``, and reads no clock, environment or global random state."""
+def test_pure_files_are_pure():
+    """A pure file has no ``await`` and reads no clock, environment or global random state."""
     assert set(TREES) >= PURE_FILES
     assert {
         f: found for f, tree in TREES.items() if is_pure(f) and (found := impurities(tree))
@@ -272,13 +272,13 @@ def test_pure_files_wait_for_nothing_and_read_nothing():
         ("import random\nrandom.Random(1)", set()),
     ],
 )
-def test_an_impurity_would_be_found(source, found):
-    """The check itself sees waiting, clocks and random state."""
+def test_every_impurity_is_detected(source, found):
+    """The check finds awaits, clocks and random state."""
     assert impurities(ast.parse(source)) == found
 
 
 def test_a_pure_file_uses_pure_files_only():
-    """Nothing impure is reached through what a pure file imports of the package."""
+    """A pure file imports only pure files of the package, directly or indirectly."""
     reached = {
         file: {name for name in ours(tree) if not is_pure(FILE_OF[name])}
         for file, tree in TREES.items()
@@ -289,7 +289,7 @@ def test_a_pure_file_uses_pure_files_only():
 
 
 def test_only_outer_packages_need_more_than_the_core_dependencies():
-    """What ``import callsheet`` brings along comes with the package itself."""
+    """``import callsheet`` needs only the dependencies of the package without extras."""
     core = {"anyio", "attrs", "httpx", "tenacity", "callsheet", *sys.stdlib_module_names}
     more = {
         file: found
@@ -301,18 +301,18 @@ def test_only_outer_packages_need_more_than_the_core_dependencies():
 
 
 def test_no_two_modules_share_a_name():
-    """A module's own name says which it is; none is called a heap of odds and ends."""
+    """Each module name is used once, and no module is called ``utils`` or the like."""
     named: dict[str, list[str]] = defaultdict(list)
     for file in TREES:
         stem = Path(file).stem
-        assert stem not in HEAPS, file
+        assert stem not in VAGUE_NAMES, file
         if layer_of(file) not in {EMULATOR, "_cli"} and stem != "__init__":
             named[stem.lstrip("_")].append(file)
     assert {stem: files for stem, files in named.items() if len(files) > 1} == {}
 
 
 def test_no_constant_has_two_values():
-    """One name of a constant means one value, wherever it is met."""
+    """Constants with the same name have the same value in all modules."""
     values: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file, tree in TREES.items():
         for name, value in constants(tree):
@@ -320,6 +320,6 @@ def test_no_constant_has_two_values():
     assert {name: dict(found) for name, found in values.items() if len(found) > 1} == {}
 
 
-def test_every_file_says_what_it_is():
+def test_every_module_has_a_docstring():
     """Each module begins with a docstring."""
     assert [file for file, tree in TREES.items() if not ast.get_docstring(tree)] == []

@@ -1,4 +1,4 @@
-"""What is kept of a status answer while nobody looks at it."""
+"""How a status answer is stored until it is read."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ snapshots = st.builds(
 
 
 @given(snapshots)
-def test_what_was_kept_comes_back_equal(snapshot: Snapshot):
-    """Every value comes back as it was, the URL alone as well, and the collector is spared."""
+def test_a_stored_snapshot_is_read_back_equal(snapshot: Snapshot):
+    """Every value, also the URL alone, is equal, and the collector tracks nothing of it."""
     kept = pack(snapshot)
     assert isinstance(kept, Packed)
     assert not gc.is_tracked(kept)
@@ -53,8 +53,8 @@ def test_what_was_kept_comes_back_equal(snapshot: Snapshot):
 
 
 @given(snapshots)
-def test_an_outcome_made_at_the_first_look_equals_one_made_at_once(snapshot: Snapshot):
-    """Whether a video was looked at already cannot be told, but by the time it takes."""
+def test_an_outcome_made_when_it_is_read_equals_one_made_at_once(snapshot: Snapshot):
+    """An outcome is the same whether its video is made when it is read or before."""
     video = result_of(snapshot)
     if not isinstance(video, Video):
         return
@@ -76,7 +76,7 @@ def test_an_outcome_made_at_the_first_look_equals_one_made_at_once(snapshot: Sna
 
 
 def test_an_answer_that_is_not_plain_json_is_kept_as_it_is():
-    """What a caller's own transport may bring is handed back untouched."""
+    """An answer with other values, from a caller's own transport, is returned unchanged."""
     raw = MappingProxyType({"id": "cgt-1"})
     snapshot = Snapshot(
         task_id="cgt-1",

@@ -24,7 +24,7 @@ def client_with_many(
 
 
 def listed_for(client: SimulatedClient, poll) -> list:
-    """What the provider lists for a poll: the newest first on pages, else the ids asked for."""
+    """The ids that the provider lists for a poll: a page, or the ids asked for."""
     if poll.page is None:
         return [snapshot(each.task_id, Status.RUNNING) for each in poll.records]
     size = client.planner.page_size
@@ -204,7 +204,7 @@ def test_a_round_is_over_when_few_tasks_are_due():
 
 
 def test_a_task_that_is_shown_twice_is_news_once():
-    """A task that this round has shown already is no news."""
+    """A task that this round has shown before does not count as news again."""
     client = client_with_many(125)
     pages, poll = client.planner.pages[None], client.next()
     client.now += 0.1

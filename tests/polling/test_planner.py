@@ -144,7 +144,7 @@ def test_a_refused_id_proves_that_the_key_works():
 
 
 def test_a_lasting_lockout_ends_the_waiting():
-    """When the account has been refused for a whole minute, all tasks are given up."""
+    """If the account was refused for a whole minute, all tasks are given up."""
     client = client_with(ListSupport.NO, 2)
     client.answer(client.next(), WRONG_KEY)
     assert not client.locked_out
@@ -156,7 +156,7 @@ def test_a_lasting_lockout_ends_the_waiting():
 
 @pytest.mark.parametrize("before", [1, 2])
 def test_a_refusal_long_after_another_is_no_lockout(before):
-    """Single refusals that are hours apart do not end the waiting, not even after a lockout."""
+    """Refusals that are hours apart end no task, not even after an earlier lockout."""
     client = client_with(ListSupport.NO, 1)
     for _ in range(before):
         client.answer(client.next(), WRONG_KEY)
@@ -458,7 +458,7 @@ def test_an_outage_trips_the_breaker_for_lists_and_gets():
     assert not client.planner.breaker.tripped
 
 
-def test_only_refusals_while_all_seems_well_lower_a_probed_rate():
+def test_only_a_refusal_outside_an_outage_lowers_a_probed_rate():
     """The first 429 halves it; later ones of probes say nothing about the rate."""
     client = client_with(ListSupport.NO, 20)
     client.planner = attrs.evolve(client.planner, gets=ProbingRateLimit(limit=4.0, most=20.0))
@@ -468,8 +468,8 @@ def test_only_refusals_while_all_seems_well_lower_a_probed_rate():
     assert client.planner.gets.limit == 2.0
 
 
-def test_a_last_task_is_not_asked_about_twice_at_once():
-    """While a list is in flight that names it, a task that is alone by now gets no get."""
+def test_a_last_task_is_not_polled_twice_at_once():
+    """While a list with the task is in flight, the task gets no get, even if it is the last."""
     client = client_with(ListSupport.YES, 1)
     client.add("late")
     poll = client.next()
@@ -491,8 +491,8 @@ def test_an_outage_makes_no_task_due_later():
 
 
 @pytest.mark.parametrize("support", [ListSupport.YES, ListSupport.NO])
-def test_ends_are_noticed_within_twice_the_aimed_delay(support):
-    """If tasks start in order, the mean delay is below twice the aim, and there are few polls."""
+def test_ends_are_noticed_within_twice_the_delay(support):
+    """If tasks start in order, the mean delay is below twice the set one, with few polls."""
     rng = random.Random(7)
     provider = SimulatedProvider(places=10, rng=rng)
     client = SimulatedClient(planner=planner(support))

@@ -200,7 +200,7 @@ class Polls(RuleBasedStateMachine):
         ),
     )
     def fail(self, which, error):
-        """A poll in flight fails."""
+        """A poll in flight gets an error."""
         flying = self.client.in_flight
         poll = flying[which % len(flying)]
         tripped = self.client.planner.breaker.tripped
@@ -226,7 +226,7 @@ class Polls(RuleBasedStateMachine):
 
     @invariant()
     def every_pending_task_is_planned(self):
-        """Each pending task is due some time, will be swept, or has a poll queued or in flight."""
+        """Each pending task has a due time, will be swept, or has a poll queued or in flight."""
         if self.client is not None:
             plan = self.client.planner
             held = {each for poll in self.client.in_flight for each in poll.records}

@@ -1,4 +1,4 @@
-"""What the provider's times tell of its clock."""
+"""How the provider's clock is found from the times of changes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from making import moments
 
 
 @given(st.lists(st.tuples(moments, moments, moments | st.none()), min_size=1))
-def test_a_change_lies_between_the_looks_before_and_after_it(changes):
-    """Whatever the provider says, a change is believed to lie where it can lie."""
+def test_a_change_is_between_the_polls_before_and_after_it(changes):
+    """Whatever time the provider gives, the local time lies between the two polls."""
     clock = ProviderClock()
     for one, other, updated_at in changes:
         since, now = sorted((one, other))
@@ -25,8 +25,8 @@ def test_a_change_lies_between_the_looks_before_and_after_it(changes):
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("ahead", [-1e6, 0.3, 1e9])
-def test_the_time_of_a_change_is_told_without_bias(whole, ahead):
-    """Whatever the provider's clock and whether it rounds: neither too early nor too late."""
+def test_the_time_of_a_change_has_no_bias(whole, ahead):
+    """Whatever the offset, and with or without rounding, times are on average exact."""
     clock, rng, errors = ProviderClock(), random.Random(1), []
     for number in range(400):
         change = 10.0 * number + 5.0 + rng.uniform(0.0, 5.0)
@@ -37,8 +37,8 @@ def test_the_time_of_a_change_is_told_without_bias(whole, ahead):
     assert max(map(abs, errors[100:])) < ROUNDED_DOWN
 
 
-def test_one_who_was_believed_to_live_too_long_spoils_no_clock():
-    """A task attached after its end is no proof against the clock that all others show."""
+def test_a_task_attached_after_its_end_does_not_shift_the_clock():
+    """A change that is seen long after it happened does not contradict the other changes."""
     clock = ProviderClock()
     clock.local(50.0, since=-math.inf, now=90.0)
     for number in range(100):
@@ -48,15 +48,15 @@ def test_one_who_was_believed_to_live_too_long_spoils_no_clock():
 
 
 def seen_changes(clock: ProviderClock, times: range, *, ahead: float = 0.0) -> float:
-    """Changes each seen within 3 s, by a clock that is so far *ahead*; how far off the last is."""
+    """See changes within 3 s by a clock that is *ahead* seconds ahead; return the last error."""
     for now in times:
         believed = clock.local(float(now - 1) + ahead, since=now - 3.0, now=float(now))
     return believed - (now - 1)
 
 
 @pytest.mark.parametrize("wrong", [3600.0, 8.0, -3600.0])
-def test_one_absurd_time_is_no_clock(wrong):
-    """A time that contradicts all others moves nothing."""
+def test_a_single_wrong_time_does_not_shift_the_clock(wrong):
+    """A time that contradicts all others has no effect."""
     clock = ProviderClock()
     before = seen_changes(clock, range(10, 100, 10))
     clock.local(100.0 + wrong, since=98.0, now=101.0)
@@ -64,8 +64,8 @@ def test_one_absurd_time_is_no_clock(wrong):
 
 
 @pytest.mark.parametrize("wrong", [3600.0, 30.0, -3600.0])
-def test_a_clock_that_was_set_is_believed(wrong):
-    """Once several times in a row agree on another clock, that is the one."""
+def test_a_clock_that_was_set_is_followed(wrong):
+    """If several times in a row agree on another clock, that clock is used."""
     clock = ProviderClock()
     before = seen_changes(clock, range(10, 100, 10))
     after = seen_changes(clock, range(110, 200, 10), ahead=wrong)

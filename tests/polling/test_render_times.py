@@ -1,4 +1,4 @@
-"""Ends tell when a first look at later tasks is worth it, and contradictions void that."""
+"""Render times give the first look at later tasks, until ends contradict them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ renders = st.floats(0.1, 100_000.0)
 seeds = st.integers(0, 2**32)
 
 
-def told(*seconds: float) -> RenderTimes:
-    """What is known after ends with these render times."""
+def times_of(*seconds: float) -> RenderTimes:
+    """The render times that are known after ends with these seconds."""
     times = RenderTimes()
     for each in seconds:
         times.observe(each)
@@ -30,13 +30,13 @@ def told(*seconds: float) -> RenderTimes:
 
 
 def log_normal(rng: random.Random, median: float, sigma: float) -> float:
-    """A render time."""
+    """A log-normal render time."""
     return median * math.exp(sigma * rng.gauss(0.0, 1.0))
 
 
 @given(st.lists(renders, max_size=ENOUGH_ENDS - 1))
-def test_few_ends_tell_nothing(seconds):
-    """Fewer than 16 ends give no first look and void nothing."""
+def test_few_ends_give_no_first_look(seconds):
+    """Fewer than 16 ends give no first look and contradict nothing."""
     times = RenderTimes()
     assert not any(times.observe(each) for each in seconds)
     assert times.first_look == 0.0
@@ -45,39 +45,39 @@ def test_few_ends_tell_nothing(seconds):
 
 @given(seeds, st.floats(1.0, 1000.0), st.floats(0.01, 1.0), st.booleans())
 def test_about_one_in_a_hundred_ends_before_the_first_look(seed, median, sigma, two_kinds):
-    """Narrow, wide, or of two kinds: hardly any later task ends before its first look."""
+    """Whether times are narrow, wide or of two kinds, few later tasks end before the first look."""
     rng = random.Random(seed)
 
     def render() -> float:
         factor = 3.0 if two_kinds and rng.random() < 0.4 else 1.0
         return log_normal(rng, factor * median, sigma)
 
-    times = told(*(render() for _ in range(REMEMBERED_ENDS)))
-    if times.first_look:  # else three early ends have just voided it
+    times = times_of(*(render() for _ in range(REMEMBERED_ENDS)))
+    if times.first_look:  # else three early ends have just removed it
         early = sum(render() < times.first_look for _ in range(1000))
         assert early <= 40
 
 
 @given(seeds, st.floats(0.05, 1.0))
 def test_the_first_look_is_not_much_too_early(seed, sigma):
-    """Where times are log-normal, at least one in five thousand ends before the first look."""
+    """For log-normal times, at least one task in 5000 ends before the first look."""
     rng = random.Random(seed)
-    times = told(*(log_normal(rng, 60.0, sigma) for _ in range(REMEMBERED_ENDS)))
+    times = times_of(*(log_normal(rng, 60.0, sigma) for _ in range(REMEMBERED_ENDS)))
     if times.counted == REMEMBERED_ENDS:
         assert times.first_look > 60.0 * math.exp(-3.6 * sigma)
 
 
 @given(renders)
-def test_equal_ends_are_not_believed_to_the_second(seconds):
+def test_equal_render_times_are_not_taken_as_exact(seconds):
     """Times are measured between polls, so the first look is a little before their mean."""
-    times = told(*[seconds] * ENOUGH_ENDS)
+    times = times_of(*[seconds] * ENOUGH_ENDS)
     assert 0.9 * seconds < times.first_look < 0.95 * seconds
 
 
 @given(st.integers(ENOUGH_ENDS, 400), st.integers(0, 12), st.integers(0, 12))
-def test_three_early_ends_among_sixteen_void_everything(before, first, second):
-    """The third end before its first look drops what was learned, if all are among the last 16."""
-    times, voided = told(*[60.0] * before), []
+def test_three_early_ends_in_sixteen_remove_all_known_times(before, first, second):
+    """If three of the last 16 tasks end before the first look, all known times are removed."""
+    times, voided = times_of(*[60.0] * before), []
     pattern = [1.0, *[60.0] * first, 1.0, *[60.0] * second, 1.0]
     for seconds in pattern:
         early = seconds < times.first_look
@@ -91,15 +91,15 @@ def test_three_early_ends_among_sixteen_void_everything(before, first, second):
 
 def seconds_stay_early(before: int, pattern: list[float]) -> bool:
     """Whether the first look stays above a second while those ends are remembered."""
-    times = told(*[60.0] * before)
+    times = times_of(*[60.0] * before)
     for seconds in pattern[:-1]:
         times.observe(seconds)
     return times.first_look > 1.0
 
 
-def test_two_early_ends_void_nothing():
-    """Two in sixteen may be chance, and so may three that are further apart."""
-    times = told(*[60.0] * 300)
+def test_two_early_ends_remove_nothing():
+    """Two early ends in 16, or three that are further apart, may be chance."""
+    times = times_of(*[60.0] * 300)
     for _ in range(3):
         assert not times.observe(50.0)
         assert not times.observe(50.0)
@@ -107,9 +107,9 @@ def test_two_early_ends_void_nothing():
     assert times.first_look > 0.0
 
 
-def test_what_was_voided_is_learned_anew():
-    """After a contradiction it takes 16 ends again until there is a first look."""
-    times = told(*[60.0] * 100, *[30.0] * CONTRADICTIONS)
+def test_after_a_contradiction_times_are_learned_again():
+    """After a contradiction there is no first look until 16 more ends."""
+    times = times_of(*[60.0] * 100, *[30.0] * CONTRADICTIONS)
     assert times.first_look == 0.0
     for _ in range(ENOUGH_ENDS - 1):
         times.observe(30.0)
@@ -120,7 +120,7 @@ def test_what_was_voided_is_learned_anew():
 
 @given(st.lists(st.sampled_from([10.0, 60.0]), max_size=120), st.integers(0, 120))
 def test_ends_before_a_contradiction_never_count(seconds, seen):
-    """Of the first *seen* ends, those count that came after the last contradiction."""
+    """Of the first *seen* ends, only those after the last contradiction count."""
     times, dropped = RenderTimes(), 0
     for number, each in enumerate(seconds, 1):
         if times.observe(each):
@@ -131,11 +131,11 @@ def test_ends_before_a_contradiction_never_count(seconds, seen):
 
 
 @given(st.lists(st.floats(50.0, 70.0), max_size=300), seeds)
-def test_the_window_forgets(before, seed):
+def test_only_the_last_ends_count(before, seed):
     """Only the last 256 ends count, whatever came before them."""
     rng = random.Random(seed)
     last = [rng.uniform(50.0, 70.0) for _ in range(REMEMBERED_ENDS)]
-    times = told(*before, *last)
+    times = times_of(*before, *last)
     if times.counted == len(before) + len(last):  # no contradiction came in between
         logs = [math.log(each) for each in last]
         mean = math.fsum(logs) / len(logs)

@@ -1,4 +1,4 @@
-"""When which task is asked about."""
+"""The schedule: when each task is polled."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ OPEN = [Status.QUEUED, Status.RUNNING, Status.UNKNOWN]
 limits = st.integers(1, 8)
 
 
-def hand_out(plan: Schedule, *, now: float) -> list[Record]:
-    """All that are due, one by one."""
+def take_due(plan: Schedule, *, now: float) -> list[Record]:
+    """All tasks that are due, taken one by one."""
     return list(iter(lambda: plan.due(now=now), None))
 
 
 def end(one: Record, status: Status = Status.SUCCEEDED) -> None:
-    """It has its outcome."""
+    """Give a task its outcome."""
     one.status = status
     one.settle(LOST)
 
 
 def find_front(plan: Schedule, *, running: Record) -> None:
-    """One task runs, and those who are asked about wait, until the head of the line has said so."""
+    """Poll until the head of the lane was seen waiting; only one task is *running*."""
     while (asked := plan.due(now=DELAY)) is not None:
         plan.seen(asked, Status.RUNNING if asked is running else Status.QUEUED, now=DELAY)
 
 
 def schedule(delay: float = DELAY) -> Schedule:
-    """A schedule that knows nothing of render times."""
+    """A schedule without known render times."""
     return Schedule(delay=delay, page=4)
 
 
-def running(**spec: object) -> Record:
-    """A record of one kind."""
+def record_like(**spec: object) -> Record:
+    """A record whose spec has these fields."""
     return record("t", **spec)
 
 
 def begin(plan: Schedule, one: Record, *, now: float) -> None:
-    """It is created and found running at that very moment."""
+    """Add a task and find it running at the same time."""
     plan.add(one, now=now)
     plan.seen(one, Status.RUNNING, now=now)
 
 
-def teach(plan: Schedule, renders: list[float], *, now: float = 900.0, **spec: object) -> None:
-    """So many tasks that rendered for these seconds end *now*."""
+def end_after(plan: Schedule, renders: list[float], *, now: float = 900.0, **spec: object) -> None:
+    """End one task *now* for each of these render times."""
     for seconds in renders:
-        one = running(**spec)
+        one = record_like(**spec)
         begin(plan, one, now=now - seconds)
-        one.alive_at = now  # a look has just shown it running
+        one.alive_at = now  # as if a poll had just shown it running
         end(one)
         plan.settled(one, now=now)
 
 
-class Plan(RuleBasedStateMachine):
-    """Tasks of two tiers, handed out when due and brought back in every way."""
+class ScheduleSteps(RuleBasedStateMachine):
+    """Tasks of two tiers, which are taken when due and come back in every possible way."""
 
     records = Bundle("records")
 
@@ -94,7 +94,7 @@ class Plan(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def wait_until_somebody_is_due(self) -> None:
+    def wait_until_a_task_is_due(self) -> None:
         """Time passes until the next due time."""
         due = self.plan.next_due()
         if due is not None:
@@ -102,8 +102,8 @@ class Plan(RuleBasedStateMachine):
             assert self.plan.next_due() <= self.now
 
     @rule()
-    def hand_out(self) -> None:
-        """Somebody who waits is swept if it is time; else the most overdue is handed out."""
+    def take(self) -> None:
+        """A waiting task is swept if its sweep is due; else the most overdue task is taken."""
         dues = {each: each.due for each in self.all}
         due = self.plan.next_due()
         sweeps = any(lane.sweep_at <= self.now for lane in self.plan._lanes())
@@ -120,8 +120,8 @@ class Plan(RuleBasedStateMachine):
         self.out.append(handed)
 
     @rule()
-    def group(self) -> None:
-        """A list asks about tasks of one tier that are not asked about, nobody twice."""
+    def take_list(self) -> None:
+        """A list polls several tasks of one tier, each once and none that is being polled."""
         due = self.plan.next_due()
         before = {each for each in self.all if each.asked}
         handed = self.plan.group(now=self.now)
@@ -133,17 +133,17 @@ class Plan(RuleBasedStateMachine):
         self.out += handed
 
     @rule()
-    def wait_until_a_list_is_worth_it(self) -> None:
-        """Time passes until a list is worth sending, which then is not empty for long."""
+    def wait_until_a_list_is_due(self) -> None:
+        """Time passes until a list is worth sending, and then it is sent."""
         due = self.plan.next_due()
         if due is not None:
             self.now = max(self.now, due)
-            self.group()
+            self.take_list()
 
     @precondition(lambda self: self.out)
     @rule(which=st.integers(0, 99), status=st.sampled_from(OPEN))
-    def see(self, which: int, status: Status) -> None:
-        """Somebody handed out is seen."""
+    def answer(self, which: int, status: Status) -> None:
+        """A task that is being polled is answered."""
         each = self._back(which)
         if not each.settled:
             self.plan.seen(each, status, now=self.now)
@@ -151,15 +151,15 @@ class Plan(RuleBasedStateMachine):
             assert each.due > self.now or status is Status.QUEUED
 
     @rule(each=records, status=st.sampled_from(OPEN))
-    def see_out_of_turn(self, each: Record, status: Status) -> None:
-        """Somebody is seen although nobody asked."""
+    def answer_without_a_poll(self, each: Record, status: Status) -> None:
+        """The status of a task becomes known without a poll."""
         if not each.settled:
             self.plan.seen(each, status, now=self.now)
 
     @precondition(lambda self: self.out)
     @rule(which=st.integers(0, 99), own_fault=st.booleans())
     def miss(self, which: int, own_fault: bool) -> None:  # noqa: FBT001
-        """Somebody handed out is not answered."""
+        """A poll gets no answer for its task."""
         each = self._back(which)
         self.plan.missed(each, now=self.now, own_fault=own_fault)
         if not each.settled:
@@ -174,13 +174,13 @@ class Plan(RuleBasedStateMachine):
 
     @rule(each=records)
     def nudge(self, each: Record) -> None:
-        """Something happened to a task."""
+        """A task becomes due at once."""
         self.plan.nudge(each, now=self.now)
         assert each.settled or each.due == self.now
 
     @rule(limit=limits, tier=st.sampled_from([None, "flex"]))
-    def ask_for_company(self, limit: int, tier: str | None) -> None:
-        """Company is of one tier, waits, and nobody comes twice."""
+    def fill_a_list(self, limit: int, tier: str | None) -> None:
+        """A list is filled with waiting tasks of one tier, none of them twice."""
         if tier not in self.plan._tiers:
             return
         company = self.plan.company(limit=limit, tier=tier)
@@ -193,8 +193,8 @@ class Plan(RuleBasedStateMachine):
             assert each.started is None
 
     @invariant()
-    def whoever_is_not_handed_out_is_planned(self) -> None:
-        """Nobody falls out of the plan: who waits is swept, and somebody goes ahead."""
+    def every_task_is_planned(self) -> None:
+        """A waiting task without a due time will be swept, and the scout of its lane is polled."""
         for each in self.all:
             if each.settled or each.asked or each.due < NEVER:
                 continue
@@ -205,46 +205,46 @@ class Plan(RuleBasedStateMachine):
             assert lane.sweep_at <= self.now + LONGEST_SWEEP
 
     @invariant()
-    def who_is_asked_was_handed_out(self) -> None:
-        """Nobody is taken for asked who is not, and nobody asked is dated."""
+    def each_polled_task_was_taken(self) -> None:
+        """A task counts as being polled only if it was taken, and then it has no due time."""
         for each in self.all:
             if each.asked and not each.settled:
                 assert each in self.out
                 assert each.due == NEVER
 
     @invariant()
-    def the_next_due_is_the_least(self) -> None:
-        """The next due time is that of the first in the plan, or of a sweep."""
+    def the_next_due_is_the_earliest(self) -> None:
+        """The next due time is the earliest of all tasks and sweeps."""
         dues = [each.due for each in self.all if not each.settled and each.due < NEVER]
         dues += [lane.sweep_at for lane in self.plan._lanes() if lane.sweep_at < NEVER]
         assert self.plan.next_due() == min(dues, default=None)
 
     @invariant()
-    def some_list_is_worth_sending_some_day(self) -> None:
-        """While anybody is dated, a list is worth sending at some time."""
+    def a_list_becomes_due(self) -> None:
+        """While a task has a due time, a list is worth sending at some time."""
         pending = [each for each in self.all if not each.settled]
         if any(each.due < NEVER for each in pending):
             assert self.plan.next_due() < NEVER
 
 
-TestPlan = Plan.TestCase
-TestPlan.settings = settings(max_examples=50)
+TestSchedule = ScheduleSteps.TestCase
+TestSchedule.settings = settings(max_examples=50)
 
 
 @given(st.lists(moments, min_size=1, max_size=50))
-def test_every_task_comes_out_once_and_never_early(starts):
-    """Adopted tasks are handed out in the order of their times, each once."""
+def test_every_attached_task_is_taken_once_when_due(starts):
+    """Attached tasks are taken in the order of their due times, each once."""
     plan, handed = schedule(), []
     for start in starts:
         plan.adopt(Record(None), now=start)
     while (due := plan.next_due()) is not None:
         assert plan.due(now=due - 1.0) is None
-        handed += [due] * len(hand_out(plan, now=due))
+        handed += [due] * len(take_due(plan, now=due))
     assert handed == sorted(starts)
 
 
-def test_only_the_first_of_a_line_is_asked_soon():
-    """A new task behind others waits for a sweep; a new task alone is asked after 1.8 s."""
+def test_only_the_first_task_of_a_lane_is_polled_soon():
+    """A new task is polled after 1.8 s, and one behind others waits for a sweep."""
     plan = schedule()
     first, second = record("a"), record("b")
     plan.add(first, now=0.0)
@@ -253,16 +253,16 @@ def test_only_the_first_of_a_line_is_asked_soon():
     assert plan._lane(second).sweep_at == SWEEP
 
 
-def test_a_nudge_twice_at_once_is_one_place_in_a_list():
-    """A task that was dated twice for the same moment is in a list once."""
+def test_a_task_that_is_due_twice_is_in_a_list_once():
+    """A task that was made due twice at the same time is in a list once."""
     plan, one = schedule(), record("a")
     plan.adopt(one, now=0.0)
     plan.nudge(one, now=0.0)
     assert plan.group(now=DELAY) == [one]
 
 
-def test_a_nudge_of_a_running_task_is_asked_at_once_also_by_list():
-    """A list that would come later comes at once when something happened."""
+def test_a_nudged_task_is_listed_at_once():
+    """A list that was planned for later is due at once if a task is nudged."""
     plan, one = schedule(), record("a")
     plan.adopt(one, now=0.0)
     plan.group(now=2.0)
@@ -273,7 +273,7 @@ def test_a_nudge_of_a_running_task_is_asked_at_once_also_by_list():
     assert plan.group(now=3.0) == [one]
 
 
-def test_a_miss_of_the_only_running_task_is_made_good_soon():
+def test_a_poll_that_fails_in_an_outage_is_due_again_at_once():
     """A poll that failed because the service is down is due again at once."""
     plan, one = schedule(), record("a")
     plan.adopt(one, now=0.0)
@@ -286,28 +286,28 @@ def test_a_miss_of_the_only_running_task_is_made_good_soon():
 
 
 def test_attached_tasks_that_wait_are_swept():
-    """Tasks of unknown age that were seen waiting are looked at again though others are first."""
+    """Attached tasks that wait are polled again, even if other tasks are before them."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(3)]
     for each in tasks:
         plan.adopt(each, now=0.0)
-    for each in hand_out(plan, now=0.0):
+    for each in take_due(plan, now=0.0):
         plan.seen(each, Status.QUEUED, now=1.0)
     assert plan._lane(tasks[0]).sweep_at == 1.0 + SWEEP
     swept, now = set(), 1.0
     while len(swept) < 3 and now < 10 * LONGEST_SWEEP:
         now = plan.next_due()
-        for each in hand_out(plan, now=now):
+        for each in take_due(plan, now=now):
             swept.add(each)
             plan.seen(each, Status.QUEUED, now=now)
     assert swept == set(tasks)
 
 
-def test_a_presumption_leaves_a_poll_under_way_alone():
-    """A scout whose answer is awaited is not dated by an end that gives it a place."""
+def test_a_scout_that_is_being_polled_gets_no_due_time():
+    """If a scout is presumed to start while it is being polled, it gets no due time."""
     plan, (first, second) = schedule(), (record("a"), record("b"))
     plan.adopt(first, now=0.0)
     plan.adopt(second, now=0.0)
-    hand_out(plan, now=0.0)
+    take_due(plan, now=0.0)
     plan.seen(first, Status.RUNNING, now=1.0)
     plan.seen(second, Status.QUEUED, now=1.0)
     plan.nudge(second, now=2.0)
@@ -319,12 +319,12 @@ def test_a_presumption_leaves_a_poll_under_way_alone():
     assert 4.0 < second.due < NEVER
 
 
-def test_with_more_running_than_a_list_names_each_is_asked_when_it_is_due_itself():
-    """A list then holds only the tasks that are due."""
+def test_a_list_holds_only_due_tasks_if_it_cannot_name_all_running_ones():
+    """If more tasks run than a list can name, each is polled when it is due."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(6)]
     for each in tasks:
         plan.adopt(each, now=0.0)
-    hand_out(plan, now=0.0)
+    take_due(plan, now=0.0)
     for number, each in enumerate(tasks):
         plan.seen(each, Status.RUNNING, now=1.0 + 3.0 * number)
     groups = []
@@ -333,12 +333,12 @@ def test_with_more_running_than_a_list_names_each_is_asked_when_it_is_due_itself
     assert groups == [[each] for each in tasks]
 
 
-def test_few_running_tasks_are_asked_about_together():
-    """If one list can name all that run, it asks about all of them when one is due."""
+def test_few_running_tasks_are_polled_together():
+    """If one list can name all running tasks, it polls all of them when one is due."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(4)]
     for each in tasks:
         plan.adopt(each, now=0.0)
-    hand_out(plan, now=0.0)
+    take_due(plan, now=0.0)
     for number, each in enumerate(tasks):
         plan.seen(each, Status.RUNNING, now=1.0 + number)
     assert set(plan.group(now=plan.next_due())) == set(tasks)
@@ -346,9 +346,9 @@ def test_few_running_tasks_are_asked_about_together():
 
 
 @given(st.floats(0.1, 600.0), st.floats(0.0, 5000.0))
-def test_the_next_look_follows_the_age_and_the_delay(delay, age):
-    """While nothing is known it comes 1.8 s and 9 % of the age later, capped at 1.9 delays."""
-    plan, one = schedule(delay), running()
+def test_the_gap_between_polls_follows_the_age_and_the_delay(delay, age):
+    """Without known ends the gap is 1.8 s plus 9 % of the age, and at most 1.9 delays."""
+    plan, one = schedule(delay), record_like()
     begin(plan, one, now=0.0)
     plan.seen(one, Status.RUNNING, now=age)
     assert one.due - age == pytest.approx(min(1.8 + 0.09 * age, 1.9 * delay))
@@ -356,9 +356,9 @@ def test_the_next_look_follows_the_age_and_the_delay(delay, age):
 
 @given(st.integers(0, ENOUGH_ENDS - 1), st.floats(0.0, 500.0))
 def test_the_first_known_ends_make_gaps_longer(count, age):
-    """Each of the first 15 ends adds a quarter to the gaps of later tasks, and the cap stays."""
-    plan, one = schedule(), running()
-    teach(plan, [60.0] * count)
+    """Each of the first 15 ends adds a quarter to the gaps of later tasks, up to the same cap."""
+    plan, one = schedule(), record_like()
+    end_after(plan, [60.0] * count)
     begin(plan, one, now=1000.0)
     plan.seen(one, Status.RUNNING, now=1000.0 + age)
     gap = (1.8 + 0.09 * age) * (1.0 + count / 4.0)
@@ -366,10 +366,10 @@ def test_the_first_known_ends_make_gaps_longer(count, age):
 
 
 @given(st.integers(ENOUGH_ENDS, 60), st.floats(30.0, 1000.0), st.floats(0.0, 2000.0))
-def test_known_ends_tell_when_the_first_look_is_worth_it(count, render, age):
+def test_known_ends_give_the_time_of_the_first_look(count, render, age):
     """From 16 ends on the first look is at their one-percent age, and later gaps are 1.9 delays."""
-    plan, one = schedule(), running()
-    teach(plan, [render] * count)
+    plan, one = schedule(), record_like()
+    end_after(plan, [render] * count)
     first_look = plan._times_of(one).first_look
     assert 0.9 * render < first_look < render
     begin(plan, one, now=5000.0)
@@ -378,31 +378,31 @@ def test_known_ends_tell_when_the_first_look_is_worth_it(count, render, age):
     assert one.due == pytest.approx(5000.0 + max(first_look, age + 1.9 * DELAY))
 
 
-def test_a_task_goes_by_what_was_known_when_it_began():
-    """Ends that come while it runs change none of its looks: they may be the short ones only."""
-    plan, one = schedule(), running()
+def test_a_task_is_polled_by_the_ends_known_at_its_start():
+    """Later ends do not change its polls, because only short renders may have ended until then."""
+    plan, one = schedule(), record_like()
     begin(plan, one, now=0.0)
-    teach(plan, [60.0] * 20)
+    end_after(plan, [60.0] * 20)
     plan.seen(one, Status.RUNNING, now=10.0)
     assert one.due == pytest.approx(10.0 + 1.8 + 0.09 * 10.0)
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_three_early_ends_make_all_looks_of_the_kind_come_soon(asked):
-    """Tasks of the kind that run are dated as if nothing were known; one being polled is not."""
-    plan, one, other = schedule(), running(), running(duration=10)
-    teach(plan, [60.0] * 20)
+def test_three_early_ends_make_tasks_of_their_kind_due(asked):
+    """Running tasks of the kind are planned without known ends, unless they are being polled."""
+    plan, one, other = schedule(), record_like(), record_like(duration=10)
+    end_after(plan, [60.0] * 20)
     begin(plan, one, now=1000.0)
     begin(plan, other, now=1000.0)
     assert one.due > 1050.0
     if asked:
         plan.nudge(one, now=1009.0)
-        assert one in hand_out(plan, now=1009.0)
+        assert one in take_due(plan, now=1009.0)
     before = other.due
     for now in (1010.0, 1010.5):
-        teach(plan, [10.0], now=now)
+        end_after(plan, [10.0], now=now)
         assert asked or one.due > 1050.0
-    teach(plan, [10.0], now=1011.0)
+    end_after(plan, [10.0], now=1011.0)
     assert one.due == (NEVER if asked else 1011.0)
     assert other.due <= before
     plan.seen(one, Status.RUNNING, now=1012.0)
@@ -410,10 +410,10 @@ def test_three_early_ends_make_all_looks_of_the_kind_come_soon(asked):
 
 
 @given(st.integers(0, ENOUGH_ENDS - 1), st.floats(0.0, 500.0))
-def test_the_scout_is_asked_like_a_task_that_has_just_begun(count, waited):
-    """Its gap is 1.8 s and 9 % of the time since the line last moved, up to 1.9 delays."""
-    plan, (first, scout) = schedule(), (running() for _ in range(2))
-    teach(plan, [60.0] * count)
+def test_the_scout_is_polled_like_a_new_task(count, waited):
+    """Its gap is 1.8 s plus 9 % of the time since the lane last moved, up to 1.9 delays."""
+    plan, (first, scout) = schedule(), (record_like() for _ in range(2))
+    end_after(plan, [60.0] * count)
     plan.add(first, now=1000.0)
     plan.add(scout, now=1000.0)
     plan.seen(first, Status.RUNNING, now=1000.0)
@@ -423,13 +423,13 @@ def test_the_scout_is_asked_like_a_task_that_has_just_begun(count, waited):
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_where_ends_are_known_the_scout_is_asked_in_time_for_its_own_first_look(tells):
-    """A task that began right after a look at it is found at half the age of its first look.
+def test_with_known_ends_the_scout_is_polled_before_its_first_look(tells):
+    """A task that started right after a poll is found at half the age of its first look.
 
-    This holds where the provider tells when tasks began; else the gaps stay short.
+    This needs the provider's times of changes; without them the gaps stay short.
     """
-    plan, (first, scout) = schedule(), (running() for _ in range(2))
-    teach(plan, [60.0] * ENOUGH_ENDS)
+    plan, (first, scout) = schedule(), (record_like() for _ in range(2))
+    end_after(plan, [60.0] * ENOUGH_ENDS)
     plan.add(first, now=1000.0)
     plan.add(scout, now=1000.0)
     plan.seen(first, Status.RUNNING, now=1000.0, updated_at=1000.0 if tells else None)
@@ -439,9 +439,9 @@ def test_where_ends_are_known_the_scout_is_asked_in_time_for_its_own_first_look(
     assert half > 1.9 * DELAY
 
 
-def test_gaps_are_shorter_by_the_time_that_a_round_of_pages_takes():
-    """With so many running that they fill pages, looks begin early enough for the last page."""
-    plan, tasks = schedule(), [running() for _ in range(2 * SIZE)]
+def test_gaps_are_shorter_by_the_time_of_a_round_of_pages():
+    """If running tasks fill several pages, polls begin early enough for the last page."""
+    plan, tasks = schedule(), [record_like() for _ in range(2 * SIZE)]
     for each in tasks:
         plan.adopt(each, now=0.0)
     for each in tasks:
@@ -450,8 +450,8 @@ def test_gaps_are_shorter_by_the_time_that_a_round_of_pages_takes():
     assert tasks[0].due == pytest.approx(500.0 + 1.9 * DELAY - 2 * plan.list_gap)
 
 
-def test_those_of_one_list_are_each_dated_by_their_own_answer():
-    """Who is presumed to run while its own answer is coming is not dated before that."""
+def test_each_task_of_a_list_is_planned_by_its_own_answer():
+    """A task that is presumed to run gets no due time before its own answer is applied."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(4)]
     for each in tasks:
         plan.adopt(each, now=0.0)
@@ -464,10 +464,10 @@ def test_those_of_one_list_are_each_dated_by_their_own_answer():
         assert not each.asked
 
 
-def test_a_task_that_outlasts_all_others_is_asked_at_an_even_pace():
-    """After the first look the gaps do not grow, however long it runs."""
-    plan, one = schedule(), running()
-    teach(plan, [60.0] * 20)
+def test_a_very_long_task_is_polled_at_equal_gaps():
+    """After the first look the gaps do not grow, however long the task runs."""
+    plan, one = schedule(), record_like()
+    end_after(plan, [60.0] * 20)
     begin(plan, one, now=1000.0)
     for number in range(50):
         now = 1100.0 + 100.0 * number
@@ -475,10 +475,10 @@ def test_a_task_that_outlasts_all_others_is_asked_at_an_even_pace():
         assert one.due == pytest.approx(now + 1.9 * DELAY)
 
 
-def test_only_tasks_of_one_kind_teach_each_other():
-    """Ends of long videos say nothing about how long short ones take."""
-    plan, short, long = schedule(), running(duration=5), running(duration=10)
-    teach(plan, [60.0] * 20, duration=5)
+def test_ends_count_only_for_tasks_of_the_same_kind():
+    """The ends of short videos give no first look for long ones."""
+    plan, short, long = schedule(), record_like(duration=5), record_like(duration=10)
+    end_after(plan, [60.0] * 20, duration=5)
     begin(plan, short, now=1000.0)
     begin(plan, long, now=1000.0)
     assert short.due > 1050.0
@@ -486,8 +486,8 @@ def test_only_tasks_of_one_kind_teach_each_other():
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED, Status.FAILED, None])
-def test_who_never_held_a_place_gives_none_away(status):
-    """Those who end in the queue leave the others where they are, and teach nothing."""
+def test_a_task_that_ends_in_the_queue_frees_no_place(status):
+    """It changes neither the running tasks nor the known render times."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
     for each in tasks:
         plan.add(each, now=0.0)
@@ -503,8 +503,8 @@ def test_who_never_held_a_place_gives_none_away(status):
     assert lane.scout() is tasks[1]
 
 
-def test_those_presumed_after_one_that_waits_wait_too():
-    """A wrong presumption takes the later ones with it, and the line keeps its order."""
+def test_tasks_presumed_after_a_waiting_one_wait_too():
+    """A wrong presumption also undoes the later ones, and the lane keeps its order."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(8)]
     for each in tasks:
         plan.add(each, now=0.0)
@@ -521,8 +521,8 @@ def test_those_presumed_after_one_that_waits_wait_too():
 
 
 @pytest.mark.parametrize("by_list", [False, True])
-def test_a_sweep_is_not_put_off_by_those_who_are_due_all_the_time(by_list):
-    """Somebody in the middle of a line is looked at although more are due than can be asked."""
+def test_a_sweep_is_not_delayed_by_tasks_that_are_always_due(by_list):
+    """A task in the middle of a lane is polled even if more are due than can be polled."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(3)]
     busy = [record(f"b{i}") for i in range(20)]
     for each in tasks:
@@ -541,8 +541,8 @@ def test_a_sweep_is_not_put_off_by_those_who_are_due_all_the_time(by_list):
     assert found >= set(tasks)
 
 
-def test_every_line_has_its_share_of_a_lists_free_seats():
-    """A long line does not take all the seats from a short one."""
+def test_every_lane_has_its_share_of_the_room_in_a_list():
+    """A long lane does not take all the room in a list from a short one."""
     plan = schedule()
     long, short = ([record(f"{name}{i}") for i in range(60)] for name in ("l", "s"))
     for each in short:
@@ -555,12 +555,12 @@ def test_every_line_has_its_share_of_a_lists_free_seats():
     assert seen == {*long, *short}
 
 
-def test_attached_in_mid_render_a_task_teaches_no_short_render():
-    """While nothing tells when it began, its end says nothing of how long renders take."""
+def test_a_task_with_unknown_start_gives_no_render_time():
+    """If the start of an attached task is unknown, its end gives no render time."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
     for each in tasks:
         plan.adopt(each, now=1000.0)
-    hand_out(plan, now=1000.0)
+    take_due(plan, now=1000.0)
     for each in tasks:
         plan.seen(each, Status.RUNNING, now=1000.0, updated_at=950.0)
     for number, each in enumerate(tasks[:20]):
@@ -575,9 +575,9 @@ def test_attached_in_mid_render_a_task_teaches_no_short_render():
 
 
 def successor_seen(*, beats: bool) -> tuple[Record, float]:
-    """Who was presumed to run since 51 is found running since 30; one that ran was seen twice.
+    """A task presumed to run since 51 s that is found running since 30 s, and its presumed start.
 
-    Where the provider *beats*, a task that runs changes all the time.
+    If the provider *beats*, the update time of a running task changes all the time.
     """
     plan, (one, two, other) = schedule(), (record(f"t{i}") for i in range(3))
     for each in (one, two, other):
@@ -594,8 +594,8 @@ def successor_seen(*, beats: bool) -> tuple[Record, float]:
     return other, presumed
 
 
-def test_many_that_were_stopped_elsewhere_in_the_queue_are_soon_known():
-    """One that was stopped may not be the only one: the next is asked at once, not in its time."""
+def test_many_queued_tasks_that_were_cancelled_elsewhere_are_soon_known():
+    """After one cancelled task the next is polled at once, because it may be cancelled, too."""
     plan, tasks = schedule(), [record(f"t{i}") for i in range(40)]
     for each in tasks:
         plan.add(each, now=0.0)
@@ -603,7 +603,7 @@ def test_many_that_were_stopped_elsewhere_in_the_queue_are_soon_known():
     now, left = 50.0, set(tasks[1:])
     while left and now < 1e4:
         now = max(now, plan.next_due())
-        for one in hand_out(plan, now=now):
+        for one in take_due(plan, now=now):
             if one is tasks[0]:
                 plan.seen(one, Status.RUNNING, now=now)
                 continue
@@ -613,8 +613,8 @@ def test_many_that_were_stopped_elsewhere_in_the_queue_are_soon_known():
     assert now < 100.0
 
 
-def test_when_the_head_ends_in_the_queue_the_next_in_line_is_asked_at_once():
-    """Also if its place is given to a task that was found running early, which takes none now."""
+def test_if_the_head_ends_in_the_queue_the_next_task_is_polled_at_once():
+    """This also holds if the head ran for a moment and waits again."""
     plan, (first, second) = schedule(), (record(f"t{i}") for i in range(2))
     plan.adopt(first, now=0.0)
     for status in (Status.QUEUED, Status.RUNNING, Status.QUEUED):
@@ -626,19 +626,19 @@ def test_when_the_head_ends_in_the_queue_the_next_in_line_is_asked_at_once():
 
 
 def test_a_wrong_start_is_corrected_by_the_first_answer():
-    """Tasks that started in another order than their creates were answered are looked at right."""
+    """If tasks started in another order than presumed, the next answer corrects their starts."""
     other, _ = successor_seen(beats=False)
     assert other.started == pytest.approx(30.5, abs=1.5)
 
 
-def test_where_running_tasks_change_their_time_tells_of_no_start():
-    """Then the presumption stands: nobody knows what the time of the last change is."""
+def test_changing_times_of_running_tasks_give_no_start():
+    """The presumed start is kept, because the last change may be something else."""
     other, presumed = successor_seen(beats=True)
     assert other.started == presumed
 
 
-def test_a_start_that_agrees_with_the_answer_stays():
-    """Whole seconds of the provider do not move it to and fro."""
+def test_a_start_that_fits_the_answer_is_kept():
+    """The provider's whole seconds do not move a start back and forth."""
     plan, (one, two) = schedule(), (record(f"t{i}") for i in range(2))
     plan.add(one, now=0.0)
     plan.add(two, now=0.0)
@@ -647,14 +647,14 @@ def test_a_start_that_agrees_with_the_answer_stays():
     end(one)
     plan.settled(one, now=52.0, updated_at=51.0)
     presumed = two.started
-    plan.seen(two, Status.RUNNING, now=60.0, updated_at=52.0)  # a moment after the other's end
+    plan.seen(two, Status.RUNNING, now=60.0, updated_at=52.0)  # just after the other's end
     assert two.started == presumed
-    plan.seen(two, Status.RUNNING, now=70.0, updated_at=54.0)  # as if the clock's were known anew
+    plan.seen(two, Status.RUNNING, now=70.0, updated_at=54.0)  # as if the clock were measured again
     assert plan._steady
 
 
-def test_an_attached_task_gives_its_start_to_none_that_were_created_later():
-    """Who is presumed to run because an old task does has not run longer than it exists."""
+def test_no_task_starts_before_its_creation_because_an_older_one_runs():
+    """A task that is presumed to run because an older one runs did not start before its create."""
     plan = schedule()
     one, fresh, old = record("t1"), record("t2"), record("old")
     plan.add(one, now=0.0)
@@ -669,16 +669,16 @@ def test_an_attached_task_gives_its_start_to_none_that_were_created_later():
     assert fresh.started == 2000.0
 
 
-def test_what_is_asked_at_once_waits_little_for_company_whatever_the_delay():
-    """A callback is followed by a list within two seconds also where the aim is ten minutes."""
+def test_a_nudged_task_waits_at_most_two_seconds():
+    """A callback is followed by a list within two seconds, even if the delay is ten minutes."""
     plan, one = schedule(600.0), record("t1")
     plan.add(one, now=0.0)
     plan.nudge(one, now=10.0)
     assert 10.0 <= plan.next_due() < 12.0
 
 
-def test_lists_leave_no_old_dates_behind():
-    """Tasks that were seen running by list and have ended are not held by the plan."""
+def test_ended_tasks_leave_no_due_times():
+    """The schedule holds no tasks that were seen running by list and have ended."""
     plan = schedule()
     for number in range(200):
         one, now = record(f"t{number}"), 200.0 * number
@@ -695,7 +695,7 @@ def test_lists_leave_no_old_dates_behind():
 
 
 def test_lanes_do_not_wait_for_each_other():
-    """Tasks of another tier or model stand in a line of their own."""
+    """Tasks of another tier or model are in their own lane."""
     plan = schedule()
     other = record("c")
     other.model = "other"
@@ -705,8 +705,8 @@ def test_lanes_do_not_wait_for_each_other():
     assert [each.due for each in lanes] == [1.8] * 3
 
 
-def test_an_end_gives_its_place_to_the_next_in_line():
-    """When a place becomes free, the head of the line is presumed to have taken it."""
+def test_an_end_gives_its_place_to_the_head_of_the_lane():
+    """When a place becomes free, the head of the lane is presumed to run."""
     plan = schedule()
     first, second = record("a"), record("b")
     plan.add(first, now=0.0)
@@ -722,22 +722,22 @@ def test_an_end_gives_its_place_to_the_next_in_line():
     assert second.due == pytest.approx(max(7.0, second.started + 1.8 * 1.25))
 
 
-def test_those_before_a_running_task_are_dated_like_it():
-    """Who is presumed to run is asked when its own render may be over."""
+def test_tasks_before_a_running_task_are_planned_like_it():
+    """A task that is presumed to run is polled when its own render may be over."""
     plan = schedule()
     tasks = [record(f"t{i}") for i in range(8)]
     for each in tasks:
         plan.add(each, now=0.0)
     for scout in (tasks[0], tasks[2]):
-        assert scout in hand_out(plan, now=DELAY)
+        assert scout in take_due(plan, now=DELAY)
         plan.seen(scout, Status.RUNNING, now=DELAY)
     assert tasks[1].started == tasks[2].started == DELAY / 2
     assert tasks[1].due == tasks[2].due == pytest.approx(DELAY + 1.8 + 0.09 * DELAY / 2)
 
 
 @given(st.integers(1, 2000))
-def test_misses_of_its_own_put_a_task_off_up_to_a_minute(misses):
-    """The gap of a task that alone is not answered doubles to a minute, and an answer ends that."""
+def test_a_task_without_answers_is_polled_less_often(misses):
+    """If only one task gets no answer, its gap doubles up to a minute, until it is answered."""
     plan, one = schedule(), record("a")
     plan.adopt(one, now=0.0)
     for _ in range(misses):
@@ -760,15 +760,15 @@ def test_misses_of_its_own_put_a_task_off_up_to_a_minute(misses):
     ],
 )
 def test_the_default_tier_has_no_name(one, tier):
-    """A task of the default tier, or of an unknown one, is asked without naming a tier.
+    """A task of the default tier, or of an unknown one, is polled without naming a tier.
 
-    A raw key tells it as well, and beats the field.
+    A raw key may also set the tier, and replaces the field.
     """
     assert one.tier == tier
 
 
 def test_the_providers_clock_is_read_from_its_answers():
-    """Its times are told on ours at the latest, once an answer has shown how the two differ."""
+    """After one answer, the provider's times are converted to the latest possible own time."""
     plan = schedule()
     one = record("t1")
     plan.add(one, now=0.0)
@@ -780,8 +780,8 @@ def test_the_providers_clock_is_read_from_its_answers():
     assert plan.local(1_000_000.0) == pytest.approx(2.0, abs=0.01)
 
 
-def test_nothing_is_due_in_an_empty_plan():
-    """Without tasks there is nothing to ask and no time to wait for."""
+def test_nothing_is_due_in_an_empty_schedule():
+    """Without tasks there is nothing to poll and no time to wait for."""
     assert schedule().next_due() is None
     assert schedule().due(now=1e9) is None
     assert schedule().next_due() is None

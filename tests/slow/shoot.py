@@ -1,7 +1,7 @@
-"""A client that makes a hundred videos, again and again, for whoever kills it.
+"""A client that makes a hundred videos, in processes that a test kills.
 
-For each line of JSON on standard input it starts a process that goes on with one journal, and says
-what that process sees.
+For each line of JSON on standard input it starts a process that continues one journal and prints
+what happens.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ COUNT = 100
 
 
 def say(*words: object) -> None:
-    """Tell the process that started this one, in one piece."""
+    """Print a line for the process that started this one, in a single write."""
     os.write(1, f"{' '.join(map(str, words))}\n".encode())
 
 
-def seen(event: Event) -> None:
-    """Tell each id as soon as there is one."""
+def report_id(event: Event) -> None:
+    """Print each id as soon as it is known."""
     if isinstance(event, TaskSubmitted):
         say("id", event.index, event.task_id)
 
 
 async def shoot(*, journal: str, base_url: str, key: str, speed: float, lookup: float) -> None:
-    """Go on with a journal until every spec has its video."""
+    """Continue a journal until every spec has its video."""
     provider = Provider(
         name="emulator",
         base_url=base_url,
@@ -48,7 +48,7 @@ async def shoot(*, journal: str, base_url: str, key: str, speed: float, lookup: 
         journal=journal,
         polling=Polling(delay=10.0),
         retry=RetryPolicy(lookup=lookup, timeout=2.0),
-        observer=seen,
+        observer=report_id,
     ) as client:
         say("open")
         batch = await client.resume()

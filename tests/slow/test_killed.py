@@ -32,16 +32,16 @@ pytestmark = [
 
 COUNT = 100
 KILLS = [pytest.param(100, marks=pytest.mark.full), 10]
-"""How often: a hundred times before an issue is closed, a few times always."""
+"""How often: a hundred times in the full suite, else ten times."""
 
 SEED = int(os.environ.get("CALLSHEET_KILL_SEED", "0"))
 
 SPEED = 60.0
 LOOKUP = 240.0
-"""Seconds at the provider: a lost create is looked for during four seconds here."""
+"""Seconds at the provider; lost creates are looked up for four seconds of real time."""
 
 SHORTEST, LONGEST = 0.015, 2.0
-"""Seconds that a process may live, from before it has opened the journal to well after its end."""
+"""Seconds until a kill: before the journal is opened, and after the process has ended."""
 
 FAULTS = [
     {"share": 0.05, "request": "lost"},
@@ -54,7 +54,7 @@ FAULTS = [
 
 @contextmanager
 def emulator() -> Iterator[str]:
-    """The service, in a process of its own."""
+    """Run an emulator in a separate process."""
     settings = {
         "speed": SPEED,
         "seed": SEED,
@@ -73,23 +73,23 @@ def emulator() -> Iterator[str]:
 
 
 @attrs.define
-class Life:
-    """What a process said before it ended.
+class ProcessResult:
+    """What a process printed before it ended.
 
     Attributes:
         killed: Whether it was killed; otherwise it ended by itself.
-        said: Its words, line by line.
+        said: The words of each line.
     """
 
     killed: bool
     said: list[list[str]]
 
-    def all(self, word: str) -> list[list[str]]:
-        """What it said after a word."""
+    def lines(self, word: str) -> list[list[str]]:
+        """The lines that begin with *word*, without it."""
         return [rest for first, *rest in self.said if first == word]
 
 
-class Crew:
+class ProcessStarter:
     """Starts processes and kills them."""
 
     def __init__(self) -> None:
@@ -105,8 +105,8 @@ class Crew:
         for line in self._server.stdout:
             self._lines.put(line)
 
-    def live(self, seconds: float | None, **how: object) -> Life:
-        """Start a process and kill it after some seconds, if it lives so long."""
+    def start(self, seconds: float | None, **how: object) -> ProcessResult:
+        """Start a process and kill it after *seconds* if it still runs."""
         self._server.stdin.write(f"{json.dumps(how)}\n".encode())
         self._server.stdin.flush()
         word, pid = self._next().split()
@@ -117,19 +117,19 @@ class Crew:
             words = line.split()
             if words[0] == "over":
                 assert words[1] == "0", said
-                return Life(killed=False, said=said)
+                return ProcessResult(killed=False, said=said)
             said.append(words)
-        with suppress(ProcessLookupError):  # it may be over this very moment
+        with suppress(ProcessLookupError):  # it may have just ended
             os.kill(int(pid), signal.SIGKILL)
         while (words := self._next().split())[0] != "over":
             said.append(words)
         killed = words[1] == str(int(signal.SIGKILL))
         assert killed or words[1] == "0"
         assert seconds is not None, "it did not end"
-        return Life(killed=killed, said=said)
+        return ProcessResult(killed=killed, said=said)
 
     def _next(self, until: float | None = None) -> str | None:
-        """The next line, or nothing when the time is up."""
+        """The next line, or ``None`` when the time is over."""
         left = 30.0 if until is None else until - time.monotonic()
         try:
             return self._lines.get(timeout=max(0.0, left)).decode()
@@ -146,47 +146,47 @@ class Crew:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    """A process that starts others."""
-    made = Crew()
+def starter() -> Iterator[ProcessStarter]:
+    """Starts and kills processes."""
+    made = ProcessStarter()
     yield made
     made.close()
 
 
-def bookkeeping(origin: str) -> dict[str, object]:
-    """What the service has made and billed."""
+def state_of(origin: str) -> dict[str, object]:
+    """How many tasks the emulator has made and billed."""
     return httpx.get(f"{origin}/_emulator/state", params={"rows": "false"}).json()
 
 
-def run(crew: Crew, rng: random.Random, kills: int, **how: object) -> int:
-    """Make a hundred videos with at most so many kills; return how many there were."""
+def run(starter: ProcessStarter, rng: random.Random, kills: int, **how: object) -> int:
+    """Make a hundred videos with at most *kills* kills; return the number of kills."""
     ids: dict[int, str] = {}
     spent = 0
     while True:
-        # small lives as often as long ones: the first instants are as dangerous as the rest
+        # log-uniform, because a kill early in a run is as dangerous as a late one
         seconds = SHORTEST * (LONGEST / SHORTEST) ** rng.random() if spent < kills else None
-        life = crew.live(seconds, **how)
-        for index, task_id in life.all("id"):
+        life = starter.start(seconds, **how)
+        for index, task_id in life.lines("id"):
             assert ids.setdefault(int(index), task_id) == task_id, "a spec has two tasks"
-        assert not life.all("error")
+        assert not life.lines("error")
         if not life.killed:
             break
         spent += 1
-    ends = {int(index): task_id for index, task_id in life.all("end")}
+    ends = {int(index): task_id for index, task_id in life.lines("end")}
     assert list(ends) == list(range(COUNT))
-    assert len(life.all("video")) == COUNT
+    assert len(life.lines("video")) == COUNT
     assert len(set(ends.values())) == COUNT
     assert all(ends[index] == task_id for index, task_id in ids.items())
-    assert life.all("left") == [["0"]]
+    assert life.lines("left") == [["0"]]
     return spent
 
 
 @pytest.mark.parametrize("wanted", KILLS)
 @pytest.mark.parametrize("faults", [[], FAULTS], ids=["calm", "faults"])
-def test_a_hundred_videos_are_a_hundred_billed_however_often_the_process_is_killed(
-    tmp_path: Path, crew: Crew, faults: list[dict[str, object]], wanted: int
+def test_killed_runs_make_and_pay_for_each_video_once(
+    tmp_path: Path, starter: ProcessStarter, faults: list[dict[str, object]], wanted: int
 ):
-    """Killed at so many random moments of several runs, each run ends with what was wanted."""
+    """However often its process is killed, each run ends with every video billed once."""
     rng = random.Random(SEED)
     kills = runs = 0
     with emulator() as origin:
@@ -194,12 +194,12 @@ def test_a_hundred_videos_are_a_hundred_billed_however_often_the_process_is_kill
             httpx.put(f"{origin}/_emulator/faults", json=faults).raise_for_status()
             how = {"journal": str(tmp_path / f"{runs}.db"), "base_url": f"{origin}/api/v3"}
             how |= {"key": f"key-{runs}", "speed": SPEED, "lookup": LOOKUP}
-            kills += run(crew, rng, wanted - kills, **how)
+            kills += run(starter, rng, wanted - kills, **how)
             runs += 1
-            state = bookkeeping(origin)
+            state = state_of(origin)
             assert state["billed"] == state["created"] == COUNT * runs
             assert state["created_twice"] == {}
-            again = crew.live(None, **how)
-            assert again.all("spent")[0][0] == str(COUNT)
-            assert bookkeeping(origin)["created"] == COUNT * runs
+            again = starter.start(None, **how)
+            assert again.lines("spent")[0][0] == str(COUNT)
+            assert state_of(origin)["created"] == COUNT * runs
     assert kills == wanted

@@ -71,7 +71,7 @@ def test_a_spec_that_ends_without_an_id_is_not_submitted():
     assert group.unsubmitted == 0
 
 
-def test_waiters_are_told_of_ids_and_outcomes():
+def test_waiters_are_woken_by_ids_and_outcomes():
     """An id and an outcome wake the waiters of the group; another status does not."""
     group, told = Group(), []
     one = member(group)
@@ -95,7 +95,7 @@ def test_members_finish_in_the_order_of_their_ends():
 
 
 def test_a_model_is_accepted_by_a_create_of_its_own():
-    """What passed for one model says nothing about another."""
+    """A create of one model does not show that another model is accepted."""
     group = Group()
     group.mark_accepted("one")
     assert group.is_accepted("one")
@@ -115,7 +115,7 @@ def test_a_closed_model_stops_only_itself(error):
 
 
 def test_a_wrong_key_stops_everything():
-    """The first error of the account stands for every model, also for one closed before."""
+    """The first error of the account counts for every model, also for one with an earlier error."""
     group = Group()
     group.stop("one", CLOSED)
     group.stop("two", WRONG_KEY)

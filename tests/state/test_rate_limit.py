@@ -130,8 +130,8 @@ def test_limits_that_are_not_positive_are_refused(values):
         RateLimit(**values)
 
 
-def demand(budget: RateLimit, *, since: float, until: float) -> list[float]:
-    """When requests go that are sent as soon as the limit allows."""
+def times_with_demand(budget: RateLimit, *, since: float, until: float) -> list[float]:
+    """The times of requests that are sent as soon as the limit allows."""
     times, now = [], since
     while (now := budget.ready_at(now=now)) < until:
         times.append(budget.take(now=now))
@@ -158,7 +158,7 @@ def test_a_probed_rate_never_passes_its_highest(first, factor, pauses, data):
 def test_a_probed_rate_starts_low_and_without_a_burst(first, start):
     """In the first ten seconds no second holds more than the starting rate."""
     budget = ProbingRateLimit(limit=first, most=100.0)
-    times = demand(budget, since=start, until=start + STEADY)
+    times = times_with_demand(budget, since=start, until=start + STEADY)
     assert most_in_window(times, 1.0) <= math.ceil(first)
     assert all(gap >= 1.0 / first for gap in gaps(times))
 
@@ -167,7 +167,7 @@ def test_a_probed_rate_is_doubled_each_ten_seconds_while_it_is_used_up():
     """It doubles up to the highest rate, and stays there."""
     budget, rates = ProbingRateLimit(limit=4.0, most=20.0), []
     for number in range(6):
-        demand(budget, since=10.5 * number, until=10.5 * (number + 1))
+        times_with_demand(budget, since=10.5 * number, until=10.5 * (number + 1))
         rates.append(budget.limit)
     assert rates == [8.0, 16.0, 20.0, 20.0, 20.0, 20.0]
 
@@ -182,9 +182,9 @@ def test_a_probed_rate_that_is_not_used_up_stays(slack):
 
 
 def test_refusals_that_come_together_halve_a_probed_rate_once():
-    """Those of requests sent at one rate say the same; later ones halve it again."""
+    """Refusals of requests at one rate count once, and later ones halve it again."""
     budget = ProbingRateLimit(limit=8.0, most=20.0)
-    demand(budget, since=0.0, until=5.0)
+    times_with_demand(budget, since=0.0, until=5.0)
     for now in (5.0, 5.1, 5.9):
         budget.refused(now=now)
     assert budget.limit == 4.0
@@ -193,7 +193,7 @@ def test_refusals_that_come_together_halve_a_probed_rate_once():
 
 
 def test_a_refusal_of_the_first_request_after_a_pause_halves_a_probed_rate():
-    """It counts also where the rate was not used up before."""
+    """It also counts if the rate was not used up before."""
     budget = ProbingRateLimit(limit=4.0, most=20.0)
     for now in (0.0, 100.0):
         budget.take(now=now)
@@ -202,32 +202,32 @@ def test_a_refusal_of_the_first_request_after_a_pause_halves_a_probed_rate():
 
 
 def test_a_refusal_restarts_the_ten_seconds():
-    """A rate is doubled only when nothing was refused for that long."""
+    """A rate is doubled only if nothing was refused for ten seconds."""
     budget = ProbingRateLimit(limit=8.0, most=20.0)
-    demand(budget, since=0.0, until=9.0)
+    times_with_demand(budget, since=0.0, until=9.0)
     budget.refused(now=9.0)
-    demand(budget, since=9.0, until=18.5)
+    times_with_demand(budget, since=9.0, until=18.5)
     assert budget.limit == 4.0
-    demand(budget, since=18.5, until=20.0)
+    times_with_demand(budget, since=18.5, until=20.0)
     assert budget.limit == 8.0
 
 
-def test_a_probed_rate_is_not_lowered_for_ever():
-    """However long all is refused, a request goes every few seconds, and the rate comes back."""
+def test_a_probed_rate_is_not_lowered_without_end():
+    """If everything is refused, a request goes every few seconds, and the rate recovers."""
     budget, now = ProbingRateLimit(limit=4.0, most=20.0), 0.0
     while now < 3600.0:
         now = budget.take(now=now)
         budget.refused(now=now)
     assert budget.limit == SLOWEST
     assert budget.ready_at(now=now) < now + 5.0
-    demand(budget, since=now, until=now + 100.0)
+    times_with_demand(budget, since=now, until=now + 100.0)
     assert budget.limit == 20.0
 
 
-def polls(
+def times_of_polls(
     share: PollRateLimit, *, since: float, until: float, overdue_at: float = math.inf
 ) -> list[float]:
-    """When polls go that are sent as soon as their share allows."""
+    """The times of polls that are sent as soon as their share allows."""
     times, now = [], since
     while (now := share.ready_at(now=now, overdue_at=overdue_at)) < until:
         share.take(now=now)
@@ -240,8 +240,8 @@ rates = st.integers(1, 40)
 
 @given(rates, moments)
 def test_polls_take_half_of_a_quota_in_the_long_run(rate, start):
-    """After a burst of one second, half of the quota goes, evenly spaced."""
-    times = polls(PollRateLimit(RateLimit(limit=rate)), since=start, until=start + 400.0)
+    """After a burst of one second, polls get half of the quota, evenly spaced."""
+    times = times_of_polls(PollRateLimit(RateLimit(limit=rate)), since=start, until=start + 400.0)
     assert len(times) == pytest.approx(200.0 * rate / (1 + JITTER) + rate, abs=2 + rate)
     last = [at for at in times if at > start + 100.0]
     assert gaps(last) == pytest.approx([2.0 * (1 + JITTER) / rate] * (len(last) - 1), abs=1e-6)
@@ -249,27 +249,27 @@ def test_polls_take_half_of_a_quota_in_the_long_run(rate, start):
 
 @given(st.integers(2, 40), moments)
 def test_polls_may_use_what_a_quota_allows_in_a_second_at_once(rate, start):
-    """That many polls go at the full rate before the half counts, and again after a pause."""
+    """A burst of one second goes at the full rate before the half counts, again after a pause."""
     share = PollRateLimit(RateLimit(limit=rate))
     for begin in (start, start + 100.0):
-        times = polls(share, since=begin, until=begin + 10.0)
+        times = times_of_polls(share, since=begin, until=begin + 10.0)
         assert times[rate - 1] == pytest.approx(begin + (rate - 1) / rate * (1 + JITTER), abs=1e-6)
         assert times[-1] - times[-2] == pytest.approx(2.0 * (1 + JITTER) / rate, abs=1e-6)
 
 
 @given(rates, moments)
 def test_polls_take_the_whole_quota_while_the_next_task_is_overdue(rate, start):
-    """From the moment at which it has waited too long the half does not count."""
+    """While the next task is overdue, the limit of one half does not count."""
     share = PollRateLimit(RateLimit(limit=rate))
-    polls(share, since=start, until=start + 50.0)
-    over = polls(share, since=start + 50.0, until=start + 100.0, overdue_at=start + 70.0)
+    times_of_polls(share, since=start, until=start + 50.0)
+    over = times_of_polls(share, since=start + 50.0, until=start + 100.0, overdue_at=start + 70.0)
     late = [at for at in over if at > start + 72.0 + 2.0 / rate]
     assert gaps(late) == pytest.approx([(1 + JITTER) / rate] * (len(late) - 1), abs=1e-6)
 
 
 @given(rates, st.lists(st.tuples(st.floats(0, 2), st.booleans(), st.booleans()), max_size=200))
 def test_polls_and_others_together_keep_the_quota(rate, steps):
-    """Overdue or not, with requests of the caller between them, no second holds too many."""
+    """With requests of the caller between polls, overdue or not, no second has too many."""
     quota = RateLimit(limit=rate)
     share, times, now = PollRateLimit(quota), [], 0.0
     for pause, overdue, other in steps:
@@ -284,16 +284,16 @@ def test_polls_and_others_together_keep_the_quota(rate, steps):
 
 
 def test_polls_use_all_of_a_rate_that_is_only_probed():
-    """It is low enough at first, and could not prove itself by halves."""
+    """A probed rate starts low, and it can only be doubled if it is used up."""
     quota = ProbingRateLimit(limit=4.0, most=20.0)
-    times = polls(PollRateLimit(quota), since=0.0, until=9.0)
+    times = times_of_polls(PollRateLimit(quota), since=0.0, until=9.0)
     assert len(times) == pytest.approx(9.0 * 4.0 / (1 + JITTER), abs=1)
-    polls(PollRateLimit(quota), since=9.0, until=40.0)
+    times_of_polls(PollRateLimit(quota), since=9.0, until=40.0)
     assert quota.limit == 20.0
 
 
 def test_a_known_quota_is_not_lowered_by_a_refusal():
-    """Another client may have used it up."""
+    """The refusal may come from another client that has used up the quota."""
     quota = RateLimit(limit=20.0)
     quota.refused(now=0.0)
     assert quota.limit == 20.0

@@ -38,19 +38,19 @@ class RecordingGroup(Group):
     ended: list[Record] = attrs.field(factory=list)
 
     def moved(self, record: Record, before: Status | None) -> None:
-        """No record moves after its end."""
+        """A record does not move after its end."""
         assert record not in self.ended
         super().moved(record, before)
 
     def settled(self, record: Record, before: Status | None) -> None:
-        """No record ends twice."""
+        """A record ends only once."""
         assert record not in self.ended
         self.ended.append(record)
         super().settled(record, before)
 
 
-class Answers(RuleBasedStateMachine):
-    """Creates, attaches, answers of every kind and age, deadlines: in any order, any number."""
+class RegistrySteps(RuleBasedStateMachine):
+    """Creates, attached ids, answers and deadlines in any order and number."""
 
     records = Bundle("records")
 
@@ -190,7 +190,7 @@ class Answers(RuleBasedStateMachine):
             assert each.status is status
 
     @invariant()
-    def twins_agree(self) -> None:
+    def records_of_one_task_agree(self) -> None:
         """All records of one task have the same status and answer."""
         for group in self.pending.values():
             assert len({each.status for each in group}) == 1
@@ -220,4 +220,4 @@ class Answers(RuleBasedStateMachine):
             assert first < deadline <= first + BUCKET
 
 
-TestAnswers = Answers.TestCase
+TestRegistrySteps = RegistrySteps.TestCase

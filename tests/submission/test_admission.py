@@ -1,4 +1,4 @@
-"""When the next create may be sent."""
+"""The time when the next create may be sent."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Creates(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_flight)
     @rule(how=st.sampled_from(["accepted", "refused", "full", "failed", "ended"]), pause=pauses)
-    def come_back(self, how: str, pause: float) -> None:
-        """A create in flight ends in one of its ways."""
+    def finish(self, how: str, pause: float) -> None:
+        """A create in flight ends in one of the possible ways."""
         self.in_flight -= 1
         match how:
             case "accepted":
@@ -81,7 +81,7 @@ class Creates(RuleBasedStateMachine):
 
     @invariant()
     def no_minute_is_overfull(self) -> None:
-        """The quota holds."""
+        """No minute has more creates than the quota."""
         assert most_in_window(self.sent, 60.0) <= 30
 
     @invariant()
@@ -148,8 +148,8 @@ def test_a_create_from_before_a_refusal_does_not_end_its_pause():
     assert sender.ready_at(now=10.0) is not None
 
 
-def test_where_nobody_polls_a_create_resets_the_breaker():
-    """A breaker that polls have tripped waits for a poll, unless there are none."""
+def test_without_polls_a_create_resets_the_breaker():
+    """A breaker that polls have tripped waits for a poll, unless there are no polls."""
     sender = admission()
     for polled in (True, False):
         sender.breaker.failed(now=0.0, poll=True)
@@ -194,7 +194,7 @@ def send(sender: Admission, *, now: float, unfinished: int, room: int) -> int:
 
 
 @given(st.integers(1, 200), st.integers(1, 6))
-def test_a_full_queue_is_met_once_and_then_kept_full(room, in_flight):
+def test_a_full_queue_is_kept_full_without_refusals(room, in_flight):
     """After the first refusals each create follows the end of a task, and none is refused."""
     sender = without_quota(width=in_flight)
     now = unfinished = 0
@@ -244,8 +244,8 @@ def test_probes_of_a_queue_that_stays_full_become_rare():
     assert probes < 160
 
 
-def test_a_room_that_is_given_is_never_passed():
-    """With a given room of five no create is sent beside five unfinished tasks."""
+def test_a_given_room_is_never_exceeded():
+    """With a given room of five, no create is sent while five tasks are unfinished."""
     sender = admission()
     sender = Admission(rate_limit=sender.rate_limit, breaker=sender.breaker, width=WIDTH, room=5)
     assert sender.ready_at(now=0.0, unfinished=4) == 0.0
@@ -259,8 +259,8 @@ def test_a_room_that_is_given_is_never_passed():
 
 
 @pytest.mark.parametrize(("unfinished", "most"), [(0, WIDTH), (3, 2), (5, 1), (50, 1)])
-def test_no_more_creates_are_begun_than_have_room(unfinished, most):
-    """A create without room is not started, so that others can come before it."""
+def test_no_more_creates_are_started_than_have_room(unfinished, most):
+    """A create without room is not started, so that others can be sent first."""
     sender = admission()
     sender.room = 5
     assert sender.most_under_way(unfinished) == most

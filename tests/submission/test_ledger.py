@@ -1,4 +1,4 @@
-"""The ledger of a client: what is reserved, uncertain and spent, and what a limit allows."""
+"""The ledger of a client: reserved, uncertain and spent amounts, and what a limit allows."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOTHING = Amount()
 
 
 def estimate(tokens: int | None = 100_000, price: Price | None = None) -> Estimate:
-    """An estimate with a reason for what it does not know."""
+    """An estimate with a reason for each unknown figure."""
     return Estimate(tokens=tokens, tokens_at_least=0, price=price, notes=("nobody said",))
 
 
 def buckets(ledger: Ledger) -> tuple[Amount, Amount, Amount]:
-    """What is reserved, uncertain and spent."""
+    """The reserved, uncertain and spent amounts."""
     spend = ledger.spend
     return spend.reserved, spend.uncertain, spend.spent
 
@@ -40,14 +40,14 @@ def test_a_new_ledger_is_empty():
 
 
 def test_reservation_is_the_most_that_a_task_can_cost():
-    """A task counts with its highest possible cost before it is sent."""
+    """Before it is sent, a task counts with its highest possible cost."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert buckets(ledger) == (ONE, NOTHING, NOTHING)
 
 
 def test_success_is_settled_from_the_count_of_the_provider():
-    """The provider's count is spent, at the price of the estimate."""
+    """The provider's count of tokens is spent, at the price of the estimate."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert ledger.settle("a", 90_000)
@@ -65,7 +65,7 @@ def test_success_without_a_count_is_settled_from_the_estimate(tokens):
 
 
 def test_failure_is_not_billed():
-    """A task that was refused or failed frees its money and its place."""
+    """A refused or failed task releases its money and its place."""
     ledger = Ledger(SpendLimit(tasks=1))
     ledger.reserve("a", TASK)
     assert ledger.release("a")
@@ -83,8 +83,8 @@ def test_lost_answer_counts_until_it_is_resolved():
         ledger.reserve("b", TASK)
 
 
-def test_found_submission_is_under_way_again():
-    """Once it has an id, it is reserved, and settled like any other."""
+def test_found_submission_is_reserved_again():
+    """A submission that is found is reserved and settled like any other."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     ledger.doubt("a")
@@ -104,8 +104,8 @@ def test_uncertain_submission_may_end_at_once(step, spent):
     assert buckets(ledger) == (NOTHING, NOTHING, spent)
 
 
-def test_what_was_allowed_earlier_is_carried_past_the_caps():
-    """A task of an earlier client counts, even if it passes the caps."""
+def test_a_task_of_an_earlier_client_is_counted_past_the_caps():
+    """A task of an earlier client counts, even if it exceeds the caps."""
     ledger = Ledger(SpendLimit(tasks=1, usd=Decimal(1)))
     for name in ("a", "b"):
         ledger.carry(name, TASK)
@@ -122,8 +122,8 @@ def test_what_was_allowed_earlier_is_carried_past_the_caps():
     assert "c" not in ledger
 
 
-def test_another_attempt_passes_only_while_the_caps_are_kept():
-    """A task that was carried past a cap loses its reservation; within the caps it keeps it."""
+def test_another_attempt_must_be_within_the_caps():
+    """A task that was counted past a cap loses its reservation; within the caps it keeps it."""
     ledger = Ledger(SpendLimit(tasks=1))
     ledger.carry("a", TASK)
     ledger.carry("b", TASK)
@@ -135,8 +135,8 @@ def test_another_attempt_passes_only_while_the_caps_are_kept():
     assert buckets(ledger) == (ONE, NOTHING, NOTHING)
 
 
-def test_what_nobody_will_learn_stays_uncertain_while_its_key_is_used_again():
-    """An attempt that may have made a task counts for good, beside the next attempt."""
+def test_an_abandoned_attempt_stays_uncertain_beside_the_next_one():
+    """An attempt that may have made a task counts for good, in addition to the next attempt."""
     ledger = Ledger(SpendLimit(tasks=2))
     ledger.reserve("a", TASK)
     assert ledger.abandon("a") is False
@@ -196,8 +196,8 @@ def test_one_task_is_reserved_once(doubted):
         (SpendLimit(usd=0.5), DOLLAR, "this may cost USD 0.2; nothing was sent"),
     ],
 )
-def test_cap_is_met_and_not_passed(limit, price, words):
-    """A task that fits is allowed; the next is refused with words, and changes nothing."""
+def test_cap_is_never_exceeded(limit, price, words):
+    """A task that fits is allowed, and the next is refused with a reason and changes nothing."""
     ledger = Ledger(limit)
     task = estimate(price=price)
     ledger.reserve("a", task)
@@ -212,8 +212,8 @@ def test_cap_is_met_and_not_passed(limit, price, words):
 @pytest.mark.parametrize(
     "limit", [SpendLimit(tasks=2), SpendLimit(tokens=200_000), SpendLimit(cny=2)]
 )
-def test_cap_may_be_used_to_the_last(limit):
-    """A task that meets a cap exactly is allowed."""
+def test_cap_may_be_used_completely(limit):
+    """A task that reaches a cap exactly is allowed."""
     ledger = Ledger(limit)
     ledger.reserve("a", TASK)
     ledger.reserve("b", TASK)
@@ -232,7 +232,7 @@ def test_cap_may_be_used_to_the_last(limit):
         (SpendLimit(cny=100), estimate(100, DOLLAR), "paid in USD, for which it sets no cap"),
     ],
 )
-def test_cap_that_cannot_be_kept_refuses(limit, task, words):
+def test_unknown_figure_with_a_cap_is_refused(limit, task, words):
     """A spec is refused if a figure that has a cap is unknown."""
     ledger = Ledger(limit)
     with pytest.raises(SpendLimitError, match=words) as caught:
@@ -264,7 +264,7 @@ def test_zero_allows_nothing():
             Ledger(limit).reserve("a", TASK)
 
 
-def test_unknown_figures_are_counted_and_told_when_they_are_known():
+def test_unknown_figures_are_added_when_they_are_known():
     """Tokens without an estimate are in the sums once the provider has counted them."""
     ledger = Ledger()
     ledger.reserve("a", estimate(None, YUAN))
@@ -275,8 +275,8 @@ def test_unknown_figures_are_counted_and_told_when_they_are_known():
     assert ledger.spend.spent == Amount(tasks=2, tokens=100_200, cny=Decimal(1), unpriced=1)
 
 
-def test_nothing_is_allowed_after_a_task_that_cost_more_than_was_possible():
-    """The real count is added, past the cap; then nothing more is allowed."""
+def test_nothing_is_allowed_after_a_task_above_its_highest_cost():
+    """The real count is added, beyond the cap, and then nothing more is allowed."""
     ledger = Ledger(SpendLimit(tokens=150_000))
     ledger.reserve("a", TASK)
     ledger.settle("a", 160_000)

@@ -1,4 +1,4 @@
-"""The ledger against a simple model: each task counts once, and no reservation passes a cap."""
+"""The ledger equals a simple model: each task counts once, and no reservation exceeds a cap."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ LIMITS = st.builds(
 
 
 def money(tokens: int | None, price: Price | None, currency: str) -> Decimal:
-    """What it costs in a currency, by plain multiplication."""
+    """The cost in a currency, by plain multiplication."""
     if tokens is None or price is None or price.currency != currency:
         return Decimal(0)
     return price.per_million * tokens / 1_000_000
 
 
 class LedgerSteps(RuleBasedStateMachine):
-    """Reservations, lost answers and ends of every kind, in any order, of any task."""
+    """Reservations, lost answers and ends of every kind, for any tasks in any order."""
 
     keys = Bundle("keys")
 
@@ -69,7 +69,7 @@ class LedgerSteps(RuleBasedStateMachine):
         return self._in("reserved") + self._in("uncertain") + self.spent + self.abandoned
 
     def _fits(self, estimate: Estimate) -> bool:
-        """Whether the model, which adds everything up again, would allow it."""
+        """Whether the model would allow it, by adding everything up again."""
         every = [*self._all(), (estimate.tokens, estimate.price)]
         limit = self.limit
         caps = {"USD": limit.usd, "CNY": limit.cny}
@@ -144,7 +144,7 @@ class LedgerSteps(RuleBasedStateMachine):
 
     @rule(key=keys | KEYS)
     def abandon(self, key: int) -> None:
-        """Nobody will know what happened to an uncertain task."""
+        """The result of an uncertain task will never be known."""
         bucket, estimate = self.where.get(key, ("", None))
         assert self.ledger.abandon(key) is (bucket == "uncertain")
         if bucket == "uncertain":
@@ -153,7 +153,7 @@ class LedgerSteps(RuleBasedStateMachine):
 
     @rule(target=keys, key=KEYS, estimate=ESTIMATES)
     def carry(self, key: int, estimate: Estimate) -> int:
-        """A task of an earlier client is taken over, whatever the limit is."""
+        """A task of an earlier client is counted, whatever the limit is."""
         if key not in self.where:
             assert key not in self.ledger
             self.ledger.carry(key, estimate)

@@ -1,4 +1,4 @@
-"""One look through the list for lost creates, and what it proves."""
+"""One search of the list for lost creates, and what it proves."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_our_own_tasks_show_whether_marks_are_echoed(mark):
 
 
 @pytest.mark.parametrize(("age", "doubted"), [(-MARGIN, True), (-MARGIN - 1, False)])
-def test_a_task_without_a_mark_that_is_young_enough_may_be_the_one(age, doubted):
-    """It may be, unless another task of its model is listed with a mark."""
+def test_a_recent_task_without_a_mark_may_be_the_lost_one(age, doubted):
+    """It may be the lost one, unless another task of its model is listed with a mark."""
     one = lost("a", sent=1000.0)
     scan = searching(one)
     read(scan, task("nameless", None, 1000.0 + age, model="model"))
@@ -86,7 +86,7 @@ def test_a_task_without_a_mark_that_is_young_enough_may_be_the_one(age, doubted)
      ("ep-2026-1", "other", True)],
 )  # fmt: skip
 @pytest.mark.parametrize("ours", [True, False])
-def test_what_one_model_shows_says_nothing_of_another(of, seen, doubted, ours):
+def test_a_mark_of_one_model_proves_nothing_for_another(of, seen, doubted, ours):
     """A mark on a task of one model does not prove that another model shows marks."""
     one = lost("a")
     one.record.model = of
@@ -134,7 +134,7 @@ def test_the_model_of_an_endpoint_is_not_known():
     assert scan.candidates == {bare.record: ["new"]}
 
 
-def test_a_raw_key_says_of_which_model_a_create_was():
+def test_a_raw_key_sets_the_model_of_a_create():
     """A model that ``extra`` puts into the body is the model of the create."""
     bare = lost(None, ours=False)
     bare.record.spec = TaskSpec("boat", extra={"model": "other"})
@@ -143,8 +143,8 @@ def test_a_raw_key_says_of_which_model_a_create_was():
     assert scan.candidates == {bare.record: ["yes"]}
 
 
-def test_our_own_tasks_without_a_mark_say_nothing():
-    """A task that was made without a mark says nothing about lists."""
+def test_our_own_tasks_without_a_mark_prove_nothing():
+    """A task that was made without a mark proves nothing about lists."""
     one = lost("a")
     scan = searching(one, unmarked=["cgt-1"])
     read(scan, task("cgt-1", None))
@@ -170,7 +170,7 @@ def test_a_page_that_is_not_full_is_the_last_if_the_total_says_so(count):
     assert scan.finished == (count == 0)
 
 
-def test_a_total_tells_of_more_pages():
+def test_a_total_shows_that_there_are_more_pages():
     """A page with fewer tasks than were asked for is not the last while tasks are missing."""
     scan = searching(lost("a"), page_size=100)
     assert read(scan, *tasks(0, 10), total=15)
@@ -181,7 +181,7 @@ def test_a_total_tells_of_more_pages():
     assert scan.finished
 
 
-def test_what_was_seen_already_ends_a_page_that_is_not_full():
+def test_a_page_without_new_tasks_that_is_not_full_is_the_last():
     """A page without new tasks is the last, even if the total is larger."""
     scan = searching(lost("a"))
     assert read(scan, *tasks(0, 3), total=5)
@@ -201,7 +201,7 @@ def test_what_was_seen_already_ends_a_page_that_is_not_full():
     ],
 )
 @pytest.mark.parametrize("total", [None, 5])
-def test_an_empty_page_proves_something_if_nothing_before_it_is_gone(total, count, still, proven):
+def test_an_empty_page_ends_the_look_if_the_first_page_is_unchanged(total, count, still, proven):
     """An empty page ends the look only if the first page still shows all its tasks."""
     scan = searching(lost("a"))
     assert read(scan, *tasks(0, count), total=total)
@@ -219,7 +219,7 @@ def test_a_page_that_is_shown_twice_ends_the_look_and_proves_nothing():
     assert not scan.finished
 
 
-def test_a_page_that_begins_with_nothing_known_proves_nothing():
+def test_pages_that_do_not_overlap_prove_nothing():
     """If a page does not overlap the one before, a task may have been missed."""
     scan = searching(lost("a"), page_size=100)
     assert read(scan, *tasks(0, 100))
@@ -248,8 +248,8 @@ def test_several_pages_that_are_not_in_order_of_time_prove_nothing(times):
 
 
 @given(st.data())
-def test_a_finished_look_has_seen_all_that_was_there_throughout(data):
-    """No task is missed between two pages, whatever is made and removed meanwhile."""
+def test_a_finished_look_has_seen_every_task_that_stayed(data):
+    """No task is missed between two pages, whatever tasks are made and removed between them."""
     there = [task(str(-i), created=-i / 1000) for i in range(data.draw(st.integers(0, 150)))]
     if data.draw(st.booleans()):
         there.reverse()
@@ -291,7 +291,7 @@ def test_a_list_that_does_not_change_is_read_to_its_end_in_few_pages(count, page
 
 
 @pytest.mark.parametrize("unreadable", [(1, 0), (0, 1), (1, 1)])
-def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
+def test_an_unreadable_task_may_be_the_lost_one(unreadable):
     """A list with an unreadable task on any page proves nothing."""
     first, last = unreadable
     scan = searching(lost("a", sent=-1e6))
@@ -302,7 +302,7 @@ def test_a_task_that_cannot_be_read_may_be_the_one(unreadable):
 
 @pytest.mark.parametrize("here", [True, False])
 @given(behind=st.floats(-1e6, 1e6), age=st.floats(-1e4, 1e4))
-def test_newest_first_is_read_back_to_before_the_create(here, behind, age):
+def test_a_list_in_order_is_read_until_before_the_create(here, behind, age):
     """A page that ends with a task older than the earliest create ends the look."""
     early = lost("a", sent=20_000.0 if here else None, at=20_000.0)
     scan = searching(lost("b", sent=50_000.0), early, began=60_000.0)
@@ -349,7 +349,7 @@ def test_the_wall_clock_counts_weeks_of_sleep(sent):
 
 
 @pytest.mark.parametrize(("sent", "covered"), [(100.0, True), (None, False)])
-def test_a_wall_clock_that_was_set_back_says_nothing(sent, covered):
+def test_a_wall_clock_that_was_set_back_is_not_used(sent, covered):
     """After it was set back, the age of a create of another process is unknown."""
     each = lost(sent=sent, at=100.0)
     assert searching(each, began=200.0, wall=100.0 - MARGIN).covers(each) == covered
@@ -366,15 +366,15 @@ def test_every_task_with_the_mark_is_a_candidate_if_clocks_are_unsure(values, sl
     assert scan.candidates == {own.record: ["old"]}
 
 
-def test_a_callback_knows_our_tokens_only():
-    """A callback names a create by a token of ours, and never by the caller's own mark."""
+def test_a_callback_is_matched_by_our_tokens_only():
+    """A callback finds a create by our token, and never by the caller's own mark."""
     assert set(lost("a", error=SubmissionUncertainError("lost", "b")).tokens) == {"a", "b"}
     own = lost("user-1", ours=False, error=SubmissionUncertainError("lost", "b"))
     assert own.tokens == ("b",)
 
 
 @pytest.mark.parametrize(("tier", "listed"), [(None, None), ("default", None), ("flex", "flex")])
-def test_a_look_is_at_the_lists_of_one_tier(tier, listed):
+def test_a_look_reads_the_lists_of_one_tier(tier, listed):
     """A look reads the lists of the tier of the create; a task without a spec has no tier."""
     assert searching(lost(tier=tier)).tier == listed
     attached = lost(tier=tier)

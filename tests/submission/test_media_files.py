@@ -1,4 +1,4 @@
-"""What is read from a picture, whatever it holds."""
+"""What is read from any picture file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pictures import boxes, picture
 
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", None]), st.data())
 def test_broken_pictures_never_raise(name, data):
-    """For any content the result is facts or words."""
+    """Any content gives either facts or a reason."""
     content = bytearray(picture(name, size=(9, 7)) if name else boxes(b"heic"))
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -21,6 +21,6 @@ def test_broken_pictures_never_raise(name, data):
     assert isinstance(found, (MediaFacts, str))
 
 
-def test_of_a_url_nothing_can_be_seen():
-    """A URL gives a reason in words; a client never asks for it."""
+def test_a_url_gives_a_reason():
+    """A URL gives the reason why it is not read; a client never asks for it."""
     assert "a file or bytes" in inspect(Image("https://cdn.test/a.png"))

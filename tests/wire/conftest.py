@@ -1,4 +1,4 @@
-"""What the tests of the pure floor share."""
+"""Fixtures for the tests of the wire format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @pytest.fixture
 def sample():
-    """The body of a recorded answer or request, by the beginning of its file name."""
+    """The body of a recorded answer or request, found by the beginning of its file name."""
 
     def read(name):
         (path,) = SAMPLES.glob(f"{name}*")

@@ -21,34 +21,34 @@ MODEL = "doubao-seedance-1-5-pro-251215"
 
 
 def body_of(spec, dialect=ARK, urls=None, token=None):
-    """The JSON of a create, whose verb and path are checked on the way."""
+    """The JSON of a create; its verb and path are checked."""
     request = dialect.build_create(spec, model=MODEL, urls=urls or {}, token=token)
     assert (request.method, request.target) == ("POST", "/contents/generations/tasks")
     return json.loads(request.body)
 
 
 def fields_refused(spec, dialect=ARK):
-    """The fields that a refused spec is refused for."""
+    """The names of the fields for which a spec is refused."""
     with pytest.raises(SpecError) as caught:
         dialect.build_create(spec, model=MODEL, urls={})
     return [problem.field for problem in caught.value.problems]
 
 
-def test_cometapi_sample_comes_out_exactly(sample):
-    """The body on CometAPI's create page is what its prompt, duration and ratio become."""
+def test_cometapi_sample_is_written_exactly(sample):
+    """A spec with the values of CometAPI's create page becomes the body on that page."""
     spec = TaskSpec("A paper boat drifts on a quiet lake at sunrise.", duration=5, ratio="16:9")
     assert body_of(spec, COMET) == json.loads(sample("01"))
 
 
-def test_prompt_with_commands_is_left_alone(sample):
-    """A prompt that holds text commands travels untouched and gets no further ones."""
+def test_prompt_with_commands_is_not_changed(sample):
+    """A prompt that has text commands is sent unchanged, without further commands."""
     expected = json.loads(sample("01"))
     (item,) = expected["content"]
     assert body_of(TaskSpec(item["text"]), COMET) == expected
     assert body_of(TaskSpec(item["text"], duration=5, seed=3), COMET) == expected
 
 
-def test_ark_sample_comes_out_exactly_and_in_order(sample):
+def test_ark_sample_is_written_exactly_and_in_order(sample):
     """Ark's body fields keep the documented order, and false is sent as false."""
     wanted = json.loads(sample("04"))
     spec = TaskSpec(
@@ -68,7 +68,7 @@ def test_ark_sample_comes_out_exactly_and_in_order(sample):
 
 
 def test_every_ark_field_is_sent_under_its_documented_name():
-    """Each field of a spec arrives at Ark as the key that the reference names."""
+    """Each field of a spec is sent to Ark under the key that the reference names."""
     values = {
         "callback_url": "https://example.com/hook",
         "return_last_frame": True,
@@ -91,14 +91,14 @@ def test_every_ark_field_is_sent_under_its_documented_name():
     assert tools == [{"type": "web_search"}, {"type": "other", "n": 1}]
 
 
-def test_nothing_is_sent_that_was_not_set():
-    """A bare prompt makes a body of model and content only, in either dialect."""
+def test_unset_fields_are_not_sent():
+    """The body of a bare prompt has only model and content, in either dialect."""
     expected = {"model": MODEL, "content": [{"type": "text", "text": "x"}]}
     assert body_of(TaskSpec("x")) == body_of(TaskSpec("x"), COMET) == expected
 
 
 def test_media_follow_the_text_with_their_roles():
-    """Text comes first, then the frames, each with its role."""
+    """The text comes first, then the frames, each with its role."""
     last = Image(b"png")
     spec = TaskSpec("x", first_frame="https://example.com/a.png", last_frame=last)
     assert body_of(spec, urls={last: "data:image/png;base64,cG5n"})["content"] == [
@@ -118,7 +118,7 @@ def test_media_follow_the_text_with_their_roles():
 
 @pytest.mark.parametrize("dialect", [ARK, COMET])
 def test_references_keep_their_order(dialect):
-    """References arrive in the order in which the prompt numbers them."""
+    """References are sent in the order in which the prompt numbers them."""
     spec = TaskSpec(
         references=[
             VideoRef("https://example.com/b.mp4"),
@@ -137,35 +137,35 @@ def test_references_keep_their_order(dialect):
 
 
 def test_draft_task_is_a_content_item():
-    """A final render names its draft in the content."""
+    """A final render has its draft as a content item."""
     assert body_of(TaskSpec(draft_task="cgt-1"))["content"] == [
         {"type": "draft_task", "draft_task": {"id": "cgt-1"}}
     ]
 
 
 @pytest.mark.parametrize("dialect", [ARK, COMET])
-def test_token_travels_only_if_given(dialect):
-    """The token rides in ``safety_identifier``, and without one nothing does."""
+def test_token_is_sent_only_if_given(dialect):
+    """The token is sent as ``safety_identifier``, which is left out if there is no token."""
     assert body_of(TaskSpec("x"), dialect, token="t-1")["safety_identifier"] == "t-1"
     assert "safety_identifier" not in body_of(TaskSpec("x"), dialect)
 
 
 def test_callback_is_a_key_at_cometapi():
-    """CometAPI documents the callback as a key of the body."""
+    """At CometAPI the callback is a key of the body, as documented."""
     body = body_of(TaskSpec("x", callback_url="https://example.com/h"), COMET)
     assert body["callback_url"] == "https://example.com/h"
 
 
 @pytest.mark.parametrize("dialect", [ARK, COMET])
-def test_extra_wins_over_every_key(dialect):
-    """Raw keys come last and replace what the fields gave."""
+def test_extra_replaces_every_key(dialect):
+    """Raw keys come last and replace the values of the fields."""
     extra = {"model": "ep-1", "callback_url": None, "omni_reference_task_type": "edit"}
     body = body_of(TaskSpec("x", callback_url="https://a.test/", extra=extra), dialect)
     assert {key: body[key] for key in extra} == extra
 
 
-def test_extra_content_is_added_and_drops_nothing():
-    """Raw content items stand behind those of the fields."""
+def test_extra_content_is_added_to_the_content():
+    """Raw content items come after those of the fields."""
     spec = TaskSpec("x", extra={"content": [{"type": "new", "new": 1}]})
     assert body_of(spec)["content"] == [{"type": "text", "text": "x"}, {"type": "new", "new": 1}]
     assert fields_refused(TaskSpec("x", extra={"content": {"type": "new"}})) == ["extra"]
@@ -179,27 +179,27 @@ for _ in range(100_000):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1}, LOOP, DEEP, "\udc80"])
-def test_what_json_cannot_hold_is_named(value):
+def test_a_value_that_json_cannot_hold_is_named(value):
     """A value that cannot be written is refused under the name of its field."""
     assert fields_refused(TaskSpec("x", extra={"new": value, "fine": 1})) == ["extra"]
     assert fields_refused(TaskSpec("x", extra={"content": [value]})) == ["extra"]
     assert fields_refused(TaskSpec("x", tools=[{"type": value}])) == ["tools"]
 
 
-def test_extra_key_that_is_no_text_is_named():
+def test_extra_key_that_is_not_text_is_named():
     """A key that JSON cannot hold is refused under ``extra``."""
     assert fields_refused(TaskSpec("x", extra={(1, 2): 3})) == ["extra"]
 
 
 @pytest.mark.parametrize("dialect", [ARK, COMET])
 def test_lone_surrogates_are_named(dialect):
-    """Text that UTF-8 cannot hold is refused, all of its fields at once."""
+    """All fields with text that UTF-8 cannot hold are refused at once."""
     spec = TaskSpec("a\ud800b", first_frame="https://example.com/\udfff", callback_url="\ud83d")
     assert fields_refused(spec, dialect) == ["prompt", "first_frame", "callback_url"]
 
 
-def test_body_beyond_64_mib_is_refused_by_its_largest_part():
-    """A body over the provider's limit names the medium that fills it."""
+def test_body_above_64_mib_is_refused_with_its_largest_part():
+    """The error of a body above the provider's limit names the largest medium."""
     big = Image("data:image/png;base64," + "A" * MAX_BODY)
     spec = TaskSpec("x", references=[Image("https://example.com/a.png"), big])
     with pytest.raises(SpecError, match=r"references\[1\].*at most 67108864 bytes"):
@@ -207,14 +207,14 @@ def test_body_beyond_64_mib_is_refused_by_its_largest_part():
 
 
 def test_body_of_exactly_64_mib_passes():
-    """The limit itself is allowed."""
+    """A body of exactly 64 MiB is allowed."""
     empty = len(ARK.build_create(TaskSpec("x"), model=MODEL, urls={}).body) - 1
     request = ARK.build_create(TaskSpec("x" * (MAX_BODY - empty)), model=MODEL, urls={})
     assert len(request.body) == MAX_BODY
 
 
 def test_options_become_text_commands_in_a_fixed_order():
-    """At CometAPI options follow the prompt in one order, whatever order they were given in."""
+    """At CometAPI options follow the prompt in a fixed order, however they were given."""
     spec = TaskSpec(
         "A boat",
         watermark=False,
@@ -231,8 +231,8 @@ def test_options_become_text_commands_in_a_fixed_order():
     )
 
 
-def test_options_travel_without_a_prompt():
-    """With media only, the commands are the text."""
+def test_options_without_a_prompt_are_the_text():
+    """If there are only media, the commands are the text."""
     spec = TaskSpec(first_frame="https://example.com/a.png", duration=5)
     items = body_of(spec, COMET)["content"]
     assert items[0] == {"type": "text", "text": "--duration 5"}
@@ -240,19 +240,19 @@ def test_options_travel_without_a_prompt():
 
 
 def test_media_alone_need_no_text():
-    """Without prompt and options there is no text item."""
+    """Without a prompt and options there is no text item."""
     (item,) = body_of(TaskSpec(first_frame="https://example.com/a.png"), COMET)["content"]
     assert item["role"] == "first_frame"
 
 
-def test_what_cometapi_cannot_be_told_is_refused_at_once():
-    """Fields without a text command are refused there, false ones too, and all are named."""
+def test_fields_without_a_text_command_are_refused_at_cometapi():
+    """All such fields are named at once, including those that are false."""
     values = dict.fromkeys(UNSENDABLE, False) | {"tools": ["web_search"]}
     assert fields_refused(TaskSpec("x", **values), COMET) == list(UNSENDABLE)
 
 
-def test_every_field_has_a_way_to_cometapi_or_is_refused():
-    """No field of a spec can be dropped silently."""
+def test_every_field_is_sent_to_cometapi_or_refused():
+    """No field of a spec is dropped silently."""
     sent = {"prompt", "model", "first_frame", "last_frame", "references", "callback_url", "extra"}
     fields = {field.name for field in attrs.fields(TaskSpec)}
     assert fields == sent | set(ORDER) | set(UNSENDABLE)
@@ -267,7 +267,7 @@ def test_every_field_has_a_way_to_cometapi_or_is_refused():
     ratio=st.none() | st.sampled_from(["16:9", "adaptive"]),
 )
 def test_options_read_back_as_they_were_set(prompt, **options):
-    """What goes into a body comes out of it: as keys at Ark, as commands at CometAPI."""
+    """Options are read back from a body: from keys at Ark, from commands at CometAPI."""
     given_options = {name: value for name, value in options.items() if value is not None}
     spec = TaskSpec(prompt, **options)
     body = body_of(spec)
@@ -293,13 +293,13 @@ JSON = st.recursive(
 
 @given(extra=st.dictionaries(st.text().filter(lambda key: key != "content"), JSON))
 def test_extra_reads_back_as_it_was_given(extra):
-    """Raw keys arrive unchanged."""
+    """Raw keys are read back unchanged."""
     body = body_of(TaskSpec("x", extra=extra))
     assert {key: body[key] for key in extra} == extra
 
 
 def test_id_is_opaque(sample, answer):
-    """The id of the recorded answer keeps its leading zero."""
+    """The id in the recorded answer keeps its leading zero."""
     assert ARK.parse_create(answer(sample("02"))) == "021773297205999example"
 
 
@@ -318,7 +318,7 @@ def test_id_is_opaque(sample, answer):
     ],
 )
 def test_id_is_found_in_every_shape(body, task_id, answer):
-    """An id is read plain, wrapped, as a number, and even beside an error: it may be billed."""
+    """An id may be plain, wrapped, a number, or beside an error, because it may be billed."""
     assert ARK.parse_create(answer(body)) == task_id
 
 
@@ -326,13 +326,13 @@ def test_id_is_found_in_every_shape(body, task_id, answer):
     "body", [b"", b"{}", b"[]", b"null", b'{"id": ""}', b'{"id": true}', b'{"id": " "}', b"{"]
 )
 def test_success_without_id_is_a_protocol_error(body, answer):
-    """A create answer without an id is unreadable; no id is made up."""
+    """An answer without an id is unreadable, and no id is invented."""
     with pytest.raises(ProtocolError):
         ARK.parse_create(answer(body))
 
 
 def test_error_in_a_success_is_raised(answer):
-    """A 2xx that carries an error and no id is that error."""
+    """A 2xx answer with an error and no id raises that error."""
     body = {"error": {"code": "InvalidParameter.ratio", "message": "no such ratio"}}
     with pytest.raises(InvalidRequestError, match="no such ratio"):
         ARK.parse_create(answer(body))

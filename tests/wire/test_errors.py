@@ -40,7 +40,7 @@ PLAN = "You have exceeded the 5-hour usage quota. It will reset at 2026-08-03 23
     ],
 )
 def test_recorded_errors(name, status_code, kind, sample, answer):
-    """Each recorded refusal is of its class and carries the provider's own words."""
+    """Each recorded refusal becomes its error class and keeps the provider's text."""
     body = sample(name)
     error = error_of(answer(body, status_code))
     assert type(error) is kind
@@ -110,16 +110,16 @@ def test_recorded_errors(name, status_code, kind, sample, answer):
         (524, None, "", ServerError),
     ],
 )
-def test_refusals_are_told_apart(status_code, code, message, kind, answer):
-    """Code first, then the status, and words only where one code means several things."""
+def test_refusals_are_classified(status_code, code, message, kind, answer):
+    """The code decides, then the status; the text counts only if a code has several meanings."""
     error = error_of(answer({"error": {"code": code, "message": message}}, status_code))
     assert type(error) is kind
     assert (error.status_code, error.code) == (status_code, code)
 
 
 @pytest.mark.parametrize("type_word", ["Unauthorized", "Not Found", "TooManyRequests", 7, None])
-def test_type_decides_nothing(type_word, answer):
-    """The ``type`` of an error is never looked at."""
+def test_type_is_ignored(type_word, answer):
+    """The ``type`` of an error has no effect."""
     body = {"error": {"code": "InvalidParameter", "message": "x", "type": type_word}}
     assert type(error_of(answer(body, 400))) is InvalidRequestError
 
@@ -142,8 +142,8 @@ def test_type_decides_nothing(type_word, answer):
         '{"error": {"code": "InvalidParameter", "message": "bad ratio", "param": "ratio"}}',
     ],
 )
-def test_words_are_found_in_every_shape(body, answer):
-    """Code, message and parameter are read from all known shapes of an error body."""
+def test_code_message_and_parameter_are_found_in_every_shape(body, answer):
+    """They are read from all known shapes of an error body."""
     error = error_of(answer(body, 400))
     assert (error.code, error.message, error.param) == ("InvalidParameter", "bad ratio", "ratio")
 
@@ -153,7 +153,7 @@ def test_words_are_found_in_every_shape(body, answer):
     [("", None), (0, None), ("0", None), (200, None), (None, None), (True, None), (1301, "1301")],
 )
 def test_empty_and_numeric_codes(code, read, answer):
-    """A code that says nothing is unset, and a number is kept as text."""
+    """An empty code is unset, and a number is kept as text."""
     assert error_of(answer({"code": code, "message": "x"}, 400)).code == read
 
 
@@ -172,8 +172,8 @@ def test_empty_and_numeric_codes(code, read, answer):
         (b"[", "["),
     ],
 )
-def test_message_is_made_of_whatever_there_is(body, message, answer):
-    """An error without an error object shows the beginning of its body or the page's title."""
+def test_message_of_an_error_without_an_error_object(body, message, answer):
+    """The message is the beginning of the body or the title of the page."""
     error = error_of(answer(body, 502))
     assert (type(error), error.message) == (ServerError, message)
 
@@ -193,12 +193,12 @@ def test_message_is_made_of_whatever_there_is(body, message, answer):
     ],
 )
 def test_request_id_is_found(body, headers, found, answer):
-    """The id that support asks for comes from a key, the message or a header."""
+    """The request id comes from a key, the message or a header."""
     assert error_of(answer(body, 500, **headers)).request_id == found
 
 
 def test_errors_are_short_and_hold_no_key(answer):
-    """However long a body is and whatever it echoes, the error stays short and keeps no key."""
+    """However long a body is and whatever it repeats, the error is short and has no key."""
     words = (
         "Incorrect API key provided: sk-abcdef123456. Authorization: Bearer abc.def-123 "
         + "x" * 9000
@@ -224,12 +224,12 @@ def test_lone_surrogates_do_not_reach_messages(answer):
 
 @pytest.mark.parametrize("status_code", [100, 199, 0, 600, 999, -1])
 def test_status_outside_the_standard_is_a_protocol_error(status_code, answer):
-    """A status that no final answer has cannot be read."""
+    """A status code that no final answer may have raises `ProtocolError`."""
     assert type(error_of(answer({"error": {"message": "x"}}, status_code))) is ProtocolError
 
 
 def test_redirect_means_a_wrong_address(answer):
-    """A redirect is never followed with a key: it says that the base URL is wrong."""
+    """The error of a redirect says that the base URL is wrong."""
     error = error_of(answer(b"", 301, location="https://example.com/login"))
     assert type(error) is InvalidRequestError
     assert not error.transient
@@ -249,7 +249,7 @@ def test_redirect_means_a_wrong_address(answer):
     ],
 )
 def test_create_at_a_wrong_address(status_code, body, answer):
-    """A create that met a page, a redirect, a bare 404 or a 405 stops the batch."""
+    """A create that gets a page, a redirect, a bare 404 or a 405 stops the batch."""
     with pytest.raises(InvalidRequestError, match=WRONG_ADDRESS) as caught:
         ARK.parse_create(answer(body, status_code))
     assert caught.value.status_code == status_code
@@ -266,8 +266,8 @@ def test_create_at_a_wrong_address(status_code, body, answer):
         (400, b'{"error": {"code": "InvalidParameter", "message": "x"}}', InvalidRequestError),
     ],
 )
-def test_other_failures_of_a_create_stop_nothing(status_code, body, kind, answer):
-    """A broken gateway, odd bytes and one bad spec leave the rest of a batch alone."""
+def test_other_failures_of_a_create_do_not_stop_a_batch(status_code, body, kind, answer):
+    """A broken gateway, unreadable bytes and a bad spec do not stop the other specs."""
     with pytest.raises(kind) as caught:
         ARK.parse_create(answer(body, status_code))
     assert type(caught.value) is kind
@@ -292,8 +292,8 @@ def test_other_failures_of_a_create_stop_nothing(status_code, body, kind, answer
         (ValueError("cannot parse JSON"), False),
     ],
 )
-def test_what_stops_a_batch(error, stops):
-    """Key, balance, model and quota meet every spec; the rest meets one."""
+def test_which_errors_stop_a_batch(error, stops):
+    """Errors of key, balance, model and quota concern every spec; others concern one."""
     assert stops_batch(error) is stops
 
 
@@ -317,7 +317,7 @@ def test_what_stops_a_batch(error, stops):
 )
 @pytest.mark.parametrize(("status_code", "kind"), [(400, InvalidRequestError), (500, ServerError)])
 def test_server_that_cannot_parse_json_stops_a_batch(message, stops, status_code, kind, answer):
-    """Our JSON is always well-formed, so a server that cannot parse it cannot parse any spec."""
+    """Our JSON is always valid, so a server that cannot parse it cannot parse any spec."""
     error = error_of(answer({"error": {"message": message, "code": ""}}, status_code))
     assert type(error) is kind
     assert stops_batch(error) is stops
@@ -365,15 +365,15 @@ def test_server_that_cannot_parse_json_stops_a_batch(message, stops, status_code
     ],
 )
 def test_retry_after(headers, seconds):
-    """Seconds, milliseconds and dates are read; what makes no sense says nothing."""
+    """Seconds, milliseconds and dates are read; invalid values are ignored."""
     assert parse_retry_after(headers) == seconds
 
 
 @pytest.mark.parametrize(
     "parse", [ARK.parse_create, ARK.parse_snapshot, ARK.parse_page, ARK.parse_cancel]
 )
-def test_refusal_is_raised_whatever_was_asked(parse, answer):
-    """Each reader raises the error of a refusal, also if its body looks like a success."""
+def test_refusal_is_raised_by_every_reader(parse, answer):
+    """Each reader raises the error of a refusal, even if its body looks like a success."""
     task = {"id": "t", "status": "succeeded", "items": []}
     with pytest.raises(ServerError):
         parse(answer(task, 503))
@@ -381,7 +381,7 @@ def test_refusal_is_raised_whatever_was_asked(parse, answer):
         parse(answer({"error": {"code": "AuthenticationError", "message": "x"}}, 401))
 
 
-def test_retry_after_rides_on_the_error(answer):
-    """The pause that the provider asks for is on the error."""
+def test_retry_after_is_on_the_error(answer):
+    """The error has the pause that the provider asks for."""
     assert error_of(answer(b"", 429, retry_after="7")).retry_after == 7.0
     assert error_of(answer(b"", 429)).retry_after is None

@@ -1,4 +1,4 @@
-"""The law of this floor: every answer is read or becomes one of our errors."""
+"""Every answer is either read or becomes one of our errors."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ RESPONSES = st.builds(Response, status_code=STATUSES, headers=HEADERS, body=BODI
 
 
 def outcome(parse, *args, **kwargs):
-    """What *parse* gives, or the error of ours that it raises; others pass through."""
+    """The result of *parse*, or our own error that it raises."""
     try:
         return parse(*args, **kwargs)
     except CallsheetError as error:
@@ -103,7 +103,7 @@ def outcome(parse, *args, **kwargs):
 @settings(max_examples=300)
 @given(response=RESPONSES)
 def test_every_answer_is_read_or_becomes_our_error(parse, kind, response):
-    """Any status, headers and bytes give a value or a `CallsheetError` that can be shown."""
+    """Any status, headers and bytes give a value or a `CallsheetError` that can be printed."""
     result = outcome(parse, response)
     assert isinstance(result, (kind, APIError, ProtocolError))
     if isinstance(result, ProtocolError):
@@ -117,7 +117,7 @@ def test_every_answer_is_read_or_becomes_our_error(parse, kind, response):
 
 @given(body=BODIES, task_id=st.text())
 def test_snapshot_is_of_the_task_that_was_asked_for(body, task_id):
-    """Whatever is answered, a snapshot that comes out bears the id that was asked for."""
+    """Whatever the answer is, a snapshot has the id that was asked for."""
     response = Response(status_code=200, body=body)
     result = outcome(ARK.parse_snapshot, response, task_id=task_id)
     assert isinstance(result, CallsheetError) or result.task_id == task_id
@@ -125,7 +125,7 @@ def test_snapshot_is_of_the_task_that_was_asked_for(body, task_id):
 
 @given(body=BODIES)
 def test_every_callback_is_read_or_refused(body):
-    """Whoever posts whatever to the callback address gets nothing but a refusal."""
+    """A post of any content to the callback address is read or raises `WebhookError`."""
     result = outcome(ARK.parse_callback, body)
     assert isinstance(result, (Snapshot, WebhookError))
     assert str(result).encode()
@@ -133,14 +133,14 @@ def test_every_callback_is_read_or_refused(body):
 
 @given(headers=HEADERS)
 def test_retry_after_is_a_wait_or_nothing(headers):
-    """No header makes a negative or endless wait."""
+    """No header gives a negative or infinite wait."""
     seconds = parse_retry_after(headers)
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 @given(items=st.lists(JSON, max_size=5), status=st.sampled_from(["queued", "odd"]))
-def test_good_items_survive_bad_ones(items, status):
-    """A page yields every good item, whatever stands around it."""
+def test_good_items_are_read_beside_bad_ones(items, status):
+    """Every good item of a page is read, whatever the other items are."""
     task = {"id": "good", "status": status}
     body = json.dumps({"items": [*items, task, *items]}).encode()
     page = ARK.parse_page(Response(status_code=200, body=body))

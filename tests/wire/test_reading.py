@@ -27,12 +27,12 @@ TASK = {"id": "t", "status": "running"}
 
 @pytest.fixture
 def read(answer):
-    """Reads the snapshot of a task made of *TASK* and the given keys."""
+    """Read the snapshot of a task with the keys of *TASK* and the given ones."""
     return lambda **keys: ARK.parse_snapshot(answer(TASK | keys))
 
 
 def test_official_succeeded_sample(sample, answer):
-    """Every field of Ark's sample is read, the URL stays percent-encoded, the rest is unset."""
+    """Every field of Ark's sample is read, and the URL stays percent-encoded."""
     body = sample("07")
     snapshot = ARK.parse_snapshot(answer(body))
     url = json.loads(body)["content"]["video_url"]
@@ -55,8 +55,8 @@ def test_official_succeeded_sample(sample, answer):
     )
 
 
-def test_tutorial_sample_tells_the_render_time(sample, answer):
-    """The two times of a task are seconds and can be subtracted."""
+def test_tutorial_sample_has_the_render_time(sample, answer):
+    """The two times of a task are in seconds and can be subtracted."""
     snapshot = ARK.parse_snapshot(answer(sample("08")))
     assert (snapshot.created_at, snapshot.updated_at) == (1765510475, 1765510559)
     assert snapshot.service_tier == "default"
@@ -64,7 +64,7 @@ def test_tutorial_sample_tells_the_render_time(sample, answer):
 
 
 def test_cometapi_sample_has_neither_usage_nor_seed(sample, answer):
-    """What CometAPI leaves out is unset, not an error."""
+    """Fields that CometAPI leaves out are unset, and there is no error."""
     snapshot = dialect_of("comet").parse_snapshot(answer(sample("15")))
     assert snapshot.task_id == "021773297205999example"
     assert snapshot.video_url == "https://example.com/generated.mp4"
@@ -73,21 +73,21 @@ def test_cometapi_sample_has_neither_usage_nor_seed(sample, answer):
 
 
 def test_callback_sample_is_a_running_snapshot(sample):
-    """A callback body reads like a retrieve answer."""
+    """A callback body is read like a status answer."""
     snapshot = ARK.parse_callback(sample("56"))
     assert (snapshot.status, snapshot.video_url) == (Status.RUNNING, None)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status": "running"}', b"<html>"])
 def test_callback_without_a_task_is_a_webhook_error(body):
-    """Whatever else arrives at the callback address is refused as such."""
+    """A body without a task at the callback address raises `WebhookError`."""
     with pytest.raises(WebhookError, match="holds no task"):
         ARK.parse_callback(body)
 
 
 @pytest.mark.parametrize("status", Status)
-def test_documented_status_words_mean_themselves(status, read):
-    """Ark's words are read as they are, in any case, and the word is kept."""
+def test_documented_status_words_are_read(status, read):
+    """Ark's words are read in any case, and the word itself is kept."""
     assert read(status=status.value).status is status
     shouted = read(status=f" {status.value.upper()} ")
     assert (shouted.status, shouted.raw_status) == (status, f" {status.value.upper()} ")
@@ -118,13 +118,13 @@ def test_documented_status_words_mean_themselves(status, read):
     ],
 )
 def test_gateway_words_are_understood_or_kept(word, status, read):
-    """Aliases of gateways are known; any other word ends nothing and keeps its text."""
+    """Aliases of gateways are known; an unknown word ends no task, and its text is kept."""
     snapshot = read(status=word)
     assert (snapshot.status, snapshot.raw_status) == (status, word)
 
 
 def test_no_alias_is_unreachable():
-    """Aliases are written the way words are looked up."""
+    """Aliases are written in the form in which words are looked up."""
     assert all(word == word.strip().lower() and " " not in word for word in STATUS_WORDS)
 
 
@@ -172,21 +172,21 @@ def test_no_alias_is_unreachable():
         ("revised_prompt", "new", "model", None),
     ],
 )
-def test_odd_values_are_read_or_left_out(key, value, field, expected, read):
-    """Numbers and truth values are read out of text; what makes no sense is unset, never fatal."""
+def test_unusual_values_are_read_or_unset(key, value, field, expected, read):
+    """Numbers and truth values are read from text, and invalid values are unset."""
     snapshot = read(**{key: value})
     assert getattr(snapshot, field) == expected
     assert snapshot.raw == TASK | {key: value}
 
 
 def test_either_spelling_of_the_frame_rate_wins_over_null(read):
-    """A null beside the other spelling does not erase it."""
+    """The frame rate is read from either spelling if the other one is null."""
     assert read(framespersecond=24, framepersecond=None).frames_per_second == 24
 
 
 @pytest.mark.parametrize("token", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
-def test_tokens_beyond_json_are_no_numbers(token, answer):
-    """``NaN`` and ``Infinity`` in a body are read over."""
+def test_nan_and_infinity_are_ignored(token, answer):
+    """``NaN`` and ``Infinity`` in a body are not read as numbers."""
     body = b'{"id": "t", "status": "running", "seed": %b, "duration": %b}' % (token, token)
     snapshot = ARK.parse_snapshot(answer(body))
     assert snapshot.seed is None
@@ -213,7 +213,7 @@ def test_tokens_beyond_json_are_no_numbers(token, answer):
     ],
 )
 def test_output_urls_are_found_in_every_shape(keys, video, last, read):
-    """URLs come from an object, a list or beside it, never from an echo of the input."""
+    """URLs are read from an object, a list or a sibling key, but not from the repeated input."""
     snapshot = read(status="succeeded", **keys)
     assert snapshot.status is Status.SUCCEEDED
     assert (snapshot.video_url, snapshot.last_frame_url) == (video, last)
@@ -238,7 +238,7 @@ def test_output_urls_are_found_in_every_shape(keys, video, last, read):
     ],
 )
 def test_reasons_are_read_in_every_shape(keys, error, read):
-    """The reason of a failure comes from either key, as an object, as text, or as JSON text."""
+    """The reason of a failure is read from either key, as an object, text or JSON text."""
     snapshot = read(status="failed", **keys)
     assert snapshot.status is Status.FAILED
     assert snapshot.error == error
@@ -258,8 +258,8 @@ def test_reasons_are_read_in_every_shape(keys, error, read):
         (7, None),
     ],
 )
-def test_usage_is_read_out_of_text(usage, expected, read):
-    """Token counts may be strings, and tool counts that cannot be read are left out."""
+def test_usage_is_read_from_text(usage, expected, read):
+    """Token counts may be strings, and unreadable tool counts are left out."""
     assert read(usage=usage).usage == expected
 
 
@@ -274,15 +274,15 @@ def test_usage_is_read_out_of_text(usage, expected, read):
         json.dumps,
     ],
 )
-def test_one_wrapping_is_taken_off(wrap, answer):
-    """A task is found plain, under one ``data``, and as JSON text."""
+def test_one_level_of_wrapping_is_removed(wrap, answer):
+    """A task is read if it is plain, under one ``data``, or JSON text."""
     task = TASK | {"model": "m"}
     snapshot = ARK.parse_snapshot(answer(wrap(task)), task_id="t")
     assert (snapshot.task_id, snapshot.status, snapshot.raw) == ("t", Status.RUNNING, task)
 
 
-def test_id_that_was_asked_for_stands_in(answer):
-    """An answer that is surely a task may leave its id out."""
+def test_missing_id_is_that_of_the_request(answer):
+    """If an answer is clearly a task but has no id, it gets the id that was asked for."""
     body = {"status": "running", "model": "m"}
     assert ARK.parse_snapshot(answer(body), task_id="asked").task_id == "asked"
     assert ARK.parse_snapshot(answer({"data": body}), task_id="asked").task_id == "asked"
@@ -291,13 +291,13 @@ def test_id_that_was_asked_for_stands_in(answer):
 
 
 def test_envelope_with_a_status_is_no_task(answer):
-    """A gateway's own ``status`` never settles the task that was asked for."""
+    """The ``status`` of a gateway's envelope does not settle the task."""
     with pytest.raises(ProtocolError):
         ARK.parse_snapshot(answer({"status": "error", "message": "try later"}), task_id="t")
 
 
 def test_answer_about_another_task_is_refused(answer):
-    """What happened to another task is not taken for the one that was asked for."""
+    """An answer with another id is not applied to the task that was asked for."""
     with pytest.raises(ProtocolError) as caught:
         ARK.parse_snapshot(answer({"id": "other", "status": "succeeded"}), task_id="t")
     assert caught.value.transient
@@ -324,7 +324,7 @@ def test_answer_about_another_task_is_refused(answer):
     ],
 )
 def test_error_in_a_success_is_never_read_as_a_task(body, kind, answer):
-    """A 2xx that carries an error and no task raises that error, for a task and for a page."""
+    """A 2xx answer with an error and no task raises that error, for a task and for a page."""
     for parse in (ARK.parse_snapshot, ARK.parse_page):
         with pytest.raises(kind):
             parse(answer(body))
@@ -352,7 +352,7 @@ def test_error_in_a_success_is_never_read_as_a_task(body, kind, answer):
     ],
 )
 def test_success_without_a_task_is_a_protocol_error(body, answer):
-    """A 2xx that holds no task cannot be read, and its excerpt is short."""
+    """A 2xx answer without a task raises an error with a short excerpt."""
     for parse in (ARK.parse_snapshot, ARK.parse_page):
         with pytest.raises(ProtocolError) as caught:
             parse(answer(body))
@@ -367,14 +367,14 @@ def levels(value: object) -> int:
 
 
 def nest(depth: int) -> str:
-    """A JSON value of that many levels, each of which holds something else, too."""
+    """A JSON value with *levels* levels, each of which also has another value."""
     return '{"a": 1, "b": [2, ' * (depth // 2) + "3" + "]}" * (depth // 2)
 
 
 @pytest.mark.parametrize("depth", [2, 90, 98, 100, 102, 400, 700])
 @pytest.mark.parametrize("wrap", ["%s", '{"data": %s}', '{"items": [%s, %s]}', "text"])
-def test_what_is_nested_beyond_any_real_answer_is_left_out(depth, wrap, answer):
-    """A task is read whatever it holds beside, which comes out no deeper than others can bear."""
+def test_too_deeply_nested_values_are_left_out(depth, wrap, answer):
+    """The task is still read, and the rest is cut to a depth that other code can handle."""
     task = f'{{"id": "t", "status": "running", "seed": 7, "odd": {nest(depth)}, "x": [[]]}}'
     body = json.dumps({"data": task}) if wrap == "text" else wrap.replace("%s", task)
     parse = ARK.parse_page if "items" in wrap else ARK.parse_snapshot
@@ -388,15 +388,15 @@ def test_what_is_nested_beyond_any_real_answer_is_left_out(depth, wrap, answer):
             assert snapshot.raw == json.loads(task)
 
 
-def test_body_with_odd_bytes_is_read(answer):
-    """A byte order mark, undecodable bytes, lone surrogates and raw line ends do no harm."""
+def test_body_with_unusual_bytes_is_read(answer):
+    """A byte order mark, invalid bytes, lone surrogates and raw line ends are accepted."""
     body = b'\xef\xbb\xbf{"id": "t", "status": "failed", "error": "a\xff\nb\\ud800"}'
     snapshot = ARK.parse_snapshot(answer(body))
     assert snapshot.error == ErrorDetail(None, "a\ufffd\nb?")
 
 
 def test_official_page_keeps_order_and_repeated_ids(sample, answer):
-    """The recorded page has three tasks under one masked id, and all three come out."""
+    """The recorded page has three tasks with the same masked id, and all three are read."""
     page = ARK.parse_page(answer(sample("25")))
     assert [item.seed for item in page.items] == [10, 23, 4]
     assert len({item.task_id for item in page.items}) == 1
@@ -404,13 +404,13 @@ def test_official_page_keeps_order_and_repeated_ids(sample, answer):
 
 
 def test_empty_page_is_a_page(sample, answer):
-    """A page without items says only that nothing matched."""
+    """A page without items means that no task matched."""
     page = ARK.parse_page(answer(sample("27")))
     assert (list(page.items), page.total, page.unreadable) == ([], 0, 0)
 
 
 def test_unreadable_items_are_counted(answer):
-    """One bad item costs nothing but itself."""
+    """A bad item does not affect the others."""
     items = [TASK, None, "x", {}, {"id": "u"}, {"status": "running"}, [TASK], TASK | {"id": "v"}]
     page = ARK.parse_page(answer({"items": items, "total": "8"}))
     assert [item.task_id for item in page.items] == ["t", "v"]
@@ -418,7 +418,7 @@ def test_unreadable_items_are_counted(answer):
 
 
 def test_wrapped_page_is_read(answer):
-    """A page under one ``data`` is found, and a total that makes no sense is unset."""
+    """A page under one ``data`` is read, and an invalid total is unset."""
     page = ARK.parse_page(answer({"code": 0, "data": {"items": [TASK], "total": None}}))
     assert len(page.items) == 1
     assert page.total is None
@@ -426,7 +426,7 @@ def test_wrapped_page_is_read(answer):
 
 @pytest.mark.parametrize("body", [{"items": None}, {"items": {}}, {"total": 0}, TASK])
 def test_page_without_items_is_a_protocol_error(body, answer):
-    """A provider that has no lists is told by an answer without items."""
+    """An answer without a list of items shows that the provider has no lists."""
     with pytest.raises(ProtocolError):
         ARK.parse_page(answer(body))
 
@@ -452,7 +452,7 @@ VALUES = {
     keys=st.fixed_dictionaries({}, optional=VALUES),
 )
 def test_documented_fields_read_back(task_id, status, keys):
-    """A task written the documented way comes out with the same values."""
+    """A task in the documented form is read with the same values."""
     task = {"id": task_id, "status": status.value, **keys}
     snapshot = ARK.parse_callback(json.dumps(task).encode())
     expected = Snapshot(task_id=task_id, status=status, raw_status=status.value, raw=task, **keys)

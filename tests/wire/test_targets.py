@@ -16,7 +16,7 @@ TASKS = "/contents/generations/tasks"
 
 
 def test_get_and_cancel_name_the_task():
-    """Retrieve and delete differ in the verb only and have no body."""
+    """A get and a cancel differ only in the verb and have no body."""
     get, cancel = ARK.build_get("cgt-1"), ARK.build_cancel("cgt-1")
     assert (get.method, get.target, get.body) == ("GET", f"{TASKS}/cgt-1", None)
     assert (cancel.method, cancel.target, cancel.body) == ("DELETE", f"{TASKS}/cgt-1", None)
@@ -24,7 +24,7 @@ def test_get_and_cancel_name_the_task():
 
 @given(st.text(st.characters(), min_size=1))
 def test_any_id_is_one_segment_of_the_path(task_id):
-    """Whatever an id holds stays inside one path segment."""
+    """Whatever an id contains, it stays inside one path segment."""
     try:
         target = ARK.build_get(task_id).target
     except SpecError:
@@ -40,7 +40,7 @@ def test_any_id_is_one_segment_of_the_path(task_id):
 @pytest.mark.parametrize("task_id", ["", " ", ".", ".."])
 @pytest.mark.parametrize("build", [ARK.build_get, ARK.build_cancel])
 def test_id_that_would_name_another_resource_is_refused(build, task_id):
-    """An empty or dotted id never turns into a request for something else."""
+    """An empty or dotted id does not become a request for another resource."""
     with pytest.raises(SpecError, match="task_id"):
         build(task_id)
 
@@ -54,8 +54,8 @@ def test_id_that_would_name_another_resource_is_refused(build, task_id):
     ],
 )
 @pytest.mark.parametrize("letter", ["x", "é"])
-def test_id_without_room_in_an_address_is_refused_and_not_repeated(build, field, letter):
-    """A path stays below the lines that servers take, and the error below one of ours."""
+def test_too_long_id_is_refused_with_a_short_error(build, field, letter):
+    """No path is longer than servers accept, and the error does not contain the whole id."""
     most = (URL_ROOM - len(f"{TASKS}/")) // len(quote(letter))
     build(letter * most)
     assert len(ARK.build_get(letter * most).target) <= URL_ROOM
@@ -65,8 +65,8 @@ def test_id_without_room_in_an_address_is_refused_and_not_repeated(build, field,
         assert len(str(caught.value)) < 150
 
 
-def test_list_repeats_the_ids_behind_its_filters():
-    """Every id is a parameter of its own, and the order of parameters is fixed."""
+def test_list_repeats_the_ids_after_its_filters():
+    """Each id is its own parameter, and the order of parameters is fixed."""
     request = ARK.build_list(
         task_ids=["a", "b/c"],
         status=Status.RUNNING,
@@ -83,7 +83,7 @@ def test_list_repeats_the_ids_behind_its_filters():
 
 
 def test_list_without_arguments_asks_for_the_first_page():
-    """The provider's defaults are spelt out."""
+    """The provider's defaults are written out."""
     assert ARK.build_list().target == f"{TASKS}?page_num=1&page_size=20"
 
 
@@ -94,8 +94,8 @@ def test_list_without_arguments_asks_for_the_first_page():
     page=st.integers(1, 500),
     size=st.integers(1, 500),
 )
-def test_length_of_a_list_target_is_known_beforehand(ids, status, tier, page, size):
-    """Base and costs bound the target, exactly but for the filters and page numbers."""
+def test_length_of_a_list_target_is_known_in_advance(ids, status, tier, page, size):
+    """The base and the costs bound the target, exactly except for filters and page numbers."""
     target = ARK.build_list(
         task_ids=ids, status=status, service_tier=tier, page_num=page, page_size=size
     ).target
@@ -119,13 +119,13 @@ def test_length_of_a_list_target_is_known_beforehand(ids, status, tier, page, si
         (200, b'{"id": "t", "status": "failed", "error": {"code": "task_cancelled"}}'),
     ],
 )
-def test_cancel_succeeds_silently(status_code, body, answer):
+def test_cancel_accepts_every_kind_of_success(status_code, body, answer):
     """Empty answers, Ark's ``{}`` and a gateway's whole task all mean success."""
     assert ARK.parse_cancel(answer(body, status_code)) is None
 
 
 def test_recorded_cancel_answers(sample, answer):
-    """Ark's success passes, and its refusal to delete a running task is a conflict."""
+    """Ark's success is accepted, and its refusal for a running task is a conflict."""
     assert ARK.parse_cancel(answer(sample("31"))) is None
     with pytest.raises(ConflictError, match="currently running") as caught:
         ARK.parse_cancel(answer(sample("33"), 409))
@@ -133,8 +133,8 @@ def test_recorded_cancel_answers(sample, answer):
     assert not caught.value.transient
 
 
-def test_cancel_does_not_take_a_failure_for_success(answer):
-    """A page or an error object with a 2xx is no success."""
+def test_cancel_detects_a_failure_with_a_2xx(answer):
+    """A page or an error object with a 2xx is not a success."""
     with pytest.raises(ProtocolError):
         ARK.parse_cancel(answer(b"<html>hello</html>"))
     with pytest.raises(InvalidRequestError):
