@@ -238,13 +238,13 @@ class Facts:
 
 def _read(value: str) -> Any:
     """The value of a note. `json.loads` looks for blanks around each, which are never there."""
-    found, end = _DECODER.raw_decode(value)
+    found, end = _NOTE_DECODER.raw_decode(value)
     if end != len(value):
         raise ValueError(f"{value!r} is no value of a note")
     return found
 
 
-_DECODER: Final = json.JSONDecoder()
+_NOTE_DECODER: Final = json.JSONDecoder()
 
 
 def _attempt(_: Facts, attempt: _Attempt, value: Any, at: float | None) -> None:

@@ -154,7 +154,7 @@ class SqliteStore:
             raise JournalError(f"journal {self.path} cannot be read: {exc}") from exc
 
     def _pages(self, database: sqlite3.Connection, before: int) -> Generator[list[Entry]]:
-        names = {batch: json.loads(name) for batch, name in database.execute(_NAMES)}
+        names = {batch: json.loads(name) for batch, name in database.execute(_READ_NAMES)}
         media = _Media(database)
         entries: list[Entry] = []
         for (row, batch, place, key, metadata, text), facts in _folded(database, before):
@@ -364,9 +364,9 @@ def _folded(
     database: sqlite3.Connection, before: int
 ) -> Iterator[tuple[tuple[Any, ...], Facts | None]]:
     """All rows of the plan before one, each with what its notes say; ``None`` if it is none."""
-    notes = itertools.groupby(database.execute(_NOTES, (before,)), key=_ROW)
+    notes = itertools.groupby(database.execute(_READ_NOTES, (before,)), key=_ROW)
     row, told = next(notes, _NO_MORE)
-    for task in database.execute(_TASKS, (before,)):
+    for task in database.execute(_READ_TASKS, (before,)):
         while row < task[0]:  # notes about rows that are not there
             row, told = next(notes, _NO_MORE)
         yield task, fold(told if row == task[0] else ())
@@ -380,18 +380,18 @@ def _is_over(entry: Entry, before: float) -> bool:
 
 def _has_tasks(database: sqlite3.Connection) -> bool:
     """Whether a task was made or attached, or may have been made."""
-    notes = database.execute(_NOTES_ABOUT_TASKS, _ABOUT_TASKS)
+    notes = database.execute(_READ_NOTES_ABOUT_TASKS, _ABOUT_TASKS)
     folded = (fold(told) for _, told in itertools.groupby(notes, key=_ROW))
     return any(facts is not None and facts.may_have_task for facts in folded)
 
 
 _ROW: Final = operator.itemgetter(0)
 _NO_MORE: Final[tuple[int, Iterator[Any]]] = (sys.maxsize, iter(()))
-_NAMES: Final = "SELECT batch, name FROM batches"
-_TASKS: Final = (
+_READ_NAMES: Final = "SELECT batch, name FROM batches"
+_READ_TASKS: Final = (
     "SELECT row, batch, place, key, metadata, spec FROM tasks WHERE row < ? ORDER BY row"
 )
-_NOTES: Final = (
+_READ_NOTES: Final = (
     # Sorted when they are read, without an index: that would cost something at every note.
     "SELECT row, kind, n, value, at FROM notes WHERE row < ? ORDER BY row, seq"
 )
@@ -405,7 +405,7 @@ _ABOUT_TASKS: Final = (
 )
 """The kinds of notes from which follows whether a task may exist."""
 
-_NOTES_ABOUT_TASKS: Final = (
+_READ_NOTES_ABOUT_TASKS: Final = (
     "SELECT row, kind, n, value, at FROM notes WHERE kind IN (?, ?, ?, ?, ?, ?) ORDER BY row, seq"
 )
 _GONE: Final = "row IN (SELECT row FROM temp.gone)"
