@@ -152,6 +152,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 observer=self._observer,
                 rng=random.Random(),  # noqa: S311 - jitter
             )
+            await engine.learning.recall()
             async with anyio.create_task_group() as background:
                 self._engine = engine
                 engine.start(background)

@@ -11,7 +11,7 @@ import logging
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -27,7 +27,7 @@ from callsheet.errors import ClosedError, ConfigurationError, JournalError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from callsheet._journal.entries import Entry
     from callsheet._models.spec import TaskSpec
@@ -214,6 +214,27 @@ class Journal(anyio.AsyncContextManagerMixin):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._in_thread(pages.close)
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Keep what was learned, as JSON by its kind, in the place of what was kept before.
+
+        If it cannot be written, it is dropped: it can be learned again.
+
+        Raises:
+            ClosedError: The journal is not open.
+        """
+        self._append(Transaction((), learned=values, awaited=False))
+
+    async def learned(self) -> dict[Any, Any]:
+        """What was learned, as JSON by its kind; nothing, with a warning, if it cannot be read.
+
+        It may hold anything: another program may have written into the file.
+        """
+        try:
+            return await self._in_thread(self._file.learned)
+        except Exception:
+            log.warning("journal %s: what was learned cannot be read", self.path, exc_info=True)
+            return {}
 
     async def prune(self, *, before: float) -> int:
         """Remove what ended for good before a time in Unix seconds; return how many rows.

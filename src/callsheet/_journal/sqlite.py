@@ -117,13 +117,18 @@ class SqliteStore:
                 self._database.close()
                 self._database = None
 
-    def write(self, plans: Sequence[PlanText], notes: Sequence[StoredNote]) -> None:
+    def write(
+        self,
+        plans: Sequence[PlanText],
+        notes: Sequence[StoredNote],
+        learned: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Write in one transaction; it is on disk when this returns.
 
         Raises:
             sqlite3.Error: It failed; nothing was written.
         """
-        if not plans and not notes:
+        if not (plans or notes or learned):
             return
         database = self._opened()
         self._check_place()
@@ -133,6 +138,8 @@ class SqliteStore:
             for plan in plans:
                 stored |= self._write_plan(database, plan)
             database.executemany(_ADD_NOTE, notes)
+            if learned:  # not even prepared without need: notes depend on no other table
+                database.executemany("INSERT OR REPLACE INTO learned VALUES (?, ?)", learned)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:  # some errors have ended it already
@@ -174,6 +181,14 @@ class SqliteStore:
                 yield entries
                 entries = []
         yield entries
+
+    def learned(self) -> dict[Any, Any]:
+        """What was learned, as JSON by its kind.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        return dict(self._opened().execute("SELECT kind, value FROM learned"))
 
     def prune(self, *, before: float) -> int:
         """Remove the rows that ended before a time in Unix seconds; return how many.

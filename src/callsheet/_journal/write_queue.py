@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -22,6 +22,7 @@ class Transaction:
 
     Attributes:
         notes: The notes, in order; plans only if it is awaited.
+        learned: What was learned, as JSON by its kind.
         awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
             until it can be written.
         takes_back: The transaction whose plans its notes retract.
@@ -31,6 +32,7 @@ class Transaction:
     """
 
     notes: Sequence[Note]
+    learned: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
     awaited: bool = True
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
@@ -105,6 +107,7 @@ class WriteQueue:
                 self.file.write(
                     [plan for each in transactions for plan in each.plans],
                     [row for each in transactions for row in each.rows],
+                    [one for each in transactions if each.learned for one in each.learned.items()],
                 )
             except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
                 if len(transactions) > 1:
@@ -122,7 +125,7 @@ class WriteQueue:
         for transaction in transactions:
             if transaction.awaited:
                 transaction.error = JournalError(message)
-            elif not transaction.needless:
+            elif transaction.notes and not transaction.needless:
                 self._kept.append(transaction)
                 self._failure = message
 
