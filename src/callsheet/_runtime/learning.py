@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -83,7 +83,8 @@ def _kind_from(text: str) -> tuple[object, ...]:
     kind: Any = json.loads(text.removeprefix(_RENDER_TIMES))
     if not isinstance(kind, list):
         raise TypeError("its kind is no list")
-    hash(found := tuple[object, ...](kind))
+    found = tuple(cast("list[object]", kind))
+    hash(found)  # it may hold a list, which is no part of a kind
     return found
 
 
@@ -91,7 +92,7 @@ def _times_from(text: str) -> list[float]:
     seconds: Any = json.loads(text)
     if not isinstance(seconds, list):
         raise TypeError("it is no list of render times")
-    times = [float(each) for each in seconds]
+    times = [float(each) for each in cast("list[float]", seconds)]
     if not all(0.0 < each < math.inf for each in times):
         raise ValueError("it holds a render time that no task can have")
     return times
