@@ -9,6 +9,7 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
     kind.kind: kind for kind in (Image, VideoRef, AudioRef)
 }
-_SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
+_SPEC_FIELDS: Final = tuple(field.name for field in attrs.fields(TaskSpec))
+_SPEC_DEFAULTS: Final = tuple(field.default for field in attrs.fields(TaskSpec))
+_SPEC_VALUES: Final = attrgetter(*_SPEC_FIELDS)
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -92,10 +95,10 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     """
     row: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, default in _SPEC_FIELDS:
-        value = getattr(spec, name)
-        if value is default or value == ():
+    for name, default, given in zip(_SPEC_FIELDS, _SPEC_DEFAULTS, _SPEC_VALUES(spec), strict=True):
+        if given is default or given == ():
             continue
+        value = given
         try:
             if name in _FRAME_FIELDS:
                 value = _encode_medium(value, contents)

@@ -87,9 +87,7 @@ class Bookkeeping:
     ledger: Ledger
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
-    _attempts: WeakKeyDictionary[Record, _Attempts] = attrs.field(
-        factory=WeakKeyDictionary[Record, _Attempts], init=False
-    )
+    _attempts: dict[Record, _Attempts] = attrs.field(factory=dict[Record, _Attempts], init=False)
     """The attempts of each record that has no id yet."""
 
     @classmethod
@@ -200,7 +198,7 @@ class Bookkeeping:
         if attempts is not None:
             self._note(record, *self._closed(record, attempts))
             attempts.refused = True
-            if record.task_id is not None:  # an earlier attempt has its task: nothing follows
+            if record.task_id is not None or record.settled:  # nothing follows
                 del self._attempts[record]
 
     def doubted(self, record: Record) -> None:
