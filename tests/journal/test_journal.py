@@ -77,6 +77,35 @@ async def test_a_failed_write_is_undone(path):
     assert [(each.token, each.fate) for each in entry.attempts] == [("t", Fate.OUT)]
 
 
+async def test_the_notes_of_one_call_are_written_together_or_not_at_all(path):
+    """If one note of a call finds no room, none of its notes is written."""
+    async with journal(path) as opened:
+        (row,) = await plan(opened, BOATS[:1])
+        fill_disk(opened)
+        with pytest.raises(JournalError):
+            await opened.write_first(
+                [notes.Attempt(row, 1, "t", 1.0), notes.Made(row, 1, "cgt-" + "1" * 10_000)]
+            )
+        make_room(opened)
+        (entry,) = await entries(opened)
+        assert (entry.attempts, entry.task_id) == ((), None)
+        opened.write([notes.Refused(row, 1), notes.Cancelled(row)])
+        opened.write([])
+        (entry,) = await entries(opened)
+        assert entry.cancelled
+
+
+async def test_a_value_that_is_none_fails_where_it_is_given(path):
+    """A note with a wrong value raises at once, and harms no other note."""
+    async with journal(path) as opened:
+        (row,) = await plan(opened, BOATS[:1])
+        with pytest.raises(TypeError):
+            opened.write([notes.Saved(row, object())])
+        opened.write([notes.Saved(row, "/films/boat.mp4")])
+        (entry,) = await entries(opened)
+    assert entry.file == "/films/boat.mp4"
+
+
 async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(path):
     """A plan that was cancelled before it was written does not count as unwritten."""
     async with journal(path) as opened:

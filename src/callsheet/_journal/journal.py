@@ -160,8 +160,9 @@ class Journal(anyio.AsyncContextManagerMixin):
         Raises:
             ClosedError: The journal is not open.
         """
-        soon = len(notes) > 1 or type(notes[0]) is not Moved
-        self._append(Transaction(notes, awaited=False), soon=soon)
+        if notes:
+            soon = len(notes) > 1 or type(notes[0]) is not Moved
+            self._append(Transaction(notes, awaited=False), soon=soon)
 
     async def write_first(self, notes: Sequence[Note]) -> None:
         """Write notes, and return when they are on disk: await this before what they are about.
@@ -287,13 +288,20 @@ class Journal(anyio.AsyncContextManagerMixin):
 
         SQLite could wait, too, but nothing can interrupt that.
         """
-        deadline = anyio.current_time() + self._timeout
+        deadline, waited = anyio.current_time() + self._timeout, False
         while True:
             try:
                 await self._in_thread(partial(self._file.open, self._identity))
             except InUseError as error:
                 if anyio.current_time() >= deadline:
                     raise ConfigurationError(str(error)) from error
+                waited = True
+            except ConfigurationError:
+                # A file that is closed while it is looked at may seem incomplete. So what is said
+                # of a file that was in use a moment ago must be said twice.
+                if not waited:
+                    raise
+                waited = False
             else:
                 return
             await anyio.sleep(RETRY_GAP)

@@ -28,7 +28,7 @@ class Transaction:
         takes_back: The transaction whose plans its notes retract.
         error: Why it was not written.
         plans: The plans among the notes, as they are stored, once `encode` was called.
-        rows: The other notes, as they are stored, once `encode` was called.
+        rows: The other notes, as they are stored.
     """
 
     notes: Sequence[Note]
@@ -37,7 +37,11 @@ class Transaction:
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
     plans: Sequence[PlanText] = attrs.field(default=(), init=False)
-    rows: Sequence[StoredNote] = attrs.field(default=(), init=False)
+    rows: Sequence[StoredNote] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Write the facts as JSON at once, so that a wrong value fails where it is given."""
+        self.rows = [encode_note(note) for note in self.notes if not isinstance(note, Plan)]
 
     @property
     def needless(self) -> bool:
@@ -45,12 +49,14 @@ class Transaction:
         return self.takes_back is not None and self.takes_back.error is not None
 
     def encode(self) -> bool:
-        """Write the notes as JSON; if that is impossible, keep the error and return ``False``."""
-        notes = self.notes
+        """Write the plans as JSON, which may take long; on failure keep the error.
+
+        Returns:
+            Whether that was possible.
+        """
         try:
             if self.awaited:
-                self.plans = [encode_plan(note) for note in notes if isinstance(note, Plan)]
-            self.rows = [encode_note(note) for note in notes if not isinstance(note, Plan)]
+                self.plans = [encode_plan(note) for note in self.notes if isinstance(note, Plan)]
         except SpecError as error:
             self.error = error
         return self.error is None
@@ -79,7 +85,7 @@ class WriteQueue:
     def postpone(self, transactions: Iterable[Transaction], cause: Exception) -> None:
         """Handle transactions that could not be tried, for example because no thread started."""
         before = self._failure
-        self._fail([each for each in transactions if each.encode()], self._message(cause))
+        self._fail(transactions, self._message(cause))
         self._log_change(before)
 
     def unwritten(self) -> JournalError | None:
