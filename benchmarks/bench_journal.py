@@ -74,12 +74,17 @@ class Writer(SqliteStore):
     commits = 0
     seconds = 0.0
 
-    def write(self, plans: Sequence[PlanText], rows: Sequence[StoredNote]) -> None:
+    def write(
+        self,
+        plans: Sequence[PlanText],
+        notes: Sequence[StoredNote],
+        learned: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Write in one transaction."""
         begun = time.thread_time()
-        super().write(plans, rows)
+        super().write(plans, notes, learned)
         Writer.seconds += time.thread_time() - begun
-        Writer.commits += bool(plans or rows)
+        Writer.commits += bool(plans or notes or learned)
 
 
 def client(base: str, journal: str | None, transport: str | None) -> Client:

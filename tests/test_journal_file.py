@@ -31,6 +31,7 @@ from callsheet import (
     RetryPolicy,
     SpecError,
     SpendLimit,
+    SubmissionUncertainError,
     TaskSpec,
 )
 from callsheet._journal.sqlite import VERSION
@@ -765,6 +766,23 @@ def attempts_in(path, *, row=1):
         return database.execute(
             "SELECT kind, n, value FROM notes WHERE row = ? AND n NOT NULL ORDER BY seq", (row,)
         ).fetchall()
+
+
+async def test_an_attempt_without_its_own_note_is_not_sent_again(path):
+    """Whatever is known of an attempt, one that may have made a task is never just queued."""
+    wire = Wire()
+    wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
+    async with client(wire, journal=path) as c:
+        await c.submit_many(BOATS[:1])
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM notes")
+        database.execute("INSERT INTO notes (row, kind, n) VALUES (1, 'doubted', 1)")
+    wire.fault, posts = None, len(wire.sent("POST"))
+    async with client(wire, journal=path) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert isinstance(outcome.error, SubmissionUncertainError)
+        assert c.spend.uncertain.tasks == 1
+    assert len(wire.sent("POST")) == posts
 
 
 async def test_a_refused_create_that_is_sent_again_is_one_attempt(path):

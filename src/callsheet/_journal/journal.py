@@ -27,7 +27,7 @@ from callsheet.errors import ClosedError, ConfigurationError, JournalError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from callsheet._journal.entries import Entry
     from callsheet._models.spec import TaskSpec
@@ -198,7 +198,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         except JournalError as error:
             raise self._queue.unwritten() or error from None
 
-    async def pages(self, *, before: int | None = None) -> AsyncIterator[list[Entry]]:
+    async def pages(self, *, before: int | None = None) -> AsyncGenerator[list[Entry]]:
         """All entries of the journal in the order of their rows, a page at a time.
 
         Args:

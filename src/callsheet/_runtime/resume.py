@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -78,11 +79,12 @@ class Resumption:
         self._started = True
         found = _Found(engine, unfinished=unfinished)
         try:
-            async for entries in self.journal.pages(before=self.before):
-                for start in range(0, len(entries), ENTRIES_PER_TURN):
-                    for entry in entries[start : start + ENTRIES_PER_TURN]:
+            async with aclosing(self.journal.pages(before=self.before)) as pages:
+                async for entries in pages:
+                    for number, entry in enumerate(entries, start=1):
                         found.add(entry)
-                    await anyio.lowlevel.checkpoint()
+                        if number % ENTRIES_PER_TURN == 0:
+                            await anyio.lowlevel.checkpoint()
         except BaseException:
             self._started = False
             raise
@@ -186,7 +188,7 @@ def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
     if entry.task_id is not None:
         record.snapshot = entry.answer  # a success is billed, even if its task is lost now
         engine.attacher.adopt([record], [entry.task_id])
-    elif current is not None and current.at is not None:
+    elif current is not None:
         # The journal has the token and no id: the earlier process ended after it wrote the note, so
         # the create may have been sent. It counts as sent, and its task is looked for.
         if entry.cancelled:
@@ -195,7 +197,8 @@ def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
         error = SubmissionUncertainError(reason, current.token)
         if doubted:
             engine.submitter.remember_doubt(record, error)
-        left = Moment(None, engine.clock.wall(current.at))
+        # Without a time it counts as very old: then no list proves that it made nothing.
+        left = Moment(None, engine.clock.wall(current.at or 0.0))
         engine.submitter.answer_lost(record, error, sent=left)
     elif entry.cancelled:
         engine.canceller.end_unsent(record, "cancelled before it was sent again")

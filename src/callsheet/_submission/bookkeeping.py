@@ -58,7 +58,6 @@ class _Attempts:
         open: Whether the current attempt may have made a task.
         current: The number of the attempt that the next id belongs to.
         by_token: The numbers of all attempts that carried a token.
-        doubts: How many earlier attempts stay uncertain for good. Each has its own money.
     """
 
     last: int = 0
@@ -68,7 +67,6 @@ class _Attempts:
     open: bool = False
     current: int = 0
     by_token: dict[str, int] = attrs.field(factory=dict[str, int])
-    doubts: int = 0
 
 
 @attrs.define(eq=False, kw_only=True)
