@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import zlib
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -21,6 +22,7 @@ Packed = bytes
 be compressed."""
 
 _SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
+_SNAPSHOT_VALUES: Final = attrgetter(*_SNAPSHOT_FIELDS)
 _STATUS, _ERROR, _USAGE = (_SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage"))
 
 
@@ -29,7 +31,7 @@ def pack(snapshot: Snapshot) -> Packed | Snapshot:
 
     A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
     """
-    values = [getattr(snapshot, name) for name in _SNAPSHOT_FIELDS]
+    values = list(_SNAPSHOT_VALUES(snapshot))
     error, usage = snapshot.error, snapshot.usage
     values[_STATUS] = snapshot.status.value
     if error is not None:
