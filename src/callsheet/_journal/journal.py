@@ -18,6 +18,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
+from callsheet._journal.codec import encode_note
 from callsheet._journal.identity import Identity
 from callsheet._journal.notes import Moved, Note, Plan, Retracted
 from callsheet._journal.sqlite import InUseError, SqliteStore
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from callsheet._journal.codec import StoredNote
     from callsheet._journal.entries import Entry
     from callsheet._models.spec import TaskSpec
 
@@ -162,7 +164,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         """
         if notes:
             soon = len(notes) > 1 or type(notes[0]) is not Moved
-            self._append(Transaction(notes, awaited=False), soon=soon)
+            self._append(Transaction(notes, awaited=False, rows=_stored(notes)), soon=soon)
 
     async def write_first(self, notes: Sequence[Note]) -> None:
         """Write notes, and return when they are on disk: await this before what they are about.
@@ -175,7 +177,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: It could not be written; nothing may be sent.
             ClosedError: The journal is not open.
         """
-        transaction = Transaction(notes)
+        transaction = Transaction(notes, rows=_stored(notes))
         plans = [note for note in notes if isinstance(note, Plan)]
         # Shielded: a caller that is cancelled here must know whether a token is on disk.
         with anyio.CancelScope(shield=not plans):
@@ -184,7 +186,10 @@ class Journal(anyio.AsyncContextManagerMixin):
             except anyio.get_cancelled_exc_class():
                 back = [Retracted(row) for plan in plans for row in plan.rows]
                 with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
-                    self._append(Transaction(back, awaited=False, takes_back=transaction))
+                    rows = _stored(back)
+                    self._append(
+                        Transaction(back, awaited=False, takes_back=transaction, rows=rows)
+                    )
                 raise
 
     async def flush(self) -> None:
@@ -309,3 +314,8 @@ class Journal(anyio.AsyncContextManagerMixin):
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work, one call at a time, without using up the default thread limit."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _stored(notes: Sequence[Note]) -> list[StoredNote]:
+    """Facts as they are stored, written at once: a wrong value fails where it is given."""
+    return [encode_note(note) for note in notes if not isinstance(note, Plan)]

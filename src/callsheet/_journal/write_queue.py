@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from callsheet._journal.codec import PlanText, StoredNote, encode_note, encode_plan
+from callsheet._journal.codec import PlanText, StoredNote, encode_plan
 from callsheet._journal.notes import Attached, Made, Note, Plan
 from callsheet._journal.sqlite import SqliteStore
 from callsheet.errors import CallsheetError, JournalError, SpecError
@@ -37,11 +37,7 @@ class Transaction:
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
     plans: Sequence[PlanText] = attrs.field(default=(), init=False)
-    rows: Sequence[StoredNote] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Write the facts as JSON at once, so that a wrong value fails where it is given."""
-        self.rows = [encode_note(note) for note in self.notes if not isinstance(note, Plan)]
+    rows: Sequence[StoredNote] = attrs.field(default=(), kw_only=True)
 
     @property
     def needless(self) -> bool:

@@ -33,7 +33,6 @@ class Learning:
 
     journal: Journal | None
     schedule: Schedule
-    _written_at: float = attrs.field(default=-math.inf, init=False)
 
     async def recall(self) -> None:
         """Give the schedule what earlier processes have learned.
@@ -56,18 +55,8 @@ class Learning:
                     error,
                 )
 
-    def keep(self, *, now: float) -> None:
-        """Write what is new, unless something was written a moment ago.
-
-        Args:
-            now: The time on the client's clock.
-        """
-        if self.journal is not None and now - self._written_at >= LEARNED_GAP:
-            self._written_at = now
-            self.keep_all()
-
-    def keep_all(self) -> None:
-        """Write what is new, because the client is left."""
+    def keep(self) -> None:
+        """Write what is new. Call this at most every `LEARNED_GAP` seconds, and on leaving."""
         if self.journal is None:
             return
         values: dict[str, str] = {}
