@@ -9,16 +9,24 @@ back.
 In the second table nothing is grouped: the specs are submitted one after the other. Each waits for
 its id, and so twice for the disk.
 
-    python benchmarks/bench_journal.py [N ...] [--repeats R] [--transport NAME]
+The third table is about `Client.resume` of a journal in which every spec is finished. Its baseline
+reads the same rows with `sqlite3` and parses each value with `json.loads`, and keeps nothing.
+Memory is what the process holds after `resume`, and at most meanwhile, beyond what it held before.
+
+    python benchmarks/bench_journal.py [N ...] [--resume N ...] [--repeats R] [--transport NAME]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import os
 import resource
+import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,15 +40,19 @@ from _table import keep, show
 
 from callsheet import Client, Limits, Provider, TaskSpec
 from callsheet._journal import journal as journal_module
+from callsheet._journal import notes
 from callsheet._journal.sqlite import SqliteStore
+from callsheet._models.snapshot import Status
+from callsheet._wire.snapshots import read_snapshot
 from callsheet.emulator import running
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._journal.codec import Plan
-    from callsheet._journal.entries import Note
+    from callsheet._journal.codec import PlanText, StoredNote
+    from callsheet._journal.journal import Journal
+    from callsheet._submission.bookkeeping import Bookkeeping
 
 
 RENDER = 5.0
@@ -62,12 +74,17 @@ class Writer(SqliteStore):
     commits = 0
     seconds = 0.0
 
-    def write(self, plans: Sequence[Plan], notes: Sequence[Note]) -> None:
+    def write(
+        self,
+        plans: Sequence[PlanText],
+        notes: Sequence[StoredNote],
+        learned: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Write in one transaction."""
         begun = time.thread_time()
-        super().write(plans, notes)
+        super().write(plans, notes, learned)
         Writer.seconds += time.thread_time() - begun
-        Writer.commits += bool(plans or notes)
+        Writer.commits += bool(plans or notes or learned)
 
 
 def client(base: str, journal: str | None, transport: str | None) -> Client:
@@ -117,6 +134,138 @@ def child(how: str, base: str, n: int, journal: str, transport: str) -> None:
 
     cost = anyio.run(run)
     print(json.dumps({**cost, "seconds": Writer.seconds, "commits": Writer.commits}))
+
+
+def finished(number: int) -> dict[str, object]:
+    """An answer about a finished task, in Ark's form and length."""
+    host = "https://ark-content-generation-cn-beijing.tos-cn-beijing.volces.com"
+    return {
+        "id": f"cgt-20261130{number:010}",
+        "model": "doubao-seedance-1-5-pro-251215",
+        "status": "succeeded",
+        "content": {
+            "video_url": f"{host}/doubao-seedance-1-5-pro/{number:032}.mp4"
+            "?X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential=AKLTYWMwMjcx%2F20261130%2F"
+            "cn-beijing%2Ftos%2Frequest&X-Tos-Date=20261130T095113Z&X-Tos-Expires=86400"
+            f"&X-Tos-Signature={number:064x}&X-Tos-SignedHeaders=host"
+        },
+        "seed": number,
+        "resolution": "720p",
+        "duration": 5,
+        "ratio": "16:9",
+        "framespersecond": 24,
+        "usage": {"completion_tokens": 108900, "total_tokens": 108900},
+        "created_at": 1796038273,
+        "updated_at": 1796038333,
+    }
+
+
+async def fill(journal: Journal, n: int) -> None:
+    """Write what a client writes about specs that are finished."""
+    plan = journal.new_plan([TaskSpec(f"A paper boat on a canal, {i}") for i in range(n)])
+    await journal.write_first([plan])
+    for number, row in enumerate(plan.rows):
+        raw = finished(number)
+        answer = read_snapshot(raw, task_id=str(raw["id"]))
+        token = f"callsheet-{number:032x}"
+        journal.write([notes.Attempt(row, 1, token, 1796038272.0)])
+        journal.write([notes.Made(row, 1, answer.task_id)])
+        journal.write([notes.Moved(row, Status.RUNNING)])
+        journal.write([notes.Answered(row, answer, 1796038334.0)])
+        if number % 1000 == 0:
+            await journal.flush()
+
+
+def memory() -> tuple[int, int]:
+    """Bytes that this process holds now, and the most that it has held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Vm")}
+    return 1024 * int(found["VmRSS"]), 1024 * int(found["VmHWM"])
+
+
+def resume_child(what: str, path: str, n: int) -> None:
+    """Fill a journal, or read or resume it, and print what that took."""
+    base = "http://127.0.0.1:9/api/v3"
+
+    async def filled() -> dict[str, float]:
+        c = client(base, path, None)
+        books: Bookkeeping = c._bookkeeping  # noqa: SLF001 - the key's fingerprint must fit
+        assert books.journal is not None
+        async with books.journal as journal:
+            await fill(journal, n)
+        return {}
+
+    async def read() -> dict[str, float]:
+        start = time.perf_counter()
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            for query in ("SELECT spec FROM tasks", "SELECT value FROM notes"):
+                for (text,) in database.execute(query):
+                    json.loads(text)
+        return {"seconds": time.perf_counter() - start}
+
+    async def resumed(*, unfinished: bool) -> dict[str, float]:
+        async with client(base, path, None) as c:
+            gc.collect()
+            before, start = memory(), time.perf_counter()
+            batch = await c.resume(unfinished=unfinished)
+            seconds = time.perf_counter() - start
+            assert len(batch) == (0 if unfinished else n)
+            assert c.spend.spent.tasks == n
+            after = memory()
+        return {
+            "seconds": seconds,
+            "bytes": (after[0] - before[0]) / n,
+            "most": (after[1] - before[0]) / n,
+        }
+
+    work = {
+        "fill": filled,
+        "read": read,
+        "resume": partial(resumed, unfinished=False),
+        "unfinished": partial(resumed, unfinished=True),
+    }
+    print(json.dumps(anyio.run(work[what])))
+
+
+def resume_rows(n: int, repeats: int) -> list[dict[str, object]]:
+    """Resume a journal of *n* finished specs; return the medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/shoot.db"
+
+        def run(what: str) -> dict[str, float]:
+            command = [sys.executable, __file__, "--resume-child", what, path, str(n)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            found: dict[str, float] = json.loads(done.stdout)
+            return found
+
+        run("fill")
+        runs: dict[str, list[dict[str, float]]] = {"read": [], "resume": [], "unfinished": []}
+        for _ in range(repeats):
+            for what, done in runs.items():
+                done.append(run(what))
+    names = {
+        "read": "sqlite3 and json.loads alone",
+        "resume": "resume()",
+        "unfinished": "resume(unfinished=True)",
+    }
+    rows: list[dict[str, object]] = []
+    for what, done in runs.items():
+        middle = {name: statistics.median(run[name] for run in done) for name in done[0]}
+        rows.append(
+            {
+                "finished specs": n,
+                "variant": names[what],
+                "baseline": what == "read",
+                "wall s": middle["seconds"],
+                "us/spec": 1e6 * middle["seconds"] / n,
+                "bytes/spec": middle.get("bytes"),
+                "most bytes/spec": middle.get("most"),
+            }
+        )
+    base = rows[0]["wall s"]
+    for row in rows:
+        row["times the baseline"] = row["wall s"] / base  # type: ignore[operator]
+    return rows
 
 
 async def measure(how: str, n: int, transport: str, *, journal: bool) -> dict[str, float]:
@@ -174,18 +323,26 @@ def rows_of(how: str, n: int, transport: str, repeats: int) -> list[dict[str, ob
 def main() -> None:
     """Measure, print and keep the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", type=int, default=[100, 1000, 10_000])
+    parser.add_argument("tasks", nargs="*", type=int, default=[100, 1000, 10_000], help="0: none")
     parser.add_argument("--alone", type=int, default=300, help="specs submitted one by one")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--transport", nargs="*", default=[""], help="also: aiohttp")
+    parser.add_argument("--resume", nargs="*", type=int, default=[10_000, 100_000])
     parser.add_argument("--child", nargs=5)
+    parser.add_argument("--resume-child", nargs=3)
     parser.add_argument("--keep-nothing", action="store_true", help="leave the results folder")
     options = parser.parse_args()
     if options.child:
         how, base, n, journal, transport = options.child
         child(how, base, int(n), journal, transport)
         return
-    sizes = [(TOGETHER, n) for n in options.tasks] + [(ALONE, options.alone)]
+    if options.resume_child:
+        what, path, count = options.resume_child
+        resume_child(what, path, int(count))
+        return
+    sizes = [(TOGETHER, n) for n in options.tasks if n] + [(ALONE, options.alone)] * bool(
+        options.alone
+    )
     tables = {
         how: [
             row
@@ -196,6 +353,9 @@ def main() -> None:
         ]
         for how in (TOGETHER, ALONE)
     }
+    tables = {how: rows for how, rows in tables.items() if rows}
+    if options.resume:
+        tables["resume"] = [row for n in options.resume for row in resume_rows(n, options.repeats)]
     for how, rows in tables.items():
         columns = {name: None for row in rows for name in row}
         show(how, [columns | row for row in rows])

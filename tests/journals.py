@@ -9,6 +9,7 @@ import sys
 import anyio
 
 from callsheet import TaskSpec
+from callsheet._journal import notes
 from callsheet._journal.journal import Journal
 from callsheet._wire.messages import Response
 from callsheet._wire.snapshots import parse_snapshot
@@ -32,12 +33,29 @@ def answer(task_id="cgt-1", status="succeeded", **fields):
     return parse_snapshot(Response(status_code=200, body=json.dumps(row).encode()))
 
 
+async def entries(opened):
+    """All entries of an open journal."""
+    return [entry async for page in opened.pages() for entry in page]
+
+
+async def plan(opened, specs, *, name=None):
+    """Plan specs as one batch; return their rows."""
+    made = opened.new_plan(specs, name=name)
+    await opened.write_first([made])
+    return made.rows
+
+
+async def attempt(opened, row, token, *, at=1.0, n=1, tries=1):
+    """Note that a create is about to be sent."""
+    await opened.write_first([notes.Attempt(row, n, token, at=at, tries=tries)])
+
+
 def entries_of(path, backend="asyncio"):
     """Open a journal in a new event loop and read its entries."""
 
     async def read():
         async with journal(path) as opened:
-            return await opened.entries()
+            return await entries(opened)
 
     return anyio.run(read, backend=backend)
 
@@ -54,12 +72,12 @@ async def write_one_after_another(opened, writer):
     """Write one video task after the other, from its plan to its end."""
     for number in range(10_000):
         name = f"{os.getpid()}-{writer}-{number}"
-        (row,) = await opened.plan([TaskSpec(name)])
+        (row,) = await plan(opened, [TaskSpec(name)])
         say("planned", row, name)
-        await opened.sending(row, f"token-{name}", at=1.0)
+        await attempt(opened, row, f"token-{name}")
         say("sent", row, name)
-        opened.created(row, f"cgt-{name}")
-        opened.settled(row, answer(f"cgt-{name}"))
+        opened.write([notes.Made(row, 1, f"cgt-{name}")])
+        opened.write([notes.Answered(row, answer(f"cgt-{name}"), 1.0)])
         await opened.flush()
         say("ended", row, name)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from callsheet import TaskSpec
 from emulation import Wire, client
@@ -28,6 +29,30 @@ def hold(path):
             await anyio.sleep_forever()
 
     anyio.run(forever)
+
+
+def hold_until_told(path):
+    """Hold a journal like a service that is stopped by a deploy: until a line comes."""
+
+    async def serve():
+        async with client(Wire(), journal=path) as c:
+            await c.submit_many([TaskSpec("boat")], name="held")
+            say("open")
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+        say("closed")
+
+    anyio.run(serve)
+
+
+def take_over(path):
+    """Wait for a journal like the next version of a service, and continue from it."""
+
+    async def serve():
+        say("waiting")
+        async with client(Wire(), journal=path, journal_timeout=60) as c:
+            say((await c.resume()).name)
+
+    anyio.run(serve)
 
 
 def say(*words):

@@ -8,12 +8,15 @@ import os
 import random
 import re
 import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import attrs
+import httpx
 import pytest
 from PIL import Image as Pillow
 
@@ -25,9 +28,13 @@ from callsheet import (
     JournalError,
     Limits,
     NotSubmittedError,
+    RetryPolicy,
     SpecError,
+    SpendLimit,
+    SubmissionUncertainError,
     TaskSpec,
 )
+from callsheet._journal.sqlite import VERSION
 from disks import full_disk
 from emulation import ARK, COMET, Wire, client, first, refusal
 from processes import files
@@ -257,11 +264,13 @@ def _broken_page(path):
     path.write_bytes(content)
 
 
-def _newer(path):
-    with sqlite3.connect(path) as database:
-        ((version,),) = database.execute("PRAGMA user_version")
-        database.execute(f"PRAGMA user_version = {version + 1}")
-    database.close()
+def _of_format(version):
+    def change(path):
+        with sqlite3.connect(path) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+        database.close()
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -272,7 +281,9 @@ def _newer(path):
         (_truncated, "no journal, or a damaged one"),
         (_overwritten, "no journal, or a damaged one"),
         (_broken_page, "no journal, or a damaged one"),
-        (_newer, "newer"),
+        (_of_format(VERSION + 1), "written by a newer callsheet"),
+        (_of_format(1), "written by an older callsheet: its format is 1"),
+        (_of_format(0), "pass another path as journal="),
     ],
 )
 async def test_a_file_that_is_no_journal_is_not_changed(path, tmp_path, spoil, word):
@@ -589,3 +600,204 @@ async def test_a_cancelled_submit_neither_loses_nor_repeats_a_task(tmp_path):
         assert wire.emulator.ledger.created == len(wire.sent("POST")) == left
         fates.add(left)
     assert fates == {0, 1}
+
+
+# Only what is going on, and what ended long ago
+
+
+async def test_only_what_is_going_on_is_resumed_on_request(path):
+    """With *unfinished*, specs with a final outcome are left out, and their money counts."""
+    wire = Wire(render_seconds=60.0, concurrency=10)
+    async with client(wire, journal=path) as c:
+        done = await c.submit_many([*BOATS[:2], TaskSpec("[fail] boat")], name="done")
+        await done.result()
+        await (await c.submit_many(BOATS[3:4], name="on")).submitted()
+        wire.fault = first(9, lambda: refusal(429, "ServerOverloaded"))
+        await c.submit_many(BOATS[4:], name="on")
+        await anyio.sleep(1)
+    wire.fault = None
+    async with client(wire, journal=path, spend=SpendLimit(tasks=4)) as c:
+        batch = await c.resume(unfinished=True)
+        assert [handle.spec for handle in batch] == BOATS[3:]
+        assert (batch.name, batch.progress.total) == ("on", 2)
+        assert c.spend.spent.tasks == 2
+        result = await batch.result()
+        assert [outcome.index for outcome in result if outcome.ok] == [0, 1]
+        assert c.spend.spent.tasks == 4
+    async with client(wire, journal=path) as c:
+        assert len(await c.resume(unfinished=True)) == 0
+        assert c.spend.spent.tasks == 4
+    async with client(wire, journal=path) as c:
+        assert len(await c.resume()) == 5
+
+
+async def test_an_error_that_another_process_may_mend_is_not_final(path):
+    """A task that the client gave up, and a spec that a refused key stopped, are going on."""
+    wire = Wire(render_seconds=1e5)
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(BOATS[:1])).submitted()
+        wire.fault = first(99, lambda: refusal(401, "AuthenticationError"), method="POST")
+        await (await c.submit_many(BOATS[1:2])).result()
+    async with client(wire, journal=path) as c:
+        assert [handle.spec for handle in await c.resume(unfinished=True)] == BOATS[:2]
+
+
+async def later_client(monkeypatch, path, wire, days, **options):
+    """A client that is opened days later."""
+    now = time.time
+    monkeypatch.setattr("time.time", lambda: now() + days * 86_400)
+    return client(wire, journal=path, **options)
+
+
+async def test_what_ended_long_ago_is_pruned(path, monkeypatch):
+    """Pruning removes old specs that are over, and their media, and keeps everything else."""
+    pixels = io.BytesIO()
+    Pillow.new("RGB", (320, 320)).save(pixels, "png")
+    picture = Image(pixels.getvalue())
+    wire = Wire(render_seconds=60.0, concurrency=10)
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many([TaskSpec("old", first_frame=picture)], name="old")).result()
+        await (await c.submit_many([TaskSpec("[fail] old")])).result()
+        wire.lose = lambda r: httpx.ReadError("reset") if r.method == "POST" else None
+        wire.fault = first(99, lambda: refusal(500, "InternalServiceError"), method="GET")
+        await c.submit_many([TaskSpec("lost")])
+        await anyio.sleep(1)
+    wire.fault, wire.lose = None, lambda _: None
+    async with await later_client(monkeypatch, path, wire, 40) as c:
+        await (await c.submit_many([TaskSpec("new")])).result()
+        month_ago = datetime.fromtimestamp(time.time(), UTC) - timedelta(days=30)
+        assert await c.prune(before=month_ago) == 2
+        assert await c.prune(before=month_ago) == 0
+        assert [handle.spec.prompt for handle in await c.resume()] == ["lost"]
+        # the picture was removed, too, and is stored anew
+        await (await c.submit_many([TaskSpec("again", first_frame=picture)])).submitted()
+    async with client(wire, journal=path) as c:
+        batch = await c.resume()
+        assert [handle.spec.prompt for handle in batch] == ["lost", "new", "again"]
+        assert batch[2].spec.first_frame == picture
+        assert (await batch[1]).url
+
+
+async def test_pruning_keeps_what_may_have_made_a_task(path, monkeypatch):
+    """A spec that ended beside a create of unknown fate is kept, however old."""
+    wire = Wire()
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(BOATS[:2])).result()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "INSERT INTO notes (row, kind, n, value, at) VALUES (1, 'attempt', 2, '[\"t\",1]', 1)"
+        )
+    async with await later_client(monkeypatch, path, wire, 40) as c:
+        assert await c.prune(before=datetime.now()) == 1  # noqa: DTZ005 - local time is allowed
+        assert [handle.spec for handle in await c.resume()] == BOATS[:1]
+
+
+async def test_pruning_keeps_keys(path, monkeypatch):
+    """A pruned row with a key is not resumed, and the key stays in the file with its spec."""
+    wire = Wire()
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(BOATS[:2])).result()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE tasks SET key = 'mine' WHERE row = 1")
+    async with await later_client(monkeypatch, path, wire, 1) as c:
+        assert await c.prune(before=datetime.now(UTC) + timedelta(days=1)) == 2
+        assert await c.prune(before=datetime.now(UTC) + timedelta(days=1)) == 0
+        assert len(await c.resume()) == 0
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT row, key FROM tasks").fetchall() == [(1, "mine")]
+        kinds = {kind for (kind,) in database.execute("SELECT kind FROM notes")}
+        assert kinds == {"attempt", "made", "pruned"}
+    async with client(wire, journal=path) as c:
+        assert len(await c.resume()) == 0
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_pruning_needs_a_journal_and_a_time(path):
+    """The error says what is missing."""
+    async with client(Wire()) as c:
+        with pytest.raises(ConfigurationError, match="journal="):
+            await c.prune(before=datetime.now(UTC))
+    async with client(Wire(), journal=path) as c:
+        with pytest.raises(ConfigurationError, match="before is 5; give a time"):
+            await c.prune(before=5)
+
+
+async def test_a_prune_that_finds_no_room_removes_nothing(path):
+    """On a full disk pruning raises, and everything is still there."""
+    wire = Wire()
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(BOATS)).result()
+        await anyio.sleep(1)
+        with full_disk(path), pytest.raises(JournalError, match="cannot be pruned"):
+            await c.prune(before=datetime.now(UTC) + timedelta(days=1))
+        assert await c.prune(before=datetime.now(UTC) + timedelta(days=1)) == 5
+
+
+# Attempts
+
+
+async def test_every_attempt_keeps_its_token_through_processes(path):
+    """The number of an attempt goes on in the next process, and no token replaces another."""
+    wire = Wire()
+    wire.fault = first(2, lambda: httpx.Response(502), method="POST")
+    always = {"retry": RetryPolicy(resubmit="always", lookup=5.0)}
+    async with client(wire, journal=path, **always) as c:
+        await (await c.submit_many(BOATS[:1])).submitted()
+    kept = attempts_in(path)
+    assert [(kind, n) for kind, n, _ in kept][-2:] == [("attempt", 3), ("made", 3)]
+    assert len({value for kind, _, value in kept if kind == "attempt"}) == 3
+    wire.fault = first(1, lambda: httpx.Response(502), method="POST")
+    async with client(wire, journal=path, **always) as c:
+        await c.submit_many(BOATS[1:2])
+        await anyio.sleep(1)
+    async with client(wire, journal=path, **always) as c:
+        await (await c.resume()).submitted()
+    assert [(kind, n) for kind, n, _ in attempts_in(path, row=2)] == [
+        ("attempt", 1),
+        ("absent", 1),
+        ("attempt", 2),
+        ("made", 2),
+    ]
+
+
+def attempts_in(path, *, row=1):
+    """What the file says about the attempts of a row: kind, number and value."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute(
+            "SELECT kind, n, value FROM notes WHERE row = ? AND n NOT NULL ORDER BY seq", (row,)
+        ).fetchall()
+
+
+async def test_an_attempt_without_its_own_note_is_not_sent_again(path):
+    """Whatever is known of an attempt, one that may have made a task is never just queued."""
+    wire = Wire()
+    wire.fault = first(99, lambda: refusal(429, "ServerOverloaded"))
+    async with client(wire, journal=path) as c:
+        await c.submit_many(BOATS[:1])
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM notes")
+        database.execute("INSERT INTO notes (row, kind, n) VALUES (1, 'doubted', 1)")
+    wire.fault, posts = None, len(wire.sent("POST"))
+    async with client(wire, journal=path) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert isinstance(outcome.error, SubmissionUncertainError)
+        assert c.spend.uncertain.tasks == 1
+    assert len(wire.sent("POST")) == posts
+
+
+async def test_a_refused_create_that_is_sent_again_is_one_attempt(path):
+    """A create that was refused for its rate has one number and token, and counts its tries."""
+    wire = Wire(render_seconds=1e5)
+    wire.fault = first(2, lambda: refusal(429, "ServerOverloaded"), method="POST")
+    async with client(wire, journal=path) as c:
+        await (await c.submit_many(BOATS[:1])).submitted()
+    kept = [(kind, n, value) for kind, n, value in attempts_in(path)]
+    token = kept[0][2].removesuffix(",1]")
+    assert kept[:-1] == [
+        ("attempt", 1, f"{token},1]"),
+        ("refused", 1, "1"),
+        ("attempt", 1, f"{token},2]"),
+        ("refused", 1, "2"),
+        ("attempt", 1, f"{token},3]"),
+    ]
+    assert kept[-1][:2] == ("made", 1)

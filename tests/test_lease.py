@@ -138,3 +138,55 @@ async def test_a_lease_without_a_note_is_a_lease(tmp_path):
     (tmp_path / "shoot.db-lease").mkdir()
     async with journal(tmp_path / "shoot.db"):
         assert "in use by another process" in await refusal_of(tmp_path / "shoot.db")
+
+
+async def test_a_refusal_says_how_to_wait(tmp_path):
+    """The error of a journal in use names the setting with which a client waits for it."""
+    async with journal(tmp_path / "shoot.db"):
+        assert "journal_timeout=" in await refusal_of(tmp_path / "shoot.db")
+
+
+def test_the_next_version_of_a_service_takes_over_when_the_old_one_stops(tmp_path):
+    """A process that waits for a journal opens it as soon as its holder closes it."""
+    path = tmp_path / "shoot.db"
+    with started("processes", "hold_until_told", str(path)) as old:
+        assert old.stdout.readline() == "open\n"
+        with started("processes", "take_over", str(path)) as new:
+            assert new.stdout.readline() == "waiting\n"
+            print(file=old.stdin, flush=True)
+            assert old.stdout.readline() == "closed\n"
+            assert new.stdout.readline() == "held\n"
+    assert (old.returncode, new.returncode) == (0, 0)
+    assert files(tmp_path) == ["shoot.db"]
+
+
+async def test_waiting_ends_after_its_time(tmp_path):
+    """If the holder does not close the journal in time, the client is refused."""
+    async with journal(tmp_path / "shoot.db"):
+        begun = anyio.current_time()
+        assert "is in use" in await refusal_of(tmp_path / "shoot.db", journal_timeout=30)
+        assert 30 <= anyio.current_time() - begun < 31
+
+
+async def test_waiting_for_a_journal_can_be_cancelled_at_once(tmp_path):
+    """A cancelled client stops waiting at once, and has changed nothing."""
+    path = tmp_path / "shoot.db"
+    async with journal(path) as first:
+        before = files(tmp_path)
+        begun = anyio.current_time()
+        with anyio.move_on_after(10) as scope:
+            async with journal(path, journal_timeout=1e6):
+                pass
+        assert scope.cancelled_caught
+        assert anyio.current_time() - begun < 10.2
+        assert files(tmp_path) == before
+        await first.submit_many([TaskSpec("boat")])
+    async with journal(path) as again:
+        assert len(await again.resume()) == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5s", None])
+def test_a_time_to_wait_that_is_none_is_refused(tmp_path, seconds):
+    """The error says what was given and what is wanted."""
+    with pytest.raises(ConfigurationError, match=r"journal_timeout is .* number of seconds"):
+        journal(tmp_path / "shoot.db", journal_timeout=seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -15,7 +16,7 @@ from callsheet._http.transport import Transport, TransportChoice, check_transpor
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
 from callsheet._preflight import check, checked
-from callsheet._runtime.configuration import check_settings, key_for, provider_at
+from callsheet._runtime.configuration import check_settings, check_timeout, key_for, provider_at
 from callsheet._runtime.engine import Engine
 from callsheet._runtime.lifetime import LoopGuard
 from callsheet._runtime.resume import Resumption
@@ -56,6 +57,9 @@ class Client(anyio.AsyncContextManagerMixin):
         journal: An SQLite file. Each submission is written to it before it is sent, and each later
             step, too. `resume` continues from it after another process has stopped. Only one client
             can have it open at a time. It never holds the key.
+        journal_timeout: Seconds to wait, on entering, until another client or process closes the
+            journal; by default long enough for one that is just about to. In a rolling deploy,
+            give the new process as long as the old one may take to stop.
         spend: The most that may be spent in total. A create that would exceed it is not sent, and
             its spec ends with `SpendLimitError`.
         observer: Function that is called with every event of `callsheet.events`.
@@ -81,6 +85,7 @@ class Client(anyio.AsyncContextManagerMixin):
         polling: Polling = Polling(),  # noqa: B008 - frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         journal: str | os.PathLike[str] | None = None,
+        journal_timeout: float = 0.25,
         spend: SpendLimit | None = None,
         observer: Callable[[Event], None] | None = None,
         transport: TransportChoice | None = None,
@@ -91,11 +96,12 @@ class Client(anyio.AsyncContextManagerMixin):
         self._embedded = provider == "emulator" and not elsewhere and network
         self._key = key_for(api_key, self.provider)
         check_settings(limits, polling, retry, spend, observer)
+        check_timeout(journal_timeout)
         self._limits, self._polling, self._retry = limits, polling, retry
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit
         self._bookkeeping = Bookkeeping.for_client(
-            self.provider, spend, path=journal, key=self._key
+            self.provider, spend, path=journal, journal_timeout=journal_timeout, key=self._key
         )
         self._engine: Engine | None = None
         self._loop_guard = LoopGuard()
@@ -146,6 +152,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 observer=self._observer,
                 rng=random.Random(),  # noqa: S311 - jitter
             )
+            await engine.learning.recall()
             async with anyio.create_task_group() as background:
                 self._engine = engine
                 engine.start(background)
@@ -289,12 +296,16 @@ class Client(anyio.AsyncContextManagerMixin):
         group = Group()
         return Batch(engine, group, engine.attacher.attach(list(task_ids), group, name), name)
 
-    async def resume(self) -> Batch:
+    async def resume(self, *, unfinished: bool = False) -> Batch:
         """Continue everything that the journal held when the client was entered, in its order.
 
         Ended specs have their outcomes at once. Tasks with an id are watched. Creates without a
         known answer are looked for as `RetryPolicy` says. Specs that were neither sent nor
         cancelled are sent. Call this once; if it fails or is cancelled, you can call it again.
+
+        Args:
+            unfinished: Leave out what has a final outcome: the batch holds only what is going on.
+                What the rest has cost counts for the spend limit all the same.
 
         Raises:
             ConfigurationError: The client has no journal, or has already resumed it.
@@ -304,8 +315,37 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         if self._resumption is None:
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
-        group, records, name = await self._resumption.run(engine)
+        group, records, name = await self._resumption.run(engine, unfinished=unfinished)
         return Batch(engine, group, records, name)
+
+    async def prune(self, *, before: datetime) -> int:
+        """Remove from the journal what ended before a time, for example a month ago.
+
+        This removes specs, media, results and errors whose outcome is final. What is planned, is
+        going on, or may have made a task that nobody knows is kept, however old. The room in the
+        file is used again; the file does not shrink. Handles and batches of this client stay as
+        they are. A spend limit of a later client no longer counts what was removed.
+
+        Args:
+            before: A time; without a time zone it is local time, as in all of Python.
+
+        Returns:
+            How many specs and attached tasks were removed.
+
+        Raises:
+            ConfigurationError: The client has no journal, or *before* is not a ``datetime``.
+            JournalError: The journal cannot be read or written; nothing was removed.
+            ClosedError: The client is not open in this event loop.
+        """
+        self._open_engine()
+        journal = self._bookkeeping.journal
+        if journal is None:
+            raise ConfigurationError("there is nothing to prune: pass journal= to the client")
+        if not isinstance(before, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"before is {before!r}; give a time, such as datetime.now() - timedelta(days=30)"
+            )
+        return await journal.prune(before=before.timestamp())
 
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
         """Use a callback, which the provider has posted to a spec's ``callback_url``.

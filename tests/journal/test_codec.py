@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from callsheet import AudioRef, Image, Media, TaskSpec, VideoRef, errors
 from callsheet._journal.codec import (
     Contents,
-    Plan,
     decode_error,
     decode_spec,
     encode_error,
+    encode_plan,
     encode_spec,
 )
+from callsheet._journal.notes import Plan
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
@@ -148,9 +149,9 @@ def test_a_value_that_json_cannot_hold_is_named(fields, named):
         encode_spec(TaskSpec("boat", **fields), Contents())
     assert {problem.field for problem in caught.value.problems} >= named - {"extra"}
     assert {problem.field for problem in caught.value.problems} <= named
-    plan = Plan(0, 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
+    plan = Plan(range(3), 0, [TaskSpec("boat"), TaskSpec("boat", **fields), None])
     with pytest.raises(SpecError) as caught:
-        plan.encode()
+        encode_plan(plan)
     assert {problem.index for problem in caught.value.problems} == {1}
 
 

@@ -15,9 +15,10 @@ import anyio.to_thread
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._journal import entries as notes
+from callsheet._journal import notes
+from callsheet._state.fate import Fate
 from callsheet.errors import ClosedError, JournalError, SpecError
-from journals import entries_of, journal
+from journals import attempt, entries, entries_of, journal, plan
 from processes import files, started
 
 
@@ -52,9 +53,9 @@ async def test_notes_that_no_thread_can_write_are_logged_on_leaving(path, monkey
 
     async def run_out_of_threads():
         async with opened:
-            (row,) = await opened.plan(BOATS[:1])
+            (row,) = await plan(opened, BOATS[:1])
             monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
-            opened.created(row, "cgt-1")
+            opened.write([notes.Made(row, 1, "cgt-1")])
 
     with pytest.raises(RuntimeError, match="can't start"):
         await run_out_of_threads()
@@ -65,29 +66,61 @@ async def test_notes_that_no_thread_can_write_are_logged_on_leaving(path, monkey
 async def test_a_failed_write_is_undone(path):
     """A failed transaction writes nothing, and the next one is written."""
     async with journal(path) as opened:
-        (row,) = await opened.plan(BOATS[:1])
+        (row,) = await plan(opened, BOATS[:1])
         with pytest.raises(sqlite3.Error):
-            opened._file.write([], [(row, "created", '"cgt-1"'), (row, "created", object())])
-        await opened.sending(row, "t", at=1.0)
-        (entry,) = await opened.entries()
-    assert (entry.task_id, entry.token) == (None, "t")
+            opened._file.write(
+                [], [(row, "made", 1, '"cgt-1"', None), (row, "made", 1, object(), None)]
+            )
+        await attempt(opened, row, "t")
+        (entry,) = await entries(opened)
+    assert entry.task_id is None
+    assert [(each.token, each.fate) for each in entry.attempts] == [("t", Fate.OUT)]
+
+
+async def test_the_notes_of_one_call_are_written_together_or_not_at_all(path):
+    """If one note of a call finds no room, none of its notes is written."""
+    async with journal(path) as opened:
+        (row,) = await plan(opened, BOATS[:1])
+        fill_disk(opened)
+        with pytest.raises(JournalError):
+            await opened.write_first(
+                [notes.Attempt(row, 1, "t", 1.0), notes.Made(row, 1, "cgt-" + "1" * 10_000)]
+            )
+        make_room(opened)
+        (entry,) = await entries(opened)
+        assert (entry.attempts, entry.task_id) == ((), None)
+        opened.write([notes.Refused(row, 1), notes.Cancelled(row)])
+        opened.write([])
+        (entry,) = await entries(opened)
+        assert entry.cancelled
+
+
+async def test_a_value_that_is_none_fails_where_it_is_given(path):
+    """A note with a wrong value raises at once, and harms no other note."""
+    async with journal(path) as opened:
+        (row,) = await plan(opened, BOATS[:1])
+        with pytest.raises(TypeError):
+            opened.write([notes.Saved(row, object())])
+        opened.write([notes.Saved(row, "/films/boat.mp4")])
+        (entry,) = await entries(opened)
+    assert entry.file == "/films/boat.mp4"
 
 
 async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(path):
     """A plan that was cancelled before it was written does not count as unwritten."""
     async with journal(path) as opened:
-        (row,) = await opened.plan(BOATS[:1])
+        (row,) = await plan(opened, BOATS[:1])
         fill_disk(opened)
-        opened.created(row, "cgt-" + "1" * 10_000)
+        opened.write([notes.Made(row, 1, "cgt-" + "1" * 10_000)])
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(opened.plan, BOATS)
+            tasks.start_soon(plan, opened, BOATS)
             await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
         with pytest.raises(JournalError, match="1 notes are not on disk"):
             await opened.flush()
         make_room(opened)
     async with journal(path) as again:
-        assert len(await again.entries()) == 1
+        assert len(await entries(again)) == 1
 
 
 async def test_a_spec_that_json_cannot_hold_is_refused(path):
@@ -95,11 +128,11 @@ async def test_a_spec_that_json_cannot_hold_is_refused(path):
     wrong = TaskSpec("boat", extra={"when": object()}, tools=[{"f": {1, 2}}])
     async with journal(path) as opened:
         with pytest.raises(SpecError) as caught:
-            await opened.plan([BOATS[0], wrong, TaskSpec("b", extra={"x": float("nan")})])
+            await plan(opened, [BOATS[0], wrong, TaskSpec("b", extra={"x": float("nan")})])
         named = [(problem.index, problem.field) for problem in caught.value.problems]
         assert sorted(named) == [(1, "extra"), (1, "tools"), (2, "extra")]
-        assert await opened.entries() == []
-        assert len(await opened.plan(BOATS)) == 5
+        assert await entries(opened) == []
+        assert len(await plan(opened, BOATS)) == 5
 
 
 async def test_a_journal_works_only_inside_its_block(path):
@@ -107,13 +140,13 @@ async def test_a_journal_works_only_inside_its_block(path):
     opened = journal(path)
     for _ in range(2):
         with pytest.raises(ClosedError):
-            await opened.plan(BOATS)
+            await plan(opened, BOATS)
         with pytest.raises(ClosedError):
-            await opened.sending(1, "t", at=1.0)
+            await attempt(opened, 1, "t")
         with pytest.raises(ClosedError):
-            opened.created(1, "cgt-1")
+            opened.write([notes.Made(1, 1, "cgt-1")])
         with pytest.raises(ClosedError):
-            await opened.entries()
+            await entries(opened)
         if opened._limiter is None:
             async with opened:
                 pass
@@ -125,21 +158,21 @@ async def test_a_journal_works_only_inside_its_block(path):
 async def test_a_row_that_a_note_names_is_not_given_again(path):
     """New rows follow all rows in the file, planned or not."""
     async with journal(path) as opened:
-        await opened.plan(BOATS[:2])
-        opened._file.write([], [notes.withdrawn(7)])
+        await plan(opened, BOATS[:2])
+        opened.write([notes.Retracted(7)])
     async with journal(path) as again:
-        assert list(await again.plan(BOATS[:2])) == [8, 9]
+        assert list(await plan(again, BOATS[:2])) == [8, 9]
 
 
-async def test_a_row_with_later_notes_is_not_withdrawn(path):
-    """A note that cancels a plan hides no id that was noted after it."""
+async def test_a_row_with_an_attempt_is_not_retracted(path):
+    """A note that takes a plan back hides no attempt and no id that was noted after it."""
     async with journal(path) as opened:
-        (row,) = await opened.plan(BOATS[:1])
-        opened._file.write([], [notes.withdrawn(row)])
-        await opened.sending(row, "t", at=1.0)
-        opened.created(row, "cgt-1")
-        (entry,) = await opened.entries()
-    assert (entry.token, entry.task_id) == ("t", "cgt-1")
+        (row,) = await plan(opened, BOATS[:1])
+        opened.write([notes.Retracted(row)])
+        await attempt(opened, row, "t")
+        opened.write([notes.Made(row, 1, "cgt-1")])
+        (entry,) = await entries(opened)
+    assert (entry.attempts[0].token, entry.task_id) == ("t", "cgt-1")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are cheap to start and kill")
@@ -163,10 +196,10 @@ def test_a_killed_writer_loses_no_acknowledged_note(path, backend):
             if kill % 2:  # else the next writer opens the files as the kill left them
                 check(entries_of(path, backend), safe)
         server.stdin.close()
-    entries = entries_of(path, backend)
-    check(entries, safe)
+    found = entries_of(path, backend)
+    check(found, safe)
     assert len(safe["ended"]) > 20
-    assert [entry.row for entry in entries] == sorted(entry.row for entry in entries)
+    assert [entry.row for entry in found] == sorted(entry.row for entry in found)
     assert files(path.parent) == ["shoot.db"]
 
 
@@ -177,13 +210,14 @@ def note(line, safe):
         safe[kind][int(row)] = name
 
 
-def check(entries, safe):
+def check(found, safe):
     """Everything that was acknowledged is there, and nothing that was not written."""
-    known = {entry.row: entry for entry in entries}
+    known = {entry.row: entry for entry in found}
     assert {row: known[row].spec.prompt for row in safe["planned"]} == safe["planned"]
-    assert {row: known[row].token[6:] for row in safe["sent"]} == safe["sent"]
+    assert {row: known[row].attempts[0].token[6:] for row in safe["sent"]} == safe["sent"]
     assert {row: known[row].answer.task_id[4:] for row in safe["ended"]} == safe["ended"]
-    for entry in entries:
-        assert entry.token in {None, f"token-{entry.spec.prompt}"}
+    for entry in found:
+        tokens = [each.token for each in entry.attempts]
+        assert tokens in ([], [f"token-{entry.spec.prompt}"])
         assert entry.task_id in {None, f"cgt-{entry.spec.prompt}"}
-        assert entry.token or not entry.task_id
+        assert tokens or not entry.task_id

@@ -20,8 +20,10 @@ from hypothesis.stateful import (
 )
 
 from callsheet import Status, TaskSpec
+from callsheet._journal import notes
+from callsheet._state.fate import Fate, Grade
 from callsheet.errors import JournalError, SubmissionUncertainError, TaskTimeoutError
-from journals import answer, journal
+from journals import answer, attempt, entries, journal, plan
 
 
 ENDS = st.sampled_from([
@@ -42,14 +44,13 @@ class Known:
     name: str | None
     index: int
     prompt: str | None = None
-    token: str | None = None
-    sent_at: float | None = None
+    attempts: tuple[tuple[str | None, float, Fate, str | None], ...] = ()
     task_id: str | None = None
     status: Status | None = None
-    end: str | None = None
+    answer: str | None = None
+    error: str | None = None
     file: str | None = None
-    unwanted: bool = False
-    doubts: int = 0
+    cancelled: bool = False
 
 
 def known_from(entry):
@@ -58,14 +59,13 @@ def known_from(entry):
         name=entry.name,
         index=entry.index,
         prompt=entry.spec and entry.spec.prompt,
-        token=entry.token,
-        sent_at=entry.sent_at,
+        attempts=tuple((each.token, each.at, each.fate, each.task_id) for each in entry.attempts),
         task_id=entry.task_id,
         status=entry.status,
-        end=repr(entry.error or entry.answer) if entry.error or entry.answer else None,
+        answer=repr(entry.answer) if entry.answer else None,
+        error=repr(entry.error) if entry.error else None,
         file=entry.file,
-        unwanted=entry.unwanted,
-        doubts=entry.doubts,
+        cancelled=entry.cancelled,
     )
 
 
@@ -115,7 +115,7 @@ class JournalSteps(RuleBasedStateMachine):
     def plan(self, prompts, name):
         """Specs are planned."""
         specs = [TaskSpec(prompt) for prompt in prompts]
-        rows = self._wait_for(lambda: self.journal.plan(specs, name=name))
+        rows = self._wait_for(lambda: plan(self.journal, specs, name=name))
         known = {
             row: Known(name, index, prompt)
             for row, (index, prompt) in zip(rows or (), enumerate(prompts), strict=bool(rows))
@@ -128,75 +128,108 @@ class JournalSteps(RuleBasedStateMachine):
     def adopt(self, count):
         """Tasks are attached by id."""
         ids = [f"cgt-{index}" for index in range(count)]
-        rows = self._wait_for(lambda: self.journal.adopt(ids))
+
+        async def adopt():
+            made = self.journal.new_plan([None] * count)
+            attached = [notes.Attached(*pair) for pair in zip(made.rows, ids, strict=True)]
+            await self.journal.write_first([made, *attached])
+            return made.rows
+
+        rows = self._wait_for(adopt)
         known = {
             row: Known(None, index, task_id=ids[index]) for index, row in enumerate(rows or ())
         }
         self.known |= known
         return multiple(*known)
 
-    @rule(
-        row=rows,
-        token=st.none() | st.text(max_size=5),
-        at=st.floats(0, 1e10),
-        doubts=st.integers(0, 3),
-    )
-    def send(self, row, token, at, doubts):
+    @rule(row=rows, token=st.none() | st.text(max_size=5), at=st.floats(0, 1e10))
+    def send(self, row, token, at):
         """An attempt is sent, if that can be written."""
+        n = len(self.known[row].attempts) + 1
 
         async def send():
-            await self.journal.sending(row, token, at=at, doubts=doubts)
+            await attempt(self.journal, row, token, at=at, n=n)
             return True
 
         if self._wait_for(send):
-            old = self.known[row]
-            new = {"token": token, "sent_at": at, "unwanted": old.unwanted, "doubts": doubts}
-            self.known[row] = Known(old.name, old.index, old.prompt, **new)
+            self.known[row].attempts += ((token, at, Fate.OUT, None),)
 
-    @rule(row=rows, doubts=st.integers(0, 3))
-    def doubt(self, row, doubts):
-        """Other attempts may have made a task."""
-        self.portal.call(self.journal.doubted, row, doubts)
-        self.known[row].doubts = doubts
+    def _tell(self, *told):
+        self.portal.call(self.journal.write, told)
 
-    @rule(row=rows, task_id=st.text(min_size=1, max_size=5))
-    def create(self, row, task_id):
-        """An id comes; an error that was noted before no longer counts."""
-        self.portal.call(self.journal.created, row, task_id)
-        self.known[row].task_id = task_id
-        if self.known[row].end and "Error(" in self.known[row].end:
-            self.known[row].end = None
+    def _change(self, row, n, fate, task_id=None):
+        before = self.known[row].attempts
+        token, at, *_ = before[n - 1]
+        changed = (token, at, fate, task_id)
+        self.known[row].attempts = (*before[: n - 1], changed, *before[n:])
+
+    def _one_of(self, row, data, *fates):
+        """The number of an attempt of a row with one of these fates, or nothing."""
+        attempts = self.known[row].attempts
+        numbers = [n for n, each in enumerate(attempts, 1) if each[2] in fates]
+        return data.draw(st.sampled_from(numbers)) if numbers else None
+
+    @rule(row=rows, data=st.data())
+    def refuse(self, row, data):
+        """An attempt was refused, and made no task."""
+        n = self._one_of(row, data, Fate.OUT)
+        if n:
+            self._tell(notes.Refused(row, n))
+            self._change(row, n, Fate.REFUSED)
+
+    @rule(row=rows, data=st.data())
+    def doubt(self, row, data):
+        """Nobody can tell whether an attempt made a task."""
+        n = self._one_of(row, data, Fate.OUT, Fate.DOUBTED)
+        if n:
+            self._tell(notes.Doubted(row, n))
+            self._change(row, n, Fate.DOUBTED)
+
+    @rule(row=rows, data=st.data(), grade=st.sampled_from(Grade))
+    def miss(self, row, data, grade):
+        """An attempt made no task, as a list shows."""
+        n = self._one_of(row, data, Fate.OUT, Fate.DOUBTED)
+        if n:
+            self._tell(notes.Absent(row, n, grade))
+            self._change(row, n, Fate.ABSENT)
+
+    @rule(row=rows, data=st.data(), task_id=st.text(min_size=1, max_size=5))
+    def create(self, row, data, task_id):
+        """An id comes for an attempt, whatever was believed of it."""
+        n = self._one_of(row, data, Fate.OUT, Fate.REFUSED, Fate.DOUBTED, Fate.ABSENT)
+        if n:
+            self._tell(notes.Made(row, n, task_id))
+            self._change(row, n, Fate.MADE, task_id)
+            self.known[row].task_id = self.known[row].task_id or task_id
 
     @rule(row=rows, status=st.sampled_from(Status))
     def move(self, row, status):
         """A status comes."""
-        self.portal.call(self.journal.status, row, status)
+        self._tell(notes.Moved(row, status))
         self.known[row].status = status
 
     @rule(row=rows, end=ENDS)
     def settle(self, row, end):
-        """A task ends."""
-        self.portal.call(self.journal.settled, row, end)
-        self.known[row].end = repr(end)
-        self.known[row].status = getattr(end, "status", self.known[row].status)
-
-    @rule(row=rows)
-    def take_back(self, row):
-        """The attempt made no task."""
-        self.portal.call(self.journal.unsent, row)
-        self.known[row].token = self.known[row].sent_at = None
+        """A task ends; the provider's word goes before the client's own."""
+        known = self.known[row]
+        if isinstance(end, Exception):
+            self._tell(notes.Ended(row, end, 1.0))
+            known.error = None if known.answer else repr(end)
+        else:
+            self._tell(notes.Answered(row, end, 1.0))
+            known.answer, known.status, known.error = repr(end), end.status, None
 
     @rule(row=rows)
     def download(self, row):
         """The video is on disk."""
-        self.portal.call(self.journal.downloaded, row, f"/films/{row}.mp4")
+        self._tell(notes.Saved(row, f"/films/{row}.mp4"))
         self.known[row].file = f"/films/{row}.mp4"
 
     @rule(row=rows)
     def give_up(self, row):
         """A spec is cancelled, and no later attempt changes that."""
-        self.portal.call(self.journal.unwanted, row)
-        self.known[row].unwanted = True
+        self._tell(notes.Cancelled(row))
+        self.known[row].cancelled = True
 
     @rule()
     def fill_the_disk(self):
@@ -218,10 +251,10 @@ class JournalSteps(RuleBasedStateMachine):
     def both_hold_the_same(self):
         """Every row is in order and has its latest values."""
         if self.room and hasattr(self, "portal"):
-            entries = self.portal.call(self.journal.entries)
-            assert [entry.row for entry in entries] == sorted(self.known)
-            assert {entry.row: known_from(entry) for entry in entries} == self.known
-            order = [(entry.batch, entry.index) for entry in entries]
+            found = self.portal.call(entries, self.journal)
+            assert [entry.row for entry in found] == sorted(self.known)
+            assert {entry.row: known_from(entry) for entry in found} == self.known
+            order = [(entry.batch, entry.index) for entry in found]
             assert order == sorted(order)
 
     def teardown(self):

@@ -48,6 +48,7 @@ PURE_PACKAGES = {"errors", "_models", "events", "_catalog", "_wire"}
 PURE_FILES = {
     "_state/backoff.py",
     "_state/circuit_breaker.py",
+    "_state/fate.py",
     "_state/group.py",
     "_state/observable.py",
     "_state/rate_limit.py",
@@ -56,6 +57,7 @@ PURE_FILES = {
     "_journal/codec.py",
     "_journal/entries.py",
     "_journal/identity.py",
+    "_journal/notes.py",
     "_polling/pages.py",
     "_polling/planner.py",
     "_polling/queue_model.py",

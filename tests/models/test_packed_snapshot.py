@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._models.packed_snapshot import Packed, pack, packed_url, unpack
+from callsheet._models.packed_snapshot import Packed, pack, packed_url, squeeze, unpack
 from callsheet._state.record import Record
 from callsheet._state.registry import result_of
 
@@ -50,6 +50,31 @@ def test_a_stored_snapshot_is_read_back_equal(snapshot: Snapshot):
     assert unpack(kept) == snapshot
     assert repr(unpack(kept)) == repr(snapshot)
     assert packed_url(kept) == snapshot.video_url
+
+
+@given(snapshots)
+def test_a_compressed_snapshot_is_read_back_equal(snapshot: Snapshot):
+    """Compression changes no value, and the collector tracks nothing of the result."""
+    kept = pack(snapshot)
+    assert isinstance(kept, Packed)
+    squeezed = squeeze(kept)
+    assert not gc.is_tracked(squeezed)
+    assert unpack(squeezed) == snapshot
+    assert packed_url(squeezed) == snapshot.video_url
+
+
+@given(snapshots)
+def test_a_restored_outcome_equals_the_first_one(snapshot: Snapshot):
+    """A record that gets its outcome from a journal shows what one does that has polled it."""
+    result = result_of(snapshot)
+    first, restored = Record(None, task_id=snapshot.task_id), Record(None)
+    first.settle(result, snapshot.status)
+    restored.restore(snapshot, None if isinstance(result, Video) else result)
+    assert restored.outcome.video == first.outcome.video
+    assert restored.error is first.error
+    assert (restored.task_id, restored.status) == (first.task_id, first.status)
+    assert restored.succeeded is first.succeeded
+    assert restored.snapshot == snapshot
 
 
 @given(snapshots)

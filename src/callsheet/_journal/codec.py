@@ -1,30 +1,70 @@
-"""Writes specs and errors as text for the journal, and reads them back with the same values."""
+"""Writes specs, errors and notes for the journal, and reads them back with the same values."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
 from callsheet import errors
+from callsheet._journal import notes
 from callsheet._models.media import AudioRef, Image, Media, VideoRef
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import CallsheetError, Problem, SpecError
 
 
+if TYPE_CHECKING:
+    from callsheet._journal.notes import Plan, RowNote
+    from callsheet._models.snapshot import Snapshot
+
+
 _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
     kind.kind: kind for kind in (Image, VideoRef, AudioRef)
 }
-_SPEC_FIELDS: Final = tuple((field.name, field.default) for field in attrs.fields(TaskSpec))
+_SPEC_FIELDS: Final = tuple(field.name for field in attrs.fields(TaskSpec))
+_SPEC_DEFAULTS: Final = tuple(field.default for field in attrs.fields(TaskSpec))
+_SPEC_VALUES: Final = attrgetter(*_SPEC_FIELDS)
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_LAX_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
+class NoteKind(enum.StrEnum):
+    """The kind of a note, as it is stored."""
+
+    RETRACTED = "retracted"
+    ATTEMPT = "attempt"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    DOUBTED = "doubted"
+    MADE = "made"
+    ATTACHED = "attached"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    ANSWER = "answer"
+    STATUS = "status"
+    FILE = "file"
+    PRUNED = "pruned"
+    """The row was removed by `prune`; what is left of it keeps its key."""
+
+
+StoredNote = tuple[int, str, int | None, str | None, float | None]
+"""A note as it is stored: row, kind, number of the attempt, a value as JSON, Unix seconds."""
+
+
+def encode_note(note: RowNote) -> StoredNote:
+    """Write a note. Values are JSON, which can hold any text, even half a surrogate pair."""
+    return _STORED[type(note)](note)
 
 
 @attrs.define
@@ -55,10 +95,10 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     """
     row: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, default in _SPEC_FIELDS:
-        value = getattr(spec, name)
-        if value is default or value == ():
+    for name, default, given in zip(_SPEC_FIELDS, _SPEC_DEFAULTS, _SPEC_VALUES(spec), strict=True):
+        if given is default or given == ():
             continue
+        value = given
         try:
             if name in _FRAME_FIELDS:
                 value = _encode_medium(value, contents)
@@ -79,39 +119,42 @@ def encode_spec(spec: TaskSpec, contents: Contents) -> str:
     raise SpecError(problems)
 
 
-@attrs.define(eq=False)
-class Plan:
-    """The specs of one batch that is going to be written.
+@attrs.frozen(eq=False)
+class PlanText:
+    """A plan as it is stored.
 
     Attributes:
-        batch: Its number.
-        first: The row of its first spec.
-        specs: The specs in order; ``None`` for a task that was attached by id.
-        name: The batch's name.
+        batch: The number of the batch.
+        name: Its name as JSON; ``None`` if it has none.
+        tasks: For each row its number, the batch, its position in it, and the spec as JSON.
+        contents: The media that the specs hold as bytes.
     """
 
     batch: int
-    first: int
-    specs: Sequence[TaskSpec | None]
-    name: str | None = None
-    texts: list[str | None] = attrs.field(factory=list[str | None], init=False)
-    contents: Contents = attrs.field(factory=Contents, init=False, repr=False)
+    name: str | None
+    tasks: list[tuple[int, int, int, str | None]]
+    contents: Contents
 
-    def encode(self) -> None:
-        """Write the specs as JSON.
 
-        Raises:
-            SpecError: Some hold values that JSON cannot hold; all such problems are named.
-        """
-        problems: list[Problem] = []
-        self.texts = []
-        for index, spec in enumerate(self.specs):
-            try:
-                self.texts.append(None if spec is None else encode_spec(spec, self.contents))
-            except SpecError as exc:
-                problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
-        if problems:
-            raise SpecError(problems)
+def encode_plan(plan: Plan) -> PlanText:
+    """Write the specs of a plan as JSON.
+
+    Raises:
+        SpecError: Some hold values that JSON cannot hold; all such problems are named.
+    """
+    contents = Contents()
+    problems: list[Problem] = []
+    tasks: list[tuple[int, int, int, str | None]] = []
+    for index, spec in enumerate(plan.specs):
+        try:
+            text = None if spec is None else encode_spec(spec, contents)
+            tasks.append((plan.rows[index], plan.batch, index, text))
+        except SpecError as exc:
+            problems += [attrs.evolve(problem, index=index) for problem in exc.problems]
+    if problems:
+        raise SpecError(problems)
+    name = None if plan.name is None else json.dumps(plan.name)
+    return PlanText(plan.batch, name, tasks, contents)
 
 
 def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
@@ -128,6 +171,13 @@ def decode_spec(text: str, content_of: Callable[[str], bytes]) -> TaskSpec:
     if "references" in row:
         row["references"] = [_decode_medium(medium, content_of) for medium in row["references"]]
     return TaskSpec(**row)
+
+
+def digests_in(text: str) -> set[str]:
+    """The contents that a spec needs which `encode_spec` wrote."""
+    row: dict[str, Any] = json.loads(text)
+    media = [row[name] for name in _FRAME_FIELDS if name in row] + row.get("references", [])
+    return {value for _, form, value in media if form == "bytes"}
 
 
 def encode_error(error: CallsheetError, *, deepest: int = _DEEPEST_CAUSE) -> dict[str, Any]:
@@ -163,6 +213,38 @@ def decode_error(row: Mapping[str, Any]) -> CallsheetError:
     if "cause" in row:
         error.__cause__ = decode_error(row["cause"])
     return error
+
+
+_STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
+    notes.Retracted: lambda x: (x.row, "retracted", None, None, None),
+    notes.Attempt: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
+    notes.Refused: lambda x: (x.row, "refused", x.n, str(x.tries), None),
+    notes.Absent: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
+    notes.Doubted: lambda x: (x.row, "doubted", x.n, None, None),
+    notes.Made: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
+    notes.Attached: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
+    notes.Cancelled: lambda x: (x.row, "cancelled", None, None, None),
+    notes.Ended: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
+    notes.Answered: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
+    notes.Moved: lambda x: (x.row, "status", None, _quoted(x.status), None),
+    notes.Saved: lambda x: (x.row, "file", None, _quoted(x.file), None),
+}
+"""How each kind of note is stored, in the words of `NoteKind`. Every task has several, so this
+takes as little time as it can."""
+
+
+def _quoted(text: str | None) -> str:
+    """A text as JSON, in ASCII."""
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+def _answer_text(answer: Snapshot) -> str:
+    return _text_of([answer.task_id, answer.raw])
+
+
+def _text_of(value: object) -> str:
+    """JSON as Python writes it: an answer may hold NaN, which JSON does not have."""
+    return _LAX_ENCODER.encode(value)
 
 
 def _encode_medium(medium: object, contents: Contents) -> list[str]:

@@ -1,47 +1,61 @@
-"""Entries: what the journal knows about each spec, folded from its notes in their order."""
+"""Entries: what the journal knows about each spec, folded from its notes."""
 
 from __future__ import annotations
 
-import enum
 import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from callsheet._journal.codec import decode_error, encode_error
+from callsheet._journal.codec import NoteKind, decode_error
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
-from callsheet._wire.messages import Response
-from callsheet._wire.snapshots import parse_snapshot
-from callsheet.errors import CallsheetError
+from callsheet._state.fate import Fate, Grade
+from callsheet._wire.snapshots import read_snapshot
+from callsheet.errors import CallsheetError, TaskError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
+
+    from callsheet._journal.codec import StoredNote
 
 
-class NoteKind(enum.StrEnum):
-    """The kind of a note."""
+@attrs.frozen
+class AttemptEntry:
+    """What the journal knows of one attempt.
 
-    SENDING = "sending"
-    CREATED = "created"
-    STATUS = "status"
-    ANSWERED = "answered"
-    FAILED = "failed"
-    UNSENT = "unsent"
-    DOUBTED = "doubted"
-    DOWNLOADED = "downloaded"
-    UNWANTED = "unwanted"
-    WITHDRAWN = "withdrawn"
+    Attributes:
+        n: Its number, from 1.
+        token: The mark that its task carries; ``None`` if it carries none.
+        at: Unix seconds just before its last try was sent.
+        fate: What became of it: `Fate.OUT` if no note says. No note says whether it was looked
+            for, so an attempt whose answer was lost is `Fate.OUT`, too.
+        task_id: The id of its task, the first if it has made several.
+        grade: How well it is proven that it made none, if it is `Fate.ABSENT`.
+        tries: How many requests were sent for it, or were about to be.
+        more_ids: The ids of further tasks with its token.
+    """
 
+    n: int
+    token: str | None = None
+    at: float | None = None
+    fate: Fate = Fate.OUT
+    task_id: str | None = None
+    grade: Grade | None = None
+    tries: int = 0
+    more_ids: tuple[str, ...] = ()
 
-Note = tuple[int, NoteKind, str | None]
-"""Row, kind, and a value as JSON."""
+    @property
+    def open(self) -> bool:
+        """Whether it may have made a task, and nobody knows."""
+        return self.fate in _OPEN
 
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """The latest known state of one spec or attached task in the journal.
+    """What the journal knows of one spec or attached task.
 
     Attributes:
         row: Its number in the journal.
@@ -49,113 +63,272 @@ class Entry:
         index: Its position in the batch, from 0.
         name: The batch's name.
         spec: The spec, its paths absolute; ``None`` for a task that was attached by id.
-        token: The mark of the last attempt that may have been sent, if it carried one.
-        sent_at: Unix seconds just before that attempt was sent; ``None`` if none may have been.
-        doubts: How many other attempts may have made a task that nobody will find.
-        task_id: The provider's id.
+        key: The caller's own id of it.
+        metadata: The caller's own notes on it.
+        attempts: Every attempt that may have been sent, in order. None is ever left out: a task
+            that an early attempt made is billed, too.
+        task_id: The id that the row goes by: the first one that was noted.
         status: The last status noted. The most recent ones may be missing after a crash.
         answer: The provider's last status answer, once the task has ended.
-        error: The error that it ended with, if that was not a status answer.
+        error: The error that it ended with, if no answer of the provider is known.
+        ended_at: When that or the answer was noted, in Unix seconds.
         file: The path of its downloaded video.
-        unwanted: Whether it was cancelled while an attempt may have made a task.
+        cancelled: Whether the caller wants no task for it.
     """
 
     row: int
     batch: int
     index: int
-    name: str | None
-    spec: TaskSpec | None
-    token: str | None = None
-    sent_at: float | None = None
-    doubts: int = 0
+    name: str | None = None
+    spec: TaskSpec | None = None
+    # Specs have no key and no metadata yet: both columns are there and empty, so that the file
+    # keeps its form when specs get them.
+    key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    attempts: tuple[AttemptEntry, ...] = ()
     task_id: str | None = None
     status: Status | None = None
     answer: Snapshot | None = None
     error: CallsheetError | None = None
+    ended_at: float | None = None
     file: str | None = None
-    unwanted: bool = False
+    cancelled: bool = False
+
+    @property
+    def open_attempts(self) -> tuple[AttemptEntry, ...]:
+        """The attempts that may have made a task, and nobody knows."""
+        return tuple(attempt for attempt in self.attempts if attempt.open)
+
+    @property
+    def task_is_over(self) -> bool:
+        """Whether the provider has said that its task ended: it is not polled again.
+
+        A task that this client stopped watching may continue there. A success without a video is
+        billed, and its video may be available now.
+        """
+        answer = self.answer
+        if answer is None:
+            return isinstance(self.error, TaskError)
+        return answer.status is not Status.SUCCEEDED or answer.video_url is not None
+
+    @property
+    def final(self) -> bool:
+        """Whether its outcome is known, and no later process can change it."""
+        if self.task_id is None and self.answer is None:
+            return self.error is not None
+        return self.task_is_over
 
 
-def sending(row: int, token: str | None, at: float, doubts: int = 0) -> Note:
-    """An attempt is about to be sent; what was known of earlier attempts is replaced."""
-    return row, NoteKind.SENDING, json.dumps([token, at, doubts])
+_OPEN = frozenset({Fate.OUT, Fate.DOUBTED})
 
 
-def created(row: int, task_id: str) -> Note:
-    """The provider has returned an id."""
-    return row, NoteKind.CREATED, json.dumps(task_id)
+@attrs.define
+class _Attempt:
+    """What the notes say of one attempt so far."""
+
+    token: str | None = None
+    at: float | None = None
+    tries: int = 0
+    refused: int = 0
+    verdict: Fate = Fate.OUT
+    grade: Grade | None = None
+    ids: list[str] = attrs.field(factory=list[str])
+
+    def told(self, n: int) -> AttemptEntry:
+        fate, grade = self.verdict, self.grade
+        if self.ids:
+            # An id is the strongest fact of all, whatever was believed before it.
+            fate, grade = Fate.MADE, None
+        elif self.refused >= self.tries > 0:
+            # The refusal of an earlier try says nothing about the last one.
+            fate, grade = Fate.REFUSED, None
+        return AttemptEntry(
+            n,
+            self.token,
+            self.at,
+            fate,
+            self.ids[0] if self.ids else None,
+            grade,
+            self.tries,
+            tuple(self.ids[1:]),
+        )
 
 
-def moved(row: int, status: Status) -> Note:
-    """The provider has returned a status."""
-    return row, NoteKind.STATUS, json.dumps(status)
+def fold(notes: Iterable[StoredNote]) -> Facts | None:
+    """What the notes of one row say together; ``None`` if they say that it does not count.
 
-
-def settled(row: int, end: Snapshot | CallsheetError) -> Note:
-    """The task has ended, or no task was made."""
-    if isinstance(end, Snapshot):
-        return row, NoteKind.ANSWERED, json.dumps([end.task_id, end.raw], separators=(",", ":"))
-    return row, NoteKind.FAILED, json.dumps(encode_error(end), separators=(",", ":"))
-
-
-def unsent(row: int) -> Note:
-    """The last attempt certainly made no task."""
-    return row, NoteKind.UNSENT, None
-
-
-def doubted(row: int, doubts: int) -> Note:
-    """This many attempts may have made a task that nobody will find, beside the last one."""
-    return row, NoteKind.DOUBTED, json.dumps(doubts)
-
-
-def downloaded(row: int, file: str) -> Note:
-    """The video is on disk."""
-    return row, NoteKind.DOWNLOADED, json.dumps(file)
-
-
-def unwanted(row: int) -> Note:
-    """It was cancelled while an attempt may have made a task. No later attempt changes that."""
-    return row, NoteKind.UNWANTED, None
-
-
-def withdrawn(row: int) -> Note:
-    """Its plan is cancelled: the row does not count."""
-    return row, NoteKind.WITHDRAWN, None
-
-
-def change_by(kind: str, value: str | None) -> dict[str, Any] | None:
-    """The fields of its entry that a note changes; ``None`` if it removes the entry.
+    Facts climb, and any order of them gives the same, but for two cases. Where the last word counts
+    by its nature (status, answer, error, file), it is the last note. And where a presumed absence
+    meets a doubt, the later note holds, because such an absence may be taken back. In both cases
+    each order is safe.
 
     Raises:
-        ValueError: The kind or the value is not that of a note.
+        LookupError: The kind is not that of a note.
+        ValueError: The value is not that of a note.
+        TypeError: As `ValueError`.
         CallsheetError: The note holds an answer that cannot be read.
     """
-    change = _CHANGES[NoteKind(kind)]
-    return change(None if value is None else json.loads(value))
+    facts = Facts()
+    for _, kind, n, value, at in notes:
+        if n is None:
+            _OF_ROW[kind](facts, None if value is None else _read(value), at)
+        else:
+            attempt = facts.attempts.get(n)
+            if attempt is None:
+                attempt = facts.attempts[n] = _Attempt()
+            _OF_ATTEMPT[kind](facts, attempt, None if value is None else _read(value), at)
+    # Nobody was told of a row that was retracted. If an attempt was noted all the same, a task may
+    # exist, and that is what counts.
+    retracted = facts.retracted and not (facts.attempts or facts.task_id)
+    return None if retracted or facts.pruned else facts
 
 
-def _answer(held: Any) -> dict[str, Any]:
-    task_id, raw = held
-    body = json.dumps(raw).encode()
-    answer = parse_snapshot(Response(status_code=200, body=body), task_id=task_id)
-    return {"answer": answer, "status": answer.status, "error": None}
+@attrs.define
+class Facts:
+    """The notes of one row so far; see `Entry` for the fields of the same names."""
+
+    attempts: dict[int, _Attempt] = attrs.field(factory=dict[int, _Attempt])
+    task_id: str | None = None
+    status: Status | None = None
+    answer: Snapshot | None = None
+    error: CallsheetError | None = None
+    ended_at: float | None = None
+    file: str | None = None
+    cancelled: bool = False
+    retracted: bool = False
+    pruned: bool = False
+
+    @property
+    def may_have_task(self) -> bool:
+        """Whether a task was made or attached, or may have been made."""
+        told = [each.told(n) for n, each in self.attempts.items()]
+        return self.task_id is not None or any(each.open for each in told)
+
+    def entry(
+        self,
+        row: int,
+        batch: int,
+        index: int,
+        *,
+        name: str | None = None,
+        spec: TaskSpec | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """The entry of a row of the plan, with these facts."""
+        return Entry(
+            row=row,
+            batch=batch,
+            index=index,
+            name=name,
+            spec=spec,
+            key=key,
+            metadata=metadata,
+            attempts=tuple([self.attempts[n].told(n) for n in sorted(self.attempts)]),
+            task_id=self.task_id,
+            status=self.status,
+            answer=self.answer,
+            # What the provider says of the task outweighs what a client has ended it with.
+            error=None if self.answer is not None else self.error,
+            ended_at=self.ended_at,
+            file=self.file,
+            cancelled=self.cancelled,
+        )
 
 
-def _attempt(token: str | None, at: float, doubts: int = 0) -> dict[str, Any]:
-    return {**_NO_TASK, "token": token, "sent_at": at, "doubts": doubts}
+def _read(value: str) -> Any:
+    """The value of a note. `json.loads` looks for blanks around each, which are never there."""
+    found, end = _NOTE_DECODER.raw_decode(value)
+    if end != len(value):
+        raise ValueError(f"{value!r} is no value of a note")
+    return found
 
 
-_NO_ATTEMPT: Final = dict.fromkeys(("token", "sent_at"))
-_NO_TASK: Final = dict.fromkeys(("task_id", "status", "answer", "error", "file"))
-_CHANGES: Final[dict[NoteKind, Callable[[Any], dict[str, Any] | None]]] = {
-    NoteKind.SENDING: lambda held: _attempt(*held),
-    NoteKind.CREATED: lambda held: {"task_id": held, "error": None},
-    NoteKind.STATUS: lambda held: {"status": Status(held)},
-    NoteKind.ANSWERED: _answer,
-    NoteKind.FAILED: lambda held: {"answer": None, "error": decode_error(held)},
-    NoteKind.DOUBTED: lambda held: {"doubts": held},
-    NoteKind.UNSENT: lambda _: {**_NO_ATTEMPT},
-    NoteKind.DOWNLOADED: lambda held: {"file": held},
-    NoteKind.UNWANTED: lambda _: {"unwanted": True},
-    NoteKind.WITHDRAWN: lambda _: None,
+_NOTE_DECODER: Final = json.JSONDecoder()
+
+
+def _attempt(_: Facts, attempt: _Attempt, value: Any, at: float | None) -> None:
+    token, tries = value
+    if tries >= attempt.tries:
+        attempt.token, attempt.at, attempt.tries = token, at, tries
+
+
+def _made(facts: Facts, attempt: _Attempt, value: Any, _: float | None) -> None:
+    if value not in attempt.ids:
+        attempt.ids.append(value)
+    if facts.task_id is None:
+        facts.task_id = value
+
+
+def _refused(_: Facts, attempt: _Attempt, value: Any, _at: float | None) -> None:
+    attempt.refused = max(attempt.refused, value)
+
+
+def _absent(_: Facts, attempt: _Attempt, value: Any, _at: float | None) -> None:
+    grade = Grade(value)
+    if attempt.grade is not Grade.WITNESSED:
+        attempt.verdict, attempt.grade = Fate.ABSENT, grade
+
+
+def _doubted(_: Facts, attempt: _Attempt, _value: Any, _at: float | None) -> None:
+    # A witnessed absence is final. A presumed one may be taken back.
+    if attempt.grade is not Grade.WITNESSED:
+        attempt.verdict, attempt.grade = Fate.DOUBTED, None
+
+
+def _attached(facts: Facts, value: Any, _: float | None) -> None:
+    if facts.task_id is None:
+        facts.task_id = value
+
+
+def _answer(facts: Facts, value: Any, at: float | None) -> None:
+    task_id, raw = value
+    facts.answer = read_snapshot(raw, task_id=task_id)
+    facts.status, facts.ended_at = facts.answer.status, at
+
+
+def _ended(facts: Facts, value: Any, at: float | None) -> None:
+    facts.error = decode_error(value)
+    facts.ended_at = at if facts.answer is None else facts.ended_at
+
+
+def _status(facts: Facts, value: Any, _: float | None) -> None:
+    facts.status = Status(value)
+
+
+def _file(facts: Facts, value: Any, _: float | None) -> None:
+    facts.file = value
+
+
+def _cancelled(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.cancelled = True
+
+
+def _retracted(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.retracted = True
+
+
+def _pruned(facts: Facts, _value: Any, _at: float | None) -> None:
+    facts.pruned = True
+
+
+_OF_ATTEMPT: Final[dict[str, Callable[[Facts, _Attempt, Any, float | None], None]]] = {
+    NoteKind.ATTEMPT: _attempt,
+    NoteKind.MADE: _made,
+    NoteKind.REFUSED: _refused,
+    NoteKind.ABSENT: _absent,
+    NoteKind.DOUBTED: _doubted,
 }
+"""By kind, what a note about an attempt changes."""
+
+_OF_ROW: Final[dict[str, Callable[[Facts, Any, float | None], None]]] = {
+    NoteKind.ANSWER: _answer,
+    NoteKind.STATUS: _status,
+    NoteKind.ATTACHED: _attached,
+    NoteKind.ENDED: _ended,
+    NoteKind.FILE: _file,
+    NoteKind.CANCELLED: _cancelled,
+    NoteKind.RETRACTED: _retracted,
+    NoteKind.PRUNED: _pruned,
+}
+"""By kind, what a note about the row changes."""

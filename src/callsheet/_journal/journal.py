@@ -11,33 +11,36 @@ import logging
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
-from callsheet._journal import entries as notes
-from callsheet._journal.codec import Plan
+from callsheet._journal.codec import encode_note
 from callsheet._journal.identity import Identity
-from callsheet._journal.sqlite import SqliteStore
+from callsheet._journal.notes import Moved, Note, Plan, Retracted
+from callsheet._journal.sqlite import InUseError, SqliteStore
 from callsheet._journal.write_queue import Transaction, WriteQueue
-from callsheet.errors import CallsheetError, ClosedError, JournalError
+from callsheet.errors import ClosedError, ConfigurationError, JournalError
 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from callsheet._journal.entries import Entry, Note
-    from callsheet._models.snapshot import Snapshot, Status
+    from callsheet._journal.codec import StoredNote
+    from callsheet._journal.entries import Entry
     from callsheet._models.spec import TaskSpec
 
 
 log = logging.getLogger("callsheet")
 
 T = TypeVar("T")
+
+RETRY_GAP = 0.05
+"""Seconds between two attempts to open a file that is in use."""
 
 
 @attrs.define(eq=False)
@@ -51,12 +54,13 @@ class _Commit:
 class Journal(anyio.AsyncContextManagerMixin):
     """One file that keeps every spec and its task, used as ``async with Journal(…)``.
 
-    Each spec has a row number. A method that is awaited returns when its notes are on disk, where
-    neither a killed process nor a power cut loses them. The other methods return at once, and their
-    notes are written within milliseconds, in order. The key is never written.
+    Each spec has a row number. What is to be kept are the values of `callsheet._journal.notes`:
+    `write` keeps facts in the background, and `write_first` returns when its notes are on disk,
+    where neither a killed process nor a power cut loses them. The notes of one call are written
+    together or not at all, and calls are written in their order. The key is never written.
 
     Notes that cannot be written, for example on a full disk, are kept and written when that works
-    again. Until then every awaited method raises. So no create is sent while ids cannot be written.
+    again. Until then `write_first` raises. So no create is sent while ids cannot be written.
 
     Args:
         path: The file, which is made if it does not exist. While it is open, a second file
@@ -64,12 +68,20 @@ class Journal(anyio.AsyncContextManagerMixin):
         provider: Name of the provider.
         base_url: Its address.
         fingerprint: A one-way hash of the key.
+        timeout: Seconds to wait for another holder of the file, >= 0.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, provider: str, base_url: str, fingerprint: str
+        self,
+        path: str | os.PathLike[str],
+        *,
+        provider: str,
+        base_url: str,
+        fingerprint: str,
+        timeout: float = 0.25,
     ) -> None:
         self.path = Path(path)
+        self._timeout = timeout
         self._identity = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
@@ -83,8 +95,9 @@ class Journal(anyio.AsyncContextManagerMixin):
         """Lock and check the file; on leaving, write what is left.
 
         Raises:
-            ConfigurationError: Another process or client has it open, it belongs to another
-                provider, address or key, it is no journal, or it cannot be read and written.
+            ConfigurationError: Another process or client still has it open after the timeout, it
+                belongs to another provider, address or key, it is no journal or one of another
+                format, or it cannot be read and written.
             JournalError: On leaving, some notes could not be written. The text names the ids. If
                 the block itself raised, that exception is raised, with this text as a note.
         """
@@ -93,7 +106,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         self._limiter = anyio.CapacityLimiter(1)
         failure: BaseException | None = None
         try:
-            await self._in_thread(partial(self._file.open, self._identity))
+            await self._open()
             async with anyio.create_task_group() as background:
                 self._next_commit = _Commit()
                 background.start_soon(self._write_all, name="journal")
@@ -124,79 +137,60 @@ class Journal(anyio.AsyncContextManagerMixin):
         """The number of the next row."""
         return self._file.rows
 
-    async def plan(self, specs: Sequence[TaskSpec], *, name: str | None = None) -> range:
-        """Write specs that are to be sent, as one batch, and return their rows in order.
+    def new_plan(self, specs: Sequence[TaskSpec | None], *, name: str | None = None) -> Plan:
+        """The plan of one batch, with rows that nothing else gets. `write_first` writes it.
 
-        Local media are kept with them: bytes once for each content, files by their absolute path.
-        If this is cancelled or fails, none of the specs is kept.
-
-        Raises:
-            SpecError: A spec holds a value that JSON cannot hold.
-            JournalError: It could not be written.
-        """
-        return await self._add(specs, name, lambda _: [])
-
-    async def adopt(self, task_ids: Sequence[str], *, name: str | None = None) -> range:
-        """Write tasks that exist already, as one batch, and return their rows in order.
-
-        If this is cancelled or fails, none of the tasks is kept.
-
-        Raises:
-            JournalError: It could not be written.
-        """
-        ids = list(task_ids)
-        return await self._add(
-            [None] * len(ids),
-            name,
-            lambda rows: [notes.created(row, i) for row, i in zip(rows, ids, strict=True)],
-        )
-
-    async def sending(self, row: int, token: str | None, *, at: float, doubts: int = 0) -> None:
-        """Note that an attempt is about to be sent; await this before the request is sent.
-
-        An earlier id, end or file of the row no longer counts. This cannot be cancelled half way:
-        a row either has its token, or its create was not sent.
+        Local media are kept with the specs: bytes once for each content, files by their absolute
+        path.
 
         Args:
-            row: The row of the spec.
-            token: The mark that the attempt carries; ``None`` if it carries none.
-            at: The time, in Unix seconds.
-            doubts: How many earlier attempts may have made a task that nobody will find.
+            specs: The specs that are to be sent; ``None`` for a task that exists already, whose id
+                is an `Attached` note of the same call.
+            name: The batch's name.
+        """
+        rows = range(self._file.rows, self._file.rows + len(specs))
+        plan = Plan(rows, self._file.batches, specs, name)
+        if rows:
+            self._file.rows, self._file.batches = rows.stop, self._file.batches + 1
+        return plan
+
+    def write(self, notes: Sequence[Note]) -> None:
+        """Keep facts. They are on disk within milliseconds, after all notes of earlier calls.
+
+        The note of a status is written with the next note of another kind.
 
         Raises:
-            JournalError: It could not be written; nothing may be sent.
+            ClosedError: The journal is not open.
         """
-        # Shielded: a caller that is cancelled here must know whether the token is on disk.
-        with anyio.CancelScope(shield=True):
-            await self._put(Transaction([notes.sending(row, token, at, doubts)]))
+        if notes:
+            soon = len(notes) > 1 or type(notes[0]) is not Moved
+            self._append(Transaction(notes, awaited=False, rows=_stored(notes)), soon=soon)
 
-    def doubted(self, row: int, doubts: int) -> None:
-        """Note how many earlier attempts may have made a task that nobody will find."""
-        self._note(notes.doubted(row, doubts))
+    async def write_first(self, notes: Sequence[Note]) -> None:
+        """Write notes, and return when they are on disk: await this before what they are about.
 
-    def created(self, row: int, task_id: str) -> None:
-        """Note the id that the provider has returned."""
-        self._note(notes.created(row, task_id))
+        A plan may be cancelled: then it is taken back, and none of its rows counts. Anything else
+        cannot be cancelled half way: a row either has its token, or its create was not sent.
 
-    def status(self, row: int, status: Status) -> None:
-        """Note the status of the task. It is written with the next note of another kind."""
-        self._note(notes.moved(row, status), soon=False)
-
-    def settled(self, row: int, end: Snapshot | CallsheetError) -> None:
-        """Note how it ended: the provider's last answer, or else the error."""
-        self._note(notes.settled(row, end))
-
-    def unsent(self, row: int) -> None:
-        """Note that the last attempt certainly made no task: the row is planned, as before it."""
-        self._note(notes.unsent(row))
-
-    def unwanted(self, row: int) -> None:
-        """Note that it was cancelled while an attempt may have made a task."""
-        self._note(notes.unwanted(row))
-
-    def downloaded(self, row: int, path: str | os.PathLike[str]) -> None:
-        """Note the path of the downloaded video."""
-        self._note(notes.downloaded(row, str(Path(path).absolute())))
+        Raises:
+            SpecError: A spec holds a value that JSON cannot hold; nothing was written.
+            JournalError: It could not be written; nothing may be sent.
+            ClosedError: The journal is not open.
+        """
+        transaction = Transaction(notes, rows=_stored(notes))
+        plans = [note for note in notes if isinstance(note, Plan)]
+        # Shielded: a caller that is cancelled here must know whether a token is on disk.
+        with anyio.CancelScope(shield=not plans):
+            try:
+                await self._put(transaction)
+            except anyio.get_cancelled_exc_class():
+                back = [Retracted(row) for plan in plans for row in plan.rows]
+                with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
+                    rows = _stored(back)
+                    self._append(
+                        Transaction(back, awaited=False, takes_back=transaction, rows=rows)
+                    )
+                raise
 
     async def flush(self) -> None:
         """Wait until all notes so far are on disk.
@@ -209,36 +203,56 @@ class Journal(anyio.AsyncContextManagerMixin):
         except JournalError as error:
             raise self._queue.unwritten() or error from None
 
-    async def entries(self) -> list[Entry]:
-        """All entries of the journal, batch by batch, each in its original order.
+    async def pages(self, *, before: int | None = None) -> AsyncGenerator[list[Entry]]:
+        """All entries of the journal in the order of their rows, a page at a time.
+
+        Args:
+            before: The row after the last one that is wanted.
 
         Raises:
             JournalError: Notes could not be written, or the journal cannot be read.
         """
         await self.flush()
-        return await self._in_thread(self._file.read)
+        pages = self._file.read(before=self.rows if before is None else before)
+        try:
+            while (page := await self._in_thread(partial(next, pages, None))) is not None:
+                yield page
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(pages.close)
 
-    async def _add(
-        self,
-        specs: Sequence[TaskSpec | None],
-        name: str | None,
-        notes_on: Callable[[range], list[Note]],
-    ) -> range:
-        rows = range(self._file.rows, self._file.rows + len(specs))
-        transaction = Transaction(notes_on(rows), Plan(self._file.batches, rows.start, specs, name))
-        if rows:
-            self._file.rows, self._file.batches = rows.stop, self._file.batches + 1
-            try:
-                await self._put(transaction)
-            except anyio.get_cancelled_exc_class():
-                with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
-                    back = [notes.withdrawn(row) for row in rows]
-                    self._append(Transaction(back, awaited=False, takes_back=transaction))
-                raise
-        return rows
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Keep what was learned, as JSON by its kind, in the place of what was kept before.
 
-    def _note(self, note: Note, *, soon: bool = True) -> None:
-        self._append(Transaction([note], awaited=False), soon=soon)
+        If it cannot be written, it is dropped: it can be learned again.
+
+        Raises:
+            ClosedError: The journal is not open.
+        """
+        self._append(Transaction((), learned=values, awaited=False))
+
+    async def learned(self) -> dict[Any, Any]:
+        """What was learned, as JSON by its kind; nothing, with a warning, if it cannot be read.
+
+        It may hold anything: another program may have written into the file.
+        """
+        try:
+            return await self._in_thread(self._file.learned)
+        except Exception:
+            log.warning("journal %s: what was learned cannot be read", self.path, exc_info=True)
+            return {}
+
+    async def prune(self, *, before: float) -> int:
+        """Remove what ended for good before a time in Unix seconds; return how many rows.
+
+        Keys stay, so that none is used for another spec.
+
+        Raises:
+            JournalError: Notes could not be written, or the journal cannot be read or written.
+                Nothing was removed.
+        """
+        await self.flush()
+        return await self._in_thread(partial(self._file.prune, before=before))
 
     def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
         if self._next_commit is None:
@@ -274,6 +288,34 @@ class Journal(anyio.AsyncContextManagerMixin):
                         self._next_commit = None
                 commit = self._next_commit
 
+    async def _open(self) -> None:
+        """Open the file, or wait until its holder closes it.
+
+        SQLite could wait, too, but nothing can interrupt that.
+        """
+        deadline, waited = anyio.current_time() + self._timeout, False
+        while True:
+            try:
+                await self._in_thread(partial(self._file.open, self._identity))
+            except InUseError as error:
+                if anyio.current_time() >= deadline:
+                    raise ConfigurationError(str(error)) from error
+                waited = True
+            except ConfigurationError:
+                # A file that is closed while it is looked at may seem incomplete. So what is said
+                # of a file that was in use a moment ago must be said twice.
+                if not waited:
+                    raise
+                waited = False
+            else:
+                return
+            await anyio.sleep(RETRY_GAP)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work, one call at a time, without using up the default thread limit."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _stored(notes: Sequence[Note]) -> list[StoredNote]:
+    """Facts as they are stored, written at once: a wrong value fails where it is given."""
+    return [encode_note(note) for note in notes if not isinstance(note, Plan)]

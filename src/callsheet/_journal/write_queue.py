@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from callsheet._journal.codec import Plan
-from callsheet._journal.entries import Note, NoteKind
+from callsheet._journal.codec import PlanText, StoredNote, encode_plan
+from callsheet._journal.notes import Attached, Made, Note, Plan
 from callsheet._journal.sqlite import SqliteStore
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
@@ -19,27 +18,44 @@ log = logging.getLogger("callsheet")
 
 @attrs.define(eq=False)
 class Transaction:
-    """A plan and notes that are written together or not at all.
+    """Notes that are written together or not at all.
 
     Attributes:
-        notes: Notes, in order.
-        plan: Specs that the notes may be about.
+        notes: The notes, in order; plans only if it is awaited.
+        learned: What was learned, as JSON by its kind.
         awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
             until it can be written.
-        takes_back: The transaction whose plan its notes cancel.
+        takes_back: The transaction whose plans its notes retract.
         error: Why it was not written.
+        plans: The plans among the notes, as they are stored, once `encode` was called.
+        rows: The other notes, as they are stored.
     """
 
     notes: Sequence[Note]
-    plan: Plan | None = None
+    learned: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
     awaited: bool = True
     takes_back: Transaction | None = None
     error: CallsheetError | None = None
+    plans: Sequence[PlanText] = attrs.field(default=(), init=False)
+    rows: Sequence[StoredNote] = attrs.field(default=(), kw_only=True)
 
     @property
     def needless(self) -> bool:
-        """Whether it cancels a plan that was never written, so that there is nothing to cancel."""
+        """Whether it retracts a plan that was never written, so that there is nothing to do."""
         return self.takes_back is not None and self.takes_back.error is not None
+
+    def encode(self) -> bool:
+        """Write the plans as JSON, which may take long; on failure keep the error.
+
+        Returns:
+            Whether that was possible.
+        """
+        try:
+            if self.awaited:
+                self.plans = [encode_plan(note) for note in self.notes if isinstance(note, Plan)]
+        except SpecError as error:
+            self.error = error
+        return self.error is None
 
 
 @attrs.define(eq=False)
@@ -56,7 +72,7 @@ class WriteQueue:
 
     def write(self, transactions: Iterable[Transaction]) -> None:
         """Write what was kept, then *transactions*. This blocks on the disk."""
-        encoded = [*filter(_encoded, transactions)]
+        encoded = [each for each in transactions if each.encode()]
         waiting, self._kept = self._kept, []
         before, self._failure = self._failure, None
         self._store([*waiting, *encoded])
@@ -74,9 +90,9 @@ class WriteQueue:
             return None
         kept = [note for each in self._kept for note in each.notes]
         ids = [
-            f"{json.loads(value)} (row {row})"
-            for row, kind, value in kept
-            if kind is NoteKind.CREATED and value is not None
+            f"{note.task_id} (row {note.row})"
+            for note in kept
+            if isinstance(note, (Made, Attached))
         ]
         named = f"; new ids among them: {', '.join(ids)}" if ids else ""
         return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
@@ -90,8 +106,11 @@ class WriteQueue:
         if message is None:
             transactions = [each for each in transactions if not each.needless]
             try:
-                plans = [each.plan for each in transactions if each.plan is not None]
-                self.file.write(plans, [note for each in transactions for note in each.notes])
+                self.file.write(
+                    [plan for each in transactions for plan in each.plans],
+                    [row for each in transactions for row in each.rows],
+                    [one for each in transactions if each.learned for one in each.learned.items()],
+                )
             except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
                 if len(transactions) > 1:
                     middle = len(transactions) // 2
@@ -108,7 +127,7 @@ class WriteQueue:
         for transaction in transactions:
             if transaction.awaited:
                 transaction.error = JournalError(message)
-            elif not transaction.needless:
+            elif transaction.notes and not transaction.needless:
                 self._kept.append(transaction)
                 self._failure = message
 
@@ -120,13 +139,3 @@ class WriteQueue:
             log.warning("%s; nothing new is sent until it can", self._failure)
         if self._failure is None and before is not None:
             log.info("journal %s is written again", self.file.path)
-
-
-def _encoded(transaction: Transaction) -> bool:
-    """Whether the plan of a transaction could be written as JSON; if not, it gets the error."""
-    try:
-        if transaction.plan is not None:
-            transaction.plan.encode()
-    except SpecError as error:
-        transaction.error = error
-    return transaction.error is None

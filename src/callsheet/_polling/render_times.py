@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import TYPE_CHECKING, Self
 
 import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 ENOUGH_ENDS = 16
@@ -50,6 +55,20 @@ class RenderTimes:
     _early: int = attrs.field(default=0, init=False)
     """One bit for each of the last ends, set where it came before `first_look`."""
 
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Self:
+        """What render times of an earlier process tell, the latest last. Each is > 0."""
+        times = cls()
+        for each in seconds:
+            times.seen, times.counted = times.seen + 1, times.counted + 1
+            times._remember(math.log(each))
+        times._predict()
+        return times
+
+    def seconds(self) -> list[float]:
+        """The render times that count and are remembered, the latest last."""
+        return [math.exp(each) for each in self._logs]
+
     def known(self, seen: int) -> int:
         """How many of the first *seen* ends still count: none that came before a contradiction."""
         return max(0, seen - (self.seen - self.counted))
@@ -62,12 +81,15 @@ class RenderTimes:
             self._drop()
             return True
         self._remember(math.log(seconds))
+        self._predict()
+        return False
+
+    def _predict(self) -> None:
         count = len(self._logs)
         if count >= ENOUGH_ENDS:
             mean = self._sum / count
             variance = max(self._squares / count - mean * mean, 0.0) * (1.0 + 3.0 / count)
             self.first_look = math.exp(mean - RARE * max(math.sqrt(variance), LEAST_SPREAD))
-        return False
 
     def _drop(self) -> None:
         self.counted, self.first_look = 0, 0.0

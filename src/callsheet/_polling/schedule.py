@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -13,7 +13,7 @@ from callsheet._models.snapshot import Status
 from callsheet._polling.pages import SIZE
 from callsheet._polling.provider_clock import ProviderClock
 from callsheet._polling.queue_model import Lane
-from callsheet._polling.render_times import ENOUGH_ENDS, RenderTimes
+from callsheet._polling.render_times import ENOUGH_ENDS, REMEMBERED_ENDS, RenderTimes
 from callsheet._polling.service_tier import Heap, Tier, due_in, fresh
 from callsheet._state.record import Record
 
@@ -72,6 +72,8 @@ class Schedule:
         factory=dict[tuple[object, ...], RenderTimes], init=False
     )
     _steady: bool = attrs.field(default=True, init=False)
+    _news: set[tuple[object, ...]] = attrs.field(factory=set[tuple[object, ...]], init=False)
+    """Kinds of which something was learned since `learned` was called."""
     _vague: set[Record] = attrs.field(factory=set[Record], init=False)
     """Tasks that ran when they were attached: it is not known yet since when."""
 
@@ -194,6 +196,17 @@ class Schedule:
         """Something happened to the task: ask at once."""
         self._ask(record, now)
 
+    def recall(self, kind: tuple[object, ...], seconds: Sequence[float]) -> None:
+        """Take over the render times that an earlier process has learned of one kind of task."""
+        if kind not in self._times:
+            self._times[kind] = RenderTimes.of(seconds[-REMEMBERED_ENDS:])
+
+    def learned(self) -> dict[tuple[object, ...], list[float]]:
+        """The render times of the kinds of which something was learned since the last call."""
+        news = {kind: self._times[kind].seconds() for kind in self._news}
+        self._news.clear()
+        return news
+
     def next_due(self) -> float | None:
         """When the next record is due by itself."""
         heads = [heap[0][0] for heap in self._heaps() if fresh(heap)]
@@ -289,6 +302,7 @@ class Schedule:
 
     def _learn(self, lane: Lane, record: Record, seconds: float, now: float) -> None:
         """Learn from an end; if that voids what was known, look at the others of its kind soon."""
+        self._news.add(_kind_of(record))
         if self._times_of(record).observe(seconds):
             for other in lane.running:
                 if not (other.asked or other.refusals):
@@ -296,8 +310,7 @@ class Schedule:
                     self._date(other, min(max(now, when), other.due))
 
     def _times_of(self, record: Record) -> RenderTimes:
-        spec = record.spec
-        kind = (record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ()))
+        kind = _kind_of(record)
         times = self._times.get(kind)
         if times is None:
             times = self._times[kind] = RenderTimes()
@@ -369,6 +382,12 @@ class Schedule:
         if not record.settled:
             record.asked, record.due = False, when
             heapq.heappush(heap, (when, next(self._order), record))
+
+
+def _kind_of(record: Record) -> tuple[object, ...]:
+    """What the render time of a task depends on most."""
+    spec = record.spec
+    return (record.model, *((spec.resolution, spec.duration, spec.frames) if spec else ()))
 
 
 def _handed_out(record: Record) -> Record:

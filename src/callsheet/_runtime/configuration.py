@@ -77,3 +77,17 @@ def check_settings(
             raise ConfigurationError(f"{name}={value!r}: a {kind.__name__}")
     if observer is not None and not callable(observer):
         raise ConfigurationError(f"observer={observer!r}: a function")
+
+
+def check_timeout(journal_timeout: object) -> None:
+    """Check the seconds to wait for a journal.
+
+    Raises:
+        ConfigurationError: They are no number, or below 0.
+    """
+    if isinstance(journal_timeout, (int, float)) and journal_timeout >= 0:
+        return
+    raise ConfigurationError(
+        f"journal_timeout is {journal_timeout!r}; give a number of seconds, such as 30, or 0 to "
+        "refuse at once a journal that is in use"
+    )

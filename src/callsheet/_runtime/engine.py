@@ -13,6 +13,7 @@ from callsheet._polling.schedule import Schedule
 from callsheet._preflight import SPECS_PER_TURN, price
 from callsheet._runtime.attach import Attacher
 from callsheet._runtime.cancel import Canceller
+from callsheet._runtime.learning import LEARNED_GAP, Learning
 from callsheet._runtime.quotas import quotas
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.clock import Clock
@@ -106,6 +107,8 @@ class Engine:
             id_cost=id_cost,
             url_room=URL_ROOM - LIST_BASE,
         )
+        self._learned_at = clock.now()
+        self.learning = Learning(journal=bookkeeping.journal, schedule=planner.schedule)
         sender = Sender(
             paid_call=PaidCall(*wire),
             admission=Admission(
@@ -184,6 +187,7 @@ class Engine:
 
         Waiters get `ClosedError`.
         """
+        self.learning.keep()
         for record in self.submitter.close():
             self.end(record, NotSubmittedError("the client was closed before its turn"))
         self.waiting.close()
@@ -300,6 +304,9 @@ class Engine:
 
     def _ended(self, record: Record) -> None:
         self.bookkeeping.ended(record)
+        if self._learned_at + LEARNED_GAP <= (now := self.clock.now()):
+            self._learned_at = now
+            self.learning.keep()
         self._tell_end(record)
 
     def _tell_end(self, record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -14,8 +15,10 @@ from callsheet._models.snapshot import Status
 from callsheet._state.clock import Moment
 from callsheet._state.group import Group
 from callsheet._state.registry import result_of
+from callsheet._submission.bookkeeping import Bookkeeping, split
+from callsheet._submission.ledger import Ledger
 from callsheet._submission.reconciler import MOST_KNOWN
-from callsheet.errors import ConfigurationError, SubmissionUncertainError, TaskError
+from callsheet.errors import CallsheetError, ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
@@ -46,7 +49,9 @@ class Resumption:
         """The resumption of all rows that an open journal holds now."""
         return cls(journal=journal, before=journal.rows)
 
-    async def run(self, engine: Engine) -> tuple[Group, list[Record], str | None]:
+    async def run(
+        self, engine: Engine, *, unfinished: bool
+    ) -> tuple[Group, list[Record], str | None]:
         """Give each row a record that continues from the state of its entry.
 
         A spec that has ended gets its outcome at once. A task with an id is watched. The task of a
@@ -56,6 +61,10 @@ class Resumption:
 
         If this fails or is cancelled while the journal is read, nothing is resumed and it may be
         called again. After that it cannot be cancelled.
+
+        Args:
+            engine: The engine of the client.
+            unfinished: Whether rows whose outcome is final get no record. Their money counts.
 
         Returns:
             The group of all records, the records in order, and the name of their batches if all
@@ -68,47 +77,106 @@ class Resumption:
         if self._started:
             raise ConfigurationError("this client has resumed its journal already")
         self._started = True
+        found = _Found(engine, unfinished=unfinished)
         try:
-            entries = deque(await self.journal.entries())
+            async with aclosing(self.journal.pages(before=self.before)) as pages:
+                async for entries in pages:
+                    for number, entry in enumerate(entries, start=1):
+                        found.add(entry)
+                        if number % ENTRIES_PER_TURN == 0:
+                            await anyio.lowlevel.checkpoint()
         except BaseException:
             self._started = False
             raise
-        while entries and entries[-1].row >= self.before:
-            entries.pop()
-        return await self._records(engine, entries)
+        await found.take_up()
+        return found.group, found.records, found.name
 
-    async def _records(
-        self, engine: Engine, entries: deque[Entry]
-    ) -> tuple[Group, list[Record], str | None]:
-        group = Group(total=len(entries))
-        records: list[Record] = []
-        unsent: list[Record] = []
+
+class _Found:
+    """What was found in a journal, page by page. Until `take_up`, the client does not know of it.
+
+    A row whose outcome is final becomes a record with that outcome at once, and its entry is
+    dropped: a journal may hold a hundred thousand of them.
+
+    Attributes:
+        group: The group of all records.
+        records: The records, in order.
+    """
+
+    def __init__(self, engine: Engine, *, unfinished: bool) -> None:
+        self.group = Group()
+        self.records: list[Record] = []
+        self._engine = engine
+        self._unfinished = unfinished
+        self._names: set[str | None] = set()
+        self._open: deque[tuple[Record, Entry]] = deque()
+        self._dropped: list[tuple[str | None, bool | None]] = []
+        # The money of finished rows is added up apart, so that a resume that fails counts nothing.
+        self._finished = Bookkeeping(ledger=Ledger(), files=engine.bookkeeping.files)
+
+    @property
+    def name(self) -> str | None:
+        """The name of the batches of all records, if they have the same one."""
+        return next(iter(self._names)) if len(self._names) == 1 else None
+
+    def add(self, entry: Entry) -> None:
+        """Make the record of one entry."""
+        dropped = self._unfinished and entry.final
+        group = None if dropped else self.group
+        record = self._engine.record(entry.spec, index=len(self.records), group=group)
+        if not dropped:
+            self.group.total += 1
+            self.records.append(record)
+            self._names.add(entry.name)
+        if not entry.final:
+            self._open.append((record, entry))
+            return
+        self._finished.recall_finished(record, entry)
+        _settle(record, entry)
+        if dropped:
+            self._dropped.append((record.task_id, self._engine.submitter.reconciler.marked(record)))
+
+    async def take_up(self) -> None:
+        """Continue what is not finished. This cannot be cancelled."""
+        engine = self._engine
         lost: list[tuple[Record, Entry]] = []
-        names: set[str | None] = set()
-        for index in range(group.total):
-            entry = entries.popleft()  # freeing all entries at the end would block the loop
-            names.add(entry.name)
-            record = engine.record(entry.spec, index=index, group=group)
-            records.append(record)
-            engine.bookkeeping.recall(record, entry)
-            if _is_lost(entry):
+        reconciler, bookkeeping = engine.submitter.reconciler, engine.bookkeeping
+        bookkeeping.ledger.absorb(self._finished.ledger)
+        unsent: list[Record] = []
+        for number in range(1, len(self._open) + 1):
+            record, entry = self._open.popleft()  # freeing all at the end would block the loop
+            bookkeeping.recall(record, entry)
+            if entry.task_id is None and entry.open_attempts:
                 lost.append((record, entry))
             elif not _resume_record(engine, record, entry):
                 unsent.append(record)
-            if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
+            if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # A search for lost creates must know which tasks in the list are those of other specs.
-        known = records if lost else records[-MOST_KNOWN:]
-        for index, record in enumerate(known):
-            engine.submitter.reconciler.remember(record)
-            if index % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
+        first = 0 if lost else -MOST_KNOWN
+        for task_id, marked in self._dropped[first:]:
+            reconciler.remember(task_id, marked=marked)
+        for number, record in enumerate(self.records[first:], start=1):
+            reconciler.remember(record.task_id, marked=reconciler.marked(record))
+            if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # Some of these are sent again at once under the policy "always". Nothing is awaited from
         # here on, so the caller has the records before that and can withdraw them.
         for record, entry in lost:
             _resume_record(engine, record, entry)
         engine.submitter.put(unsent)
-        return group, records, names.pop() if len(names) == 1 else None
+
+
+def _settle(record: Record, entry: Entry) -> None:
+    """Give a record the outcome of its entry, which is final."""
+    answer = entry.answer
+    if answer is not None:
+        succeeded = answer.status is Status.SUCCEEDED and answer.video_url is not None
+        error = None if succeeded else result_of(answer)
+        record.restore(answer, error if isinstance(error, CallsheetError) else None)
+    elif entry.error is not None:
+        record.task_id = entry.task_id
+        record.settle(entry.error)
 
 
 def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
@@ -116,51 +184,26 @@ def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
 
     The order of the cases decides about money: whatever may have a task is never queued.
     """
-    if entry.task_id is not None and not _is_over(entry):
+    doubted, current = split(entry)
+    if entry.task_id is not None:
         record.snapshot = entry.answer  # a success is billed, even if its task is lost now
         engine.attacher.adopt([record], [entry.task_id])
-    elif entry.answer is not None:
-        record.task_id, record.snapshot = entry.answer.task_id, entry.answer
-        record.move(Status.QUEUED)
-        record.settle(result_of(entry.answer), entry.answer.status)
-        engine.bookkeeping.account(record)
-    elif entry.error is not None:
-        record.task_id = entry.task_id
-        record.settle(entry.error)
-        engine.bookkeeping.account(record)
-    elif entry.sent_at is not None:
+    elif current is not None:
         # The journal has the token and no id: the earlier process ended after it wrote the note, so
         # the create may have been sent. It counts as sent, and its task is looked for.
-        if entry.unwanted:
+        if entry.cancelled:
             engine.submitter.never_resend(record)
         reason = "an earlier process had no answer that it could read"
-        error = SubmissionUncertainError(reason, entry.token)
-        if entry.doubts:
+        error = SubmissionUncertainError(reason, current.token)
+        if doubted:
             engine.submitter.remember_doubt(record, error)
-        left = Moment(None, engine.clock.wall(entry.sent_at))
+        # Without a time it counts as very old: then no list proves that it made nothing.
+        left = Moment(None, engine.clock.wall(current.at or 0.0))
         engine.submitter.answer_lost(record, error, sent=left)
-    elif entry.unwanted:
+    elif entry.cancelled:
         engine.canceller.end_unsent(record, "cancelled before it was sent again")
     else:
         return False
-    if entry.unwanted and not record.settled:
+    if entry.cancelled and not record.settled:
         engine.spawn(partial(engine.canceller.stop, record))
     return True
-
-
-def _is_lost(entry: Entry) -> bool:
-    """Whether a create may have been sent, and neither an id nor an end is known."""
-    nothing = entry.task_id is None and entry.answer is None and entry.error is None
-    return entry.sent_at is not None and nothing
-
-
-def _is_over(entry: Entry) -> bool:
-    """Whether the provider has said that the task of an entry ended: it is not polled again.
-
-    A task that this client stopped watching may continue there. A success without a video is
-    billed, and its video may be available now.
-    """
-    answer = entry.answer
-    if answer is None:
-        return isinstance(entry.error, TaskError)
-    return answer.status is not Status.SUCCEEDED or answer.video_url is not None

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import attrs
 
 from callsheet._models.outcome import Outcome, Video
-from callsheet._models.packed_snapshot import Packed, pack, unpack
+from callsheet._models.packed_snapshot import Packed, pack, squeeze, unpack
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
@@ -168,3 +168,17 @@ class Record(Observable):
             self.group.settled(self, before)
         self.wake()
         return True
+
+    def restore(self, answer: Snapshot, error: CallsheetError | None) -> None:
+        """Take the outcome that an earlier process has known, with the answer that it comes from.
+
+        The answer is kept compressed: a journal may hold a hundred thousand of them.
+        """
+        kept = pack(answer)
+        self.task_id, self._answer = answer.task_id, kept
+        if isinstance(kept, bytes):
+            self._answer = squeeze(kept)
+        self.move(Status.QUEUED)
+        before, self._end, self.status = self.status, error or True, answer.status
+        if self.group is not None:
+            self.group.settled(self, before)

@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from callsheet._journal import notes
 from callsheet._journal.journal import Journal
 from callsheet._models.policy import SpendLimit
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate
+from callsheet._state.fate import Grade
 from callsheet._state.record import Record
 from callsheet._submission.ledger import Ledger
 from callsheet._wire import stops_batch
@@ -35,12 +37,36 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from callsheet._journal.entries import Entry
+    from callsheet._journal.entries import AttemptEntry, Entry
+    from callsheet._journal.notes import Note
     from callsheet._models.provider import Provider
 
 
 _UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked out its cost",))
 """The estimate of a record without one: its cost is unknown."""
+
+
+@attrs.define(eq=False)
+class _Attempts:
+    """The attempts of a record without an id, as far as its notes need them.
+
+    Attributes:
+        last: The number of the last attempt, counted over all processes; 0 before the first.
+        token: The token of the last attempt.
+        tries: Requests of the current attempt that were noted.
+        refused: Whether its last request was refused, so that it may be sent again unchanged.
+        open: Whether the current attempt may have made a task.
+        current: The number of the attempt that the next id belongs to.
+        by_token: The numbers of all attempts that carried a token.
+    """
+
+    last: int = 0
+    token: str | None = None
+    tries: int = 0
+    refused: bool = False
+    open: bool = False
+    current: int = 0
+    by_token: dict[str, int] = attrs.field(factory=dict[str, int])
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -58,14 +84,9 @@ class Bookkeeping:
 
     ledger: Ledger
     journal: Journal | None = None
-    files: MutableMapping[Record, str] = attrs.field(
-        factory=WeakKeyDictionary[Record, str], init=False
-    )
-
-    _earlier_doubts: WeakKeyDictionary[Record, int] = attrs.field(
-        factory=WeakKeyDictionary[Record, int], init=False
-    )
-    """How many earlier attempts of a record stay uncertain for good. Each has its own money."""
+    files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
+    _attempts: dict[Record, _Attempts] = attrs.field(factory=dict[Record, _Attempts], init=False)
+    """The attempts of each record that has no id yet."""
 
     @classmethod
     def for_client(
@@ -74,6 +95,7 @@ class Bookkeeping:
         limit: SpendLimit | None,
         *,
         path: str | os.PathLike[str] | None,
+        journal_timeout: float,
         key: str | None,
     ) -> Self:
         """Bookkeeping for a client; with a *path*, its journal belongs to this provider and key."""
@@ -81,7 +103,11 @@ class Bookkeeping:
         if path is not None:
             mark = _fingerprint(key)
             journal = Journal(
-                path, provider=provider.name, base_url=provider.base_url, fingerprint=mark
+                path,
+                provider=provider.name,
+                base_url=provider.base_url,
+                fingerprint=mark,
+                timeout=journal_timeout,
             )
         return cls(ledger=Ledger(limit or SpendLimit()), journal=journal)
 
@@ -92,10 +118,11 @@ class Bookkeeping:
             SpecError: A spec holds values that cannot be written.
             JournalError: The journal cannot be written; nothing may be sent.
         """
-        if self.journal is not None:
+        if self.journal is not None and records:
             specs = [record.spec or TaskSpec() for record in records]
-            rows = await self.journal.plan(specs, name=name)
-            for record, row in zip(records, rows, strict=True):
+            plan = self.journal.new_plan(specs, name=name)
+            await self.journal.write_first((plan,))
+            for record, row in zip(records, plan.rows, strict=True):
                 record.row = row
 
     async def adopt(self, records: Sequence[Record], ids: Sequence[str], name: str | None) -> None:
@@ -104,14 +131,16 @@ class Bookkeeping:
         Raises:
             JournalError: The journal cannot be written.
         """
-        if self.journal is not None:
-            rows = await self.journal.adopt(ids, name=name)
-            for record, row in zip(records, rows, strict=True):
+        if self.journal is not None and records:
+            plan = self.journal.new_plan([None] * len(ids), name=name)
+            attached = (notes.Attached(*pair) for pair in zip(plan.rows, ids, strict=True))
+            await self.journal.write_first((plan, *attached))
+            for record, row in zip(records, plan.rows, strict=True):
                 record.row = row
                 if record.settled:  # it ended while the row was being written
-                    self._note_end(record, row)
+                    self._note_end(record)
                 if record in self.files:
-                    self.journal.downloaded(row, self.files[record])
+                    self._note(record, notes.Saved(row, self.files[record]))
 
     def reserve(self, record: Record) -> None:
         """Set aside what a record's task may cost, before its create is sent.
@@ -137,17 +166,38 @@ class Bookkeeping:
         Raises:
             JournalError: The journal cannot be written; nothing may be sent.
         """
-        if self.journal is not None and record.row is not None:
-            doubts = self._earlier_doubts.get(record, 0)
-            await self.journal.sending(record.row, token, at=time.time(), doubts=doubts)
+        if self.journal is None or record.row is None:
+            return
+        attempts = self._attempts.setdefault(record, _Attempts())
+        # A create that was refused is sent again unchanged: a further try of the same attempt. Any
+        # other create is a new attempt. An earlier one is never overwritten, because its task may
+        # exist beside that of the new one.
+        again = attempts.refused and attempts.token == token
+        n = attempts.last if again else attempts.last + 1
+        tries = attempts.tries + 1 if again else 1
+        attempt = notes.Attempt(record.row, n, token, at=time.time(), tries=tries)
+        await self.journal.write_first((attempt,))
+        # Only now: if it could not be written, nothing is sent, and the attempt never was.
+        # Meanwhile a callback may have brought the id of an earlier attempt. Then `created` has
+        # dropped these, and they come back, because this attempt needs its end, too.
+        self._attempts[record] = attempts
+        attempts.last = attempts.current = n
+        attempts.token, attempts.tries = token, tries
+        attempts.refused, attempts.open = False, True
+        if token is not None:
+            attempts.by_token[token] = n
 
-    def unsent(self, record: Record) -> None:
-        """Note that a create made no task and is going to be sent again."""
-        # With an earlier attempt in doubt, the row must stay one that may have a task: a later
-        # process would send it again as if nothing could be billed.
-        doubted = record in self._earlier_doubts
-        if self.journal is not None and record.row is not None and not doubted:
-            self.journal.unsent(record.row)
+    def refused(self, record: Record) -> None:
+        """Note that a create made no task: it was refused, or did not leave after all.
+
+        It may be sent again unchanged, as a further try of the same attempt.
+        """
+        attempts = self._attempts.get(record)
+        if attempts is not None:
+            self._note(record, *self._closed(record, attempts))
+            attempts.refused = True
+            if record.task_id is not None or record.settled:  # nothing follows
+                del self._attempts[record]
 
     def doubted(self, record: Record) -> None:
         """Note that nobody knows whether a create made a task: its money is uncertain now."""
@@ -160,9 +210,20 @@ class Bookkeeping:
         """
         self.ledger.find(record)
 
+    def note_absent(self, record: Record) -> None:
+        """Write into the journal that a lost create made no task, because that is acted on now."""
+        attempts = self._attempts.get(record)
+        if attempts is not None and attempts.open and record.row is not None:
+            # What is asked of a list so far is not enough for a witness.
+            self._note(record, notes.Absent(record.row, attempts.current, Grade.PRESUMED))
+            attempts.open = False
+
     def released(self, record: Record) -> None:
         """Free the money of a record's last attempt, unless that one is uncertain."""
-        self._keep_in_doubt(record)
+        if not self._keep_in_doubt(record):
+            attempts = self._attempts.get(record)
+            if attempts is not None:
+                self._note(record, *self._closed(record, attempts))
         self.ledger.release(record)
 
     def earlier_attempt_found(self, record: Record) -> None:
@@ -173,47 +234,47 @@ class Bookkeeping:
         """
         self._keep_in_doubt(record)
         self.ledger.carry(record, _carried_estimate(record))
-        if self.journal is not None and record.row is not None:
-            self.journal.doubted(record.row, self._earlier_doubts.get(record, 0))
+
+    def told_of(self, record: Record, token: str) -> None:
+        """Note that the id which comes next is that of the attempt with this token."""
+        attempts = self._attempts.get(record)
+        if attempts is not None:
+            attempts.current = attempts.by_token.get(token, attempts.current)
 
     def created(self, record: Record) -> None:
         """Note that a record has an id: its task is under way."""
         self.ledger.find(record)
-        if self.journal is not None and record.row is not None and record.task_id is not None:
-            self.journal.created(record.row, record.task_id)
+        attempts = self._attempts.pop(record, None)
+        if attempts is not None and record.row is not None and record.task_id is not None:
+            self._note(record, notes.Made(record.row, attempts.current, record.task_id))
 
     def moved(self, record: Record) -> None:
         """Note the new status of a record."""
-        if self.journal is not None and record.row is not None and record.status is not None:
-            self.journal.status(record.row, record.status)
+        if record.row is not None and record.status is not None:
+            self._note(record, notes.Moved(record.row, record.status))
 
     def ended(self, record: Record) -> None:
         """Note the outcome of a record, and settle its money."""
         self.account(record)
-        if record.row is not None:
-            self._note_end(record, record.row)
+        self._note_end(record)
 
     def unwanted(self, record: Record) -> None:
         """Note that a record was cancelled while a task may exist for it."""
-        if self.journal is not None and record.row is not None:
-            self.journal.unwanted(record.row)
+        if record.row is not None:
+            self._note(record, notes.Cancelled(record.row))
 
     def withdrawn(self, record: Record) -> None:
         """Note that a record was cancelled and no task exists for it: its money is free."""
         self.ledger.release(record)
         end = record.error
-        if (
-            self.journal is not None
-            and record.row is not None
-            and isinstance(end, NotSubmittedError)
-        ):
-            self.journal.settled(record.row, end)
+        if record.row is not None and isinstance(end, NotSubmittedError):
+            self._note(record, notes.Ended(record.row, end, time.time()))
 
     def saved(self, record: Record, path: str) -> None:
         """Note where a record's video was saved."""
         self.files[record] = path
-        if self.journal is not None and record.row is not None:
-            self.journal.downloaded(record.row, path)
+        if record.row is not None:
+            self._note(record, notes.Saved(record.row, path))
 
     def recall(self, record: Record, entry: Entry) -> None:
         """Take over a row of an earlier process, with its money.
@@ -223,15 +284,48 @@ class Bookkeeping:
         record.row = entry.row
         if entry.file is not None:
             self.files[record] = entry.file
-        sent = entry.sent_at is not None or entry.task_id is not None
-        if entry.spec is not None and sent:
-            estimate = _carried_estimate(record)
-            # Each attempt in doubt may be billed, beside the last one.
-            for _ in range(entry.doubts):
-                self.ledger.carry(record, estimate)
-                self.ledger.doubt(record)
-                self._keep_in_doubt(record)
-            self.ledger.carry(record, estimate)
+        if entry.spec is None:
+            return
+        doubted, current = split(entry)
+        if entry.attempts and not entry.final and entry.task_id is None:
+            # The numbers go on, so that each attempt keeps its own notes.
+            latest = entry.attempts[-1] if current is None else current
+            self._attempts[record] = _Attempts(
+                last=entry.attempts[-1].n,
+                current=latest.n,
+                tries=latest.tries,
+                open=current is not None,
+                by_token={each.token: each.n for each in entry.attempts if each.token is not None},
+            )
+        self._carry_doubts(record, doubted)
+        if current is not None:
+            self.ledger.carry(record, _carried_estimate(record))
+
+    def recall_finished(self, record: Record, entry: Entry) -> None:
+        """Take over a row whose outcome is final, with the money that it has cost.
+
+        Call this while the record still has its estimate.
+        """
+        record.row = entry.row
+        if entry.file is not None:
+            self.files[record] = entry.file
+        if entry.spec is None:
+            return
+        doubted, own = split(entry)
+        if doubted:
+            self._carry_doubts(record, doubted)
+        answer = entry.answer
+        if own is not None and answer is not None and answer.status is Status.SUCCEEDED:
+            usage = answer.usage
+            tokens = None if usage is None else usage.total_tokens
+            self.ledger.count(_carried_estimate(record), tokens)
+
+    def _carry_doubts(self, record: Record, doubted: Sequence[AttemptEntry]) -> None:
+        """Count the attempts that may be billed beside the record's own one, each for good."""
+        for _ in doubted:
+            self.ledger.carry(record, _carried_estimate(record))
+            self.ledger.doubt(record)
+            self.ledger.abandon(record)
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome.
@@ -255,23 +349,59 @@ class Bookkeeping:
             case _:
                 self.ledger.release(record)
 
-    def _keep_in_doubt(self, record: Record) -> None:
+    def _keep_in_doubt(self, record: Record) -> bool:
         """Count an uncertain attempt for good, and free the record's key for the next one."""
-        if self.ledger.abandon(record):
-            self._earlier_doubts[record] = self._earlier_doubts.get(record, 0) + 1
+        if not self.ledger.abandon(record):
+            return False
+        attempts = self._attempts.get(record)
+        if attempts is not None and attempts.open and record.row is not None:
+            # Nobody looks for it any more in this process. A later one may.
+            self._note(record, notes.Doubted(record.row, attempts.current))
+            attempts.open = False
+        return True
 
-    def _note_end(self, record: Record, row: int) -> None:
+    def _note_end(self, record: Record) -> None:
         """Note an end that is final. Any other leaves the row open for a later process."""
-        if self.journal is None:
+        if self.journal is None or record.row is None:
             return
         snapshot, error = record.snapshot, record.error
-        if snapshot is not None and snapshot.status.terminal:
-            self.journal.settled(row, snapshot)
-        elif isinstance(error, CallsheetError) and is_final(error):
-            self.journal.settled(row, error)
+        found: list[Note] = []
+        attempts = self._attempts.pop(record, None)
         # An uncertain submission notes nothing: its token stays, and a later process looks for it.
-        elif record.task_id is None and not isinstance(error, SubmissionUncertainError):
-            self.journal.unsent(row)
+        if attempts is not None and not isinstance(error, SubmissionUncertainError):
+            found += self._closed(record, attempts)
+        if snapshot is not None and snapshot.status.terminal:
+            found.append(notes.Answered(record.row, snapshot, time.time()))
+        elif isinstance(error, CallsheetError) and is_final(error):
+            found.append(notes.Ended(record.row, error, time.time()))
+        self._note(record, *found)
+
+    def _closed(self, record: Record, attempts: _Attempts) -> tuple[Note, ...]:
+        """The note that the current attempt made no task, unless that is noted already."""
+        if not attempts.open or record.row is None:
+            return ()
+        attempts.open = False
+        return (notes.Refused(record.row, attempts.current, attempts.tries),)
+
+    def _note(self, record: Record, *found: Note) -> None:
+        """Write notes about a record, if there is a journal and the record has a row in it."""
+        if self.journal is not None and record.row is not None and found:
+            self.journal.write(found)
+
+
+def split(entry: Entry) -> tuple[list[AttemptEntry], AttemptEntry | None]:
+    """The attempts of an entry that may be billed: those beside its own task, and its own one.
+
+    Its own is the one whose id it goes by. Without an id it is the last one that may have made a
+    task, which is looked for, unless the row has ended: then nothing is looked for.
+    """
+    if len(entry.attempts) == 1 and entry.attempts[0].task_id == entry.task_id is not None:
+        return [], entry.attempts[0]  # nearly all
+    billed = [each for each in entry.attempts if each.open or each.task_id is not None]
+    own = next((each for each in billed if each.task_id == entry.task_id is not None), None)
+    if own is None and billed and entry.task_id is None and not entry.final:
+        own = billed[-1]
+    return [each for each in billed if each is not own], own
 
 
 def _estimate(record: Record) -> Estimate:

@@ -114,9 +114,13 @@ class Ledger:
         estimate = self._take(key)
         if estimate is None:
             return False
+        self.count(estimate, tokens)
+        return True
+
+    def count(self, estimate: Estimate, tokens: int | None) -> None:
+        """Count a task as spent that was never reserved here; see `settle`."""
         counted = tokens is not None and tokens >= 0
         self._sum_spent += Amount.of(tokens, estimate.price) if counted else _most(estimate)
-        return True
 
     def release(self, key: Hashable) -> bool:
         """Free the money of a task that is not billed: it failed, or certainly was not made."""
@@ -149,6 +153,14 @@ class Ledger:
         next attempt, which is counted beside it.
         """
         return self._uncertain.pop(key, None) is not None
+
+    def absorb(self, other: Ledger) -> None:
+        """Add all that another ledger holds, even if that passes a cap: it was spent before."""
+        self._reserved |= other._reserved
+        self._uncertain |= other._uncertain
+        self._sum_reserved += other._sum_reserved
+        self._sum_uncertain += other._sum_uncertain
+        self._sum_spent += other._sum_spent
 
     def _take(self, key: Hashable) -> Estimate | None:
         """Remove a task from the reserved or the uncertain ones, with its amount."""

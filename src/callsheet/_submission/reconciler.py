@@ -120,17 +120,21 @@ class Reconciler:
 
     def made(self, record: Record) -> None:
         """Remember a task that was created now. Only the latest ones are kept."""
-        self.remember(record)
+        self.remember(record.task_id, marked=self.marked(record))
         if len(self._made) > MOST_KNOWN and not self.lost_creates:
             # Two for one: the limit may have been passed while a create was lost.
             for known in tuple(itertools.islice(self._made, 2)):
                 del self._made[known]
 
-    def remember(self, record: Record) -> None:
-        """Remember a task if it was created by us, without a limit on their number."""
-        marked = self._marked(record)
-        if record.task_id is not None and marked is not None:
-            self._made[record.task_id] = marked
+    def remember(self, task_id: str | None, *, marked: bool | None) -> None:
+        """Remember a task if it was created by us, without a limit on their number.
+
+        Args:
+            task_id: Its id, if it has one.
+            marked: What `marked` says of its record.
+        """
+        if task_id is not None and marked is not None:
+            self._made[task_id] = marked
 
     def close(self) -> list[LostCreate]:
         """Stop looking; return what is still lost."""
@@ -216,9 +220,9 @@ class Reconciler:
         """Whether lists must show a mark on a task of ours; ``None`` for any other task."""
         pending = self.registry.get(task_id)
         marked = self._made.get(task_id)
-        return self._marked(pending) if marked is None and pending is not None else marked
+        return self.marked(pending) if marked is None and pending is not None else marked
 
-    def _marked(self, record: Record) -> bool | None:
+    def marked(self, record: Record) -> bool | None:
         """Whether lists must show a mark on a record's task; ``None`` if it was attached."""
         if record.spec is None:
             return None

@@ -184,7 +184,13 @@ class Sender:
                 # knows that a task may exist and can look for it.
                 await self.bookkeeping.sending(record, token)
                 # The write took time, so the question is asked again. Nothing was sent so far.
-                self._check_still_wanted(record, wanted)
+                try:
+                    self._check_still_wanted(record, wanted)
+                except NotSubmittedError:
+                    # The note says that it may have left. Without this one a later process would
+                    # look for a task that nobody can have made.
+                    self.bookkeeping.refused(record)
+                    raise
                 # No await between the check above and this line, so nothing can change in between.
                 # From here on the record counts as one that may have a task.
                 self._in_flight.add(record)
@@ -296,7 +302,7 @@ class Sender:
         # end of the process may come during the pause. The reservation stays: it keeps the place
         # under the cap for the next try.
         self._in_flight.discard(record)
-        self.bookkeeping.unsent(record)
+        self.bookkeeping.refused(record)
         asked = getattr(error, "retry_after", None)
         refused = isinstance(error, (RateLimitError, QueueFullError))
         in_a_row = self.admission.refusals if refused else attempts

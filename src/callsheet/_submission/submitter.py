@@ -217,6 +217,7 @@ class Submitter:
             # Two attempts may be billed: this one, which was taken for absent and so has no money
             # in the ledger any more, and the later one, which was being looked for.
             self.bookkeeping.earlier_attempt_found(record)
+        self.bookkeeping.told_of(record, token)
         if record in self._to_resend:  # it has its task, so it must not be sent again
             self._to_resend.remove(record)
         self._found(record, task_id)
@@ -353,6 +354,7 @@ class Submitter:
         # `_end` releases it.
         self.bookkeeping.absent(record)
         if record in self._unwanted:
+            self.bookkeeping.note_absent(record)
             self._withdraw(record)
         elif self.policy.resubmit == "never":
             # The caller wants to decide about a second create. So it ends as uncertain, and its
@@ -361,7 +363,7 @@ class Submitter:
         else:
             # The journal says so first, so that a later process does not look for a task that does
             # not exist.
-            self.bookkeeping.unsent(record)
+            self.bookkeeping.note_absent(record)
             nothing = NotSubmittedError("each of its creates was lost, and made nothing")
             nothing.__cause__ = error
             self._resend(record, nothing, token=error.token, in_doubt=False)

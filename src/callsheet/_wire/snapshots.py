@@ -125,6 +125,18 @@ def parse_snapshot(response: Response, *, task_id: str | None = None) -> Snapsho
     raise error_of(response)
 
 
+def read_snapshot(raw: dict[str, Any], *, task_id: str) -> Snapshot:
+    """Read what was kept of an answer as `Snapshot.raw`.
+
+    Raises:
+        ProtocolError: It is no task.
+    """
+    snapshot = _snapshot(raw, task_id)
+    if snapshot is None:
+        raise ProtocolError(f"what was kept of task {task_id} is no task", "")
+    return snapshot
+
+
 def parse_page(response: Response) -> Page:
     """What a "list tasks" answer says. Repeated ids are not removed.
 

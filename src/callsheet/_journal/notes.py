@@ -1,0 +1,163 @@
+"""Notes: the facts that a journal keeps, one value for each.
+
+What binds money is durable before the act: a `Plan` before anything of it is sent, an `Attempt`
+before its request. What frees money is written after the fact. So every prefix of the notes is
+safe: a process that is killed at any moment leaves a journal in which each request that was sent is
+an attempt that may have made a task, until a later note says what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.spec import TaskSpec
+from callsheet._state.fate import Grade
+from callsheet.errors import CallsheetError
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """The rows of one batch. `Journal.new_plan` makes it, because it gives the rows.
+
+    Attributes:
+        rows: The number of each row.
+        batch: The number of the batch, growing with time.
+        specs: The specs in order; ``None`` for a task that was attached by id.
+        name: The batch's name.
+    """
+
+    rows: range
+    batch: int
+    specs: Sequence[TaskSpec | None]
+    name: str | None = None
+
+
+@attrs.frozen
+class Retracted:
+    """The row was planned, and nobody was told: it does not count. An attempt outweighs this."""
+
+    row: int
+
+
+@attrs.frozen
+class Attempt:
+    """A create is about to be sent. This must be on disk before its first byte leaves.
+
+    Attributes:
+        row: The row of the spec.
+        n: The number of the attempt, from 1, over all processes. An attempt has one token.
+        token: The mark that its task carries; ``None`` if it carries none.
+        at: The time, in Unix seconds.
+        tries: Which request of the attempt this is, from 1. A refused attempt may be sent again
+            unchanged, and then only a refusal of the last try means that it made no task.
+    """
+
+    row: int
+    n: int
+    token: str | None
+    at: float
+    tries: int = 1
+
+
+@attrs.frozen
+class Refused:
+    """A try of an attempt certainly made no task: it was refused, or did not leave."""
+
+    row: int
+    n: int
+    tries: int = 1
+
+
+@attrs.frozen
+class Absent:
+    """The answer to an attempt was lost, and it is proven that it made no task."""
+
+    row: int
+    n: int
+    grade: Grade
+
+
+@attrs.frozen
+class Doubted:
+    """Nobody can tell whether an attempt made a task. It may also take back an `Absent`."""
+
+    row: int
+    n: int
+
+
+@attrs.frozen
+class Made:
+    """An attempt has made a task."""
+
+    row: int
+    n: int
+    task_id: str
+
+
+@attrs.frozen
+class Attached:
+    """The row is about a task that existed already."""
+
+    row: int
+    task_id: str
+
+
+@attrs.frozen
+class Cancelled:
+    """The caller wants no task for the row: no attempt is begun any more, by any process."""
+
+    row: int
+
+
+@attrs.frozen
+class Ended:
+    """The row has ended with an error that no later attempt would change."""
+
+    row: int
+    error: CallsheetError
+    at: float
+
+
+@attrs.frozen
+class Answered:
+    """The provider has said how the task ended."""
+
+    row: int
+    answer: Snapshot
+    at: float
+
+
+@attrs.frozen
+class Moved:
+    """The task has another status. Losing this in a crash loses nothing."""
+
+    row: int
+    status: Status
+
+
+@attrs.frozen
+class Saved:
+    """The video is on disk."""
+
+    row: int
+    file: str
+
+
+RowNote = (
+    Retracted
+    | Attempt
+    | Refused
+    | Absent
+    | Doubted
+    | Made
+    | Attached
+    | Cancelled
+    | Ended
+    | Answered
+    | Moved
+    | Saved
+)
+Note = Plan | RowNote

@@ -1,0 +1,41 @@
+"""The fate of one attempt: what is known of the create that it is."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Fate(enum.Enum):
+    """What is known of one attempt, in the order in which the fates of an attempt climb.
+
+    A fate only climbs, because it is made of facts, and a fact does not become untrue. The one
+    step back is a `Grade.PRESUMED` absence that is contradicted later: it becomes `DOUBTED`.
+    """
+
+    READY = "ready"
+    """Its token is drawn, and its body is prepared or waits for its turn. No byte has left."""
+    NOTED = "noted"
+    """Its money is set aside, and its note is being written. No byte has left. After a crash the
+    note is all that is known, so a task may exist."""
+    OUT = "out"
+    """It may have left this process, and its answer has not come. A task may exist."""
+    REFUSED = "refused"
+    """The provider said no, it never connected, or it did not leave after all. No task exists."""
+    LOST = "lost"
+    """Its answer is lost, and its task is looked for until a deadline. A task may exist."""
+    DOUBTED = "doubted"
+    """Its task was looked for, and nobody can tell. A task may exist."""
+    ABSENT = "absent"
+    """It is proven that it made no task; a `Grade` says how well."""
+    MADE = "made"
+    """Its task exists, and its id is known."""
+
+
+class Grade(enum.Enum):
+    """How well it is proven that an attempt made no task."""
+
+    WITNESSED = "witnessed"
+    """The list that does not show it shows a task that was sent later. This is final."""
+    PRESUMED = "presumed"
+    """The list that does not show it is believed, but it has shown no later task. This may be
+    taken back."""
