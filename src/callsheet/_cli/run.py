@@ -176,8 +176,11 @@ async def _open_client(
             retry=RetryPolicy(resubmit=request.resubmit),
             journal=None if request.embedded else request.folder / JOURNAL,
             spend=request.spend,
+            transport=request.transport,
         )
-        downloader = Downloader(client, parallel=request.parallel_downloads)
+        downloader = Downloader(
+            client, parallel=request.parallel_downloads, transport=request.transport
+        )
         await stack.enter_async_context(downloader)
         yield await stack.enter_async_context(client), downloader
 
