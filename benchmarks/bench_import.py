@@ -1,9 +1,10 @@
 """What an import costs: from a bare interpreter to a client, beside the four dependencies alone.
 
-Each figure is that of a process of its own, timed inside it, so the start of Python is not counted.
-The variants take turns; the medians are told, and the quickest run of each, which other work on the
-machine disturbs least. Run it in an environment that holds what a user's holds: a test runner, a
-type checker or trio in it change what the dependencies import.
+Each figure is that of a process of its own, measured inside it, so the start of Python is not
+counted. It is CPU time: an import waits for nothing but the disk, which has been read before. The
+variants take turns; the medians are told, and the quickest runs, which other work on the machine
+disturbs least. Run it in an environment that holds what a user's holds: trio, or what the command
+line needs, changes what the dependencies import.
 
     nox -s user -- bench_import.py [--repeats R]
 """
@@ -36,14 +37,14 @@ VARIANTS = {
 
 TIMED = """
 import time
-begun = time.perf_counter()
+begun = time.process_time()
 exec({code!r})
-print(time.perf_counter() - begun)
+print(time.process_time() - begun)
 """
 
 
 def seconds(code: str) -> float:
-    """How long *code* takes in a fresh interpreter."""
+    """CPU seconds that *code* takes in a fresh interpreter."""
     command = [sys.executable, "-c", TIMED.format(code=code)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
