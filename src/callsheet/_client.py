@@ -378,9 +378,7 @@ class Client(anyio.AsyncContextManagerMixin):
     def _bookkeeping(self) -> Bookkeeping:
         from callsheet._submission.bookkeeping import Bookkeeping
 
-        return Bookkeeping.for_client(
-            self.provider, self._limit, path=self._journal, key=self._key
-        )
+        return Bookkeeping.for_client(self.provider, self._limit, path=self._journal, key=self._key)
 
     def _open_engine(self) -> Engine:
         if self._engine is None or self._loop_guard is None:
