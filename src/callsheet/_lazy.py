@@ -23,7 +23,8 @@ def names_of(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str]
 
     Args:
         package: Its name.
-        homes: Module of the package to the names that come from there; a name equal to its module means the module.
+        homes: Module of the package to the names that come from there. A name that is equal to its
+            module means the module.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 

@@ -233,18 +233,17 @@ class Transport:
             raise ClosedError("the client was closed; nothing was sent")
         async with self._free:
             try:
-                with anyio.fail_after(timeout):
+                with anyio.move_on_after(timeout):
                     return await self._exchange(request, timeout)
             except NOT_SENT as error:
                 raise ConnectFailedError(self._connect_error_text(_error_text(error))) from None
-            except TimeoutError:
-                raise TransportError(f"no complete answer within {timeout:g} s") from None
             except BROKEN_CONNECTION as error:
                 raise TransportError(self._without_key(_error_text(error))) from None
             except ConnectFailedError as error:  # over aiohttp the error is converted already
                 raise ConnectFailedError(self._connect_error_text(str(error))) from None
             except TransportError as error:
                 raise type(error)(self._without_key(str(error))) from None
+            raise TransportError(f"no complete answer within {timeout:g} s")
 
     async def _exchange(self, request: Request, seconds: float) -> Response:
         headers = self._headers if request.body is None else self._headers_with_body
@@ -259,8 +258,8 @@ class Transport:
             ) as answer:
                 body = await _read_body(answer.chunks())
             return self._response(answer.status_code, answer.headers, body)
-        # Only the connection has a limit of its own. `send` limits the whole request, so a timer for
-        # each write and read would do nothing but cost time.
+        # Only the connection has a limit of its own. `send` limits the whole request, so timers for
+        # each write and read would change nothing.
         limits = {"connect": connect, "read": None, "write": None, "pool": None}
         try:
             outgoing = httpx.Request(

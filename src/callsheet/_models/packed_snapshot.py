@@ -8,6 +8,7 @@ a subclass of ``bytes``, so none is used here.
 from __future__ import annotations
 
 import marshal
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -19,7 +20,10 @@ Packed = bytes
 """A snapshot as bytes, for this process only: first the URL of its video, then all fields."""
 
 _SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
-_STATUS, _ERROR, _USAGE = (_SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage"))
+_STATUS, _ERROR, _USAGE, _UPDATED_AT = (
+    _SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage", "updated_at")
+)
+_values_of = attrgetter(*_SNAPSHOT_FIELDS)
 
 
 def pack(snapshot: Snapshot) -> Packed | Snapshot:
@@ -27,7 +31,7 @@ def pack(snapshot: Snapshot) -> Packed | Snapshot:
 
     A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
     """
-    values = [getattr(snapshot, name) for name in _SNAPSHOT_FIELDS]
+    values = [*_values_of(snapshot)]
     error, usage = snapshot.error, snapshot.usage
     values[_STATUS] = snapshot.status.value
     if error is not None:
@@ -44,6 +48,12 @@ def packed_url(kept: Packed) -> str | None:
     """The URL of the video. This is much faster than `unpack`."""
     url: str | None = marshal.loads(kept)[0]  # noqa: S302 - written by `pack`
     return url
+
+
+def packed_updated_at(kept: Packed) -> float | None:
+    """The provider's time of the last change. This is several times faster than `unpack`."""
+    at: float | None = marshal.loads(marshal.loads(kept)[1])[_UPDATED_AT]  # noqa: S302 - as above
+    return at
 
 
 def unpack(kept: Packed) -> Snapshot:
