@@ -21,8 +21,11 @@ PEERS = ("bench_peers.py", "bench_faults.py")
 USER = ("bench_import.py", "bench_create.py")
 """Benchmarks of what a program costs that has installed the package and nothing else."""
 
+FAST = ("bench_create.py",)
+"""Those of them that run a second time, with the extra ``fast``."""
+
 TRIO = ("bench_downloads.py",)
-"""Benchmarks that have a variant on trio, which changes what the others would measure."""
+"""Benchmarks with a variant on trio. Trio installs sniffio, which makes httpx faster."""
 
 
 def _tests(*names: str) -> list[str]:
@@ -187,8 +190,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run every benchmark without peers, or one with arguments: ``-- bench_fanout.py 100``.
 
-    Trio comes last, and the benchmarks of ``nox -s user`` are left to it: beside `trio`, `httpx`
-    takes another path through every request.
+    Those that need trio come last. Those of ``nox -s user`` are not among them.
     """
     session.install(EXTRAS, *_group("bench"))
     ours = {path.name for path in Path("benchmarks").glob("bench_*.py")}
@@ -202,9 +204,11 @@ def bench(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def user(session: nox.Session) -> None:
     """Run the benchmarks that need what a user has and nothing more, or one with arguments."""
-    session.install(".[fast]")
-    for script in session.posargs[:1] or USER:
-        session.run("python", f"benchmarks/{script}", *session.posargs[1:])
+    chosen = session.posargs[:1] or [*USER]
+    for extra, scripts in (("", chosen), ("[fast]", [each for each in chosen if each in FAST])):
+        session.install(f".{extra}")
+        for script in scripts:
+            session.run("python", f"benchmarks/{script}", *session.posargs[1:])
 
 
 @nox.session(python=PYTHONS[0])

@@ -12,11 +12,11 @@ line needs, changes what the dependencies import.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 
+from _environment import USUAL
 from _table import keep, show
 
 
@@ -44,16 +44,10 @@ print(time.process_time() - begun)
 """
 
 
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-}
-"""With that variable, each run would compile our files, but not those of the dependencies."""
-
-
 def seconds(code: str) -> float:
     """CPU seconds that *code* takes in a fresh interpreter."""
     command = [sys.executable, "-c", TIMED.format(code=code)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=USUAL)
     return float(done.stdout)
 
 

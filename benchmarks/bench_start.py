@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from _environment import USUAL
 from _table import keep, show
 
 
@@ -44,7 +45,7 @@ def version() -> float:
     """Seconds of ``callsheet --version``."""
     begun = time.perf_counter()
     command = [sys.executable, "-c", RUN, "--version"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=USUAL)
     return time.perf_counter() - begun
 
 
@@ -60,7 +61,7 @@ def run() -> tuple[float, float]:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f'exec 3>&{writer}; exec "$@"', "sh", *command, "--provider",
              "emulator", "--speed", "500"],
-            stdin=subprocess.DEVNULL, stdout=end, stderr=end, pass_fds=[writer],
+            stdin=subprocess.DEVNULL, stdout=end, stderr=end, pass_fds=[writer], env=USUAL,
         )  # fmt: skip
         os.close(end)
         os.close(writer)
