@@ -243,10 +243,11 @@ async def test_a_new_task_is_polled_in_time_while_others_have_time_left():
     async with watching(provider) as c:
         await watch(c, *old)
         await anyio.sleep(200)
-        last = len(provider.requests)
-        while len(provider.requests) == last:  # from now on nothing is due for nine seconds
-            await anyio.sleep(0.1)
+        # they are asked about every 9.5 s by now; one second after that, eight are left
+        last = provider.requests[-1][0]
+        await anyio.sleep_until(last + 10.6)
         added = anyio.current_time()
+        assert added - provider.requests[-1][0] < 2.0
         provider.ends["new"] = 1e6
         await watch(c, "new")
         await anyio.sleep(3.0)
