@@ -16,6 +16,16 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 EXTRAS = ".[cli,emulator,fast,media]"
 PEERS = ("bench_peers.py", "bench_faults.py")
+"""Benchmarks beside other packages, at pinned versions."""
+
+USER = ("bench_import.py", "bench_create.py")
+"""Benchmarks of what a program costs that has installed the package and nothing else."""
+
+FAST = ("bench_create.py",)
+"""Those of them that run a second time, with the extra ``fast``."""
+
+TRIO = ("bench_downloads.py",)
+"""Benchmarks with a variant on trio. Trio installs sniffio, which makes httpx faster."""
 
 
 def _tests(*names: str) -> list[str]:
@@ -53,6 +63,9 @@ SMALL = [
     ["bench_downloads.py", "16", "--repeats", "1"],
     ["bench_journal.py", "20", "--alone", "50", "--repeats", "1"],
     ["bench_files.py", "100"],
+    ["bench_create.py", "20", "--repeats", "1"],
+    ["bench_import.py", "--repeats", "1"],
+    ["bench_start.py", "--repeats", "1"],
 ]
 """Benchmarks with their smallest sizes."""
 
@@ -175,15 +188,27 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """Run every benchmark without peers, or one with arguments: ``-- bench_fanout.py 100``."""
+    """Run every benchmark without peers, or one with arguments: ``-- bench_fanout.py 100``.
+
+    Those that need trio come last. Those of ``nox -s user`` are not among them.
+    """
     session.install(EXTRAS, *_group("bench"))
-    if session.posargs:
-        script, *arguments = session.posargs
-        session.run("python", f"benchmarks/{script}", *arguments)
-        return
-    for path in sorted(Path("benchmarks").glob("bench_*.py")):
-        if path.name not in PEERS:
-            session.run("python", str(path))
+    ours = {path.name for path in Path("benchmarks").glob("bench_*.py")}
+    chosen = session.posargs[:1] or [*sorted(ours - {*PEERS, *USER, *TRIO}), *TRIO]
+    for script in chosen:
+        if script in TRIO:
+            session.install("trio>=0.31")
+        session.run("python", f"benchmarks/{script}", *session.posargs[1:])
+
+
+@nox.session(python=PYTHONS[0])
+def user(session: nox.Session) -> None:
+    """Run the benchmarks that need what a user has and nothing more, or one with arguments."""
+    chosen = session.posargs[:1] or [*USER]
+    for extra, scripts in (("", chosen), ("[fast]", [each for each in chosen if each in FAST])):
+        session.install(f".{extra}")
+        for script in scripts:
+            session.run("python", f"benchmarks/{script}", *session.posargs[1:])
 
 
 @nox.session(python=PYTHONS[0])

@@ -38,7 +38,7 @@ def test_no_other_name_is_public_by_accident():
     """A public name of the module is either exported or a module of the package."""
     public = {name for name in vars(callsheet) if not name.startswith("_")}
     stray = {n for n in public - set(callsheet.__all__) if not inspect.ismodule(vars(callsheet)[n])}
-    assert stray <= {"annotations"}
+    assert stray <= {"annotations", "TYPE_CHECKING"}
 
 
 def test_everything_exported_has_a_docstring():
@@ -81,6 +81,29 @@ def test_options_are_keyword_only():
     names = {p.name for p in parameters}
     assert names >= {"api_key", "provider", "base_url", "limits", "polling", "retry", "observer",
                      "transport", "cancel_on_exit"}  # fmt: skip
+
+
+def loaded(code: str, *modules: str) -> set[str]:
+    """Which of *modules* a process has that has run *code*."""
+    code += f"\nimport sys; print(*(m for m in {modules} if m in sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(out.stdout.split())
+
+
+def test_a_name_is_imported_when_it_is_asked_for():
+    """The package alone loads no client and no HTTP library, the client not what runs in it."""
+    late = ("httpx", "callsheet._client", "callsheet._runtime.engine", "sqlite3")
+    assert loaded("import callsheet", *late) == set()
+    made = "from callsheet import Client; Client(provider='emulator')"
+    assert loaded(made, *late) == {"httpx", "callsheet._client"}
+    assert loaded("import callsheet; callsheet.events.GateOpened", *late) == set()
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    """As from any module, with the name in it."""
+    with pytest.raises(AttributeError, match="'callsheet' has no attribute 'Clinet'"):
+        _ = callsheet.Clinet
+    assert set(callsheet.__all__) <= set(dir(callsheet))
 
 
 def test_the_package_needs_no_extra():

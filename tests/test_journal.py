@@ -533,7 +533,7 @@ async def test_a_sent_spec_without_a_price_goes_on(tmp_path: Path, monkeypatch):
     def estimate(*_: object) -> None:
         raise TypeError("no such model")
 
-    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    monkeypatch.setattr("callsheet._catalog.estimates.estimate", estimate)
     async with client(wire, journal=path) as c:
         batch = await c.resume()
         assert c.spend.committed.tasks == 2
@@ -553,7 +553,7 @@ async def test_a_planned_spec_without_a_price_is_not_sent(tmp_path: Path, monkey
     def estimate(*_: object) -> None:
         raise TypeError("no such model")
 
-    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    monkeypatch.setattr("callsheet._catalog.estimates.estimate", estimate)
     async with client(wire, journal=path) as c:
         result = await (await c.resume()).result()
         assert [type(outcome.error) for outcome in result] == [SpecError] * 2

@@ -386,7 +386,7 @@ async def test_a_spec_without_a_price_is_not_sent(way, limit, monkeypatch):
     def estimate(*_: object) -> None:
         raise TypeError("no such size")
 
-    monkeypatch.setattr("callsheet._catalog.estimate", estimate)
+    monkeypatch.setattr("callsheet._catalog.estimates.estimate", estimate)
     wire = Wire()
     async with client(wire, spend=limit) as c:
         with pytest.raises(SpecError, match="no such size"):
@@ -406,7 +406,7 @@ async def test_a_spec_is_priced_once_for_all_its_creates(way, provider, monkeypa
         priced.append(spec)
         return estimate(spec, provider)
 
-    monkeypatch.setattr("callsheet._catalog.estimate", counted)
+    monkeypatch.setattr("callsheet._catalog.estimates.estimate", counted)
     wire = Wire()
     wire.fault = first(2, lambda: refusal(429, "ServerOverloaded"))
     lost = iter([httpx.ReadError("reset")])

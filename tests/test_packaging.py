@@ -27,6 +27,12 @@ def test_there_are_exactly_four_core_dependencies():
     assert all(">=" in r and "<" not in r and "==" not in r for r in PROJECT["dependencies"])
 
 
+def test_sniffio_comes_with_the_extra_fast_alone():
+    """It only makes httpx faster, so the core does not need it."""
+    extras = PROJECT["optional-dependencies"]
+    assert [extra for extra in extras if "sniffio" in map(name_of, extras[extra])] == ["fast"]
+
+
 def test_extras_are_in_the_metadata():
     """Every extra is in the metadata, and its requirements have lower bounds."""
     extras = set(metadata.metadata("callsheet").get_all("Provides-Extra"))

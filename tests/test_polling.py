@@ -236,6 +236,24 @@ async def test_a_new_task_wakes_a_sleeping_poller():
     assert anyio.current_time() - provider.ends["late"] < 60
 
 
+async def test_a_new_task_is_polled_in_time_while_others_have_time_left():
+    """The poller wakes for a task whose first look comes before the next look at all others."""
+    old = ["old 1", "old 2", "old 3"]
+    provider = TimedProvider(dict.fromkeys(old, 1e6))
+    async with watching(provider) as c:
+        await watch(c, *old)
+        await anyio.sleep(200)
+        # they are asked about every 9.5 s by now; one second after that, eight are left
+        last = provider.requests[-1][0]
+        await anyio.sleep_until(last + 10.6)
+        added = anyio.current_time()
+        assert added - provider.requests[-1][0] < 2.0
+        provider.ends["new"] = 1e6
+        await watch(c, "new")
+        await anyio.sleep(3.0)
+        assert any("new" in ids for at, ids in provider.requests if at > added)
+
+
 async def test_a_failed_poll_settles_nothing():
     """Errors of the status route are reported as failed polls, and change no task."""
     provider = TimedProvider({"a": 0.0})

@@ -197,6 +197,15 @@ async def test_an_attempt_ends_with_its_timeout(how, verb):
         assert anyio.current_time() - started == pytest.approx(7)
 
 
+async def test_within_an_attempt_only_the_connection_has_a_limit_of_its_own():
+    """The whole attempt is limited, so a transport gets no limits for writes and reads."""
+    script = Script(running())
+    async with once(script, seconds=7) as c:
+        await c.tasks.get("cgt-1")
+    limits = script.seen[0].extensions["timeout"]
+    assert limits == {"connect": 7, "read": None, "write": None, "pool": None}
+
+
 async def test_a_timeout_does_not_count_the_wait_for_a_connection():
     """Requests wait in order for a connection, and the wait does not count for the timeout."""
     slow = Slow(3)

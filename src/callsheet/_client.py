@@ -1,29 +1,25 @@
-"""`Client`: submits specs, watches their tasks, and holds everything that this needs."""
+"""`Client`: submits specs, watches their tasks, and holds everything that this needs.
+
+What only an open client needs is imported when it is needed. Otherwise importing the package and
+making a client would take twice as long as importing its four dependencies
+(``benchmarks/bench_import.py``).
+"""
 
 from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import anyio
 import attrs
 
-from callsheet._batch import Batch
-from callsheet._handle import TaskHandle
 from callsheet._http.transport import Transport, TransportChoice, check_transport
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
-from callsheet._preflight import check, checked
 from callsheet._runtime.configuration import check_settings, check_timeout, key_for, provider_at
-from callsheet._runtime.engine import Engine
-from callsheet._runtime.lifetime import LoopGuard
-from callsheet._runtime.resume import Resumption
-from callsheet._state.group import Group
-from callsheet._stream import OutcomeStream
-from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._wire import parse_callback
 from callsheet.errors import ClosedError, ConfigurationError
 
 
@@ -31,10 +27,17 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
+    from callsheet._batch import Batch
+    from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
     from callsheet._models.outcome import Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
+    from callsheet._runtime.engine import Engine
+    from callsheet._runtime.lifetime import LoopGuard
+    from callsheet._runtime.resume import Resumption
+    from callsheet._stream import OutcomeStream
+    from callsheet._submission.bookkeeping import Bookkeeping
     from callsheet.events import Event
 
 
@@ -100,11 +103,11 @@ class Client(anyio.AsyncContextManagerMixin):
         self._limits, self._polling, self._retry = limits, polling, retry
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit
-        self._bookkeeping = Bookkeeping.for_client(
-            self.provider, spend, path=journal, journal_timeout=journal_timeout, key=self._key
-        )
+        self._limit, self._journal, self._journal_timeout = spend, journal, journal_timeout
+        if journal is not None:
+            _ = self._bookkeeping  # a path that cannot be one is reported here
         self._engine: Engine | None = None
-        self._loop_guard = LoopGuard()
+        self._loop_guard: LoopGuard | None = None
         self._entered = False
         self._resumption: Resumption | None = None
         check_transport(self.provider.base_url, transport)
@@ -122,18 +125,25 @@ class Client(anyio.AsyncContextManagerMixin):
         if self._entered:
             raise ClosedError("a client can be entered once; make another one")
         self._entered = True
+        from callsheet._runtime.engine import Engine
+        from callsheet._runtime.lifetime import LoopGuard
+
+        self._loop_guard = LoopGuard()
+        bookkeeping = self._bookkeeping  # before the embedded emulator has an address
         failure: BaseException | None = None
         async with AsyncExitStack() as stack:
             if self._embedded:
-                from callsheet import emulator  # noqa: PLC0415 - an extra, needed only here
+                from callsheet import emulator
 
                 origin = await stack.enter_async_context(
                     emulator.running(speed=self.provider.speed)
                 )
                 self.provider = attrs.evolve(self.provider, base_url=f"{origin}/api/v3")
-            if self._bookkeeping.journal is not None:
-                await stack.enter_async_context(self._bookkeeping.journal)
-                self._resumption = Resumption.of(self._bookkeeping.journal)
+            if bookkeeping.journal is not None:
+                from callsheet._runtime.resume import Resumption
+
+                await stack.enter_async_context(bookkeeping.journal)
+                self._resumption = Resumption.of(bookkeeping.journal)
             transport = await stack.enter_async_context(
                 Transport(
                     base_url=self.provider.base_url,
@@ -148,7 +158,7 @@ class Client(anyio.AsyncContextManagerMixin):
                 limits=self._limits,
                 polling=self._polling,
                 retry=self._retry,
-                bookkeeping=self._bookkeeping,
+                bookkeeping=bookkeeping,
                 observer=self._observer,
                 rng=random.Random(),  # noqa: S311 - jitter
             )
@@ -188,6 +198,9 @@ class Client(anyio.AsyncContextManagerMixin):
             CallsheetError: No task was created.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._handle import TaskHandle
+        from callsheet._preflight import check
+
         engine = self._open_engine()
         await check([spec], provider=self.provider)
         record = engine.record(spec)
@@ -214,6 +227,10 @@ class Client(anyio.AsyncContextManagerMixin):
             JournalError: The journal cannot be written; nothing was sent.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._batch import Batch
+        from callsheet._preflight import checked
+        from callsheet._state.group import Group
+
         engine = self._open_engine()
         good = await checked(specs, provider=self.provider)
         group = Group(total=len(good))
@@ -241,6 +258,8 @@ class Client(anyio.AsyncContextManagerMixin):
             ConfigurationError: The window is below 1.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._stream import OutcomeStream
+
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1")
         return OutcomeStream(self._open_engine(), source, window=window, priority=priority)
@@ -267,6 +286,9 @@ class Client(anyio.AsyncContextManagerMixin):
             CallsheetError: No task was created; or the cancel failed or was refused.
             ClosedError: The client is not open in this event loop, or was closed first.
         """
+        from callsheet._handle import TaskHandle
+        from callsheet._preflight import check
+
         engine = self._open_engine()
         await check([spec], provider=self.provider)
         record = engine.record(spec)
@@ -292,6 +314,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ConfigurationError: An id is blank.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._batch import Batch
+        from callsheet._state.group import Group
+
         engine = self._open_engine()
         group = Group()
         return Batch(engine, group, engine.attacher.attach(list(task_ids), group, name), name)
@@ -312,6 +337,8 @@ class Client(anyio.AsyncContextManagerMixin):
             JournalError: The journal cannot be read.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._batch import Batch
+
         engine = self._open_engine()
         if self._resumption is None:
             raise ConfigurationError("there is nothing to resume from: pass journal= to the client")
@@ -365,6 +392,8 @@ class Client(anyio.AsyncContextManagerMixin):
             WebhookError: The body holds no task.
             ClosedError: The client is not open in this event loop.
         """
+        from callsheet._wire import parse_callback
+
         return self._open_engine().take_callback(parse_callback(body), token)
 
     @property
@@ -385,8 +414,20 @@ class Client(anyio.AsyncContextManagerMixin):
         """
         return self._open_engine().tasks
 
+    @cached_property
+    def _bookkeeping(self) -> Bookkeeping:
+        from callsheet._submission.bookkeeping import Bookkeeping
+
+        return Bookkeeping.for_client(
+            self.provider,
+            self._limit,
+            path=self._journal,
+            journal_timeout=self._journal_timeout,
+            key=self._key,
+        )
+
     def _open_engine(self) -> Engine:
-        if self._engine is None:
+        if self._engine is None or self._loop_guard is None:
             raise ClosedError("the client is closed: use it inside its own 'async with'")
         self._loop_guard.check()
         return self._engine

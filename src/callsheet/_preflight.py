@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.lowlevel
 import attrs
 
-from callsheet import _catalog
+from callsheet._catalog import estimates, spec_check
 from callsheet._models.spec import TaskSpec
 from callsheet._state.cooperative import gathered
 from callsheet._submission.media_files import inspect_all
@@ -44,7 +44,7 @@ async def check(specs: Sequence[Any], *, provider: Provider) -> None:
             await anyio.lowlevel.checkpoint()
     problems: list[Problem] = []
     for index, spec in enumerate(specs):
-        found = _catalog.check(spec, provider=provider, facts=facts)
+        found = spec_check.check(spec, provider=provider, facts=facts)
         problems += found if len(specs) == 1 else [attrs.evolve(p, index=index) for p in found]
         if index % SPECS_PER_TURN == SPECS_PER_TURN - 1:
             await anyio.lowlevel.checkpoint()
@@ -71,7 +71,7 @@ def price(spec: TaskSpec, *, provider: Provider) -> Estimate | SpecError:
     cancelled, so nothing that takes time may run there.
     """
     try:
-        return _catalog.estimate(spec, provider)
+        return estimates.estimate(spec, provider)
     except Exception as error:  # noqa: BLE001 - an unchecked spec may hold anything
         problem = SpecError([Problem("spec", type(error).__name__, str(error))])
         problem.__cause__ = error

@@ -81,6 +81,25 @@ def test_every_line_becomes_a_playable_video(source, out, capfd):
     assert "3 succeeded" in capfd.readouterr().out
 
 
+def test_aiohttp_carries_requests_and_downloads(source, out, monkeypatch):
+    """With `--transport aiohttp` the run makes its videos, and httpx sends nothing."""
+
+    def refuse(*_: object, **__: object):
+        raise AssertionError("httpx was asked")
+
+    monkeypatch.setattr("httpx.AsyncClient.send", refuse)
+    assert make(source, out, "--transport", "aiohttp") == 0
+    assert {row["status"] for row in rows(out)} == {"succeeded"}
+
+
+def test_aiohttp_that_is_not_installed_is_named_with_its_extra(source, out, capfd, monkeypatch):
+    """Nothing is sent, and the line says what to install."""
+    monkeypatch.setitem(sys.modules, "callsheet._http.aiohttp_session", None)
+    assert make(source, out, "--transport", "aiohttp") == 2
+    assert "pip install 'callsheet[fast]'" in capfd.readouterr().err
+    assert not [*out.glob("*.mp4")]
+
+
 def test_samples_and_options_reach_every_video(source, out):
     """Samples are numbered from 0, and defaults fill fields that the file does not set."""
     assert make(source, out, "--samples", 2, "--limit", 1, "--duration", 4, "--ratio", "1:1") == 0

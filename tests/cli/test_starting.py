@@ -27,6 +27,34 @@ def test_ctrl_c_while_the_commands_are_imported_is_one_line(capfd, monkeypatch):
     assert capfd.readouterr().err == "interrupted\n"
 
 
+def loaded(arguments: list[str], *modules: str) -> set[str]:
+    """Which of *modules* a process has that has run the command line."""
+    code = f"""
+import sys
+from callsheet._cli import main
+main({arguments})
+print(*(name for name in {modules} if sys.modules.get(name)))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(out.stdout.splitlines()[-1].split())
+
+
+def test_the_version_and_the_help_load_no_client():
+    """What a command needs is imported when it is carried out."""
+    late = ("httpx", "callsheet._client", "callsheet._cli.run", "rich.live")
+    assert loaded(["--version"], *late) == set()
+    assert loaded(["run", "--help"], *late) <= {"rich.live"}
+
+
+def test_a_run_loads_neither_the_command_line_of_httpx_nor_the_server(tmp_path):
+    """The emulator has a process of its own, and nothing here is drawn or coloured by pygments."""
+    source = tmp_path / "prompts.txt"
+    source.write_text("boat")
+    late = ("httpx", "httpx._main", "pygments.lexers", "starlette", "uvicorn", "av", "PIL")
+    where = ["--out", str(tmp_path / "out"), "--provider", "emulator", "--speed", "500"]
+    assert loaded(["run", str(source), *where], *late) == {"httpx"}
+
+
 @pytest.mark.parametrize(
     ("options", "end"),
     [

@@ -43,7 +43,7 @@ def counts(**numbers: object) -> Counts:
 
 def request_of(folder: Path, **values: object) -> RunRequest:
     """Make the options of a run."""
-    names = ("base_url", "samples", "limit", "delay", "connections", "speed")
+    names = ("base_url", "samples", "limit", "delay", "connections", "transport", "speed")
     plain = {
         "source": Path("boats.txt"),
         "folder": folder,

@@ -12,7 +12,8 @@ from PIL import Image
 
 from callsheet.emulator import Film, render
 from callsheet.emulator.catalog import SIZES
-from callsheet.emulator.rendering import _bar, shrink
+from callsheet.emulator.film import shrink
+from callsheet.emulator.rendering import _bar
 from callsheet.emulator.text_rendering import _font_for, _fonts, _glyph_pixels, fit
 
 

@@ -84,6 +84,13 @@ async def test_a_process_that_cannot_start_says_why(monkeypatch, tmp_path):
         await running().__aenter__()
 
 
+async def test_without_its_extra_no_process_is_started(monkeypatch):
+    """The exception says what to install."""
+    monkeypatch.setattr("callsheet.emulator.process.find_spec", lambda name: name != "av" or None)
+    with pytest.raises(EmulatorStartError, match=r'pip install "callsheet\[emulator\]"'):
+        await running().__aenter__()
+
+
 def test_the_process_ends_when_its_standard_input_does():
     """With the flag, the end of standard input stops the server, so it ends with its parent."""
     with subprocess.Popen(

@@ -23,6 +23,7 @@ TREES = {
 """Every file, parsed once."""
 
 LAYERS = (
+    {"_lazy"},
     {"errors"},
     {"_models"},
     {"events"},
@@ -44,7 +45,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 EMULATOR = "emulator"
 """It imports nothing else of the package, and any file may start it."""
 
-PURE_PACKAGES = {"errors", "_models", "events", "_catalog", "_wire"}
+PURE_PACKAGES = {"_lazy", "errors", "_models", "events", "_catalog", "_wire"}
 PURE_FILES = {
     "_state/backoff.py",
     "_state/circuit_breaker.py",

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._models.packed_snapshot import Packed, pack, packed_url, squeeze, unpack
+from callsheet._models.packed_snapshot import (
+    Packed,
+    pack,
+    packed_updated_at,
+    packed_url,
+    squeeze,
+    unpack,
+)
 from callsheet._state.record import Record
 from callsheet._state.registry import result_of
 
@@ -50,6 +57,7 @@ def test_a_stored_snapshot_is_read_back_equal(snapshot: Snapshot):
     assert unpack(kept) == snapshot
     assert repr(unpack(kept)) == repr(snapshot)
     assert packed_url(kept) == snapshot.video_url
+    assert packed_updated_at(kept) == snapshot.updated_at
 
 
 @given(snapshots)

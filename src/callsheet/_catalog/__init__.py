@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from callsheet._catalog.estimates import estimate, tokens
-from callsheet._catalog.models import MODELS, Capability, capability
-from callsheet._catalog.providers import PROVIDERS
-from callsheet._catalog.sizes import output_size
-from callsheet._catalog.spec_check import check
+from typing import TYPE_CHECKING
+
+from callsheet import _lazy
+
+
+if TYPE_CHECKING:
+    from callsheet._catalog.estimates import estimate, tokens
+    from callsheet._catalog.models import MODELS, Capability, capability
+    from callsheet._catalog.providers import PROVIDERS
+    from callsheet._catalog.sizes import output_size
+    from callsheet._catalog.spec_check import check
 
 
 __all__ = [
@@ -19,3 +25,15 @@ __all__ = [
     "output_size",
     "tokens",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.names_of(
+        __name__,
+        {
+            "estimates": ("estimate", "tokens"),
+            "models": ("MODELS", "Capability", "capability"),
+            "providers": ("PROVIDERS",),
+            "sizes": ("output_size",),
+            "spec_check": ("check",),
+        },
+    )

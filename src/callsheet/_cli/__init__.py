@@ -11,6 +11,9 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: The command line without the program name; ``None`` for that of the process.
     """
+    # httpx imports its own command line, and with it click and pygments, if they are installed.
+    # With `None` in its place httpx continues as if they were missing.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     try:
         from callsheet._cli.app import start  # noqa: PLC0415 - cyclopts and rich are an extra
     except ModuleNotFoundError as exc:

@@ -1,11 +1,13 @@
-"""The commands and their options."""
+"""The commands and their options.
+
+Each command imports what it needs when it runs: ``--version`` and ``--help`` need none of it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from functools import partial
-from importlib.metadata import version
 from json import loads
 from math import fsum
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
@@ -15,22 +17,13 @@ import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from callsheet import SpendLimit
-from callsheet._catalog import PROVIDERS
-from callsheet._cli.estimates import estimate_order, estimates_of, summary
-from callsheet._cli.inputs import InputError
+from callsheet import __version__
 from callsheet._cli.options import Defaults
-from callsheet._cli.plan import entries_of
-from callsheet._cli.progress import put_line
-from callsheet._cli.results import ResultsError
-from callsheet._cli.run import run as make_videos
-from callsheet._cli.run_request import RunRequest
-from callsheet._cli.summary import INTERRUPTED
+from callsheet._cli.printing import BAD_INPUT, INTERRUPTED, put_line
+from callsheet._cli.refusal import Refusal
 from callsheet._models.policy import Resubmit  # noqa: TC001 - cyclopts reads the annotations
 from callsheet.errors import CallsheetError, ConfigurationError
 
-
-BAD_INPUT = 2
 
 _MOST_FAULTS = 20
 
@@ -43,7 +36,7 @@ Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 app = App(
     name="callsheet",
     help="Turn a file of prompts into Seedance videos.",
-    version=version("callsheet"),
+    version=__version__,
     version_flags=["--version"],
     help_format="plaintext",
 )
@@ -55,9 +48,9 @@ def start(arguments: list[str]) -> int:
         code = app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:  # cyclopts has printed it
         return BAD_INPUT
-    except InputError as exc:
+    except Refusal as exc:
         return _refuse(exc.lines())
-    except (ResultsError, ConfigurationError) as exc:
+    except ConfigurationError as exc:
         return _refuse([str(exc)])
     except CallsheetError as exc:
         put_line(f"error: {exc}", sys.stderr)
@@ -79,6 +72,7 @@ def run(
     delay: Positive = None,
     connections: Count = None,
     parallel_downloads: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
+    transport: Literal["httpx", "aiohttp"] = "httpx",
     speed: Positive = None,
     max_usd: Money = None,
     max_cny: Money = None,
@@ -101,6 +95,8 @@ def run(
         delay: Seconds between the end of a task and its being noticed, to aim for.
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
+        transport: What carries requests and downloads. aiohttp takes less CPU time, which pays for
+            thousands of specs and for large videos: pip install "callsheet[fast]".
         speed: How much faster than life the emulator runs.
         max_usd: Most US dollars that may be spent into the folder; what would pass it is not sent.
         max_cny: The same in yuan.
@@ -111,6 +107,11 @@ def run(
         json: Print one JSON event a line.
         defaults: What specs hold that do not say it themselves.
     """
+    from callsheet import SpendLimit
+    from callsheet._cli.estimates import estimate_order
+    from callsheet._cli.run import run as make_videos
+    from callsheet._cli.run_request import RunRequest
+
     if speed is not None and provider != "emulator":
         return _refuse(["--speed is for --provider emulator; nothing else can be made faster"])
     request = RunRequest(
@@ -124,6 +125,7 @@ def run(
         delay=delay,
         connections=connections,
         parallel_downloads=parallel_downloads,
+        transport=None if transport == "httpx" else transport,
         speed=speed,
         resubmit=resubmit,
         spend=SpendLimit(usd=max_usd, cny=max_cny),
@@ -149,6 +151,10 @@ def check(
         limit: Look only at the first specs of the file.
         defaults: What specs hold that do not say it themselves.
     """
+    from callsheet._catalog import PROVIDERS
+    from callsheet._cli.estimates import estimates_of, summary
+    from callsheet._cli.plan import entries_of
+
     entries = anyio.run(
         partial(
             entries_of,
@@ -192,7 +198,7 @@ def emulate(
         faults: JSON file with a list of other things that go wrong.
     """
     try:
-        from callsheet.emulator import Fault, Settings, serve  # noqa: PLC0415 - a separate extra
+        from callsheet.emulator import Fault, Settings, serve
     except ModuleNotFoundError:
         return _refuse(['the emulator needs more: pip install "callsheet[emulator]"'])
     shares = {"lost": lost_creates, "taken": lost_answers, "late": late_creates}

@@ -11,7 +11,7 @@ from callsheet import pricing
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import exact_text, money_text, rounded
 from callsheet._cli.plan import entries_of, jobs_of
-from callsheet._cli.progress import put_line
+from callsheet._cli.printing import put_line
 
 
 if TYPE_CHECKING:

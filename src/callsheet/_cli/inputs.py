@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from callsheet._cli.refusal import Refusal
 from callsheet._models.commands import commands_in
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import SpecError
@@ -61,7 +62,7 @@ class Fault:
     column: int | None = None
 
 
-class InputError(Exception):
+class InputError(Refusal):
     """The file cannot be used. No spec of it is used, not even a correct one."""
 
     def __init__(self, path: Path, faults: Sequence[Fault]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from rich.console import Console, Group
@@ -20,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from callsheet._cli.names import frame_name
+from callsheet._cli.printing import put_line
 from callsheet._cli.results import Ending
 
 
@@ -145,8 +145,8 @@ class LiveDisplay:
         self._failures: deque[str] = deque(maxlen=4)
         self._counts: Counts | None = None
         self._console = Console(highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False)
-        self._live.start()
+        self._live = Live(Text(title, "bold"), console=self._console, auto_refresh=False)
+        self._live.start(refresh=True)
 
     def note(self, text: str) -> None:
         self._console.print(Text(text))
@@ -303,18 +303,6 @@ def _reason(row: Row) -> str:
 def in_words(name: str) -> str:
     """The name of a state or of a row status, with spaces between its words."""
     return name.replace("_", " ")
-
-
-def put_line(text: str, to: TextIO | None = None) -> None:
-    """Print a line.
-
-    If the reader of the pipe is gone, the run continues without output: its videos are paid for.
-    """
-    stream = sys.stdout if to is None else to
-    try:
-        print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def time_text(seconds: float) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from callsheet._cli.refusal import Refusal
+
 
 if TYPE_CHECKING:
     import io
@@ -45,7 +47,7 @@ PAID = UNFETCHED | {Ending.SUCCEEDED}
 """Statuses of a task that was bought. The row has its id."""
 
 
-class ResultsError(Exception):
+class ResultsError(Refusal):
     """The output folder cannot be used for this run. Nothing was submitted."""
 
 

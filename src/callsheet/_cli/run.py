@@ -21,7 +21,8 @@ from callsheet._cli.progress import Display, display_for
 from callsheet._cli.results import Results, ResultsError
 from callsheet._cli.summary import Finish, report
 from callsheet.downloads import Downloader
-from callsheet.errors import JournalError
+from callsheet.emulator import EmulatorStartError, running
+from callsheet.errors import ConfigurationError, JournalError
 
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ async def _open_client(
     async with AsyncExitStack() as stack:
         provider = PROVIDERS[request.provider]
         if request.embedded:
-            from callsheet.emulator import running  # noqa: PLC0415 - a separate extra
-
             speed = request.speed or _EMBEDDED_SPEED
-            origin = await stack.enter_async_context(running(speed=speed))
+            try:
+                origin = await stack.enter_async_context(running(speed=speed))
+            except EmulatorStartError as exc:
+                raise ConfigurationError(str(exc)) from exc
             provider = attrs.evolve(provider, base_url=f"{origin}/api/v3", speed=speed)
         elif request.base_url is not None:
             speed = request.speed or 1.0
@@ -176,8 +178,11 @@ async def _open_client(
             retry=RetryPolicy(resubmit=request.resubmit),
             journal=None if request.embedded else request.folder / JOURNAL,
             spend=request.spend,
+            transport=request.transport,
         )
-        downloader = Downloader(client, parallel=request.parallel_downloads)
+        downloader = Downloader(
+            client, parallel=request.parallel_downloads, transport=request.transport
+        )
         await stack.enter_async_context(downloader)
         yield await stack.enter_async_context(client), downloader
 

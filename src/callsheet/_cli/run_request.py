@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -27,6 +27,7 @@ class RunRequest:
         delay: Target for the seconds from the end of a task until the client notices it.
         connections: Most requests to the provider at once.
         parallel_downloads: Most downloads at once.
+        transport: Another library than the client's own choice to carry requests and downloads.
         speed: How much faster than real time the emulator runs; ``None`` for the default.
         resubmit: What to do with a create if it cannot be known whether it made a task.
         spend: The spend limit.
@@ -44,6 +45,7 @@ class RunRequest:
     delay: float | None
     connections: int | None
     parallel_downloads: int
+    transport: Literal["aiohttp"] | None
     speed: float | None
     resubmit: Resubmit
     spend: SpendLimit

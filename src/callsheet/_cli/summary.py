@@ -14,7 +14,8 @@ import attrs
 
 from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import spend_event, spend_words
-from callsheet._cli.progress import EventDisplay, Kind, failure_line, in_words, kind_of, put_line
+from callsheet._cli.printing import INTERRUPTED, put_line
+from callsheet._cli.progress import EventDisplay, Kind, failure_line, in_words, kind_of
 from callsheet._cli.results import Ending, Row
 from callsheet._models.policy import SpendLimit
 from callsheet._models.spend import Spend
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from callsheet._cli.results import Results
     from callsheet._cli.run_request import RunRequest
 
-
-INTERRUPTED = 130
 
 _FULL = (os.strerror(errno.ENOSPC), "disk is full")
 """How the operating system reports a full disk, and how SQLite does."""

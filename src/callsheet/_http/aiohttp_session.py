@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.request import getproxies, proxy_bypass
@@ -17,7 +17,7 @@ from callsheet.errors import ConfigurationError, ConnectFailedError, TransportEr
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -96,7 +96,7 @@ class Session:
         headers: Mapping[str, str],
         body: bytes | None = None,
         connect: float,
-        read: float,
+        read: float | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Send a request once and yield its answer, whatever its status.
 
@@ -108,7 +108,7 @@ class Session:
             headers: All headers to send.
             body: ``None`` for a request without one.
             connect: Seconds for the host's address, the connection and the TLS handshake.
-            read: Seconds without progress after which the request is given up.
+            read: Seconds without progress after which the request is given up; by default never.
 
         Raises:
             ConnectFailedError: Nothing was sent.
@@ -175,17 +175,11 @@ async def _send_once(
 
 
 async def _chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    with _read_errors_converted():
+    """The pieces of a body as they arrive; errors of reading it are converted."""
+    try:
         async for chunk, _ in content.iter_chunks():
             if chunk:
                 yield chunk
-
-
-@contextmanager
-def _read_errors_converted() -> Generator[None]:
-    """Convert the errors of reading an answer."""
-    try:
-        yield
     except (aiohttp.ClientError, OSError) as error:
         raise TransportError(_error_text(error)) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from contextlib import aclosing
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 import anyio
@@ -177,11 +177,16 @@ class Transport:
             library = self._aiohttp.library
         else:
             self._custom = custom
-        self._headers = {"Accept": "application/json", "User-Agent": f"callsheet ({library})"}
+        headers = {"Accept": "application/json", "User-Agent": f"callsheet ({library})"}
         if api_key is not None:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        secret = (api_key or "").encode()
+            headers["Authorization"] = f"Bearer {api_key}"
+        # httpx encodes the headers of each request, but not if they are `httpx.Headers` already.
+        encoded = httpx.Headers if self._aiohttp is None else dict[str, str]
+        self._headers = encoded(headers)
+        self._headers_with_body = encoded({**headers, "Content-Type": "application/json"})
+        secret = api_key or ""
         self._secret = secret if len(secret) >= SHORTEST_SECRET else None
+        self._secret_bytes = secret.encode()
         self._clients: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
         self._closed = False
@@ -228,23 +233,21 @@ class Transport:
             raise ClosedError("the client was closed; nothing was sent")
         async with self._free:
             try:
-                with anyio.fail_after(timeout):
+                with anyio.move_on_after(timeout):
                     return await self._exchange(request, timeout)
             except NOT_SENT as error:
                 raise ConnectFailedError(self._connect_error_text(_error_text(error))) from None
-            except TimeoutError:
-                raise TransportError(f"no complete answer within {timeout:g} s") from None
             except BROKEN_CONNECTION as error:
                 raise TransportError(self._without_key(_error_text(error))) from None
             except ConnectFailedError as error:  # over aiohttp the error is converted already
                 raise ConnectFailedError(self._connect_error_text(str(error))) from None
             except TransportError as error:
                 raise type(error)(self._without_key(str(error))) from None
+            raise TransportError(f"no complete answer within {timeout:g} s")
 
     async def _exchange(self, request: Request, seconds: float) -> Response:
-        headers, connect = self._headers, min(CONNECT_TIMEOUT, seconds)
-        if request.body is not None:
-            headers = {**headers, "Content-Type": "application/json"}
+        headers = self._headers if request.body is None else self._headers_with_body
+        connect = min(CONNECT_TIMEOUT, seconds)
         if self._aiohttp is not None:
             async with self._aiohttp.open(
                 request.method,
@@ -252,18 +255,19 @@ class Transport:
                 headers=headers,
                 body=request.body,
                 connect=connect,
-                read=seconds,
             ) as answer:
                 body = await _read_body(answer.chunks())
             return self._response(answer.status_code, answer.headers, body)
-        limits = httpx.Timeout(seconds, connect=connect, pool=None)
+        # Only the connection has a limit of its own. `send` limits the whole request, so timers for
+        # each write and read would change nothing.
+        limits = {"connect": connect, "read": None, "write": None, "pool": None}
         try:
             outgoing = httpx.Request(
                 request.method,
-                self._prefix + request.target,
+                _parsed(self._prefix + request.target),
                 headers=headers,
                 content=request.body,
-                extensions={"timeout": limits.as_dict()},
+                extensions={"timeout": limits},
             )
         except httpx.InvalidURL as error:  # the target is at fault: the base address was checked
             allowed = f"what can stand in an address ({error})"
@@ -307,8 +311,8 @@ class Transport:
         if self._secret is None:
             return value
         if isinstance(value, str):
-            return value.replace(self._secret.decode(), "***")
-        return value.replace(self._secret, b"***")
+            return value.replace(self._secret, "***")
+        return value.replace(self._secret_bytes, b"***")
 
     def _open(self) -> httpx.AsyncClient:
         client = http_client(
@@ -319,6 +323,16 @@ class Transport:
         )
         self._clients.append(client)
         return client
+
+
+@lru_cache(maxsize=4)
+def _parsed(address: str) -> httpx.URL:
+    """The URL of a request. All creates have the same one.
+
+    Raises:
+        httpx.InvalidURL: It cannot be a URL.
+    """
+    return httpx.URL(address)
 
 
 class _Borrowed(httpx.AsyncBaseTransport):

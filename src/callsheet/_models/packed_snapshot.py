@@ -23,7 +23,9 @@ be compressed."""
 
 _SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
 _SNAPSHOT_VALUES: Final = attrgetter(*_SNAPSHOT_FIELDS)
-_STATUS, _ERROR, _USAGE = (_SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage"))
+_STATUS, _ERROR, _USAGE, _UPDATED_AT = (
+    _SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage", "updated_at")
+)
 
 
 def pack(snapshot: Snapshot) -> Packed | Snapshot:
@@ -58,6 +60,12 @@ def packed_url(kept: Packed) -> str | None:
     """The URL of the video. This is much faster than `unpack`."""
     url: str | None = marshal.loads(_loosened(kept))[0]  # noqa: S302 - written by `pack`
     return url
+
+
+def packed_updated_at(kept: Packed) -> float | None:
+    """The provider's time of the last change. This is several times faster than `unpack`."""
+    at: float | None = marshal.loads(marshal.loads(_loosened(kept))[1])[_UPDATED_AT]  # noqa: S302
+    return at
 
 
 def unpack(kept: Packed) -> Snapshot:

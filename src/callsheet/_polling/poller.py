@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 
 import anyio.lowlevel
@@ -55,6 +57,8 @@ class Poller:
     _wake_up: WakeEvent = attrs.field(init=False)
     _timeouts: dict[bool, float] = attrs.field(init=False)
     """Seconds, by `PollRequest.single`: lists may be slower than gets, or faster."""
+    _expected: tuple[float, float] = attrs.field(default=(math.inf, math.inf), init=False)
+    """What `_next_times` returned when the loop went to sleep."""
 
     def __attrs_post_init__(self) -> None:
         """Make what depends on the clock, and set the first timeouts."""
@@ -65,14 +69,22 @@ class Poller:
         """Poll these tasks from now on; *fresh* means that they were created just now."""
         schedule = self.planner.schedule
         plan, now = schedule.add if fresh else schedule.adopt, self.clock.now()
+        was_alone = schedule.is_alone()  # one task is asked about by a get, two by a list
         for record in records:
             plan(record, now=now)
-        self._wake_up.set()
+        # Most tasks of a batch change nothing about the next poll, so the loop sleeps on.
+        if was_alone or any(map(operator.lt, self._next_times(), self._expected)):
+            self._wake_up.set()
 
     def nudge(self, record: Record) -> None:
         """Poll a task as soon as the rate limit allows."""
         self.planner.schedule.nudge(record, now=self.clock.now())
         self._wake_up.set()
+
+    def _next_times(self) -> tuple[float, float]:
+        """When the next task is due by the plan, and when the next task is overdue."""
+        due, deadline = self.planner.schedule.next_due(), self.registry.next_deadline()
+        return math.inf if due is None else due, math.inf if deadline is None else deadline
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -85,6 +97,7 @@ class Poller:
                 if poll is not None:
                     polls.start_soon(self._send, poll)
                     continue
+                self._expected = self._next_times()
                 times = (self.planner.wake_at(now=now), self.registry.next_deadline())
                 await self._wake_up.wait(min((t for t in times if t is not None), default=None))
 

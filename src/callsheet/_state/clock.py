@@ -73,7 +73,9 @@ class WakeEvent:
         """Sleep until `set` is called, or until the time *until* on the clock if it is given."""
         if not self._is_set:
             event = self._event = self._event or anyio.Event()
-            deadline = float("inf") if until is None else until / self.clock.speed
-            with anyio.CancelScope(deadline=deadline):
+            if until is None:  # the usual case, which needs no scope
                 await event.wait()
+            else:
+                with anyio.CancelScope(deadline=until / self.clock.speed):
+                    await event.wait()
         self._is_set = False

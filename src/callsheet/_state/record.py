@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import attrs
 
 from callsheet._models.outcome import Outcome, Video
-from callsheet._models.packed_snapshot import Packed, pack, squeeze, unpack
+from callsheet._models.packed_snapshot import Packed, pack, packed_updated_at, squeeze, unpack
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
@@ -96,6 +96,17 @@ class Record(Observable):
     @snapshot.setter
     def snapshot(self, snapshot: Snapshot | None) -> None:
         self._answer = None if snapshot is None else pack(snapshot)
+
+    @property
+    def updated_at(self) -> float | None:
+        """The provider's time of the last change, as in `snapshot`."""
+        match self._answer:
+            case Packed() as kept:
+                return packed_updated_at(kept)
+            case Snapshot() as snapshot:
+                return snapshot.updated_at
+            case _:
+                return None
 
     @property
     def estimate(self) -> Estimate | SpecError | None:

@@ -193,12 +193,8 @@ def _expiry_of(record: Record) -> float:
 def _is_older(snapshot: Snapshot, record: Record) -> bool:
     if snapshot.status.terminal or snapshot.updated_at is None:
         return False
-    known = record.snapshot
-    return (
-        known is not None
-        and known.updated_at is not None
-        and snapshot.updated_at < known.updated_at
-    )
+    known = record.updated_at
+    return known is not None and snapshot.updated_at < known
 
 
 def result_of(snapshot: Snapshot) -> Video | TaskError:

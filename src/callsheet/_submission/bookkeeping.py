@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from callsheet._journal import notes
-from callsheet._journal.journal import Journal
 from callsheet._models.policy import SpendLimit
 from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callsheet._journal.entries import AttemptEntry, Entry
+    from callsheet._journal.journal import Journal  # noqa: TC004 - for_client imports it
     from callsheet._journal.notes import Note
     from callsheet._models.provider import Provider
 
@@ -101,6 +101,8 @@ class Bookkeeping:
         """Bookkeeping for a client; with a *path*, its journal belongs to this provider and key."""
         journal = None
         if path is not None:
+            from callsheet._journal.journal import Journal  # noqa: PLC0415 - it imports sqlite3
+
             mark = _fingerprint(key)
             journal = Journal(
                 path,

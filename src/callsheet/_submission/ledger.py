@@ -12,6 +12,9 @@ from callsheet._models.spend import Amount, Estimate, Spend
 from callsheet.errors import SpendLimitError
 
 
+_NO_LIMIT = SpendLimit()
+
+
 @attrs.define
 class Ledger:
     """The money of one client. A task is reserved, uncertain or spent, and only one of these.
@@ -67,7 +70,9 @@ class Ledger:
         # The most, not the likely cost: the cap must hold even if every task costs its maximum.
         amount = _most(estimate)
         # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
-        refusal = _figure_unknown(self.limit, estimate) or _cap_passed(amount, self.spend)
+        refusal = _figure_unknown(self.limit, estimate)
+        if refusal is None and self.limit != _NO_LIMIT:  # without a cap there is no sum to compare
+            refusal = _cap_passed(amount, self.spend)
         if refusal is not None:
             raise SpendLimitError(refusal)
         self._reserved[key] = estimate

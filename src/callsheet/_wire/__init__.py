@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from callsheet._wire.ark import Ark
-from callsheet._wire.callback import TOKEN, parse_callback
-from callsheet._wire.comet import Comet
-from callsheet._wire.dialect import Dialect
-from callsheet._wire.messages import Request, Response
-from callsheet._wire.refusals import error_of, parse_retry_after, stops_batch
-from callsheet._wire.task_requests import LIST_BASE, URL_ROOM, id_cost
+from callsheet import _lazy
+
+
+if TYPE_CHECKING:
+    from callsheet._wire.callback import TOKEN, parse_callback
+    from callsheet._wire.dialect import Dialect
+    from callsheet._wire.dialects import dialect_of
+    from callsheet._wire.messages import Request, Response
+    from callsheet._wire.refusals import error_of, parse_retry_after, stops_batch
+    from callsheet._wire.task_requests import LIST_BASE, URL_ROOM, id_cost
 
 
 __all__ = [
@@ -28,9 +31,15 @@ __all__ = [
     "stops_batch",
 ]
 
-_DIALECTS: dict[str, Dialect] = {"ark": Ark(), "comet": Comet()}
-
-
-def dialect_of(name: Literal["ark", "comet"]) -> Dialect:
-    """The dialect with this name, as in `Provider.dialect`."""
-    return _DIALECTS[name]
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.names_of(
+        __name__,
+        {
+            "callback": ("TOKEN", "parse_callback"),
+            "dialect": ("Dialect",),
+            "dialects": ("dialect_of",),
+            "messages": ("Request", "Response"),
+            "refusals": ("error_of", "parse_retry_after", "stops_batch"),
+            "task_requests": ("LIST_BASE", "URL_ROOM", "id_cost"),
+        },
+    )

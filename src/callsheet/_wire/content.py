@@ -15,7 +15,7 @@ from callsheet.errors import Problem, SpecError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from callsheet._models.media import Media
     from callsheet._models.spec import TaskSpec
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes of a JSON body."""
+
+_BODY_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 _UNENCODABLE = (TypeError, ValueError, RecursionError)
 
@@ -59,24 +61,26 @@ def build_body(
     content = _content(spec, text, urls)
     content += [("extra", item) for item in cast("Sequence[object]", added)]
     values = {"model": model, "content": [item for _, item in content], **options, **extra}
-    pieces: list[tuple[str, object]] = [(field, {"content": [item]}) for field, item in content]
-    pieces += [
-        ("extra" if key in extra else key, {key: value})
-        for key, value in values.items()
-        if key != "content"
-    ]
+
+    def pieces() -> Iterator[tuple[str, object]]:
+        for field, item in content:
+            yield field, {"content": [item]}
+        for key, value in values.items():
+            if key != "content":
+                yield ("extra" if key in extra else key), {key: value}
+
     try:
         body = _dump(values)
     except _UNENCODABLE as exc:
         raise SpecError(
             [
                 Problem(field, reprlib.repr(piece), "what JSON and UTF-8 can hold")
-                for field, piece in pieces
+                for field, piece in pieces()
                 if not _encodable(piece)
             ]
         ) from exc
     if len(body) > MAX_BODY:
-        field, _ = max(pieces, key=lambda piece: len(_dump(piece[1])))
+        field, _ = max(pieces(), key=lambda piece: len(_dump(piece[1])))
         allowed = f"at most {MAX_BODY} bytes for the whole body; give a URL for large media"
         raise SpecError([Problem(field, f"a body of {len(body)} bytes", allowed)])
     return Request(method="POST", target=TASKS, body=body)
@@ -104,7 +108,7 @@ def _content(
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _BODY_ENCODER.encode(value).encode()
 
 
 def _encodable(value: object) -> bool:

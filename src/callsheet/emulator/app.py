@@ -31,9 +31,9 @@ from callsheet.emulator.views import Query, full_view, short_view
 
 
 if TYPE_CHECKING:
+    from callsheet.emulator.film import FilmMaker
     from callsheet.emulator.ledger import Ledger
     from callsheet.emulator.quota import Requests
-    from callsheet.emulator.rendering import FilmMaker
     from callsheet.emulator.tasks import Task
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from subprocess import PIPE
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _GRACE = 5.0
+_NEEDS = ("starlette", "uvicorn", "av", "PIL")
+"""What the extra brings."""
+
 _LONGEST_LINE = 4096
 
 
@@ -43,9 +47,11 @@ async def running(**settings: Any) -> AsyncGenerator[str, None]:
         The origin URL, such as ``http://127.0.0.1:40123``.
 
     Raises:
-        EmulatorStartError: If the process ends before it serves.
+        EmulatorStartError: If the process ends before it serves, or the extra is not installed.
         TypeError: If a setting does not exist.
     """
+    if not all(map(find_spec, _NEEDS)):
+        raise EmulatorStartError('the emulator needs more: pip install "callsheet[emulator]"')
     wanted = attrs.asdict(Settings(**settings))
     command = [sys.executable, "-m", "callsheet.emulator", "--port", "0", "--until-stdin-closes"]
     command += ["--settings", json.dumps(wanted)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from starlette.responses import Response
 
+from callsheet.emulator.film import Film, FilmMaker, film_of
 from callsheet.emulator.messages import file_answer
-from callsheet.emulator.rendering import Film, FilmMaker, film_of, render
 from callsheet.emulator.routes import FILES
 from callsheet.emulator.storage import Denied, Signer
 
@@ -92,8 +92,15 @@ class Store:
         elif self._film is not None:
             data = self._film(film)
         else:
-            data = await anyio.to_thread.run_sync(render, film, limiter=self._renders)
+            data = await anyio.to_thread.run_sync(_render, film, limiter=self._renders)
         self._films[film] = data  # insertion order: the most recently used is last
         if len(self._films) > _FILMS:
             del self._films[next(iter(self._films))]
         return data
+
+
+def _render(film: Film) -> bytes:
+    """Render *film*, in a thread: what draws is imported there, when the first task has ended."""
+    from callsheet.emulator.rendering import render  # noqa: PLC0415 - as long as all other imports
+
+    return render(film)
