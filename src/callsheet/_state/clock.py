@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import anyio
 import attrs
 
-
-class Moment(NamedTuple):
-    """When something happened, on both clocks.
-
-    Attributes:
-        now: On the client's clock; ``None`` if another process saw it.
-        wall: On the wall clock. It may be set, and it goes on while the machine sleeps.
-    """
-
-    now: float | None
-    wall: float
+from callsheet._state.moment import Moment
 
 
 @attrs.frozen

@@ -31,6 +31,10 @@ class Fate(enum.Enum):
     """Its task exists, and its id is known."""
 
 
+OPEN = frozenset({Fate.OUT, Fate.LOST, Fate.DOUBTED})
+"""The fates of an attempt that may have made a task, and nobody knows."""
+
+
 class Grade(enum.Enum):
     """How well it is proven that an attempt made no task."""
 
