@@ -183,7 +183,7 @@ class Ours:
         rng = random.Random(astray)
         for index in sorted(range(n), key=lambda place: place + rng.uniform(0, astray)):
             record = Record(spec, index=index, model=MODEL)
-            self.registry.add(record, f"cgt-{index}", now=0.0)
+            self.registry.adopt(record, f"cgt-{index}", now=0.0)
             self.poller.watch(record, fresh=True)
 
     def next(self, now: float) -> PollRequest | None:

@@ -41,7 +41,7 @@ def callsheet(n: int) -> float:
     before = resident()
     records = [Record(spec, index=i, model="m", group=group) for i in range(n)]
     for number, record in enumerate(records):
-        registry.add(record, f"cgt-20261122183159-{number:07d}", now=number * 0.1)
+        registry.adopt(record, f"cgt-20261122183159-{number:07d}", now=number * 0.1)
         schedule.add(record, now=number * 0.1)
     return (resident() - before) / n
 

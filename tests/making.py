@@ -93,7 +93,7 @@ def lost(
     left = sent or 0.0
     known = {"at": left, "ours": True, "lost_at": left, "look_at": left + FIRST_GAP}
     known |= {"error": LOST_ANSWER, **values}
-    return LostCreate(record=record(tier=tier), mark=mark, sent=sent, **known)
+    return LostCreate(record=record(tier=tier), n=1, mark=mark, sent=sent, **known)
 
 
 def searching(
@@ -102,4 +102,5 @@ def searching(
     """A list scan for some of them; *known* are our own tasks, *unmarked* ours without a token."""
     ours = dict.fromkeys(known, True) | dict.fromkeys(unmarked, False)
     chosen = {"wall": began, "page_size": 4, **values}
-    return ListScan(began=began, lost=list(lost_creates), known=ours.get, **chosen)
+    tokens = {each.mark: each.key for each in lost_creates if each.ours}
+    return ListScan(began=began, lost=list(lost_creates), tokens=tokens, known=ours.get, **chosen)

@@ -129,7 +129,7 @@ class SimulatedClient:
         """Watch a task that was created just now, or attach to one."""
         made = record(tier=tier)
         if fresh:
-            self.registry.add(made, task_id, now=self.now)
+            self.registry.adopt(made, task_id, now=self.now)
             self.planner.schedule.add(made, now=self.now)
         elif self.registry.adopt(made, task_id, now=self.now):
             self.planner.schedule.adopt(made, now=self.now)

@@ -323,8 +323,8 @@ async def test_without_lists_each_lost_create_is_named(accepted):
     assert len(found) == (len(dropped) if accepted else 0)
 
 
-async def test_two_creates_with_one_id_are_one_task():
-    """If two creates get the same id, the second is uncertain and is not sent again."""
+async def test_two_creates_with_one_id_are_two_tasks():
+    """If two creates get the same id, the second task is found by its token, and not sent again."""
     wire = Wire()
     ids: list[str] = []
 
@@ -337,7 +337,25 @@ async def test_two_creates_with_one_id_are_one_task():
     wire.change = same
     async with client(wire) as c:
         batch = await c.submit_many([TaskSpec("one"), TaskSpec("two")])
-        good, bad = await batch.result()
+        result = await batch.result()
+        assert c.spend.spent.tasks == 2
+    made = {task.order.prompt: task.id for task in wire.emulator.ledger.tasks}
+    assert {each.spec.prompt: each.video.task_id for each in result} == made
+    assert len(wire.sent("POST")) == 2
+
+
+async def test_two_creates_with_one_id_and_no_list_leave_the_second_uncertain():
+    """Where nobody can tell which task the second create has made, its end names its token."""
+    wire = Wire()
+
+    def same(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        first = wire.emulator.ledger.tasks[0].id
+        return httpx.Response(200, json={"id": first}) if request.method == "POST" else None
+
+    wire.change = same
+    async with client(wire, provider=COMET, api_key="k") as c:
+        good, bad = await (await c.submit_many([TaskSpec("one"), TaskSpec("two")])).result()
+        assert (c.spend.spent.tasks, c.spend.uncertain.tasks) == (1, 1)
     assert good.ok
     assert isinstance(bad.error, SubmissionUncertainError)
     assert len(wire.sent("POST")) == 2

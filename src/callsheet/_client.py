@@ -203,9 +203,9 @@ class Client(anyio.AsyncContextManagerMixin):
 
         engine = self._open_engine()
         await check([spec], provider=self.provider)
-        record = engine.record(spec)
-        await engine.submit([record], priority=priority)
-        await engine.wait_for_id(record)
+        record = engine.intake.record(spec)
+        await engine.intake.submit([record], priority=priority)
+        await engine.intake.wait_for_id(record)
         return TaskHandle(engine, record)
 
     async def submit_many(
@@ -234,8 +234,8 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         good = await checked(specs, provider=self.provider)
         group = Group(total=len(good))
-        records = await engine.records(good, group)
-        await engine.submit(records, name=name, priority=priority)
+        records = await engine.intake.records(good, group)
+        await engine.intake.submit(records, name=name, priority=priority)
         return Batch(engine, group, records, name)
 
     def map(
@@ -291,10 +291,10 @@ class Client(anyio.AsyncContextManagerMixin):
 
         engine = self._open_engine()
         await check([spec], provider=self.provider)
-        record = engine.record(spec)
-        await engine.submit([record], priority=priority)
+        record = engine.intake.record(spec)
+        await engine.intake.submit([record], priority=priority)
         with anyio.move_on_after(timeout):
-            await engine.wait_for_id(record)
+            await engine.intake.wait_for_id(record)
             return await TaskHandle(engine, record)
         raise await engine.canceller.timeout_error(record, timeout, cancel=cancel_on_timeout)
 

@@ -170,10 +170,10 @@ class OutcomeStream:
         except BaseException:
             self._pulled.append(spec)
             raise
-        record = self._engine.record(spec, index=self._group.total, group=self._group)
+        record = self._engine.intake.record(spec, index=self._group.total, group=self._group)
         if refusal is None:
             try:
-                await self._engine.submit([record], priority=self._priority)
+                await self._engine.intake.submit([record], priority=self._priority)
             except JournalError as error:
                 refusal = error
             except BaseException:
@@ -181,7 +181,7 @@ class OutcomeStream:
                 raise
         self._group.total += 1
         if refusal is not None:
-            self._engine.end(record, refusal)
+            self._engine.intake.refuse(record, refusal)
 
     def _end(self, failure: Exception | None) -> None:
         self._exhausted, self._failure = True, failure

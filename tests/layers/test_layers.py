@@ -51,6 +51,8 @@ PURE_FILES = {
     "_state/circuit_breaker.py",
     "_state/fate.py",
     "_state/group.py",
+    "_state/lifecycle.py",
+    "_state/moment.py",
     "_state/observable.py",
     "_state/rate_limit.py",
     "_state/record.py",
@@ -67,11 +69,12 @@ PURE_FILES = {
     "_polling/schedule.py",
     "_polling/service_tier.py",
     "_submission/admission.py",
-    "_submission/attempts.py",
-    "_submission/fair_queue.py",
+    "_submission/index.py",
     "_submission/ledger.py",
     "_submission/list_scan.py",
-    "_submission/lost_creates.py",
+    "_submission/states.py",
+    "_submission/transition.py",
+    "_submission/verdicts.py",
 }
 """Files whose functions get the time and the events as arguments."""
 

@@ -18,7 +18,6 @@ from callsheet._state.registry import (
 )
 from callsheet.errors import (
     NotFoundError,
-    SubmissionUncertainError,
     TaskCancelledError,
     TaskExpiredError,
     TaskFailedError,
@@ -36,7 +35,7 @@ def test_records_are_overdue_within_a_minute_of_their_deadline(starts, now):
     """A record is never overdue before its deadline, and always a minute after it."""
     registry = Registry()
     for number, start in enumerate(sorted(starts)):
-        registry.add(record(), f"cgt-{number}", now=start)
+        registry.adopt(record(), f"cgt-{number}", now=start)
     late = {each for each, _ in registry.overdue(now=now)}
     assert all((each in late) or each.deadline > now - BUCKET for each in registry)
     assert all(each.deadline <= now for each in late)
@@ -46,7 +45,7 @@ def test_overdue_records_are_returned_some_at_a_time():
     """Thousands of overdue records are returned in portions, each once if they are settled."""
     registry = Registry()
     for number in range(3 * EXPIRIES_PER_TURN - 1):
-        registry.add(record(), f"cgt-{number}", now=number % 5 * BUCKET)
+        registry.adopt(record(), f"cgt-{number}", now=number % 5 * BUCKET)
     portions: list[int] = []
     while late := registry.overdue(now=NEVER):
         portions.append(len(late))
@@ -62,7 +61,7 @@ def test_an_expiry_may_be_a_raw_key(field):
     registry = Registry()
     raw = {"execution_expires_after": 3600}
     one = record(execution_expires_after=field, extra=raw)
-    registry.add(one, "cgt-1", now=7.0)
+    registry.adopt(one, "cgt-1", now=7.0)
     assert one.deadline == 7.0 + 3600 + EXPIRY_GRACE
 
 
@@ -70,7 +69,7 @@ def test_an_expiry_may_be_a_raw_key(field):
 def test_a_timeout_names_the_seconds_waited(start, expiry, more):
     """The error of an overdue record counts the seconds since its task was created."""
     registry = Registry()
-    registry.add(record(execution_expires_after=expiry), "cgt-1", now=start)
+    registry.adopt(record(execution_expires_after=expiry), "cgt-1", now=start)
     now = registry.next_deadline() + more
     ((_, error),) = registry.overdue(now=now)
     assert isinstance(error, TaskTimeoutError)
@@ -81,37 +80,49 @@ def test_a_timeout_names_the_seconds_waited(start, expiry, more):
 def test_an_invalid_expiry_is_ignored(odd):
     """A task whose spec holds an invalid expiry gets the usual deadline."""
     registry, one = Registry(), record(execution_expires_after=odd)
-    registry.add(one, "cgt-1", now=7.0)
+    registry.adopt(one, "cgt-1", now=7.0)
     assert one.deadline == 7.0 + DEFAULT_EXPIRY + EXPIRY_GRACE
     ((late, error),) = registry.overdue(now=registry.next_deadline())
     assert late is one
     assert error.waited == registry.next_deadline() - 7.0
 
 
-def test_one_id_for_two_tasks_leaves_the_first_alone():
-    """A second create with the id of a pending task is uncertain; the first task goes on."""
-    registry, first, second = Registry(), record(), record()
-    registry.add(first, "cgt-1", now=0.0)
-    with pytest.raises(SubmissionUncertainError, match="cgt-1"):
-        registry.add(second, "cgt-1", now=1.0)
-    assert registry.get("cgt-1") is first
-    assert second.task_id is None
-    assert list(registry) == [first]
+def test_the_registry_knows_whether_an_id_is_that_of_a_spec():
+    """An id that was only attached may be that of a new create; that of a spec may not."""
+    registry, attached, made = Registry(), Record(None), record()
+    assert not registry.is_of_spec("cgt-1")
+    registry.adopt(attached, "cgt-1", now=0.0)
+    assert not registry.is_of_spec("cgt-1")
+    registry.adopt(made, "cgt-1", now=1.0)
+    assert registry.is_of_spec("cgt-1")
 
 
-def test_an_id_that_was_attached_first_is_no_second_task():
-    """A create whose id is attached already shares the task, and its waiters are woken."""
-    registry, attached, made, third = Registry(), Record(None), record(), record()
+def test_a_create_whose_id_is_attached_shares_the_task():
+    """Both records end together, and the waiters for the id are woken."""
+    registry, attached, made = Registry(), Record(None), record()
     woken = []
     made.watch(lambda: woken.append(made))
     registry.adopt(attached, "cgt-1", now=0.0)
-    registry.add(made, "cgt-1", now=1.0)
+    registry.adopt(made, "cgt-1", now=1.0)
     assert woken == [made]
     assert made.task_id == "cgt-1"
     assert registry.get("cgt-1") is attached
-    with pytest.raises(SubmissionUncertainError, match="cgt-1"):
-        registry.add(third, "cgt-1", now=2.0)
     assert set(registry.apply(snapshot("cgt-1", Status.FAILED))) == {attached, made}
+
+
+def test_a_task_that_is_set_aside_is_not_pending():
+    """Its record is kept until its id is attached; a task that was attached before stays."""
+    registry, made, attached = Registry(), record(), Record(None)
+    registry.adopt(made, "cgt-1", now=0.0)
+    registry.set_aside(made)
+    assert registry.get("cgt-1") is None
+    assert registry.take_aside("cgt-1") is made
+    assert registry.take_aside("cgt-1") is None
+    registry.adopt(attached, "cgt-2", now=0.0)
+    second = record()
+    registry.adopt(second, "cgt-2", now=0.0)
+    registry.set_aside(second)
+    assert registry.get("cgt-2") is attached
 
 
 def test_an_empty_registry_has_no_deadline():
@@ -123,7 +134,7 @@ def test_an_empty_registry_has_no_deadline():
 def test_an_old_answer_is_ignored():
     """An answer that is older than the last one does not make a running task queued."""
     registry, one = Registry(), record()
-    registry.add(one, "cgt-1", now=0.0)
+    registry.adopt(one, "cgt-1", now=0.0)
     registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
     registry.apply(snapshot("cgt-1", Status.QUEUED, updated_at=10.0))
     assert one.status is Status.RUNNING
@@ -134,7 +145,7 @@ def test_an_old_answer_is_ignored():
 def test_an_old_terminal_answer_counts():
     """A terminal answer settles the task whatever its time is."""
     registry, one = Registry(), record()
-    registry.add(one, "cgt-1", now=0.0)
+    registry.adopt(one, "cgt-1", now=0.0)
     registry.apply(snapshot("cgt-1", Status.RUNNING, updated_at=20.0))
     assert registry.apply(snapshot("cgt-1", Status.FAILED, updated_at=10.0)) == (one,)
 
@@ -142,7 +153,7 @@ def test_an_old_terminal_answer_counts():
 def test_a_second_record_takes_over_what_is_known():
     """A record that joins a pending task takes over its spec, model, status and last answer."""
     registry, first, second = Registry(), record(), Record(None)
-    registry.add(first, "cgt-1", now=0.0)
+    registry.adopt(first, "cgt-1", now=0.0)
     registry.apply(snapshot("cgt-1", Status.RUNNING))
     assert not registry.adopt(second, "cgt-1", now=5.0)
     assert (second.spec, second.model) == (first.spec, first.model)
@@ -242,7 +253,7 @@ def test_a_task_is_known_by_its_create_its_spec_or_an_answer():
         registry.adopt(each, task_id, now=0.0)
     assert (seen.known, made.known, resumed.known) == (False, False, True)
     registry.apply(snapshot("cgt-1", Status.QUEUED))
-    registry.add(record(), "cgt-2", now=0.0)
+    registry.adopt(record(), "cgt-2", now=0.0)
     assert seen.known
     assert made.known
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -15,7 +14,6 @@ from callsheet._state.registry import DEFAULT_EXPIRY, EXPIRY_GRACE, Registry
 from callsheet.errors import (
     CallsheetError,
     NotSubmittedError,
-    SubmissionUncertainError,
 )
 from making import LOST, UNKNOWN_ID, snapshot
 
@@ -80,19 +78,14 @@ class RegistrySteps(RuleBasedStateMachine):
     def create(self, task_id: str, expiry: int | None) -> Record:
         """The provider gives an id."""
         made = self._new(expiry)
-        if any(each.spec is not None for each in self.pending.get(task_id, ())):
-            with pytest.raises(SubmissionUncertainError):
-                self.registry.add(made, task_id, now=self.now)
-            assert made.task_id is None
-            error = SubmissionUncertainError("two tasks, one id")
-            assert made.settle(error)
-            self.results[made] = (error, None)
-        elif task_id in self.pending:
-            self.registry.add(made, task_id, now=self.now)
+        known = any(each.spec is not None for each in self.pending.get(task_id, ()))
+        assert self.registry.is_of_spec(task_id) is known
+        if task_id in self.pending:
+            self.registry.adopt(made, task_id, now=self.now)
             self.pending[task_id].append(made)
             assert made.deadline == self.pending[task_id][0].deadline
         else:
-            self.registry.add(made, task_id, now=self.now)
+            self.registry.adopt(made, task_id, now=self.now)
             assert made.deadline == self.now + (expiry or DEFAULT_EXPIRY) + EXPIRY_GRACE
             self.pending[task_id] = [made]
         return made

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._submission.fair_queue import FairQueue
+from callsheet._submission.index import FairQueue
 
 
 batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1, max_size=6)
@@ -106,9 +106,10 @@ def test_records_without_a_group_share_a_line():
     assert [r for r in taken if r.group] == batch
 
 
-def test_a_cleared_queue_is_empty():
-    """After a clear the queue is empty, and putting no records leaves nothing behind."""
+def test_putting_no_records_leaves_nothing_behind():
+    """An empty group has no line, so the queue stays empty."""
     queue, _ = filled([(0, 3), (1, 2)])
-    queue.clear()
+    drained(queue)
     queue.put([], priority=3)
+    assert not queue
     assert drained(queue) == list(queue) == []

@@ -88,7 +88,7 @@ def test_found_submission_is_reserved_again():
     ledger = Ledger()
     ledger.reserve("a", TASK)
     ledger.doubt("a")
-    assert ledger.find("a")
+    assert ledger.confirm("a")
     assert buckets(ledger) == (ONE, NOTHING, NOTHING)
     assert ledger.settle("a")
     assert buckets(ledger) == (NOTHING, NOTHING, ONE)
@@ -111,7 +111,7 @@ def test_a_task_of_an_earlier_client_is_counted_past_the_caps():
         ledger.carry(name, TASK)
         assert name in ledger
     assert ledger.spend.reserved.tasks == 2
-    with pytest.raises(ValueError, match="in the books already"):
+    with pytest.raises(ValueError, match="in the ledger already"):
         ledger.carry("a", TASK)
     with pytest.raises(SpendLimitError):
         ledger.reserve("c", TASK)
@@ -122,35 +122,36 @@ def test_a_task_of_an_earlier_client_is_counted_past_the_caps():
     assert "c" not in ledger
 
 
-def test_another_attempt_must_be_within_the_caps():
-    """A task that was counted past a cap loses its reservation; within the caps it keeps it."""
+def test_another_attempt_takes_the_place_of_one_that_made_nothing():
+    """What is held for a create that made no task does not count beside the next one."""
     ledger = Ledger(SpendLimit(tasks=1))
-    ledger.carry("a", TASK)
+    ledger.reserve("a", TASK)
+    assert isinstance(ledger.refusal(TASK), SpendLimitError)
+    assert ledger.refusal(TASK, instead_of="a") is None
     ledger.carry("b", TASK)
-    with pytest.raises(SpendLimitError):
-        ledger.renew("a")
-    assert "a" not in ledger
-    assert ledger.renew("b")
-    assert not ledger.renew("a")
-    assert buckets(ledger) == (ONE, NOTHING, NOTHING)
+    assert isinstance(ledger.refusal(TASK, instead_of="a"), SpendLimitError)
+    assert ledger.spend.reserved.tasks == 2
 
 
-def test_an_abandoned_attempt_stays_uncertain_beside_the_next_one():
-    """An attempt that may have made a task counts for good, in addition to the next attempt."""
-    ledger = Ledger(SpendLimit(tasks=2))
-    ledger.reserve("a", TASK)
-    assert ledger.abandon("a") is False
-    ledger.doubt("a")
-    assert ledger.abandon("a")
-    assert "a" not in ledger
-    ledger.reserve("a", TASK)
-    ledger.settle("a")
-    assert buckets(ledger) == (NOTHING, ONE, ONE)
-    with pytest.raises(SpendLimitError):
-        ledger.reserve("b", TASK)
+@pytest.mark.parametrize("doubted", [False, True])
+def test_a_task_keeps_its_bucket_under_another_name(doubted):
+    """An attempt is named after its spec once its task is watched, and no sum changes."""
+    ledger = Ledger()
+    ledger.reserve("attempt", TASK)
+    if doubted:
+        ledger.doubt("attempt")
+    before = ledger.spend
+    assert ledger.move("attempt", "spec")
+    assert not ledger.move("attempt", "spec")
+    assert ledger.spend == before
+    assert "spec" in ledger
+    assert "attempt" not in ledger
+    ledger.reserve("attempt", TASK)
+    with pytest.raises(ValueError, match="in the ledger already"):
+        ledger.move("attempt", "spec")
 
 
-@pytest.mark.parametrize("step", ["settle", "release", "doubt", "find", "abandon"])
+@pytest.mark.parametrize("step", ["settle", "release", "doubt", "confirm"])
 def test_steps_of_a_task_that_is_not_in_the_ledger_change_nothing(step):
     """Attached tasks, and tasks that have ended, change no sum."""
     ledger = Ledger()
@@ -162,9 +163,9 @@ def test_steps_of_a_task_that_is_not_in_the_ledger_change_nothing(step):
     assert ledger.spend == before
 
 
-@pytest.mark.parametrize(("first", "step"), [("reserve", "find"), ("doubt", "doubt")])
+@pytest.mark.parametrize(("first", "step"), [("reserve", "confirm"), ("doubt", "doubt")])
 def test_step_from_the_other_bucket_changes_nothing(first, step):
-    """A reserved task cannot be found, and an uncertain one cannot be doubted again."""
+    """A reserved task cannot be confirmed, and an uncertain one cannot be doubted again."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     if first == "doubt":
@@ -182,7 +183,7 @@ def test_one_task_is_reserved_once(doubted):
     if doubted:
         ledger.doubt("a")
     before = ledger.spend
-    with pytest.raises(ValueError, match="in the books already"):
+    with pytest.raises(ValueError, match="in the ledger already"):
         ledger.reserve("a", TASK)
     assert ledger.spend == before
 

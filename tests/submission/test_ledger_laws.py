@@ -54,7 +54,6 @@ class LedgerSteps(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.where: dict[int, tuple[str, Estimate]] = {}
         self.spent: list[tuple[int | None, Price | None]] = []
-        self.abandoned: list[tuple[int | None, Price | None]] = []
 
     @initialize(limit=LIMITS)
     def open(self, limit: SpendLimit) -> None:
@@ -66,7 +65,7 @@ class LedgerSteps(RuleBasedStateMachine):
         return [(e.tokens, e.price) for name, e in self.where.values() if name == bucket]
 
     def _all(self) -> list[tuple[int | None, Price | None]]:
-        return self._in("reserved") + self._in("uncertain") + self.spent + self.abandoned
+        return self._in("reserved") + self._in("uncertain") + self.spent
 
     def _fits(self, estimate: Estimate) -> bool:
         """Whether the model would allow it, by adding everything up again."""
@@ -112,19 +111,29 @@ class LedgerSteps(RuleBasedStateMachine):
             assert self.ledger.spend == before
         return key
 
-    @rule(key=keys | KEYS)
-    def renew(self, key: int) -> None:
-        """Another attempt at a task is about to be sent."""
-        bucket, estimate = self.where.pop(key, ("", None))
-        if not bucket:
-            assert not self.ledger.renew(key)
-        elif self._fits(estimate):
-            assert self.ledger.renew(key)
-            self.where[key] = ("reserved", estimate)
-        else:
-            with pytest.raises(SpendLimitError, match="nothing was sent"):
-                self.ledger.renew(key)
-            assert key not in self.ledger
+    @rule(key=keys | KEYS, estimate=ESTIMATES)
+    def ask(self, key: int, estimate: Estimate) -> None:
+        """Another attempt at a task would take the place of one that made nothing."""
+        before = self.ledger.spend
+        kept = self.where.pop(key, None) if self.where.get(key, ("",))[0] == "reserved" else None
+        fits = self._fits(estimate)
+        if kept is not None:
+            self.where[key] = kept
+        refusal = self.ledger.refusal(estimate, instead_of=key)
+        assert (refusal is None) is fits
+        assert self.ledger.spend == before
+
+    @rule(key=keys | KEYS, to=KEYS)
+    def move(self, key: int, to: int) -> None:
+        """A task gets another name."""
+        if key in self.where and to in self.where:
+            with pytest.raises(ValueError, match="in the ledger already"):
+                self.ledger.move(key, to)
+            return
+        known = key in self.where
+        assert self.ledger.move(key, to) is known
+        if known:
+            self.where[to] = self.where.pop(key)
 
     @rule(key=keys | KEYS)
     def doubt(self, key: int) -> None:
@@ -135,21 +144,12 @@ class LedgerSteps(RuleBasedStateMachine):
             self.where[key] = ("uncertain", estimate)
 
     @rule(key=keys | KEYS)
-    def find(self, key: int) -> None:
+    def confirm(self, key: int) -> None:
         """An uncertain task is found."""
         bucket, estimate = self.where.get(key, ("", None))
-        assert self.ledger.find(key) is (bucket == "uncertain")
+        assert self.ledger.confirm(key) is (bucket == "uncertain")
         if bucket == "uncertain":
             self.where[key] = ("reserved", estimate)
-
-    @rule(key=keys | KEYS)
-    def abandon(self, key: int) -> None:
-        """The result of an uncertain task will never be known."""
-        bucket, estimate = self.where.get(key, ("", None))
-        assert self.ledger.abandon(key) is (bucket == "uncertain")
-        if bucket == "uncertain":
-            del self.where[key]
-            self.abandoned.append((estimate.tokens, estimate.price))
 
     @rule(target=keys, key=KEYS, estimate=ESTIMATES)
     def carry(self, key: int, estimate: Estimate) -> int:
@@ -181,7 +181,7 @@ class LedgerSteps(RuleBasedStateMachine):
         spend = self.ledger.spend
         for amount, rows in (
             (spend.reserved, self._in("reserved")),
-            (spend.uncertain, self._in("uncertain") + self.abandoned),
+            (spend.uncertain, self._in("uncertain")),
             (spend.spent, self.spent),
         ):
             assert amount == Amount(
@@ -192,8 +192,7 @@ class LedgerSteps(RuleBasedStateMachine):
                 unmeasured=sum(t is None for t, _ in rows),
                 unpriced=sum(t is None or p is None for t, p in rows),
             )
-        ended = len(self.spent) + len(self.abandoned)
-        assert spend.committed.tasks == len(self.where) + ended
+        assert spend.committed.tasks == len(self.where) + len(self.spent)
 
     @invariant()
     def nothing_is_negative(self) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._submission.list_scan import LISTED, MARGIN, ListScan
-from callsheet.errors import SubmissionUncertainError
 from making import lost, searching, snapshot
 
 
@@ -44,7 +43,7 @@ def test_a_token_in_a_list_is_our_task():
     scan = searching(one, two)
     mine = task("cgt-1", "a")
     assert not read(scan, task("other"), mine, task("cgt-2", "theirs"), total=3)
-    assert scan.found == {one.record: mine}
+    assert scan.found == {one.key: [mine]}
     assert scan.finished
     assert scan.echoes(two)
     assert not scan.may_hide(two)
@@ -104,7 +103,7 @@ def test_marks_of_the_caller_give_candidates():
     old, young = 1000.0 - MARGIN - 1, 1000.0 - MARGIN
     read(scan, task("new", "user-1", young), task("old", "user-1", old))
     read(scan, task("new", "user-1", young), task("undated", "user-1", None))
-    assert scan.candidates == {own.record: ["new", "undated"]}
+    assert scan.candidates == {own.key: ["new", "undated"]}
     assert not scan.found
 
 
@@ -122,7 +121,7 @@ def test_without_a_mark_model_and_time_give_candidates():
         task("marked", "theirs", young, model="model"),
         task("made here", None, young, model="model"),
     )
-    assert scan.candidates == {bare.record: ["new", "undated"]}
+    assert scan.candidates == {bare.key: ["new", "undated"]}
 
 
 def test_the_model_of_an_endpoint_is_not_known():
@@ -131,7 +130,7 @@ def test_the_model_of_an_endpoint_is_not_known():
     bare.record.model = "ep-2026-1"
     scan = searching(bare)
     read(scan, task("new", None, 1.0, model="other"))
-    assert scan.candidates == {bare.record: ["new"]}
+    assert scan.candidates == {bare.key: ["new"]}
 
 
 def test_a_raw_key_sets_the_model_of_a_create():
@@ -140,7 +139,7 @@ def test_a_raw_key_sets_the_model_of_a_create():
     bare.record.spec = TaskSpec("boat", extra={"model": "other"})
     scan = searching(bare)
     read(scan, task("no", None, 1.0, model="model"), task("yes", None, 1.0, model="other"))
-    assert scan.candidates == {bare.record: ["yes"]}
+    assert scan.candidates == {bare.key: ["yes"]}
 
 
 def test_our_own_tasks_without_a_mark_prove_nothing():
@@ -156,7 +155,7 @@ def test_without_the_providers_clock_every_task_with_the_mark_is_a_candidate():
     own = lost("user-1", ours=False, sent=1000.0)
     scan = searching(own)
     read(scan, task("old", "user-1", 1.0), clocks=None)
-    assert scan.candidates == {own.record: ["old"]}
+    assert scan.candidates == {own.key: ["old"]}
 
 
 @pytest.mark.parametrize("count", range(PAGE + 1))
@@ -363,14 +362,7 @@ def test_every_task_with_the_mark_is_a_candidate_if_clocks_are_unsure(values, sl
     own = lost("user-1", ours=False, at=1000.0, **values)
     scan = searching(own, began=1500.0, wall=1500.0 + slept)
     read(scan, task("old", "user-1", 1.0))
-    assert scan.candidates == {own.record: ["old"]}
-
-
-def test_a_callback_is_matched_by_our_tokens_only():
-    """A callback finds a create by our token, and never by the caller's own mark."""
-    assert set(lost("a", error=SubmissionUncertainError("lost", "b")).tokens) == {"a", "b"}
-    own = lost("user-1", ours=False, error=SubmissionUncertainError("lost", "b"))
-    assert own.tokens == ("b",)
+    assert scan.candidates == {own.key: ["old"]}
 
 
 @pytest.mark.parametrize(("tier", "listed"), [(None, None), ("default", None), ("flex", "flex")])

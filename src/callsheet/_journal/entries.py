@@ -11,7 +11,7 @@ import attrs
 from callsheet._journal.codec import NoteKind, decode_error
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
-from callsheet._state.fate import Fate, Grade
+from callsheet._state.fate import OPEN, Fate, Grade
 from callsheet._wire.snapshots import read_snapshot
 from callsheet.errors import CallsheetError, TaskError
 
@@ -50,7 +50,7 @@ class AttemptEntry:
     @property
     def open(self) -> bool:
         """Whether it may have made a task, and nobody knows."""
-        return self.fate in _OPEN
+        return self.fate in OPEN
 
 
 @attrs.frozen(kw_only=True)
@@ -117,9 +117,6 @@ class Entry:
         if self.task_id is None and self.answer is None:
             return self.error is not None
         return self.task_is_over
-
-
-_OPEN = frozenset({Fate.OUT, Fate.DOUBTED})
 
 
 @attrs.define

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 import attrs
@@ -13,10 +13,14 @@ from callsheet._http.api import Api
 from callsheet._models.snapshot import Page, Snapshot, Status
 from callsheet._polling.planner import Planner, PollRequest
 from callsheet._state.clock import Clock, WakeEvent
-from callsheet._state.record import Record
+from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.registry import Registry, result_of
 from callsheet.errors import CallsheetError, TransportError
-from callsheet.events import Event, GateOpened, GateShut, PollFailed, StatusChanged
+from callsheet.events import GateOpened, GateShut, PollFailed, StatusChanged
+
+
+if TYPE_CHECKING:
+    from callsheet._state.record import Record
 
 
 FIRST_TIMEOUT = 4.0
@@ -40,20 +44,14 @@ class Poller:
         planner: Chooses the next poll.
         registry: Holds the pending tasks.
         clock: The client's clock.
-        room_made: Called when a task was seen to leave the provider's queue or to end.
-        moved: Called with a record whose status has changed.
-        ended: Called with a record that has its outcome.
-        emit: Reports an event to the observer.
+        lifecycle: Is told what becomes of the tasks.
     """
 
     api: Api
     planner: Planner
     registry: Registry
     clock: Clock
-    room_made: Callable[[], None]
-    moved: Callable[[Record], None]
-    ended: Callable[[Record], None]
-    emit: Callable[[Event], None]
+    lifecycle: Lifecycle
     _wake_up: WakeEvent = attrs.field(init=False)
     _timeouts: dict[bool, float] = attrs.field(init=False)
     """Seconds, by `PollRequest.single`: lists may be slower than gets, or faster."""
@@ -120,17 +118,19 @@ class Poller:
         if without_video and not settled:
             self._wake_up.set()
         for each in settled:
-            self.ended(each)
+            self.lifecycle.task_ended(each)
         if settled:
             self.planner.schedule.settled(record, now=now, updated_at=snapshot.updated_at)
         elif not snapshot.status.terminal:
             status = record.status or snapshot.status  # a stale answer has changed nothing
             self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
             if before is not status:
-                self.moved(record)
-                self.emit(StatusChanged(task_id=snapshot.task_id, before=before, after=status))
+                self.lifecycle.moved(record)
+                self.lifecycle.emit(
+                    StatusChanged(task_id=snapshot.task_id, before=before, after=status)
+                )
         if settled or (before is Status.QUEUED and record.status is not Status.QUEUED):
-            self.room_made()
+            self.lifecycle.room_made()
 
     async def _send(self, poll: PollRequest) -> None:
         started, timeout = anyio.current_time(), self._timeouts[poll.single]
@@ -179,16 +179,16 @@ class Poller:
         count, size = len(page.items) + page.unreadable, self.planner.page_size
         last = count < size or (page.total is not None and page.total <= (poll.page or 1) * size)
         if self.planner.read(poll, now=self.clock.now(), found=found, last=last):
-            self.emit(GateOpened())
+            self.lifecycle.emit(GateOpened())
 
     async def _failed(self, poll: PollRequest, error: CallsheetError) -> None:
         follows = self.planner.failed(poll, error, now=self.clock.now())
         ids = tuple(_id(record) for record in poll.records)
-        self.emit(PollFailed(task_ids=ids, error=error))
+        self.lifecycle.emit(PollFailed(task_ids=ids, error=error))
         if follows.restored:
-            self.emit(GateOpened())
+            self.lifecycle.emit(GateOpened())
         if follows.tripped:
-            self.emit(GateShut(error=error))
+            self.lifecycle.emit(GateShut(error=error))
         if follows.final_refusal:
             self.settle(poll.records[0], error)
         if follows.locked_out:
@@ -203,10 +203,10 @@ class Poller:
         watched = self.registry.get(_id(record)) or record  # another record may stand for the task
         settled = self.registry.settle(record, error, status)
         for each in settled:
-            self.ended(each)
+            self.lifecycle.task_ended(each)
         if settled:
             self.planner.schedule.settled(watched, now=self.clock.now())
-            self.room_made()
+            self.lifecycle.room_made()
 
 
 def _id(record: Record) -> str:

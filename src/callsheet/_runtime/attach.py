@@ -42,18 +42,6 @@ class Attacher:
     bookkeeping: Bookkeeping
     clock: Clock
     spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
-    _unwatched: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
-
-    def release(self, record: Record) -> None:
-        """Do not watch a task of ``client.tasks.create`` until it is attached.
-
-        Its record is kept, because its money is reserved under it. A task that is attached already
-        stays with the record of the attachment.
-        """
-        task_id = record.task_id or ""
-        if self.registry.get(task_id) is record:
-            self.registry.forget(record)
-            self._unwatched[task_id] = record
 
     def adopt(self, records: Sequence[Record], task_ids: Sequence[str]) -> None:
         """Watch tasks that exist already, each with its record."""
@@ -79,7 +67,7 @@ class Attacher:
         return records
 
     def _record(self, task_id: str, index: int, group: Group) -> Record:
-        record = self._unwatched.pop(task_id, None) or Record(None)
+        record = self.registry.take_aside(task_id) or Record(None)
         record.index, record.group, record.status = index, group, None
         return record
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -13,8 +13,9 @@ from callsheet._http.tasks_api import Tasks
 from callsheet._models.snapshot import Status
 from callsheet._polling.poller import Poller
 from callsheet._state.cooperative import gathered
-from callsheet._state.record import Record
 from callsheet._state.registry import Registry
+from callsheet._state.waiting import Waiters
+from callsheet._submission.states import Cancelled
 from callsheet._submission.submitter import Submitter
 from callsheet.errors import (
     CallsheetError,
@@ -24,6 +25,12 @@ from callsheet.errors import (
     TaskCancelledError,
     TaskTimeoutError,
 )
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from callsheet._state.record import Record
 
 
 CANCEL_TIMEOUT = 30.0
@@ -47,26 +54,21 @@ class Canceller:
         registry: The pending records.
         poller: Takes the status answers that cancelling brings.
         tasks: Sends requests within the rate limits.
-        wait_for_id: Waits until a record has an id or an outcome.
-        end_unsent: Ends a record that is never sent, also for a later process.
+        waiting: The waiters of the client.
     """
 
     submitter: Submitter
     registry: Registry
     poller: Poller
     tasks: Tasks
-    wait_for_id: Callable[[Record], Awaitable[None]]
-    end_unsent: Callable[[Record, str], None]
+    waiting: Waiters
 
     async def cancel(self, record: Record) -> bool:
         """Stop a task that has not started; return whether it was stopped in time."""
-        if self.submitter.can_withdraw(record):
-            self.end_unsent(record, "cancelled before it was sent")
-            return isinstance(record.error, NotSubmittedError)
-        # A create is in flight or lost, so a task may exist. Only its id allows to cancel it, and
-        # ending the record now would hide a task that is billed.
-        self.submitter.never_resend(record)
-        await self.wait_for_id(record)
+        # One that has not left ends at once. If a create is in flight or lost, a task may exist.
+        # Only its id allows to cancel it, and ending the record would hide a task that is billed.
+        self.submitter.cancel(record, Cancelled.FOR_GOOD, "cancelled before it was sent")
+        await self.waiting.wait_for_id(record)
         if record.task_id is None or record.settled:
             return isinstance(record.error, (TaskCancelledError, NotSubmittedError))
         return await self.tasks.persist(lambda: self._look_and_cancel(record))
@@ -76,10 +78,7 @@ class Canceller:
 
         A record that may have a task is not noted as cancelled: a later process can decide again.
         """
-        if self.submitter.can_withdraw(record):
-            self.end_unsent(record, "withdrawn before it was sent")
-        else:
-            self.submitter.never_resend(record, for_good=False)
+        self.submitter.cancel(record, Cancelled.HERE, "withdrawn before it was sent")
 
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
         """Cancel each record, even if others fail.
@@ -106,7 +105,7 @@ class Canceller:
         # From the end: these are farthest from their turn. From the front, records would become
         # ready to be sent while those before them are ended.
         for number, record in enumerate(reversed(records), start=1):
-            if not record.settled and self.submitter.can_withdraw(record):
+            if not record.settled and self.submitter.may_end_now(record):
                 await stop(record)
             if number % ENDS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
@@ -137,7 +136,7 @@ class Canceller:
         """
         with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
             async with anyio.create_task_group() as cancels:
-                for record in (*self.submitter.queued(), *self.submitter.active(), *self.registry):
+                for record in (*self.submitter.without_id(), *self.registry):
                     cancels.start_soon(self.stop, record)
 
     async def stop(self, record: Record) -> None:

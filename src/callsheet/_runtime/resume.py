@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -12,18 +11,20 @@ import attrs
 
 from callsheet._journal.journal import Journal
 from callsheet._models.snapshot import Status
-from callsheet._state.clock import Moment
 from callsheet._state.group import Group
+from callsheet._state.moment import Moment
 from callsheet._state.registry import result_of
-from callsheet._submission.bookkeeping import Bookkeeping, split
+from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.ledger import Ledger
 from callsheet._submission.reconciler import MOST_KNOWN
-from callsheet.errors import CallsheetError, ConfigurationError, SubmissionUncertainError
+from callsheet._submission.states import Attempt, Cancelled, State, Submission
+from callsheet.errors import CallsheetError, ConfigurationError
 
 
 if TYPE_CHECKING:
-    from callsheet._journal.entries import Entry
+    from callsheet._journal.entries import AttemptEntry, Entry
     from callsheet._runtime.engine import Engine
+    from callsheet._state.clock import Clock
     from callsheet._state.record import Record
 
 
@@ -79,12 +80,11 @@ class Resumption:
         self._started = True
         found = _Found(engine, unfinished=unfinished)
         try:
-            async with aclosing(self.journal.pages(before=self.before)) as pages:
-                async for entries in pages:
-                    for number, entry in enumerate(entries, start=1):
+            async for entries in self.journal.pages(before=self.before):
+                for start in range(0, len(entries), ENTRIES_PER_TURN):
+                    for entry in entries[start : start + ENTRIES_PER_TURN]:
                         found.add(entry)
-                        if number % ENTRIES_PER_TURN == 0:
-                            await anyio.lowlevel.checkpoint()
+                    await anyio.lowlevel.checkpoint()
         except BaseException:
             self._started = False
             raise
@@ -123,7 +123,7 @@ class _Found:
         """Make the record of one entry."""
         dropped = self._unfinished and entry.final
         group = None if dropped else self.group
-        record = self._engine.record(entry.spec, index=len(self.records), group=group)
+        record = self._engine.intake.record(entry.spec, index=len(self.records), group=group)
         if not dropped:
             self.group.total += 1
             self.records.append(record)
@@ -131,25 +131,31 @@ class _Found:
         if not entry.final:
             self._open.append((record, entry))
             return
-        self._finished.recall_finished(record, entry)
+        bookkeeping = self._finished
+        bookkeeping.recall(record, entry)
+        if entry.spec is not None and entry.answer is not None:
+            bookkeeping.recall_bill(record, entry.answer)
         _settle(record, entry)
+        if _beside(entry):
+            self._open.append((record, entry))
         if dropped:
             self._dropped.append((record.task_id, self._engine.submitter.reconciler.marked(record)))
 
     async def take_up(self) -> None:
         """Continue what is not finished. This cannot be cancelled."""
         engine = self._engine
-        lost: list[tuple[Record, Entry]] = []
+        without_id: list[tuple[Record, Entry]] = []
         reconciler, bookkeeping = engine.submitter.reconciler, engine.bookkeeping
         bookkeeping.ledger.absorb(self._finished.ledger)
-        unsent: list[Record] = []
+        lost = False
         for number in range(1, len(self._open) + 1):
             record, entry = self._open.popleft()  # freeing all at the end would block the loop
+            lost = lost or bool(entry.open_attempts)
             bookkeeping.recall(record, entry)
-            if entry.task_id is None and entry.open_attempts:
-                lost.append((record, entry))
-            elif not _resume_record(engine, record, entry):
-                unsent.append(record)
+            if entry.task_id is None and not entry.final:
+                without_id.append((record, entry))
+            else:
+                _resume_task(engine, record, entry)
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # A search for lost creates must know which tasks in the list are those of other specs.
@@ -162,9 +168,8 @@ class _Found:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # Some of these are sent again at once under the policy "always". Nothing is awaited from
         # here on, so the caller has the records before that and can withdraw them.
-        for record, entry in lost:
-            _resume_record(engine, record, entry)
-        engine.submitter.put(unsent)
+        for record, entry in without_id:
+            _resume_submission(engine, record, entry, State.QUEUED)
 
 
 def _settle(record: Record, entry: Entry) -> None:
@@ -179,31 +184,55 @@ def _settle(record: Record, entry: Entry) -> None:
         record.settle(entry.error)
 
 
-def _resume_record(engine: Engine, record: Record, entry: Entry) -> bool:
-    """Bring a record to the state of its entry; return ``False`` if it is to be queued.
-
-    The order of the cases decides about money: whatever may have a task is never queued.
-    """
-    doubted, current = split(entry)
-    if entry.task_id is not None:
+def _resume_task(engine: Engine, record: Record, entry: Entry) -> None:
+    """Watch the task of an entry, unless it has ended, and look for what else it may have made."""
+    if not entry.final and entry.task_id is not None:
+        if entry.spec is not None:
+            engine.bookkeeping.carry(record)  # first: the answer takes the place of the estimate
         record.snapshot = entry.answer  # a success is billed, even if its task is lost now
         engine.attacher.adopt([record], [entry.task_id])
-    elif current is not None:
-        # The journal has the token and no id: the earlier process ended after it wrote the note, so
-        # the create may have been sent. It counts as sent, and its task is looked for.
-        if entry.cancelled:
-            engine.submitter.never_resend(record)
-        reason = "an earlier process had no answer that it could read"
-        error = SubmissionUncertainError(reason, current.token)
-        if doubted:
-            engine.submitter.remember_doubt(record, error)
-        # Without a time it counts as very old: then no list proves that it made nothing.
-        left = Moment(None, engine.clock.wall(current.at or 0.0))
-        engine.submitter.answer_lost(record, error, sent=left)
-    elif entry.cancelled:
-        engine.canceller.end_unsent(record, "cancelled before it was sent again")
-    else:
-        return False
+        if entry.cancelled and not record.settled:
+            engine.spawn(partial(engine.canceller.stop, record))
+    if _beside(entry):
+        state = State.ACCEPTED if entry.task_id is not None else State.ENDED
+        _resume_submission(engine, record, entry, state)
+
+
+def _resume_submission(engine: Engine, record: Record, entry: Entry, state: State) -> None:
+    """Hand what is known of the attempts of an entry to the state machine.
+
+    It decides about money: whatever may have made a task is looked for, and not sent.
+    """
+    own = next((each.n for each in entry.attempts if each.task_id == entry.task_id), None)
+    submission = Submission(
+        state=state,
+        attempts=tuple(_attempt_of(each, engine.clock) for each in entry.attempts),
+        cancelled=Cancelled.FOR_GOOD if entry.cancelled else Cancelled.NO,
+        registered=own if entry.task_id is not None else None,
+    )
+    engine.submitter.resume(record, submission)
     if entry.cancelled and not record.settled:
         engine.spawn(partial(engine.canceller.stop, record))
-    return True
+
+
+def _attempt_of(entry: AttemptEntry, clock: Clock) -> Attempt:
+    # Without a time it counts as very old: then no list proves that it made nothing.
+    sent = Moment(None, clock.wall(entry.at or 0.0))
+    return Attempt(
+        n=entry.n,
+        token=entry.token,
+        fate=entry.fate,
+        sent=sent,
+        task_id=entry.task_id,
+        more_ids=entry.more_ids,
+        grade=entry.grade,
+        tries=entry.tries,
+    )
+
+
+def _beside(entry: Entry) -> bool:
+    """Whether an attempt has made, or may have made, a task beside the one it goes by."""
+    return any(
+        each.open or each.more_ids or each.task_id not in {None, entry.task_id}
+        for each in entry.attempts
+    )

@@ -14,7 +14,6 @@ from callsheet._models.spec import in_body
 from callsheet._state.record import Record
 from callsheet.errors import (
     CallsheetError,
-    SubmissionUncertainError,
     TaskCancelledError,
     TaskError,
     TaskExpiredError,
@@ -50,6 +49,8 @@ class Registry:
     _pending: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
     _deadlines: dict[int, set[Record]] = attrs.field(factory=dict[int, set[Record]], init=False)
     _buckets: list[int] = attrs.field(factory=list[int], init=False)
+    _set_aside: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
+    """Tasks that are not watched, by id."""
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -62,21 +63,27 @@ class Registry:
         """The pending record of a task."""
         return self._pending.get(task_id)
 
-    def add(self, record: Record, task_id: str, *, now: float) -> None:
-        """Enter a new task under the id that the provider gave.
-
-        If the caller has attached this id already, both records share polls and outcome.
-
-        Raises:
-            SubmissionUncertainError: A task of another spec has this id; one id for two creates.
-        """
+    def is_of_spec(self, task_id: str) -> bool:
+        """Whether a pending task is that of a spec, and not only attached by its id."""
         first = self._pending.get(task_id)
-        if first is not None and any(each.spec is not None for each in self._twins(first)):
-            raise SubmissionUncertainError(f"the provider gave the id {task_id} to two tasks")
-        self.adopt(record, task_id, now=now)
+        return first is not None and any(each.spec is not None for each in self._twins(first))
+
+    def set_aside(self, record: Record) -> None:
+        """Do not watch a task until it is attached, but keep its record: its money stands there.
+
+        A task that is attached already stays with the record of the attachment.
+        """
+        task_id = record.task_id or ""
+        if self._pending.get(task_id) is record:
+            self.forget(record)
+            self._set_aside[task_id] = record
+
+    def take_aside(self, task_id: str) -> Record | None:
+        """Remove and return a record that was set aside."""
+        return self._set_aside.pop(task_id, None)
 
     def adopt(self, record: Record, task_id: str, *, now: float) -> bool:
-        """Enter an id that the caller gave; return whether its task is new here.
+        """Enter the id of a task; return whether the task is new here.
 
         A second record of a pending task shares its polls and its outcome. An id without a spec may
         be wrong: its task is known to exist only after an answer has shown it.

@@ -63,6 +63,14 @@ class Waiters:
         while not done():
             await self.wait_for_change((watched,), done)
 
+    async def wait_for_id(self, record: Record) -> None:
+        """Wait until *record* has an id or an outcome.
+
+        Raises:
+            ClosedError: The client was closed first.
+        """
+        await self.wait(record, lambda: record.task_id is not None or record.settled)
+
     async def wait_until(
         self,
         record: Record,

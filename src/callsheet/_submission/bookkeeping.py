@@ -1,4 +1,4 @@
-"""Keeps every submission: its row in the journal and its money in the ledger."""
+"""Executes what is decided about submissions: notes in the journal, money in the ledger."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ import attrs
 
 from callsheet._journal import notes
 from callsheet._models.policy import SpendLimit
-from callsheet._models.snapshot import Status
+from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate
-from callsheet._state.fate import Grade
+from callsheet._state.fate import Fate, Grade
 from callsheet._state.record import Record
 from callsheet._submission.ledger import Ledger
-from callsheet._wire import stops_batch
+from callsheet._submission.states import (
+    Attempt,
+    Carry,
+    Confirm,
+    Hold,
+    MarkUncertain,
+    NoteCancelled,
+    NoteEnded,
+    NoteFate,
+    Release,
+    Reserve,
+)
+from callsheet._submission.verdicts import is_final
 from callsheet.errors import (
     CallsheetError,
-    ContentRejectedError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    NotFoundError,
-    NotSubmittedError,
     SpecError,
     SubmissionUncertainError,
     TaskError,
@@ -36,45 +43,29 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from callsheet._journal.entries import AttemptEntry, Entry
+    from callsheet._journal.entries import Entry
     from callsheet._journal.journal import Journal  # noqa: TC004 - for_client imports it
     from callsheet._journal.notes import Note
     from callsheet._models.provider import Provider
+    from callsheet._submission.states import (
+        MoneyEffect,
+        NoteEffect,
+        NoteFirst,
+        Submission,
+        WatchSurplus,
+    )
 
 
 _UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked out its cost",))
 """The estimate of a record without one: its cost is unknown."""
 
 
-@attrs.define(eq=False)
-class _Attempts:
-    """The attempts of a record without an id, as far as its notes need them.
-
-    Attributes:
-        last: The number of the last attempt, counted over all processes; 0 before the first.
-        token: The token of the last attempt.
-        tries: Requests of the current attempt that were noted.
-        refused: Whether its last request was refused, so that it may be sent again unchanged.
-        open: Whether the current attempt may have made a task.
-        current: The number of the attempt that the next id belongs to.
-        by_token: The numbers of all attempts that carried a token.
-    """
-
-    last: int = 0
-    token: str | None = None
-    tries: int = 0
-    refused: bool = False
-    open: bool = False
-    current: int = 0
-    by_token: dict[str, int] = attrs.field(factory=dict[str, int])
-
-
 @attrs.define(eq=False, kw_only=True)
 class Bookkeeping:
     """Records each step of a submission in the ledger and the journal.
 
-    `reserve` and `sending` are called before a create is sent. So no task can exist that is neither
-    in the ledger nor in the journal.
+    The money of an attempt is set aside and its note is on disk before its create is sent. So no
+    task can exist that is neither in the ledger nor in the journal.
 
     Attributes:
         ledger: Adds up the money.
@@ -85,8 +76,6 @@ class Bookkeeping:
     ledger: Ledger
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
-    _attempts: dict[Record, _Attempts] = attrs.field(factory=dict[Record, _Attempts], init=False)
-    """The attempts of each record that has no id yet."""
 
     @classmethod
     def for_client(
@@ -144,23 +133,57 @@ class Bookkeeping:
                 if record in self.files:
                     self._note(record, notes.Saved(row, self.files[record]))
 
-    def reserve(self, record: Record) -> None:
-        """Set aside what a record's task may cost, before its create is sent.
+    def refusal(self, record: Record, *, held: int | None) -> CallsheetError | None:
+        """Why a create may not be paid for; ``None`` if its money can be set aside.
 
-        A further attempt takes over the reservation of one that made no task. An earlier attempt
-        that may have made one stays uncertain for good, and this one is counted beside it.
-
-        Raises:
-            SpendLimitError: It would pass the limit; nothing may be sent.
-            SpecError: The cost is unknown, because the spec was not checked and is wrong.
+        Args:
+            record: Its record.
+            held: The attempt whose money is kept for this one, if there is one.
         """
-        # First the doubt: it must not be taken for the reservation of this attempt, because two
-        # tasks may be billed.
-        self._keep_in_doubt(record)
-        if not self.ledger.renew(record):
-            self.ledger.reserve(record, _estimate(record))
+        if isinstance(record.estimate, SpecError):
+            return record.estimate  # its cost is unknown, because it was not checked and is wrong
+        instead_of = None if held is None else (record, held)
+        return self.ledger.refusal(_estimate(record), instead_of=instead_of)
 
-    async def sending(self, record: Record, token: str | None) -> None:
+    def count(self, record: Record, effect: MoneyEffect) -> None:
+        """Bring the money of one attempt up to date. No other method changes it before its end.
+
+        Each attempt has its own money, because each may be billed. It stands under the record and
+        the number of the attempt, and under the record alone once its task is watched.
+        """
+        key = (record, effect.n)
+        match effect:
+            case Reserve():
+                if effect.instead_of is not None:
+                    # Made no task, so its money becomes that of the next try.
+                    self.ledger.release((record, effect.instead_of))
+                self.ledger.reserve(key, _estimate(record))
+            case Hold() | Confirm():
+                self.ledger.confirm(key)
+            case Release():
+                self.ledger.release(key)
+            case MarkUncertain():
+                self.ledger.doubt(key)
+            case Carry():
+                self.ledger.carry(key, _estimate(record))
+                if effect.uncertain:
+                    self.ledger.doubt(key)
+
+    def watched(self, record: Record, n: int) -> None:
+        """Note that the task of attempt *n* is the record's own: its money is the record's."""
+        self.ledger.move((record, n), record)
+
+    def watched_for_money(self, surplus: Record, record: Record, effect: WatchSurplus) -> None:
+        """Note that a task of an attempt is watched for its money, under a record of its own."""
+        if effect.own_money:
+            self.ledger.move((record, effect.n), surplus)
+            return
+        # The attempt has another task already, so this one has its own money, beyond the cap.
+        self.ledger.carry(surplus, _estimate(surplus))
+        if record.row is not None:
+            self._note(record, notes.Made(record.row, effect.n, effect.task_id))
+
+    async def note_first(self, record: Record, first: NoteFirst) -> None:
         """Write into the journal that a create is about to be sent; return when it is on disk.
 
         If the process dies after this, the next one knows the token and looks for the task.
@@ -168,87 +191,14 @@ class Bookkeeping:
         Raises:
             JournalError: The journal cannot be written; nothing may be sent.
         """
-        if self.journal is None or record.row is None:
-            return
-        attempts = self._attempts.setdefault(record, _Attempts())
-        # A create that was refused is sent again unchanged: a further try of the same attempt. Any
-        # other create is a new attempt. An earlier one is never overwritten, because its task may
-        # exist beside that of the new one.
-        again = attempts.refused and attempts.token == token
-        n = attempts.last if again else attempts.last + 1
-        tries = attempts.tries + 1 if again else 1
-        attempt = notes.Attempt(record.row, n, token, at=time.time(), tries=tries)
-        await self.journal.write_first((attempt,))
-        # Only now: if it could not be written, nothing is sent, and the attempt never was.
-        # Meanwhile a callback may have brought the id of an earlier attempt. Then `created` has
-        # dropped these, and they come back, because this attempt needs its end, too.
-        self._attempts[record] = attempts
-        attempts.last = attempts.current = n
-        attempts.token, attempts.tries = token, tries
-        attempts.refused, attempts.open = False, True
-        if token is not None:
-            attempts.by_token[token] = n
+        if self.journal is not None and record.row is not None:
+            note = notes.Attempt(record.row, first.n, first.token, time.time(), first.tries)
+            await self.journal.write_first((note,))
 
-    def refused(self, record: Record) -> None:
-        """Note that a create made no task: it was refused, or did not leave after all.
-
-        It may be sent again unchanged, as a further try of the same attempt.
-        """
-        attempts = self._attempts.get(record)
-        if attempts is not None:
-            self._note(record, *self._closed(record, attempts))
-            attempts.refused = True
-            if record.task_id is not None or record.settled:  # nothing follows
-                del self._attempts[record]
-
-    def doubted(self, record: Record) -> None:
-        """Note that nobody knows whether a create made a task: its money is uncertain now."""
-        self.ledger.doubt(record)
-
-    def absent(self, record: Record) -> None:
-        """Note that a lost create made no task. Its money is kept for the next attempt.
-
-        Whoever does not send it again releases the money.
-        """
-        self.ledger.find(record)
-
-    def note_absent(self, record: Record) -> None:
-        """Write into the journal that a lost create made no task, because that is acted on now."""
-        attempts = self._attempts.get(record)
-        if attempts is not None and attempts.open and record.row is not None:
-            # What is asked of a list so far is not enough for a witness.
-            self._note(record, notes.Absent(record.row, attempts.current, Grade.PRESUMED))
-            attempts.open = False
-
-    def released(self, record: Record) -> None:
-        """Free the money of a record's last attempt, unless that one is uncertain."""
-        if not self._keep_in_doubt(record):
-            attempts = self._attempts.get(record)
-            if attempts is not None:
-                self._note(record, *self._closed(record, attempts))
-        self.ledger.release(record)
-
-    def earlier_attempt_found(self, record: Record) -> None:
-        """Note that an earlier attempt has the task, which was taken for absent.
-
-        The last attempt stays uncertain for good. So there may be one task more than the limit
-        allowed, and both are counted, even past the cap: both may be billed.
-        """
-        self._keep_in_doubt(record)
-        self.ledger.carry(record, _carried_estimate(record))
-
-    def told_of(self, record: Record, token: str) -> None:
-        """Note that the id which comes next is that of the attempt with this token."""
-        attempts = self._attempts.get(record)
-        if attempts is not None:
-            attempts.current = attempts.by_token.get(token, attempts.current)
-
-    def created(self, record: Record) -> None:
-        """Note that a record has an id: its task is under way."""
-        self.ledger.find(record)
-        attempts = self._attempts.pop(record, None)
-        if attempts is not None and record.row is not None and record.task_id is not None:
-            self._note(record, notes.Made(record.row, attempts.current, record.task_id))
+    def note(self, record: Record, submission: Submission, effects: Sequence[NoteEffect]) -> None:
+        """Write facts about a record into the journal together, within milliseconds."""
+        if record.row is not None and effects:
+            self._note(record, *(_note_of(record.row, submission, each) for each in effects))
 
     def moved(self, record: Record) -> None:
         """Note the new status of a record."""
@@ -260,18 +210,6 @@ class Bookkeeping:
         self.account(record)
         self._note_end(record)
 
-    def unwanted(self, record: Record) -> None:
-        """Note that a record was cancelled while a task may exist for it."""
-        if record.row is not None:
-            self._note(record, notes.Cancelled(record.row))
-
-    def withdrawn(self, record: Record) -> None:
-        """Note that a record was cancelled and no task exists for it: its money is free."""
-        self.ledger.release(record)
-        end = record.error
-        if record.row is not None and isinstance(end, NotSubmittedError):
-            self._note(record, notes.Ended(record.row, end, time.time()))
-
     def saved(self, record: Record, path: str) -> None:
         """Note where a record's video was saved."""
         self.files[record] = path
@@ -279,55 +217,23 @@ class Bookkeeping:
             self._note(record, notes.Saved(record.row, path))
 
     def recall(self, record: Record, entry: Entry) -> None:
-        """Take over a row of an earlier process, with its money.
-
-        Its creates were sent then, so they count whatever the limit says now.
-        """
+        """Take over a row of an earlier process. Its money is counted apart from this."""
         record.row = entry.row
         if entry.file is not None:
             self.files[record] = entry.file
-        if entry.spec is None:
-            return
-        doubted, current = split(entry)
-        if entry.attempts and not entry.final and entry.task_id is None:
-            # The numbers go on, so that each attempt keeps its own notes.
-            latest = entry.attempts[-1] if current is None else current
-            self._attempts[record] = _Attempts(
-                last=entry.attempts[-1].n,
-                current=latest.n,
-                tries=latest.tries,
-                open=current is not None,
-                by_token={each.token: each.n for each in entry.attempts if each.token is not None},
-            )
-        self._carry_doubts(record, doubted)
-        if current is not None:
-            self.ledger.carry(record, _carried_estimate(record))
 
-    def recall_finished(self, record: Record, entry: Entry) -> None:
-        """Take over a row whose outcome is final, with the money that it has cost.
+    def recall_bill(self, record: Record, answer: Snapshot) -> None:
+        """Count what a task of an earlier process has cost, if it is billed.
 
         Call this while the record still has its estimate.
         """
-        record.row = entry.row
-        if entry.file is not None:
-            self.files[record] = entry.file
-        if entry.spec is None:
-            return
-        doubted, own = split(entry)
-        if doubted:
-            self._carry_doubts(record, doubted)
-        answer = entry.answer
-        if own is not None and answer is not None and answer.status is Status.SUCCEEDED:
+        if answer.status is Status.SUCCEEDED:
             usage = answer.usage
-            tokens = None if usage is None else usage.total_tokens
-            self.ledger.count(_carried_estimate(record), tokens)
+            self.ledger.count(_estimate(record), None if usage is None else usage.total_tokens)
 
-    def _carry_doubts(self, record: Record, doubted: Sequence[AttemptEntry]) -> None:
-        """Count the attempts that may be billed beside the record's own one, each for good."""
-        for _ in doubted:
-            self.ledger.carry(record, _carried_estimate(record))
-            self.ledger.doubt(record)
-            self.ledger.abandon(record)
+    def carry(self, record: Record) -> None:
+        """Count the task that a record has, whatever the limit says now: it was made earlier."""
+        self.ledger.carry(record, _estimate(record))
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome.
@@ -351,88 +257,52 @@ class Bookkeeping:
             case _:
                 self.ledger.release(record)
 
-    def _keep_in_doubt(self, record: Record) -> bool:
-        """Count an uncertain attempt for good, and free the record's key for the next one."""
-        if not self.ledger.abandon(record):
-            return False
-        attempts = self._attempts.get(record)
-        if attempts is not None and attempts.open and record.row is not None:
-            # Nobody looks for it any more in this process. A later one may.
-            self._note(record, notes.Doubted(record.row, attempts.current))
-            attempts.open = False
-        return True
-
     def _note_end(self, record: Record) -> None:
-        """Note an end that is final. Any other leaves the row open for a later process."""
-        if self.journal is None or record.row is None:
-            return
+        """Note the end of a task if it is final. Any other leaves the row open."""
         snapshot, error = record.snapshot, record.error
-        found: list[Note] = []
-        attempts = self._attempts.pop(record, None)
-        # An uncertain submission notes nothing: its token stays, and a later process looks for it.
-        if attempts is not None and not isinstance(error, SubmissionUncertainError):
-            found += self._closed(record, attempts)
+        if record.row is None:
+            return
         if snapshot is not None and snapshot.status.terminal:
-            found.append(notes.Answered(record.row, snapshot, time.time()))
+            self._note(record, notes.Answered(record.row, snapshot, time.time()))
         elif isinstance(error, CallsheetError) and is_final(error):
-            found.append(notes.Ended(record.row, error, time.time()))
-        self._note(record, *found)
-
-    def _closed(self, record: Record, attempts: _Attempts) -> tuple[Note, ...]:
-        """The note that the current attempt made no task, unless that is noted already."""
-        if not attempts.open or record.row is None:
-            return ()
-        attempts.open = False
-        return (notes.Refused(record.row, attempts.current, attempts.tries),)
+            self._note(record, notes.Ended(record.row, error, time.time()))
 
     def _note(self, record: Record, *found: Note) -> None:
         """Write notes about a record, if there is a journal and the record has a row in it."""
-        if self.journal is not None and record.row is not None and found:
+        if self.journal is not None and record.row is not None:
             self.journal.write(found)
 
 
-def split(entry: Entry) -> tuple[list[AttemptEntry], AttemptEntry | None]:
-    """The attempts of an entry that may be billed: those beside its own task, and its own one.
-
-    Its own is the one whose id it goes by. Without an id it is the last one that may have made a
-    task, which is looked for, unless the row has ended: then nothing is looked for.
-    """
-    if len(entry.attempts) == 1 and entry.attempts[0].task_id == entry.task_id is not None:
-        return [], entry.attempts[0]  # nearly all
-    billed = [each for each in entry.attempts if each.open or each.task_id is not None]
-    own = next((each for each in billed if each.task_id == entry.task_id is not None), None)
-    if own is None and billed and entry.task_id is None and not entry.final:
-        own = billed[-1]
-    return [each for each in billed if each is not own], own
+def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
+    """The note of an effect: for an attempt, the fate that it has now."""
+    match effect:
+        case NoteCancelled():
+            return notes.Cancelled(row)
+        case NoteEnded():
+            return notes.Ended(row, effect.error, time.time())
+        case NoteFate():
+            attempt = submission.attempt(effect.n)
+    match attempt:
+        case Attempt(fate=Fate.REFUSED):
+            return notes.Refused(row, attempt.n, attempt.tries)
+        case Attempt(fate=Fate.ABSENT):
+            return notes.Absent(row, attempt.n, attempt.grade or Grade.PRESUMED)
+        case Attempt(fate=Fate.DOUBTED):
+            return notes.Doubted(row, attempt.n)
+        case Attempt(fate=Fate.MADE, task_id=str(task_id)):
+            return notes.Made(row, attempt.n, task_id)
+        case _:
+            raise ValueError(f"the journal has no note for {attempt!r}")
 
 
 def _estimate(record: Record) -> Estimate:
-    """What a record's task may cost, as computed when the record was made."""
+    """What a task of the record may cost, as computed when the record was made."""
     estimate = record.estimate
-    if isinstance(estimate, SpecError):
-        raise estimate
+    if isinstance(estimate, SpecError):  # sent by an earlier version, and this one cannot price it
+        return Estimate(tokens=None, tokens_at_least=0, notes=(str(estimate),))
     return _UNPRICED if estimate is None else estimate
-
-
-def _carried_estimate(record: Record) -> Estimate:
-    """The estimate of a task that was sent; its cost is unknown if this version cannot price it."""
-    try:
-        return _estimate(record)
-    except SpecError as error:
-        return Estimate(tokens=None, tokens_at_least=0, notes=(str(error),))
 
 
 def _fingerprint(key: str | None) -> str:
     """A one-way hash of a key: equal for equal keys, and the key cannot be computed from it."""
     return hashlib.sha256(b"callsheet journal " + (key or "").encode()).hexdigest()[:32]
-
-
-def is_final(error: CallsheetError) -> bool:
-    """Whether a second attempt would end the same way; otherwise the row stays open.
-
-    An error about the key, the balance, the model or the quota is not final: the caller can
-    change that, and then the same spec may succeed.
-    """
-    verdicts = (TaskError, SpecError, InvalidRequestError, ContentRejectedError, NotFoundError)
-    ours = isinstance(error, ModelNotFoundError) or stops_batch(error)
-    return isinstance(error, verdicts) and not ours

@@ -65,36 +65,24 @@ class Ledger:
             SpendLimitError: It would pass a cap, or a figure that has a cap is not known.
             ValueError: The key is reserved or uncertain already.
         """
-        if key in self:
-            raise ValueError(f"{key!r} is in the books already")
-        # The most, not the likely cost: the cap must hold even if every task costs its maximum.
-        amount = _most(estimate)
-        # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
-        refusal = _figure_unknown(self.limit, estimate)
-        if refusal is None and self.limit != _NO_LIMIT:  # without a cap there is no sum to compare
-            refusal = _cap_passed(amount, self.spend)
+        self._check_new(key)
+        refusal = self.refusal(estimate)
         if refusal is not None:
-            raise SpendLimitError(refusal)
-        self._reserved[key] = estimate
-        self._sum_reserved += amount
+            raise refusal
+        self._add(key, estimate)
 
-    def renew(self, key: Hashable) -> bool:
-        """Check the reservation of a task against the caps once more, before another attempt.
+    def refusal(self, estimate: Estimate, *, instead_of: Hashable = None) -> SpendLimitError | None:
+        """Why a task with this estimate may not be made; ``None`` if every cap allows it.
 
-        The earlier attempts made no task, so their reservation becomes that of the next one.
-
-        Returns:
-            Whether the key was in the ledger.
-
-        Raises:
-            SpendLimitError: The sums pass a cap now, because amounts were carried over or tasks
-                cost more than was possible. The key is no longer in the ledger.
+        Args:
+            estimate: What it may cost.
+            instead_of: The key of a reservation that it takes the place of.
         """
-        estimate = self._take(key)
-        if estimate is None:
-            return False
-        self.reserve(key, estimate)
-        return True
+        # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
+        why = _figure_unknown(self.limit, estimate)
+        if why is None and self.limit != _NO_LIMIT:  # without a cap there is no sum to compare
+            why = self._cap_passed_by(estimate, instead_of)
+        return None if why is None else SpendLimitError(why)
 
     def carry(self, key: Hashable, estimate: Estimate) -> None:
         """Reserve a task that may exist already, even if that passes a cap.
@@ -104,10 +92,20 @@ class Ledger:
         Raises:
             ValueError: The key is reserved or uncertain already.
         """
-        if key in self:
-            raise ValueError(f"{key!r} is in the books already")
-        self._reserved[key] = estimate
-        self._sum_reserved += _most(estimate)
+        self._add(key, estimate)
+
+    def move(self, key: Hashable, to: Hashable) -> bool:
+        """Name a task *to* from now on.
+
+        Raises:
+            ValueError: A task of that name is reserved or uncertain already.
+        """
+        for bucket in (self._reserved, self._uncertain):
+            if key in bucket:
+                self._check_new(to)
+                bucket[to] = bucket.pop(key)
+                return True
+        return False
 
     def settle(self, key: Hashable, tokens: int | None = None) -> bool:
         """Count a task as spent: it succeeded, so it is billed.
@@ -141,7 +139,7 @@ class Ledger:
         self._sum_uncertain += _most(estimate)
         return True
 
-    def find(self, key: Hashable) -> bool:
+    def confirm(self, key: Hashable) -> bool:
         """Count an uncertain task as reserved again: what became of its create is known now."""
         estimate = self._uncertain.pop(key, None)
         if estimate is None:
@@ -151,13 +149,21 @@ class Ledger:
         self._sum_reserved += _most(estimate)
         return True
 
-    def abandon(self, key: Hashable) -> bool:
-        """Leave a task uncertain for good, because nobody will know if it is billed; free its key.
+    def _cap_passed_by(self, estimate: Estimate, instead_of: Hashable) -> str | None:
+        spend, replaced = self.spend, self._reserved.get(instead_of)
+        if replaced is not None:
+            spend = attrs.evolve(spend, reserved=spend.reserved - _most(replaced))
+        # The most, not the likely cost: the cap must hold even if every task costs its maximum.
+        return _cap_passed(_most(estimate), spend)
 
-        Its amount stays in the sum, since the task may be billed. The key can then be used for the
-        next attempt, which is counted beside it.
-        """
-        return self._uncertain.pop(key, None) is not None
+    def _add(self, key: Hashable, estimate: Estimate) -> None:
+        self._check_new(key)
+        self._reserved[key] = estimate
+        self._sum_reserved += _most(estimate)
+
+    def _check_new(self, key: Hashable) -> None:
+        if key in self:
+            raise ValueError(f"{key!r} is in the ledger already")
 
     def absorb(self, other: Ledger) -> None:
         """Add all that another ledger holds, even if that passes a cap: it was spent before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -44,7 +44,8 @@ class LostCreate:
     """A create that was sent and whose answer was lost.
 
     Attributes:
-        record: Its record; it has no id.
+        record: Its record.
+        n: The number of the attempt.
         mark: What its ``safety_identifier`` holds; ``None`` if lists show nothing there.
         ours: Whether the mark is our token, which no other task carries. If not, it is the
             caller's own, which may be on many tasks, or there is none.
@@ -60,6 +61,7 @@ class LostCreate:
     """
 
     record: Record
+    n: int
     mark: str | None
     ours: bool
     at: float
@@ -72,9 +74,9 @@ class LostCreate:
     gap: float = FIRST_GAP
 
     @property
-    def tokens(self) -> tuple[str | None, ...]:
-        """The tokens by which a callback may name it; the caller's own mark is none of them."""
-        return (self.mark, self.error.token) if self.ours else (self.error.token,)
+    def key(self) -> tuple[Record, int]:
+        """The attempt that it is."""
+        return self.record, self.n
 
     @property
     def tier(self) -> str | None:
@@ -118,6 +120,7 @@ class ListScan:
         began: When the look began, on the client's clock.
         wall: The same on the wall clock, in Unix seconds.
         lost: The creates that are looked for, all of one tier.
+        tokens: Our tokens of all attempts that may still be told of, looked for or not.
         known: Returns for the id of a task that was created here whether lists must show a mark on
             it, and ``None`` for any other id.
         proving: Whether the look may prove that a task does not exist. Then it reads the list to
@@ -125,20 +128,25 @@ class ListScan:
         page_num: Which page is read next, from 1.
         page_size: The size of that page, in tasks.
         finished: Whether the look saw every task that it had to see.
-        found: The tasks of lost creates that carry our token.
+        found: The tasks that carry a token of ours whose task is not known, by attempt.
         candidates: The ids of tasks that may be those of creates without a token of ours.
     """
 
     began: float
     wall: float
     lost: list[LostCreate]
+    tokens: Mapping[str, tuple[Record, int]]
     known: Callable[[str], bool | None]
     proving: bool = False
     page_num: int = attrs.field(default=1, init=False)
     page_size: int = ROWS_PER_PAGE
     finished: bool = False
-    found: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot])
-    candidates: dict[Record, list[str]] = attrs.field(factory=dict[Record, list[str]])
+    found: dict[tuple[Record, int], list[Snapshot]] = attrs.field(
+        factory=dict[tuple[Record, int], list[Snapshot]]
+    )
+    candidates: dict[tuple[Record, int], list[str]] = attrs.field(
+        factory=dict[tuple[Record, int], list[str]]
+    )
     _largest_page: int = attrs.field(
         default=attrs.Factory(lambda self: self.page_size, takes_self=True), init=False
     )
@@ -210,7 +218,7 @@ class ListScan:
             self.finished = self._unreadable == 0
             return False
         self._choose_next_page(count)
-        return len(self.found) < len(self.lost)
+        return any(each.key not in self.found for each in self.lost)
 
     def covers(self, lost: LostCreate) -> bool:
         """Whether lists still show a task of that age, by every clock that is known.
@@ -224,16 +232,17 @@ class ListScan:
         return max(ago, self.began - lost.sent) < LISTED - MARGIN
 
     def _take(self, snapshots: Sequence[Snapshot], local: Callable[[float], float | None]) -> None:
-        tokens = {each.mark: each.record for each in self.lost if each.ours}
         earliest = min(self.lost, key=self._since)
         for snapshot in snapshots:
             mark, model = snapshot.safety_identifier, snapshot.model
             shows = self.known(snapshot.task_id)
             if mark is not None:
                 self._marked.add(model)
-            if mark in tokens:
+            if mark is not None and mark in self.tokens:
                 self._echoed.add(model)
-                self.found.setdefault(tokens[mark], snapshot)
+                same = self.found.setdefault(self.tokens[mark], [])
+                if all(each.task_id != snapshot.task_id for each in same):
+                    same.append(snapshot)
             elif shows:
                 (self._ours_unmarked if mark is None else self._echoed).add(model)
             elif shows is None:
@@ -244,7 +253,7 @@ class ListScan:
     def _consider(self, snapshot: Snapshot, local: Callable[[float], float | None]) -> None:
         for each in self.lost:
             if each.may_be(snapshot) and self._in_time(snapshot, each, local):
-                ids = self.candidates.setdefault(each.record, [])
+                ids = self.candidates.setdefault(each.key, [])
                 if snapshot.task_id not in ids:
                     ids.append(snapshot.task_id)
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from callsheet._http.api import Api
 from callsheet._polling.planner import ListSupport, Planner
-from callsheet._state.clock import Clock, Moment, WakeEvent
+from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
-from callsheet._submission.correlation_token import has_own, own_mark
+from callsheet._submission.correlation_token import has_own, is_called, own_mark
 from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
-from callsheet._submission.lost_creates import LostCreates
+from callsheet._submission.states import Absent, Attempt, CannotTell, Found, Owner
 from callsheet.errors import CallsheetError, SubmissionUncertainError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callsheet._models.snapshot import Snapshot
 
 
 MOST_PAGES = 500
@@ -32,6 +38,17 @@ RECHECK_GAP = 2.0
 """Seconds between two checks whether the circuit breaker still stops requests."""
 
 
+LONGEST_SEARCH_GAP = 60.0
+"""Most seconds between two looks. A task may be in the list only minutes after its create
+(Source: an incident of August 2026, which took 96 s)."""
+
+GIVEN_UP = 1800.0
+"""Seconds after the window at which a search ends that could never read the whole list."""
+
+Key = tuple[Record, int]
+"""A record, and the number of one of its attempts."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Reconciler:
     """Finds the tasks of lost creates, or proves that they made none.
@@ -41,30 +58,26 @@ class Reconciler:
     made, if the list was read to its end and shows marks at all. For a create without any mark,
     absence is never proven. The error then names the tasks that may be its own.
 
-    The result decides about money. A wrong "absent" pays for a task twice; a wrong "unknown" only
-    asks the caller. So whenever something is not certain, the result is "unknown".
+    The result decides about money. A wrong `Absent` pays for a task twice; a wrong `CannotTell`
+    only asks the caller. So whenever something is not certain, the result is `CannotTell`.
 
     Attributes:
         api: Sends list requests.
-        lost_creates: The creates that are looked for.
+        window: Seconds after which a task that is in no list was not made, > 0.
         lists: The rate limit of list requests.
         planner: Knows whether the provider lists tasks, and whether the service answers.
         registry: The pending tasks.
         clock: The client's clock.
-        found: Called with a record and the id of its task.
-        absent: Called with a record whose create certainly made no task, and with its error.
-        unknown: Called with a record whose create may have made a task, and with its error.
     """
 
     api: Api
-    lost_creates: LostCreates
+    window: float
     lists: RateLimit
     planner: Planner
     registry: Registry
     clock: Clock
-    found: Callable[[Record, str], None] = attrs.field(init=False)
-    absent: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
-    unknown: Callable[[Record, SubmissionUncertainError], None] = attrs.field(init=False)
+    _lost: dict[Key, LostCreate] = attrs.field(factory=dict[Key, LostCreate], init=False)
+    """What is looked for: the attempts whose fate is `Fate.LOST`."""
     _made: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
     """Ids of tasks that were created here, and whether lists must show a mark on them."""
     _wake_up: WakeEvent = attrs.field(init=False)
@@ -73,55 +86,43 @@ class Reconciler:
         """Make the wake-up event, which needs the client's clock."""
         self._wake_up = WakeEvent(self.clock)
 
-    def look_for(
-        self,
-        record: Record,
-        error: SubmissionUncertainError,
-        *,
-        mark: str | None,
-        ours: bool,
-        sent: Moment,
-        called: bool,
-    ) -> bool:
-        """Start to look for the task of a create; return ``False`` if nothing can tell of it.
+    # --- what is looked for ------------------------------------------------------------------
 
-        Args:
-            record: The record of the create.
-            error: Why there is no answer.
-            mark: What lists show of it; ``None`` if they show nothing.
-            ours: Whether the mark is, or would be, our token, which no other task carries.
-            sent: When it was sent.
-            called: Whether a callback would bring its token.
-        """
-        shown = not ours or (mark is not None and self.api.provider.token)
-        listed = shown and self.planner.support is not ListSupport.NO
-        if not (listed or called):
-            return False
+    def can_look(self, record: Record) -> bool:
+        """Whether a list or a callback can tell of a lost create of this record."""
+        return self._is_listed(record) or is_called(record)
+
+    def look_for(self, record: Record, attempt: Attempt) -> None:
+        """Start to look for the task of an attempt whose answer was lost."""
+        if attempt.error is None or attempt.sent is None:
+            raise ValueError(f"{attempt!r} is not lost")
+        own, listed = has_own(record.spec), self._is_listed(record)
         # The window begins now and not when the create was sent: the request may have waited long
         # before the provider read it.
         now = self.clock.now()
-        look_at = now + (FIRST_GAP if listed else self.lost_creates.window)
-        self.lost_creates.add(
-            LostCreate(
-                record=record,
-                mark=mark,
-                ours=ours,
-                at=sent.wall,
-                sent=sent.now,
-                error=error,
-                lost_at=now,
-                look_at=look_at,
-                listed=listed,
-                called=called,
-            )
+        self._lost[record, attempt.n] = LostCreate(
+            record=record,
+            n=attempt.n,
+            mark=own_mark(record) if own else attempt.token,
+            ours=not own,
+            at=attempt.sent.wall,
+            sent=attempt.sent.now,
+            error=attempt.error,
+            lost_at=now,
+            look_at=now + (FIRST_GAP if listed else self.window),
+            listed=listed,
+            called=attempt.token is not None and is_called(record),
         )
         self._wake_up.set()
-        return True
+
+    def stop_looking(self, record: Record, n: int) -> None:
+        """Do not look for the task of an attempt any longer."""
+        self._lost.pop((record, n), None)
 
     def made(self, record: Record) -> None:
         """Remember a task that was created now. Only the latest ones are kept."""
         self.remember(record.task_id, marked=self.marked(record))
-        if len(self._made) > MOST_KNOWN and not self.lost_creates:
+        if len(self._made) > MOST_KNOWN and not self._lost:
             # Two for one: the limit may have been passed while a create was lost.
             for known in tuple(itertools.islice(self._made, 2)):
                 del self._made[known]
@@ -136,30 +137,47 @@ class Reconciler:
         if task_id is not None and marked is not None:
             self._made[task_id] = marked
 
-    def close(self) -> list[LostCreate]:
-        """Stop looking; return what is still lost."""
-        left = list(self.lost_creates)
-        for lost in left:
-            self.lost_creates.drop(lost.record)
-        return left
+    # --- looking -----------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Look for lost creates until cancelled."""
-        while True:
-            now, wall = self.clock.now(), self.clock.wall()
-            scan = self.lost_creates.scan(now=now, wall=wall, known=self._known)
-            if scan is None:
-                await self._wake_up.wait(self.lost_creates.next_look())
-                continue
-            try:
-                if any(lost.listed for lost in scan.lost):
-                    await self._read(scan)
-            except CallsheetError as error:
-                # The list could not be read, so `scan` is not finished and proves nothing. If the
-                # provider's documents promise no list, a definite error means that it has none.
-                if self.planner.support is not ListSupport.YES and not error.transient:
-                    self.planner.support = ListSupport.NO
-            self._conclude(scan)
+    async def look(
+        self, tokens: Mapping[str, Key]
+    ) -> list[tuple[Record, Found | Absent | CannotTell]]:
+        """Wait until a look is due, read the list once, and return what it has shown.
+
+        Args:
+            tokens: All tokens of attempts that may still be told of, looked for or not.
+        """
+        while (scan := self._begin(tokens)) is None:
+            due = min((each.look_at for each in self._lost.values()), default=None)
+            await self._wake_up.wait(due)
+        try:
+            if any(lost.listed for lost in scan.lost):
+                await self._read(scan)
+        except CallsheetError as error:
+            # The list could not be read, so `scan` is not finished and proves nothing. If the
+            # provider's documents promise no list, a definite error means that it has none.
+            if self.planner.support is not ListSupport.YES and not error.transient:
+                self.planner.support = ListSupport.NO
+        return self._conclude(scan)
+
+    def _begin(self, tokens: Mapping[str, Key]) -> ListScan | None:
+        """Begin a look for all lost creates of one tier, if one is due."""
+        now, lost = self.clock.now(), self._lost.values()
+        due = min(lost, key=lambda each: each.look_at, default=None)
+        if due is None or due.look_at > now:
+            return None
+        together = [each for each in lost if each.tier == due.tier]
+        for each in together:
+            each.look_at = now + each.gap
+            each.gap = min(2.0 * each.gap, LONGEST_SEARCH_GAP)
+        return ListScan(
+            began=now,
+            wall=self.clock.wall(),
+            lost=together,
+            tokens=tokens,
+            known=self._known,
+            proving=any(self._is_over(each, now) for each in together),
+        )
 
     async def _read(self, scan: ListScan) -> None:
         """Read the pages of one look, within the rate limit of lists."""
@@ -176,34 +194,63 @@ class Reconciler:
             ready = self.lists.ready_at(now=self.clock.now())
             await self.clock.sleep_until(ready + GAP_FOR_POLLS)
 
-    def _conclude(self, scan: ListScan) -> None:
-        """Give the result of a look for each lost create: found, absent, unknown, or look again."""
+    def _conclude(self, scan: ListScan) -> list[tuple[Record, Found | Absent | CannotTell]]:
+        """What a look has shown of each create; nothing of those that are looked for again."""
+        events: list[tuple[Record, Found | Absent | CannotTell]] = []
         # What a look has found is certain, even if the look was not finished: no other task carries
         # the token.
-        for record, snapshot in scan.found.items():
-            if self.lost_creates.drop(record) is not None:
-                self.found(record, snapshot.task_id)
-        now = self.clock.now()
-        over = self.lost_creates.over(scan, now=now)
+        for (record, n), snapshots in scan.found.items():
+            self.stop_looking(record, n)
+            # A gateway may have repeated the create. The task that was made first is the spec's.
+            made = tuple(each.task_id for each in sorted(snapshots, key=_age))
+            owned = record.task_id != made[0] and self.registry.is_of_spec(made[0])
+            events.append((record, Found(n, made, Owner.ANOTHER if owned else Owner.NOBODY)))
+        over = self._take_over(scan)
         if self.planner.support is ListSupport.NO and not scan.finished:
             over += self._stop_reading_lists()
         for lost in over:
-            ids = scan.candidates.get(lost.record)
+            ids = scan.candidates.get(lost.key)
             if ids:
                 # One of these tasks may be the lost one. Sending again could pay for it twice.
-                self.unknown(lost.record, _ambiguous(lost, ids))
+                events.append((lost.record, CannotTell(lost.n, _ambiguous(lost, ids))))
             elif lost.listed and lost.mark and self._proves(scan, lost):
                 # Only this allows a second create without the policy "always".
-                self.absent(lost.record, lost.error)
+                events.append((lost.record, Absent(lost.n)))
             else:
-                self.unknown(lost.record, lost.error)
+                events.append((lost.record, CannotTell(lost.n, lost.error)))
+        return events
+
+    def _take_over(self, scan: ListScan) -> list[LostCreate]:
+        """Remove and return those for which this look was the last.
+
+        A look that read the whole list is the last if it *began* after the window had passed. If it
+        began earlier, it is repeated, however long it took: the task may have come into the list
+        after its page was read. A look that could not read the whole list proves nothing. It is
+        repeated for at most `GIVEN_UP` seconds after the window.
+        """
+        given_up = self.clock.now() - GIVEN_UP
+
+        def is_last(each: LostCreate) -> bool:
+            conclusive = scan.finished or not each.listed
+            return self._is_over(each, scan.began if conclusive else given_up)
+
+        last = [each for each in scan.lost if self._lost.get(each.key) is each and is_last(each)]
+        for each in last:
+            del self._lost[each.key]
+        return last
 
     def _stop_reading_lists(self) -> list[LostCreate]:
-        """Stop using lists; drop and return the lost creates that have no callback, either."""
-        listed = [lost for lost in self.lost_creates if lost.listed]
-        for lost in listed:
-            lost.listed, lost.look_at = False, lost.lost_at + self.lost_creates.window
-        return [lost for lost in listed if not lost.called and self.lost_creates.drop(lost.record)]
+        """Stop using lists; remove and return the lost creates that have no callback, either."""
+        without_callback: list[LostCreate] = []
+        for lost in [lost for lost in self._lost.values() if lost.listed]:
+            lost.listed, lost.look_at = False, lost.lost_at + self.window
+            if not lost.called:
+                without_callback.append(self._lost.pop(lost.key))
+        return without_callback
+
+    def _is_over(self, lost: LostCreate, now: float) -> bool:
+        """Whether its window has passed, on the client's clock, which nobody can set."""
+        return now >= lost.lost_at + self.window
 
     def _proves(self, scan: ListScan, lost: LostCreate) -> bool:
         """Whether the look proves that a lost create made no task.
@@ -222,11 +269,21 @@ class Reconciler:
         marked = self._made.get(task_id)
         return self.marked(pending) if marked is None and pending is not None else marked
 
+    def _is_listed(self, record: Record) -> bool:
+        """Whether lists can show the task of a lost create of this record."""
+        shown = has_own(record.spec) or self.api.provider.token
+        return shown and self.planner.support is not ListSupport.NO
+
     def marked(self, record: Record) -> bool | None:
         """Whether lists must show a mark on a record's task; ``None`` if it was attached."""
         if record.spec is None:
             return None
         return own_mark(record) is not None if has_own(record.spec) else self.api.provider.token
+
+
+def _age(snapshot: Snapshot) -> float:
+    """When a task was made; one without a time comes last."""
+    return float("inf") if snapshot.created_at is None else snapshot.created_at
 
 
 def _ambiguous(lost: LostCreate, ids: list[str]) -> SubmissionUncertainError:

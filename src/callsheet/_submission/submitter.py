@@ -1,249 +1,247 @@
-"""Turns records into tasks: which record is next, and what happens when an answer is lost.
+"""Sends creates, and executes what the state machine of each submission decides.
 
-A create is sent in `Sender`. What follows is decided here: `_failed` handles a create without an
-id, `answer_lost` starts the search for its task, and `_found`, `_absent` and `_unknown` take the
-result. Only `_resend` sends a record again.
+Where money is spent, and why that is safe:
+
+1. `_try` is the only place that sends a create, in the order: set the money aside, write the note,
+   ask once more, send. All of it is inside one shield.
+2. `callsheet._submission.transition` decides, as one table, whether a create may leave and whether
+   one may be sent again. This module decides nothing about money: `_apply` takes an event there and
+   executes the effects that come back.
+3. A lost answer is the event `AnswerLost`. The `Reconciler` looks for its task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
 from typing import TYPE_CHECKING
 
+import anyio
 import anyio.lowlevel
 import attrs
+from anyio.abc import TaskGroup
 
 from callsheet._models.policy import RetryPolicy
-from callsheet._state.clock import Moment, WakeEvent
+from callsheet._models.spec import TaskSpec
+from callsheet._polling.poller import Poller
+from callsheet._state.backoff import pause_before
+from callsheet._state.clock import Clock
+from callsheet._state.fate import Fate
 from callsheet._state.group import Group
+from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
-from callsheet._submission.attempts import Attempts
-from callsheet._submission.bookkeeping import Bookkeeping, is_final
-from callsheet._submission.correlation_token import has_own, is_called, new_token, own_mark
-from callsheet._submission.fair_queue import FairQueue
+from callsheet._state.registry import Registry
+from callsheet._submission.bookkeeping import Bookkeeping
+from callsheet._submission.correlation_token import new_token
+from callsheet._submission.index import Submissions
+from callsheet._submission.paid_call import PaidCall
 from callsheet._submission.reconciler import Reconciler
-from callsheet._submission.sender import CLOSED, Sender, fatal_error_of, not_submitted
-from callsheet._wire import stops_batch
+from callsheet._submission.states import (
+    Absent,
+    Answered,
+    AnswerLost,
+    Attempt,
+    AwaitedEffect,
+    Called,
+    Cancel,
+    Cancelled,
+    CannotTell,
+    Close,
+    Context,
+    Effect,
+    Event,
+    Found,
+    Interrupted,
+    LeaveLine,
+    MarkAccepted,
+    MoneyEffect,
+    NoteEffect,
+    NoteFailed,
+    NoteFirst,
+    NoteWritten,
+    Nudge,
+    Owner,
+    Pause,
+    Refused,
+    Register,
+    Requeue,
+    Send,
+    Settle,
+    StartAttempt,
+    StartLook,
+    State,
+    StopBatch,
+    StopLook,
+    Submission,
+    Taken,
+    TurnCame,
+    Unpreparable,
+    WatchSurplus,
+)
+from callsheet._submission.transition import CLOSED_EARLY, PROGRAM_ENDED, may_end_now, resumed
+from callsheet._submission.turns import Turns
+from callsheet._submission.verdicts import may_repeat, stops_all
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
-    JournalError,
-    NotSubmittedError,
-    SpecError,
+    QueueFullError,
+    RateLimitError,
     SubmissionUncertainError,
 )
-from callsheet.events import Event, SubmissionLost
+from callsheet.events import CreatePaused, GateOpened, GateShut, SubmissionLost, TaskSubmitted
 
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
+    from collections.abc import Sequence
+
+    from callsheet._submission.admission import Admission
+    from callsheet._wire import Request
 
 
 MOST_AWAITING_TURN = 3
 """Most records that are prepared and wait for their turn. The rest stay in the fair queue, where a
 record of another batch or of a higher priority can still come first."""
 
+CLOSING_GRACE = 5.0
+"""Seconds that the client waits, while it closes, for the answers to creates in flight."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Submitter:
-    """Takes records, and ends each with a task or an error.
+    """Brings each record to a task that is watched, or to an end without one.
 
     Attributes:
-        sender: Sends creates.
+        paid_call: Writes and sends creates.
+        turns: Lets creates go one after the other.
+        registry: Keeps the ids of tasks.
+        poller: Watches the tasks.
         reconciler: Looks for tasks whose create was lost.
         bookkeeping: Keeps the ledger and the journal.
-        policy: What happens to a create whose answer was lost.
+        lifecycle: Is told of ends and events.
+        clock: The client's clock.
+        policy: How often a create is sent again, and what happens when its answer was lost.
         width: Most records under way, >= 1.
-        found: Called with a record whose task was found after its answer was lost.
-        ended: Called with a record that ends without a task.
-        emit: Passes an event to the observer.
+        rng: Source of jitter.
     """
 
-    sender: Sender
+    paid_call: PaidCall
+    turns: Turns
+    registry: Registry
+    poller: Poller
     reconciler: Reconciler
     bookkeeping: Bookkeeping
+    lifecycle: Lifecycle
+    clock: Clock
     policy: RetryPolicy
     width: int
-    found: Callable[[Record], None]
-    ended: Callable[[Record], None]
-    emit: Callable[[Event], None]
-    _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
-    _to_resend: list[Record] = attrs.field(factory=list[Record], init=False)
-    """Records that are sent again after a lost create. They come before the queue."""
-    _unwanted: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Records that are never sent again. An attempt of them may have made a task."""
-    _attempts: Attempts = attrs.field(factory=Attempts, init=False)
-    _active: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
-    """Records that a worker handles now, in the order in which they were started."""
-    _doubts: dict[Record, SubmissionUncertainError] = attrs.field(
-        factory=dict[Record, SubmissionUncertainError], init=False
+    rng: random.Random = attrs.field(factory=random.Random, repr=False)
+    _submissions: Submissions = attrs.field(factory=Submissions, init=False)
+    _unwatched: set[Record] = attrs.field(factory=set[Record], init=False)
+    """Records whose task is not watched when it is made: the caller wants its id alone."""
+    _workers: TaskGroup | None = attrs.field(default=None, init=False)
+    _answers_awaited: set[anyio.CancelScope] = attrs.field(
+        factory=set[anyio.CancelScope], init=False
     )
-    """Records that are sent again beside an attempt that may have made a task, with its error."""
-    _awaiting_turn: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Active records that are being prepared or wait for their turn."""
+    _has_accepted: bool = attrs.field(default=False, init=False)
+    """Whether the provider has accepted a create of this client."""
     _closed: bool = attrs.field(default=False, init=False)
-    _wake_up: WakeEvent = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Make the wake-up event, and take the results of the reconciler."""
-        self._wake_up = WakeEvent(self.sender.clock)
-        self.reconciler.found = self._found
-        self.reconciler.absent = self._absent
-        self.reconciler.unknown = self._unknown
+    # --- what the rest of the client asks for ------------------------------------------------
 
     def put(self, records: Sequence[Record], *, priority: int = 0) -> None:
         """Queue records. A group is sent in order; groups of one priority take turns."""
-        self._queue.put(records, priority=priority)
-        self._wake_up.set()
+        self._submissions.put(records, priority=priority)
+        self.turns.changed.set()
 
-    def queued(self) -> list[Record]:
-        """The records that no worker handles yet, group by group in order."""
-        return [record for record in (*self._to_resend, *self._queue) if not record.settled]
+    def put_unwatched(self, record: Record) -> None:
+        """Queue a record whose task is not to be watched, unless `watch` is called before."""
+        self._unwatched.add(record)
+        self.put([record])
 
-    def active(self) -> list[Record]:
-        """The records without an id that a worker handles or that are looked for."""
-        lost = [each.record for each in self.reconciler.lost_creates]
-        return [record for record in (*self._active, *lost) if record.task_id is None]
+    def watch(self, record: Record) -> None:
+        """Watch the task of a record when it is made, although it was put in unwatched."""
+        self._unwatched.discard(record)
 
-    def can_withdraw(self, record: Record) -> bool:
-        """Whether *record* can end now with the certainty that no task exists for it.
+    def without_id(self) -> list[Record]:
+        """The records that have neither an id nor an outcome: those that are queued come first."""
+        queued = self._submissions.queued()
+        rest = (r for r in self._submissions if r.task_id is None and not r.settled)
+        return list(dict.fromkeys((*queued, *rest)))
 
-        It cannot if it has an id, if its create is in flight or lost, or if an earlier attempt may
-        have made a task.
+    def may_end_now(self, record: Record) -> bool:
+        """Whether a record can end now with the certainty that no task exists for it."""
+        submission = self._submissions.of(record)
+        return submission is not None and may_end_now(submission)
+
+    def cancel(self, record: Record, scope: Cancelled, why: str) -> None:
+        """Begin no further attempt at a record; one that was not sent ends at once with *why*.
+
+        A task that it has, or may have, goes on: only the provider can stop it.
         """
-        return self._has_made_nothing(record) and record not in self._doubts
+        if self._submissions.of(record) is not None:
+            self._apply(record, Cancel(scope, why))
 
-    def never_resend(self, record: Record, *, for_good: bool = True) -> None:
-        """Do not send a record again, even if it becomes certain that its create made no task.
+    def take_callback(self, token: str, task_id: str) -> bool:
+        """Take the id that a callback brings for a token; return whether the token is one of ours.
 
-        With *for_good*, a later process does not send it, either: the journal notes it.
+        The token is a secret of one create. So the task exists, whatever was believed before.
         """
-        if record.task_id is None:
-            self._unwanted.add(record)
-            if for_good:
-                self.bookkeeping.unwanted(record)
-            if record in self._to_resend and record in self._doubts:
-                # It was going to be sent beside an attempt that may have made a task. It will not
-                # be sent now, and what that attempt did stays unknown.
-                self._end(record, self._doubts[record])
+        known = self._submissions.by_token(token)
+        if known is None:
+            return False
+        record, n = known
+        self._apply(record, Called(n, task_id, self._owner_of(task_id, record)))
+        return True
 
-    def remember_doubt(self, record: Record, error: SubmissionUncertainError) -> None:
-        """Note that an earlier attempt at a record may have made a task, and nobody will know.
+    def resume(self, record: Record, submission: Submission) -> None:
+        """Go on where an earlier process has left off: queue a record, or look for its task."""
+        after, effects = resumed(
+            submission, self._context(record), can_look=self.reconciler.can_look(record)
+        )
+        if after.state is State.QUEUED and not effects:
+            self._submissions.put([record])
+        self._submissions.replace(record, after)
+        self._perform_all(record, after, effects)
+        self.turns.changed.set()
 
-        Such a record never ends as one that costs nothing: see `_end`.
-        """
-        self._doubts[record] = error
-
-    def room_made(self) -> None:
-        """Note that one of our tasks left the provider's queue, or ended."""
-        self.sender.room_made()
-        self._wake_up.set()
-
-    def close(self) -> list[Record]:
-        """Stop, and return the records that were never sent.
-
-        Creates in flight have a few seconds left.
-        """
+    def close(self) -> None:
+        """Send nothing more, and end what was never sent. Creates in flight have a few seconds."""
         self._closed = True
-        self.sender.close()
-        for lost in self.reconciler.close():
-            # Nobody knows yet whether these made a task, so they end as uncertain. The journal
-            # still holds their tokens, so a later process can look for them.
-            self._end(lost.record, lost.error)
-        for record, doubt in tuple(self._doubts.items()):
-            # Not sent again, but an earlier attempt may have made a task: not "never sent".
-            if record in self._to_resend:
-                self._end(record, doubt)
-        left = self.queued()
-        self._to_resend.clear()
-        self._queue.clear()
-        return left
+        for record in self._submissions:
+            self._apply(record, Close())
+        # A create in flight may have made a task already. Its answer is worth a short wait: without
+        # it the task is billed and nobody knows its id.
+        deadline = anyio.current_time() + CLOSING_GRACE
+        for scope in self._answers_awaited:
+            scope.deadline = min(scope.deadline, deadline)
 
     async def run(self) -> None:
         """Submit records until cancelled."""
-        async with anyio.create_task_group() as workers:
-            workers.start_soon(self.reconciler.run)
+        async with anyio.create_task_group() as self._workers:
+            self._workers.start_soon(self._reconcile)
             while True:
-                while self._start_next(workers):
+                while self._start_next():
                     # trio starts tasks in any order; starting them one at a time keeps ours
                     await anyio.lowlevel.checkpoint()
-                await self._wake_up.wait(None)
+                await self.turns.changed.wait(None)
 
-    def answer_lost(self, record: Record, error: SubmissionUncertainError, *, sent: Moment) -> None:
-        """Handle a create that was sent at *sent* and whose answer was lost.
+    # --- one record after the other ----------------------------------------------------------
 
-        The order matters: first the money counts as uncertain, then a callback that came already is
-        used, then the search starts. Only if nobody can look for the task, `_unknown` decides.
-        Nothing is sent here.
-        """
-        # The money stays in the ledger: the task may exist and be billed.
-        self.bookkeeping.doubted(record)
-        token, own = error.token, has_own(record.spec)
-        task_id = self._attempts.id_of(token)
-        if task_id is not None:  # a callback was faster than the answer
-            self._found(record, task_id)
-        elif self.reconciler.look_for(
-            record,
-            error,
-            mark=own_mark(record) if own else token,
-            ours=not own,
-            sent=sent,
-            called=token is not None and is_called(record),
-        ):
-            self.emit(SubmissionLost(index=record.index, error=error))
-        else:
-            self._unknown(record, error)
+    @property
+    def _admission(self) -> Admission:
+        return self.turns.admission
 
-    def take_callback(self, token: str, task_id: str) -> bool:
-        """Take the id that a callback brings for a token; return whether a record needed it.
-
-        The token may be that of an earlier attempt while a later one is looked for. Then the search
-        for the later one stops, and what it did stays unknown.
-        """
-        lost = self.reconciler.lost_creates.by_token(token)
-        if lost is not None:  # its answer was lost, and this takes the place of the answer
-            self.reconciler.lost_creates.drop(lost.record)
-            self._found(lost.record, task_id)
-            return True
-        if self._attempts.set_id(token, task_id):
-            # Its create is under way. This id is used only if the answer is lost.
-            return True
-        record, in_doubt = self._attempts.find_lost(token) or (None, False)
-        if record is None or record.settled or record.task_id or self.sender.is_in_flight(record):
-            # A later create in flight cannot be taken back, and its answer decides. The task of the
-            # earlier one is not watched then, and may be billed without being counted.
+    def _start_next(self) -> bool:
+        """Begin an attempt at the next record; return ``False`` if none may begin now."""
+        if not self._submissions.any_queued():
             return False
-        if self.reconciler.lost_creates.drop(record) is not None and not in_doubt:
-            # Two attempts may be billed: this one, which was taken for absent and so has no money
-            # in the ledger any more, and the later one, which was being looked for.
-            self.bookkeeping.earlier_attempt_found(record)
-        self.bookkeeping.told_of(record, token)
-        if record in self._to_resend:  # it has its task, so it must not be sent again
-            self._to_resend.remove(record)
-        self._found(record, task_id)
-        return True
-
-    def _has_made_nothing(self, record: Record) -> bool:
-        """Whether it has no id, and its current attempt has made no task so far."""
-        out = self.sender.is_in_flight(record) or record in self.reconciler.lost_creates
-        return record.task_id is None and not out
-
-    def _start_next(self, workers: TaskGroup) -> bool:
-        """Start the next record; return ``False`` if none may be started now."""
-        most = min(self.width, self.sender.admission.most_under_way(len(self.sender.registry)))
-        if len(self._awaiting_turn) >= MOST_AWAITING_TURN or len(self._active) >= most:
-            return False
-        record = self._to_resend.pop(0) if self._to_resend else self._queue.take(self._may_start)
+        most = min(self.width, self._admission.most_under_way(len(self.registry)))
+        record = self._submissions.take(
+            most=most, most_ready=MOST_AWAITING_TURN, may_start=self._may_start
+        )
         if record is None:
             return False
-        fatal = fatal_error_of(record)
-        if fatal is not None and not record.settled:
-            # Every create of a stopped batch would fail in the same way, so it is not sent.
-            self._end(record, not_submitted(fatal))
-        if not record.settled:
-            self._active[record] = None
-            self._awaiting_turn.add(record)
-            workers.start_soon(self._submit, record)
+        # Each attempt has a new token, so the tasks of two attempts can be told apart.
+        self._apply(record, Taken(new_token(record, self.paid_call.provider)))
         return True
 
     def _may_start(self, record: Record) -> bool:
@@ -255,181 +253,309 @@ class Submitter:
         group = record.group
         return (
             not isinstance(group, Group)
-            or record.settled
             or group.is_accepted(record.model)
             or group.fatal_error_of(record.model) is not None
-            or not any(r.group is group and r.model == record.model for r in self._active)
+            or not self._submissions.any_of(group, record.model)
         )
 
-    async def _submit(self, record: Record) -> None:
-        """Make one attempt at a record, and handle its end."""
-        # Each attempt has a new token, so the tasks of two attempts can be told apart.
-        token = new_token(record, self.sender.paid_call.provider)
-        self._attempts.begin(token)
-        begun = self.sender.clock.moment()
+    async def _attempt(self, record: Record, attempt: Attempt) -> None:
+        """Make an attempt at a record: write the request, and send it when its turn comes.
 
-        def turn_came() -> None:
-            # The latest moment before the request. Tasks that are older cannot be this one.
-            nonlocal begun
-            begun = self.sender.clock.moment()
-            self._awaiting_turn.discard(record)
-            self._wake_up.set()
-
+        It is sent again only after a definite refusal, with the same bytes and the same token. So a
+        look at the list finds the task of whichever try made it.
+        """
+        # The place is drawn once. So a create that was refused comes before all that were prepared
+        # after it, however often it is refused.
+        n, place, paused = attempt.n, self.turns.draw(), 0.0
         try:
-            await self.sender.create(
-                record,
-                token,
-                turn_came=turn_came,
-                wanted=lambda: record not in self._unwanted,
-            )
-        except CallsheetError as error:
-            self._failed(record, error, sent=begun)
-        except BaseException:
-            # Cancelled from outside. The record must end, or its waiters would wait for ever.
-            if record.task_id is None:
-                self._end(record, self._interrupted(record, token))
-            raise
+            request = await self._prepare(record, attempt)
+            while request is not None and await self.turns.take(
+                place, lambda: self._is_waiting(record, n)
+            ):
+                pause = await self._try(record, attempt, request, paused)
+                if pause is None:
+                    return
+                paused += pause.seconds
+                await self.clock.sleep(pause.seconds)
         finally:
-            del self._active[record]
-            if record.task_id is not None:
-                self._forget(record)
-            self._attempts.finish(token)
-            self._awaiting_turn.discard(record)
-            self._wake_up.set()
+            if self._is_unresolved(record, n):
+                # Cancelled from outside. The record must end, or its waiters would wait for ever.
+                # If its create was sent, it ends as one that may have made a task.
+                self._apply(record, Interrupted(n, PROGRAM_ENDED))
+            self.turns.changed.set()
 
-    def _failed(self, record: Record, error: CallsheetError, *, sent: Moment) -> None:
-        """Handle a create that brought no id and is not tried again by the sender.
+    async def _try(
+        self, record: Record, attempt: Attempt, request: Request, paused: float
+    ) -> Pause | None:
+        """Reserve the money, write the note, send the create, and take its answer.
 
-        This decides between three ends: cancelled by the caller, looked for, or ended with *error*.
+        The order of these steps is what keeps the money right. Do not change it.
+
+        Returns:
+            The pause before the next try of this attempt; ``None`` if there is none.
         """
-        if record.task_id is not None:  # a callback brought the id, so the create was not sent
-            return
-        if record in self._unwanted and error.transient:
-            # A transient error here is a refusal or a failed connection, since
-            # SubmissionUncertainError is not transient. So no task was made, and none is wanted.
-            self._withdraw(record)
-            return
-        # Without a connection or a journal no other spec can be sent, either.
-        stops_all = isinstance(error, (ConnectFailedError, JournalError))
-        if isinstance(record.group, Group) and (stops_all or stops_batch(_cause_of(error))):
-            record.group.stop(record.model, error)
-        if isinstance(error, SubmissionUncertainError) and self._worth_looking(error):
-            self.answer_lost(record, error, sent=sent)
-        else:
-            self._end(record, error)
+        n, pause = attempt.n, None
+        # Shielded: a cancellation from outside must not lose the id of a task that is billed. Only
+        # `close` sets a deadline on this scope.
+        with anyio.CancelScope(shield=True) as post:
+            # The money is set aside here, in one synchronous stretch with the question whether it
+            # fits. The machine asks whether the create is still wanted.
+            todo = self._apply(record, self._turn_came(record, n))
+            if not isinstance(todo, NoteFirst):
+                self._admission.ended()
+                return None
+            # The token is on disk before a byte is sent. If the process dies now, the next one
+            # knows that a task may exist and can look for it.
+            todo = self._apply(record, await self._write_note(record, todo))
+            # The write took time, so the machine has asked once more. Nothing was sent so far.
+            if not isinstance(todo, Send):
+                self._admission.ended()
+                return None
+            # No await between that answer and this line, so nothing can change in between.
+            self._answers_awaited.add(post)
+            try:
+                pause = await self._send(record, attempt, request, paused)
+            finally:
+                self._answers_awaited.discard(post)
+                self.turns.changed.set()  # the number of creates in flight has changed
+        if post.cancelled_caught:
+            # The client closed and the answer did not come in time. The request is on its way and
+            # cannot be taken back, so the task may exist and its money stays in the ledger.
+            self._admission.ended()
+            self._apply(record, Interrupted(n, CLOSED_EARLY))
+        return pause
 
-    def _interrupted(self, record: Record, token: str | None) -> CallsheetError:
-        """The error of a create that was cancelled from outside."""
-        if self.sender.is_in_flight(record):  # sent, for example before a second Ctrl-C
-            reason = "the program was interrupted before the answer came"
-            return SubmissionUncertainError(reason, token)
-        return NotSubmittedError(CLOSED)  # not sent, or refused: no try made a task
-
-    def _worth_looking(self, error: SubmissionUncertainError) -> bool:
-        """Whether to look for its task: not while the client closes, nor at a wrong address."""
-        if self._attempts.id_of(error.token) is not None:
-            return True  # its id is known already
-        return not (self._closed or stops_batch(_cause_of(error)))
-
-    def _found(self, record: Record, task_id: str) -> None:
-        """Take the id of a task whose create was lost: it is watched like any other."""
+    async def _prepare(self, record: Record, attempt: Attempt) -> Request | None:
         try:
-            self.sender.registry.add(record, task_id, now=self.sender.clock.now())
-        except SubmissionUncertainError as error:  # another record of ours has this id
-            self._end(record, error)
+            return await self.paid_call.prepare(record.spec or TaskSpec(), token=attempt.token)
+        except CallsheetError as error:
+            self._apply(record, Unpreparable(attempt.n, error))
+            return None
+
+    def _turn_came(self, record: Record, n: int) -> TurnCame:
+        submission = self._submissions.of(record)
+        held = None if submission is None else submission.held
+        refusal = self.bookkeeping.refusal(record, held=held)
+        return TurnCame(n, self.clock.moment(), refusal)
+
+    async def _write_note(self, record: Record, note: NoteFirst) -> NoteWritten | NoteFailed:
+        try:
+            await self.bookkeeping.note_first(record, note)
+        except CallsheetError as error:
+            return NoteFailed(note.n, error)
+        return NoteWritten(note.n)
+
+    async def _send(
+        self, record: Record, attempt: Attempt, request: Request, paused: float
+    ) -> Pause | None:
+        """Send the create once: the paid request. Its answer becomes an event."""
+        n = attempt.n
+        try:
+            task_id = await self.paid_call.send(request, token=attempt.token)
+        except SubmissionUncertainError as error:
+            self._admission.ended()
+            can_look = self.reconciler.can_look(record)
+            lost = AnswerLost(n, error, can_look=can_look, stops_batch=stops_all(error))
+            self._apply(record, lost)
+            return None
+        except CallsheetError as error:
+            # Any other error means that this try made no task. `paid_call.send` makes the
+            # difference, in one place.
+            self._tell_admission(error)
+            todo = self._apply(record, self._refusal(record, n, error, paused))
+            return todo if isinstance(todo, Pause) else None
+        # Read before the id is registered: with no task pending nobody polls, and this create is
+        # the only sign that the service works.
+        watched = len(self.registry) > 0
+        self._has_accepted = True
+        owner, can_look = self._owner_of(task_id, record), self.reconciler.can_look(record)
+        self._apply(record, Answered(n, task_id, owner, can_look))
+        now, unfinished = self.clock.now(), len(self.registry)
+        if self._admission.accepted(now=now, unfinished=unfinished, polled=watched):
+            self.lifecycle.emit(GateOpened())
+        return None
+
+    def _refusal(self, record: Record, n: int, error: CallsheetError, paused: float) -> Refused:
+        """The event of a try that made no task, with the pause before the next one."""
+        submission = self._submissions.of(record)
+        attempt = None if submission is None else submission.attempt(n)
+        tries = 1 if attempt is None else attempt.tries
+        unfinished = len(self.registry)
+        again = may_repeat(
+            error,
+            self.policy,
+            tries=tries,
+            paused=paused,
+            has_accepted=self._has_accepted,
+            unfinished=unfinished,
+        )
+        pause = self._pause_after(error, tries, unfinished) if again else None
+        return Refused(n, error, pause, stops_batch=stops_all(error))
+
+    def _pause_after(self, error: CallsheetError, tries: int, unfinished: int) -> float:
+        """Seconds until a create waits for its turn again; the admission delays others, too."""
+        asked = getattr(error, "retry_after", None)
+        refused = isinstance(error, (RateLimitError, QueueFullError))
+        in_a_row = self._admission.refusals if refused else tries
+        seconds = pause_before(in_a_row + 1, self.policy, rng=self.rng, retry_after=asked)
+        for_room = isinstance(error, QueueFullError) and unfinished > 0
+        if refused and not (for_room and self._admission.probing):
+            self._admission.hold(until=self.clock.now() + seconds)
+        # For room the admission waits until a task of ours has ended.
+        return 0.0 if for_room else seconds
+
+    def _tell_admission(self, error: CallsheetError) -> None:
+        """Tell the admission how a try ended that made no task."""
+        now = self.clock.now()
+        match error:
+            case ConnectFailedError():
+                if self._admission.failed(now=now):
+                    self.lifecycle.emit(GateShut(error=error))
+            case RateLimitError() | QueueFullError():
+                for_room = isinstance(error, QueueFullError)
+                unfinished = len(self.registry)
+                self._admission.refused(for_room=for_room, now=now, unfinished=unfinished)
+            case _:
+                self._admission.ended()
+
+    def _is_waiting(self, record: Record, n: int) -> bool:
+        """Whether attempt *n* still waits to be sent: nothing has ended its record meanwhile."""
+        submission = self._submissions.of(record)
+        if submission is None or submission.state is not State.WAITING:
+            return False
+        return submission.attempts[-1].n == n
+
+    def _is_unresolved(self, record: Record, n: int) -> bool:
+        """Whether attempt *n* still waits, is being noted, or is in flight."""
+        submission = self._submissions.of(record)
+        attempt = None if submission is None else submission.attempt(n)
+        if submission is None or attempt is None:
+            return False
+        waits = submission.state is State.WAITING and submission.current is attempt
+        return waits or attempt.fate in {Fate.NOTED, Fate.OUT}
+
+    async def _reconcile(self) -> None:
+        """Take what the looks for lost creates bring, until cancelled."""
+        while True:
+            # No variable here: it would keep a record in memory until the next look.
+            self._take(await self.reconciler.look(self._submissions.with_token()))
+
+    def _take(self, findings: Sequence[tuple[Record, Found | Absent | CannotTell]]) -> None:
+        for record, event in findings:
+            self._apply(record, event)
+
+    def _owner_of(self, task_id: str, record: Record) -> Owner:
+        """Whether another spec of ours has this id, pending or ended."""
+        if record.task_id == task_id:
+            return Owner.NOBODY
+        return Owner.ANOTHER if self.registry.is_of_spec(task_id) else Owner.NOBODY
+
+    # --- events go in, effects come out ------------------------------------------------------
+
+    def _apply(self, record: Record, event: Event) -> AwaitedEffect | None:
+        """Take an event to the state machine and execute its effects; return what to await.
+
+        Nothing is awaited here, so no other event can come between the decision and its effects.
+        An event of a record of which nothing more is awaited changes nothing.
+        """
+        told = self._submissions.apply(record, event, self._context(record))
+        return None if told is None else self._perform_all(record, *told)
+
+    def _context(self, record: Record) -> Context:
+        group = record.group
+        fatal = group.fatal_error_of(record.model) if isinstance(group, Group) else None
+        return Context(policy=self.policy, closed=self._closed, fatal=fatal)
+
+    def _perform_all(
+        self, record: Record, submission: Submission, effects: tuple[Effect, ...]
+    ) -> AwaitedEffect | None:
+        # The facts of one step are written together, so that no crash can part them.
+        facts = [each for each in effects if isinstance(each, NoteEffect)]
+        if facts:
+            self.bookkeeping.note(record, submission, facts)
+        awaited: AwaitedEffect | None = None
+        for effect in effects:
+            if isinstance(effect, MoneyEffect):
+                self.bookkeeping.count(record, effect)
+            elif isinstance(effect, AwaitedEffect):
+                awaited = effect
+            elif not isinstance(effect, NoteEffect):
+                self._perform(record, submission, effect)
+        if isinstance(awaited, Pause):
+            self.lifecycle.emit(CreatePaused(error=awaited.error, seconds=awaited.seconds))
+        return awaited
+
+    def _perform(self, record: Record, submission: Submission, effect: Effect) -> None:
+        """Execute an effect that is neither money nor a note."""
+        match effect:
+            case StartAttempt():
+                self._start(record, submission)
+            case Requeue():
+                self._submissions.put_first(record)
+                self.turns.changed.set()
+            case LeaveLine():
+                self.turns.changed.set()
+            case StartLook() | StopLook():
+                self._look(record, submission, effect)
+            case Register():
+                self._register(record, effect)
+            case WatchSurplus():
+                self._watch_surplus(record, effect)
+            case Nudge():
+                self._nudge(record)
+            case MarkAccepted() | StopBatch():
+                self._tell_group(record, effect)
+            case Settle():
+                if record.settle(effect.error):
+                    self.lifecycle.ended(record)
+            case _:
+                raise TypeError(f"{effect!r} is executed elsewhere")
+
+    def _start(self, record: Record, submission: Submission) -> None:
+        attempt = submission.attempts[-1]
+        if self._workers is not None:
+            self._workers.start_soon(self._attempt, record, attempt)
+
+    def _look(self, record: Record, submission: Submission, effect: StartLook | StopLook) -> None:
+        attempt = submission.attempt(effect.n)
+        if isinstance(effect, StopLook):
+            self.reconciler.stop_looking(record, effect.n)
+        elif attempt is not None and attempt.error is not None:
+            self.reconciler.look_for(record, attempt)
+            self.lifecycle.emit(SubmissionLost(index=record.index, error=attempt.error))
+
+    def _register(self, record: Record, effect: Register) -> None:
+        """Watch a new task: from now on it is polled, and its money is the record's."""
+        self.registry.adopt(record, effect.task_id, now=self.clock.now())
+        self.bookkeeping.watched(record, effect.n)
+        self.reconciler.made(record)
+        if record in self._unwatched:
+            self._unwatched.discard(record)
+            self.registry.set_aside(record)
+        elif self.registry.get(effect.task_id) is record:  # if not, it was attached before
+            self.poller.watch(record, fresh=True)
+        self.lifecycle.emit(TaskSubmitted(task_id=effect.task_id, index=record.index))
+        if not effect.answered:
+            self._nudge(record)
+
+    def _nudge(self, record: Record) -> None:
+        first = self.registry.get(record.task_id or "")
+        if first is not None:
+            self.poller.nudge(first)
+
+    def _watch_surplus(self, record: Record, effect: WatchSurplus) -> None:
+        """Watch a task that no caller waits for, until it is known whether it is billed."""
+        surplus = Record(record.spec, index=record.index, model=record.model)
+        if record.estimate is not None:
+            surplus.estimate = record.estimate
+        self.bookkeeping.watched_for_money(surplus, record, effect)
+        if self.registry.adopt(surplus, effect.task_id, now=self.clock.now()):
+            self.poller.watch(surplus, fresh=False)
+
+    def _tell_group(self, record: Record, effect: MarkAccepted | StopBatch) -> None:
+        if not isinstance(record.group, Group):
             return
-        self._forget(record)
-        if isinstance(record.group, Group):
+        if isinstance(effect, MarkAccepted):
             record.group.mark_accepted(record.model)
-        self.found(record)
-        self._wake_up.set()
-
-    def _absent(self, record: Record, error: SubmissionUncertainError) -> None:
-        """Take the result that a lost create made no task, and decide whether to send it again.
-
-        Only here a lost create is repeated although the caller has not accepted to pay twice. So
-        the reconciler must have proven that it made no task.
-        """
-        # The reservation is kept, no longer as uncertain: the next attempt takes it over, or
-        # `_end` releases it.
-        self.bookkeeping.absent(record)
-        if record in self._unwanted:
-            self.bookkeeping.note_absent(record)
-            self._withdraw(record)
-        elif self.policy.resubmit == "never":
-            # The caller wants to decide about a second create. So it ends as uncertain, and its
-            # money stays in the ledger.
-            self._end(record, error)
         else:
-            # The journal says so first, so that a later process does not look for a task that does
-            # not exist.
-            self.bookkeeping.note_absent(record)
-            nothing = NotSubmittedError("each of its creates was lost, and made nothing")
-            nothing.__cause__ = error
-            self._resend(record, nothing, token=error.token, in_doubt=False)
-
-    def _unknown(self, record: Record, error: SubmissionUncertainError) -> None:
-        """Take the result that nobody can know whether a lost create made a task.
-
-        It is sent again only under the policy "always", which the caller chose knowing that a spec
-        may then be paid twice.
-        """
-        if self.policy.resubmit == "always" and record not in self._unwanted:
-            # The first task may still be billed. Its money stays uncertain beside the next attempt.
-            self.remember_doubt(record, error)
-            self._resend(record, error, token=error.token, in_doubt=True)
-        else:
-            self._end(record, error)
-
-    def _resend(
-        self, record: Record, error: CallsheetError, *, token: str | None, in_doubt: bool
-    ) -> None:
-        """Queue a record once more, or end it with *error* if it has had all its attempts.
-
-        Its callers have decided that it may be sent again. The attempt before it is remembered: a
-        callback may still bring the id of its task.
-        """
-        if self._attempts.add_lost(record, token, in_doubt=in_doubt) >= self.policy.attempts:
-            self._end(record, error)
-            return
-        self._to_resend.append(record)
-        self._wake_up.set()
-
-    def _withdraw(self, record: Record) -> None:
-        """End a record that was cancelled and has no task, also for a later process."""
-        self._end(record, NotSubmittedError("withdrawn; its create made nothing"))
-        self.bookkeeping.withdrawn(record)
-
-    def _forget(self, record: Record) -> None:
-        self._attempts.forget(record)
-        self._doubts.pop(record, None)
-        self._unwanted.discard(record)
-
-    def _end(self, record: Record, error: CallsheetError) -> None:
-        """End a record without a task of its own.
-
-        After a doubt it never ends as "nothing was made": whoever reads that sends the spec again.
-        """
-        doubt = self._doubts.get(record)
-        if doubt is not None and not isinstance(error, SubmissionUncertainError):
-            # The last attempt made no task, so its money is free. The money of the attempt in doubt
-            # stays uncertain.
-            self.bookkeeping.released(record)
-            # A final error is about the spec itself, so the attempt in doubt would have ended with
-            # it, too. But a SpecError comes from this client: it says nothing about that attempt.
-            if not is_final(error) or isinstance(error, SpecError):
-                reason = f"{doubt.reason}; sent again: {error}"
-                error = SubmissionUncertainError(reason, doubt.token)
-        self._forget(record)
-        if record.settle(error):
-            self.ended(record)
-
-
-def _cause_of(error: CallsheetError) -> Exception:
-    """The error behind an uncertain submission; any other error itself.
-
-    A page at a wrong address makes a submission uncertain, and must still stop its batch.
-    """
-    cause = error.__cause__
-    lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
-    return cause if lost and isinstance(cause, CallsheetError) else error
+            record.group.stop(record.model, effect.error)

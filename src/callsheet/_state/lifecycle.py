@@ -1,0 +1,32 @@
+"""What the parts of a client tell about its tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+
+if TYPE_CHECKING:
+    from callsheet._state.record import Record
+    from callsheet.events import Event
+
+
+class Lifecycle(Protocol):
+    """Is told what becomes of specs and tasks.
+
+    It keeps the journal and the money of tasks, lets the next create go, and calls the observer.
+    """
+
+    def moved(self, record: Record) -> None:
+        """The task of a record has another status, and has not ended."""
+
+    def task_ended(self, record: Record) -> None:
+        """The task of a record has ended, or is watched no longer: its outcome is known."""
+
+    def ended(self, record: Record) -> None:
+        """A record has its outcome without a task; its money and its notes are up to date."""
+
+    def room_made(self) -> None:
+        """A task has left the provider's queue, or has ended: another one may be sent."""
+
+    def emit(self, event: Event) -> None:
+        """Something has happened that the observer is told of."""
