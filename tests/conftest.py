@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ import anyio.to_thread
 import pytest
 import trio.testing
 from hypothesis import HealthCheck, settings
+
+from callsheet._submission.transition import UnexpectedEventError
 
 
 if TYPE_CHECKING:
@@ -25,6 +28,29 @@ settings.load_profile("callsheet")
 
 REAL = {"listening", "running", "serving", "socket", "started", "subprocess"}
 """Names whose import shows that a module starts processes or uses sockets, so needs real time."""
+
+
+class _Defects(logging.Handler):
+    """Collects the defects that the client logs in place of stopping."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a log record about an event that cannot come."""
+        if record.exc_info and isinstance(record.exc_info[1], UnexpectedEventError):
+            self.found.append(str(record.exc_info[1]))
+
+
+@pytest.fixture(autouse=True)
+def _no_unexpected_event() -> Iterator[None]:
+    """No event comes in a state in which it cannot come."""
+    defects, log = _Defects(), logging.getLogger("callsheet")
+    log.addHandler(defects)
+    yield
+    log.removeHandler(defects)
+    assert not defects.found
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,6 +12,7 @@ Where money is spent, and why that is safe:
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,13 @@ from callsheet._submission.states import (
     Unpreparable,
     WatchSurplus,
 )
-from callsheet._submission.transition import CLOSED_EARLY, PROGRAM_ENDED, may_end_now, resumed
+from callsheet._submission.transition import (
+    CLOSED_EARLY,
+    PROGRAM_ENDED,
+    UnexpectedEventError,
+    may_end_now,
+    resumed,
+)
 from callsheet._submission.turns import Turns
 from callsheet._submission.verdicts import may_repeat, stops_all
 from callsheet.errors import (
@@ -96,6 +103,8 @@ if TYPE_CHECKING:
     from callsheet._submission.admission import Admission
     from callsheet._wire import Request
 
+
+log = logging.getLogger("callsheet")
 
 MOST_AWAITING_TURN = 3
 """Most records that are prepared and wait for their turn. The rest stay in the fair queue, where a
@@ -458,7 +467,12 @@ class Submitter:
         Nothing is awaited here, so no other event can come between the decision and its effects.
         An event of a record of which nothing more is awaited changes nothing.
         """
-        told = self._submissions.apply(record, event, self._context(record))
+        try:
+            told = self._submissions.apply(record, event, self._context(record))
+        except UnexpectedEventError:
+            # A defect of this package. Nothing was changed, and the safe thing is to send nothing.
+            log.exception("an event was left out that cannot come")
+            return None
         return None if told is None else self._perform_all(record, *told)
 
     def _context(self, record: Record) -> Context:
