@@ -13,6 +13,7 @@ import pytest
 
 from callsheet import ClosedError, Limits, Polling, RetryPolicy, TaskSpec, WebhookError
 from callsheet.emulator import Fault
+from callsheet.events import DuplicateTask, TaskSettled
 from disks import slow_disk
 from emulation import ARK, COMET, Wire, client, is_list, refusal
 
@@ -259,3 +260,32 @@ async def test_with_resubmit_always_a_callback_makes_its_attempt_certain(tmp_pat
     )
     assert bookkeeping == [(1, 1)] * 2
     assert len(wire.sent("POST")) == wire.emulator.ledger.created == 2
+
+
+async def test_a_task_too_many_is_told_and_counted():
+    """The caller learns its id once; the spec has one outcome, and both tasks are spent."""
+    wire = Wire(render_seconds=100.0)
+    events: list[object] = []
+    always = RetryPolicy(resubmit="always")
+
+    def lose_the_first(request: httpx.Request) -> Exception | None:
+        lost = request.method == "POST" and len(wire.sent("POST")) == 1
+        return httpx.ReadError("reset") if lost else None
+
+    wire.lose = lose_the_first
+    async with client(wire, provider=COMET, api_key="k", retry=always, observer=events.append) as c:
+        batch = await c.submit_many([TaskSpec("boat", callback_url=HOOK)])
+        await batch.submitted()
+        (outcome,) = await batch.result()
+        lost, watched = wire.emulator.ledger.tasks
+        assert outcome.video.task_id == watched.id
+        token = parse_qs(urlsplit(lost.order.callback_url).query)["token"][0]
+        for _ in range(2):
+            body = json.dumps({"id": lost.id, "status": "running"}).encode()
+            assert c.take_callback(body, token=token)
+        await anyio.sleep(300)
+        assert (c.spend.spent.tasks, c.spend.uncertain.tasks) == (2, 0)
+    told = [each for each in events if isinstance(each, DuplicateTask)]
+    assert told == [DuplicateTask(task_id=lost.id, index=0)]
+    assert len([each for each in events if isinstance(each, TaskSettled)]) == 1
+    assert wire.emulator.ledger.billed == 2

@@ -66,6 +66,23 @@ class SubmissionLost:
 
 
 @attrs.frozen(kw_only=True)
+class DuplicateTask:
+    """A spec has one task more than was wanted, and the task may be billed.
+
+    It happens when the answer to a create was lost, a second create was allowed, and the first one
+    turns out to have made a task; or when a gateway repeats a create. The client counts the task in
+    `Client.spend`. It does not cancel it: only the caller decides that.
+
+    Attributes:
+        task_id: The task that was not wanted. The outcome of the spec is that of another task.
+        index: Position of its spec in its batch or stream, from 0.
+    """
+
+    task_id: str
+    index: int
+
+
+@attrs.frozen(kw_only=True)
 class CreatePaused:
     """A create never arrived or was refused. It is sent again after a pause.
 
@@ -110,6 +127,7 @@ class GateOpened:
 Event = (
     TaskSubmitted
     | SubmissionLost
+    | DuplicateTask
     | StatusChanged
     | TaskSettled
     | CreatePaused

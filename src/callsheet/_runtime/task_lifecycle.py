@@ -60,8 +60,8 @@ class TaskLifecycle:
         self.ended(record)
 
     def ended(self, record: Record) -> None:
-        """Tell of an outcome."""
-        if self.observer is not None:
+        """Tell of an outcome, unless the record is watched for its money alone."""
+        if self.observer is not None and not record.surplus:
             self.emit(TaskSettled(outcome=record.outcome))
 
     def room_made(self) -> None:

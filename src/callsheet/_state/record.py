@@ -43,6 +43,7 @@ class Record(Observable):
         alive_at: When it was last known not to have ended; set by the schedule.
         taught: Ends of its kind that were known when it began; set by the schedule.
         unseen: Whether it was attached and no answer has shown it yet; set by the schedule.
+        surplus: Whether it is watched for its money alone: its spec has another task or an end.
         row: Its number in the journal; ``None`` without a journal.
         twin: The next record of the same task; set by the registry.
         misses: Polls in a row without news of it; set by the schedule.
@@ -69,6 +70,7 @@ class Record(Observable):
     refusals: int = 0
     refused_since: float = 0.0
     known: bool = False
+    surplus: bool = False
     row: int | None = None
     _answer: Packed | Snapshot | Estimate | SpecError | None = attrs.field(default=None, init=False)
     """One slot for two values: until the first answer it holds the estimate, which is not read once

@@ -94,7 +94,14 @@ from callsheet.errors import (
     RateLimitError,
     SubmissionUncertainError,
 )
-from callsheet.events import CreatePaused, GateOpened, GateShut, SubmissionLost, TaskSubmitted
+from callsheet.events import (
+    CreatePaused,
+    DuplicateTask,
+    GateOpened,
+    GateShut,
+    SubmissionLost,
+    TaskSubmitted,
+)
 
 
 if TYPE_CHECKING:
@@ -559,12 +566,14 @@ class Submitter:
 
     def _watch_surplus(self, record: Record, effect: WatchSurplus) -> None:
         """Watch a task that no caller waits for, until it is known whether it is billed."""
-        surplus = Record(record.spec, index=record.index, model=record.model)
+        surplus = Record(record.spec, index=record.index, model=record.model, surplus=True)
         if record.estimate is not None:
             surplus.estimate = record.estimate
         self.bookkeeping.watched_for_money(surplus, record, effect)
         if self.registry.adopt(surplus, effect.task_id, now=self.clock.now()):
             self.poller.watch(surplus, fresh=False)
+        if effect.duplicate:
+            self.lifecycle.emit(DuplicateTask(task_id=effect.task_id, index=record.index))
 
     def _tell_group(self, record: Record, effect: MarkAccepted | StopBatch) -> None:
         if not isinstance(record.group, Group):
