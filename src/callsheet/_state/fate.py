@@ -6,10 +6,11 @@ import enum
 
 
 class Fate(enum.Enum):
-    """What is known of one attempt, in the order in which the fates of an attempt climb.
+    """What is known of one attempt. A later fate in this order replaces an earlier one.
 
-    A fate only climbs, because it is made of facts, and a fact does not become untrue. The one
-    step back is a `Grade.PRESUMED` absence that is contradicted later: it becomes `DOUBTED`.
+    Three steps go back. A new try of a refused attempt begins again at `NOTED`. A new process looks
+    again for a `DOUBTED` one, which is `LOST` then. And a `Grade.PRESUMED` absence that is
+    contradicted becomes `DOUBTED`.
     """
 
     READY = "ready"
@@ -24,7 +25,7 @@ class Fate(enum.Enum):
     LOST = "lost"
     """Its answer is lost, and its task is looked for until a deadline. A task may exist."""
     DOUBTED = "doubted"
-    """Its task was looked for, and nobody can tell. A task may exist."""
+    """Nobody can tell whether it made a task: a search brought no result, or none was possible."""
     ABSENT = "absent"
     """It is proven that it made no task; a `Grade` says how well."""
     MADE = "made"

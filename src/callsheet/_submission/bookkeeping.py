@@ -146,7 +146,10 @@ class Bookkeeping:
         return self.ledger.refusal(_estimate(record), instead_of=instead_of)
 
     def count(self, record: Record, effect: MoneyEffect) -> None:
-        """Bring the money of one attempt up to date. No other method changes it before its end.
+        """Bring the money of one attempt up to date.
+
+        `watched` gives it the name of the record. After the task has ended, `account` settles or
+        frees it; `TaskLifecycle.task_ended` calls that.
 
         Each attempt has its own money, because each may be billed. It stands under the record and
         the number of the attempt, and under the record alone once its task is watched.
@@ -159,6 +162,7 @@ class Bookkeeping:
                     self.ledger.release((record, effect.instead_of))
                 self.ledger.reserve(key, _estimate(record))
             case Hold() | Confirm():
+                # A held amount counts as reserved, since `refusal` puts the next try in its place.
                 self.ledger.confirm(key)
             case Release():
                 self.ledger.release(key)

@@ -120,7 +120,7 @@ class ListScan:
         began: When the look began, on the client's clock.
         wall: The same on the wall clock, in Unix seconds.
         lost: The creates that are looked for, all of one tier.
-        tokens: Our tokens of all attempts that may still be told of, looked for or not.
+        tokens: Our tokens of all attempts about which news may still come, looked for or not.
         known: Returns for the id of a task that was created here whether lists must show a mark on
             it, and ``None`` for any other id.
         proving: Whether the look may prove that a task does not exist. Then it reads the list to

@@ -137,6 +137,10 @@ class Reconciler:
         if task_id is not None and marked is not None:
             self._made[task_id] = marked
 
+    def is_made_here(self, task_id: str) -> bool:
+        """Whether a task is remembered as that of a spec of ours, pending or ended."""
+        return task_id in self._made
+
     # --- looking -----------------------------------------------------------------------------
 
     async def look(
@@ -145,7 +149,7 @@ class Reconciler:
         """Wait until a look is due, read the list once, and return what it has shown.
 
         Args:
-            tokens: All tokens of attempts that may still be told of, looked for or not.
+            tokens: All tokens of attempts about which news may still come, looked for or not.
         """
         while (scan := self._begin(tokens)) is None:
             due = min((each.look_at for each in self._lost.values()), default=None)
@@ -203,7 +207,9 @@ class Reconciler:
             self.stop_looking(record, n)
             # A gateway may have repeated the create. The task that was made first is the spec's.
             made = tuple(each.task_id for each in sorted(snapshots, key=_age))
-            owned = record.task_id != made[0] and self.registry.is_of_spec(made[0])
+            owned = record.task_id != made[0] and (
+                self.registry.is_of_spec(made[0]) or self.is_made_here(made[0])
+            )
             events.append((record, Found(n, made, Owner.ANOTHER if owned else Owner.NOBODY)))
         over = self._take_over(scan)
         if self.planner.support is ListSupport.NO and not scan.finished:

@@ -25,7 +25,7 @@ class State(enum.Enum):
     QUEUED = "queued"
     """It waits in the fair queue, or before it, to be sent once more. It has no current attempt."""
     WAITING = "waiting"
-    """Its body is prepared, or it waits for its turn, for the quota, for room or for a pause."""
+    """Its body is being prepared, or it waits for its turn, for the quota, room or a pause."""
     NOTING = "noting"
     """Its money is set aside, and its note is being written. No byte has left."""
     IN_FLIGHT = "in_flight"
@@ -52,7 +52,7 @@ class Owner(enum.Enum):
     """Who has the id that an answer brings."""
 
     NOBODY = "nobody"
-    """Nobody, or only the caller, who attached it."""
+    """No other spec of ours. The record itself or an attached handle may have it."""
     ANOTHER = "another"
     """The task of another spec of ours."""
 
@@ -96,7 +96,8 @@ class Submission:
 
     Attributes:
         state: Where it stands.
-        attempts: Its attempts, the oldest first. Several may have made a task.
+        attempts: Its attempts, the oldest first; after a resume the open ones come last. Several
+            may have made a task.
         cancelled: Whether the caller has cancelled it.
         held: The number of an attempt that made no task, and whose money is kept for the next try.
             So no other spec takes its place under the cap.
@@ -275,7 +276,10 @@ class CannotTell:
 
 @attrs.frozen
 class Retracted:
-    """The list that proved the absence of attempt *n* is contradicted."""
+    """The list that proved the absence of attempt *n* is contradicted.
+
+    Nothing sends this event so far: no rule says yet when a list is contradicted.
+    """
 
     n: int
 
@@ -423,7 +427,7 @@ class Requeue:
 
 @attrs.frozen
 class LeaveLine:
-    """It does not wait for its turn any longer."""
+    """It does not wait for its turn any longer: wake the waiters, so that it sees that."""
 
 
 @attrs.frozen

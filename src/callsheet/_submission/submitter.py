@@ -5,8 +5,9 @@ Where money is spent, and why that is safe:
 1. `_try` is the only place that sends a create, in the order: set the money aside, write the note,
    ask once more, send. All of it is inside one shield.
 2. `callsheet._submission.transition` decides, as one table, whether a create may leave and whether
-   one may be sent again. This module decides nothing about money: `_apply` takes an event there and
-   executes the effects that come back.
+   one may be sent again. `_apply` takes an event there and executes the effects that come back.
+   What this module judges itself comes in with the event: the cap in `_turn_came`, and in
+   `_refused_event` whether a refused create may be repeated (`may_repeat`).
 3. A lost answer is the event `AnswerLost`. The `Reconciler` looks for its task.
 """
 
@@ -214,6 +215,7 @@ class Submitter:
             submission, self._context(record), can_look=self.reconciler.can_look(record)
         )
         if after.state is State.QUEUED and not effects:
+            # With effects, `Requeue` puts it before the queue.
             self._submissions.put([record])
         self._submissions.replace(record, after)
         self._perform_all(record, after, effects)
@@ -316,6 +318,7 @@ class Submitter:
         with anyio.CancelScope(shield=True) as post:
             # The money is set aside here, in one synchronous stretch with the question whether it
             # fits. The machine asks whether the create is still wanted.
+            # It is still WAITING: `turns.take` has just seen that, and nothing was awaited since.
             todo = self._apply(record, self._turn_came(record, n))
             if not isinstance(todo, NoteFirst):
                 self._admission.ended()
@@ -378,7 +381,7 @@ class Submitter:
             # Any other error means that this try made no task. `paid_call.send` makes the
             # difference, in one place.
             self._tell_admission(error)
-            todo = self._apply(record, self._refusal(record, n, error, paused))
+            todo = self._apply(record, self._refused_event(record, n, error, paused))
             return todo if isinstance(todo, Pause) else None
         # Read before the id is registered: with no task pending nobody polls, and this create is
         # the only sign that the service works.
@@ -391,7 +394,9 @@ class Submitter:
             self.lifecycle.emit(GateOpened())
         return None
 
-    def _refusal(self, record: Record, n: int, error: CallsheetError, paused: float) -> Refused:
+    def _refused_event(
+        self, record: Record, n: int, error: CallsheetError, paused: float
+    ) -> Refused:
         """The event of a try that made no task, with the pause before the next one."""
         submission = self._submissions.of(record)
         attempt = None if submission is None else submission.attempt(n)
@@ -464,7 +469,8 @@ class Submitter:
         """Whether another spec of ours has this id, pending or ended."""
         if record.task_id == task_id:
             return Owner.NOBODY
-        return Owner.ANOTHER if self.registry.is_of_spec(task_id) else Owner.NOBODY
+        known = self.registry.is_of_spec(task_id) or self.reconciler.is_made_here(task_id)
+        return Owner.ANOTHER if known else Owner.NOBODY
 
     # --- events go in, effects come out ------------------------------------------------------
 

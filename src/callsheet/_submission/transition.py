@@ -1,9 +1,13 @@
 """The state machine of a submission: ``(state, event) -> (state, effects)``, as one table.
 
-`step` is the only place that decides whether a paid request leaves. It knows no clock, no network
-and no journal: what was observed comes in with the event, and what is to be done goes out as
-effects. `TABLE` names what happens in each state; an event that it does not name is a defect, and
-then nothing is sent.
+Read `_IN_STATE` at the end first: it names what each event does in each state. An event that it
+does not name is a defect, and then nothing is sent.
+
+`step` decides whether a paid request leaves, and `resumed` decides for what an earlier process has
+left. They know no clock, no network and no journal. What was observed comes in with the event, and
+what is to be done goes out as effects. Three judgements come in with an event: that the money fits
+(`Ledger.refusal`), that a refused create may be sent again (`verdicts.may_repeat`), and that no
+task was made (`Reconciler._proves`).
 
 The rules that keep the money right:
 
@@ -11,7 +15,8 @@ The rules that keep the money right:
   caller has chosen ``resubmit="always"``.
 * The money is set aside and the note is on disk before anything is sent.
 * `_refused` and `_resend` are the only ways to one more request. The first needs a definite refusal
-  of this attempt, the second a proof that it made nothing, or the policy ``"always"``.
+  of this attempt, the second a proof that it made nothing, or the policy ``"always"``. A later
+  process also queues a spec whose attempts all certainly made nothing.
 * What is told of an attempt later, by a list or a callback, is taken in every state, also after the
   end of its spec.
 """
@@ -93,7 +98,8 @@ def step(
 ) -> tuple[Submission, tuple[Effect, ...]]:
     """The submission after an event, and what is to be done.
 
-    The effects are executed in their order, before anything is awaited.
+    The notes are written first, all in one transaction. Then the other effects are executed in
+    their order. One that takes time comes last. Nothing is awaited before it.
 
     Raises:
         UnexpectedEventError: The event cannot come in this state.
@@ -267,6 +273,8 @@ def _end(d: _Draft, error: CallsheetError) -> None:
         d.do(Release(d.submission.held))
         d.change(held=None)
     doubt = first_open(d.submission)
+    # A verdict of the provider about the spec itself stays: no attempt can do better. `NoteEnded`
+    # stops later sends, and the open attempt is looked for all the same.
     if doubt is not None and not judges_spec(error):
         error = _uncertain(doubt, error)
     cancelled = d.submission.cancelled and isinstance(error, NotSubmittedError)
@@ -319,8 +327,8 @@ def _why_not_again(d: _Draft, error: CallsheetError) -> CallsheetError | None:
     if first_open(s) is not None and context.policy.resubmit != "always":
         # Another attempt may have made a task: one more could be a second one, and paid.
         return error
-    lost = [each for each in s.attempts if each.fate not in {Fate.READY, Fate.REFUSED}]
-    if len(lost) >= context.policy.attempts:
+    not_refused = [each for each in s.attempts if each.fate not in {Fate.READY, Fate.REFUSED}]
+    if len(not_refused) >= context.policy.attempts:
         return error
     return None if context.fatal is None else not_submitted(context.fatal)
 
@@ -380,11 +388,14 @@ def _note_written(d: _Draft, event: NoteWritten) -> None:
         return
     d.change_attempt(event.n, fate=Fate.OUT)
     d.change(state=State.IN_FLIGHT)
-    d.do(Send(event.n))  # THE COUNTED REQUEST. Nothing else in the package leads to one.
+    d.do(Send(event.n))  # The paid request: no other line emits `Send`.
 
 
 def _why_not_now(d: _Draft) -> CallsheetError | None:
-    """Why a create may not leave now, though nothing of it was sent; ``None`` if it may."""
+    """Why a create may not leave now, though nothing of it was sent; ``None`` if it may.
+
+    That the spec was cancelled is not asked here: a cancel ends an unsent spec at once.
+    """
     if d.context.fatal is not None:
         # Every create of a stopped batch would fail in the same way.
         return not_submitted(d.context.fatal)
