@@ -10,7 +10,7 @@ import attrs
 from callsheet._state.fate import Fate
 from callsheet._state.record import Record
 from callsheet._submission.states import Context, Effect, Event, State, Submission
-from callsheet._submission.transition import first_open, step
+from callsheet._submission.transition import nothing_awaited, step
 
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 FRESH = Submission()
 """A spec that has just been queued. All of them share this value, so a queued spec costs little."""
 
+MOST_STAND_INS = 1000
+"""Most specs that are remembered after their end because a list may have been wrong about them."""
+
 _UNDER_WAY = frozenset({State.WAITING, State.NOTING, State.IN_FLIGHT})
-_TOLD = frozenset({State.ACCEPTED, State.ENDED})
+_ENDED = frozenset({State.ACCEPTED, State.ENDED})
 
 
 @attrs.define(eq=False)
@@ -83,6 +86,8 @@ class Submissions:
     )
     _under_way: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     """Those with an attempt whose worker runs, in the order in which they were taken."""
+    _stand_ins: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    """Records under which attempts are kept that are believed to have made nothing, oldest first."""
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _front: deque[Record] = attrs.field(factory=deque[Record], init=False)
     """Records that are sent once more. They come before the queue."""
@@ -181,15 +186,35 @@ class Submissions:
         if submission.attempts is not before.attempts:
             for attempt in before.attempts:
                 self._by_token.pop(attempt.token or "", None)
-        if submission.state in _TOLD and first_open(submission) is None:
-            # It has its end, and no attempt is open: nothing more is awaited of it.
+        if submission.state in _ENDED and nothing_awaited(submission):
             self._by_record.pop(record, None)
+            if any(each.fate is Fate.ABSENT for each in submission.attempts):
+                self._stand_in(record, submission)
             return
         self._by_record[record] = submission
         if submission.attempts is not before.attempts:
             for attempt in submission.attempts:
                 if attempt.token is not None:
                     self._by_token[attempt.token] = record, attempt.n
+
+    def _stand_in(self, record: Record, submission: Submission) -> None:
+        """Keep what is known of a record that is dropped, under a record of its own.
+
+        A list may have been wrong when it proved that an attempt made nothing. Then a callback or a
+        later look tells of its task, and the task is billed. The record itself is not kept, so that
+        a client that runs for long does not hold the outcomes of all its specs.
+        """
+        kept = Record(record.spec, index=record.index, model=record.model, surplus=True)
+        kept.row, self._by_record[kept] = record.row, submission
+        for attempt in submission.attempts:
+            if attempt.token is not None:
+                self._by_token[attempt.token] = kept, attempt.n
+        self._stand_ins.append(kept)
+        if len(self._stand_ins) > MOST_STAND_INS:
+            oldest = self._stand_ins.popleft()
+            dropped = self._by_record.pop(oldest, FRESH)
+            for attempt in dropped.attempts:
+                self._by_token.pop(attempt.token or "", None)
 
     def _ready(self) -> int:
         """How many of those under way are prepared, or wait for their first turn."""

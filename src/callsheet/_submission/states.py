@@ -75,6 +75,9 @@ class Attempt:
         more_ids: Further tasks with its token: a gateway may repeat a request.
         grade: How well its absence is proven, if it is `Fate.ABSENT`.
         tries: How many times it was sent, >= 0.
+        answer_due: Whether the answer to its last try is still awaited. It may be awaited although
+            the task is known: a callback or a list may be faster, and the answer may bring the id
+            of one more task.
         error: Why nobody knows what became of it, once its answer is lost.
     """
 
@@ -87,6 +90,7 @@ class Attempt:
     more_ids: tuple[str, ...] = ()
     grade: Grade | None = None
     tries: int = 0
+    answer_due: bool = False
     error: SubmissionUncertainError | None = None
 
 

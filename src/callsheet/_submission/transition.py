@@ -109,6 +109,8 @@ def step(
         name = type(event).__name__
         raise UnexpectedEventError(f"{name} in state {submission.state.value}: {submission}")
     draft = _Draft(submission, context)
+    if isinstance(event, (Answered, Refused, AnswerLost, Interrupted)):
+        draft.change_attempt(event.n, answer_due=False)
     handler(draft, event)
     return draft.submission, tuple(draft.effects)
 
@@ -116,6 +118,11 @@ def step(
 def first_open(submission: Submission) -> Attempt | None:
     """The oldest attempt that may have made a task, and nobody knows."""
     return next((each for each in submission.attempts if each.fate in OPEN), None)
+
+
+def nothing_awaited(submission: Submission) -> bool:
+    """Whether no attempt of an ended or accepted submission is open, and no answer is due."""
+    return not any(each.fate in OPEN or each.answer_due for each in submission.attempts)
 
 
 def may_end_now(submission: Submission) -> bool:
@@ -386,7 +393,7 @@ def _note_written(d: _Draft, event: NoteWritten) -> None:
     if refusal is not None:
         _end(d, refusal)
         return
-    d.change_attempt(event.n, fate=Fate.OUT)
+    d.change_attempt(event.n, fate=Fate.OUT, answer_due=True)
     d.change(state=State.IN_FLIGHT)
     d.do(Send(event.n))  # The paid request: no other line emits `Send`.
 
