@@ -87,7 +87,7 @@ class Submissions:
     _under_way: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     """Those with an attempt whose worker runs, in the order in which they were taken."""
     _stand_ins: deque[Record] = attrs.field(factory=deque[Record], init=False)
-    """Records under which attempts are kept that are believed to have made nothing, oldest first."""
+    """Records that keep attempts which are believed to have made nothing, the oldest first."""
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _front: deque[Record] = attrs.field(factory=deque[Record], init=False)
     """Records that are sent once more. They come before the queue."""
@@ -184,10 +184,10 @@ class Submissions:
         else:
             self._under_way.pop(record, None)
         if submission.attempts is not before.attempts:
-            for attempt in before.attempts:
-                self._by_token.pop(attempt.token or "", None)
+            self._drop_tokens(before)
         if submission.state in _ENDED and nothing_awaited(submission):
             self._by_record.pop(record, None)
+            self._drop_tokens(submission)
             if any(each.fate is Fate.ABSENT for each in submission.attempts):
                 self._stand_in(record, submission)
             return
@@ -212,9 +212,11 @@ class Submissions:
         self._stand_ins.append(kept)
         if len(self._stand_ins) > MOST_STAND_INS:
             oldest = self._stand_ins.popleft()
-            dropped = self._by_record.pop(oldest, FRESH)
-            for attempt in dropped.attempts:
-                self._by_token.pop(attempt.token or "", None)
+            self._drop_tokens(self._by_record.pop(oldest, FRESH))
+
+    def _drop_tokens(self, submission: Submission) -> None:
+        for attempt in submission.attempts:
+            self._by_token.pop(attempt.token or "", None)
 
     def _ready(self) -> int:
         """How many of those under way are prepared, or wait for their first turn."""

@@ -137,8 +137,8 @@ class Reconciler:
         if task_id is not None and marked is not None:
             self._made[task_id] = marked
 
-    def is_made_here(self, task_id: str) -> bool:
-        """Whether a task is remembered as that of a spec of ours, pending or ended."""
+    def has_made(self, task_id: str) -> bool:
+        """Whether a task is known that was created by us and has this id, pending or ended."""
         return task_id in self._made
 
     # --- looking -----------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Reconciler:
             # A gateway may have repeated the create. The task that was made first is the spec's.
             made = tuple(each.task_id for each in sorted(snapshots, key=_age))
             owned = record.task_id != made[0] and (
-                self.registry.is_of_spec(made[0]) or self.is_made_here(made[0])
+                self.registry.is_of_spec(made[0]) or self.has_made(made[0])
             )
             events.append((record, Found(n, made, Owner.ANOTHER if owned else Owner.NOBODY)))
         over = self._take_over(scan)

@@ -181,7 +181,7 @@ class Submitter:
     def without_id(self) -> list[Record]:
         """The records that have neither an id nor an outcome: those that are queued come first."""
         queued = self._submissions.queued()
-        rest = (r for r in self._submissions if r.task_id is None and not r.settled)
+        rest = (r for r in self._submissions if not (r.task_id or r.settled or r.surplus))
         return list(dict.fromkeys((*queued, *rest)))
 
     def may_end_now(self, record: Record) -> bool:
@@ -466,10 +466,10 @@ class Submitter:
             self._apply(record, event)
 
     def _owner_of(self, task_id: str, record: Record) -> Owner:
-        """Whether another spec of ours has this id, pending or ended."""
+        """Whether a pending task of another spec of ours has this id."""
         if record.task_id == task_id:
             return Owner.NOBODY
-        known = self.registry.is_of_spec(task_id) or self.reconciler.is_made_here(task_id)
+        known = self.registry.is_of_spec(task_id) or self.reconciler.has_made(task_id)
         return Owner.ANOTHER if known else Owner.NOBODY
 
     # --- events go in, effects come out ------------------------------------------------------

@@ -424,7 +424,7 @@ def _note_failed(d: _Draft, event: NoteFailed) -> None:
 
 def _answered(d: _Draft, event: Answered) -> None:
     attempt = d.attempt(event.n)
-    another = event.owner is Owner.ANOTHER
+    another = event.owner is Owner.ANOTHER or _is_of_other_attempt(d, event.n, event.task_id)
     if another and attempt.heard in {None, event.task_id}:
         # One id for two creates: nobody knows which task this one has made. So the answer is as
         # good as lost, and the list is asked for its token.
@@ -550,6 +550,12 @@ def _shown(d: _Draft, n: int, task_ids: tuple[str, ...], owner: Owner) -> None:
         _unknown(d, n, _given_twice(d.attempt(n), task_ids[0]))
 
 
+def _is_of_other_attempt(d: _Draft, n: int, task_id: str) -> bool:
+    """Whether the id is that of a task that another attempt of the spec has made."""
+    others = (each for each in d.submission.attempts if each.n != n)
+    return any(task_id in {each.task_id, *each.more_ids} for each in others)
+
+
 def _given_twice(attempt: Attempt, task_id: str) -> SubmissionUncertainError:
     """The id is that of another spec's task. So nobody knows which task the attempt has made."""
     reason = f"the provider gave the id {task_id} to two tasks"
@@ -559,7 +565,7 @@ def _given_twice(attempt: Attempt, task_id: str) -> SubmissionUncertainError:
 def _shown_late(d: _Draft, event: Found | Called) -> None:
     """The task of an attempt is shown after its spec got a task or an end."""
     ids = event.task_ids if isinstance(event, Found) else (event.task_id,)
-    if event.owner is Owner.ANOTHER:
+    if event.owner is Owner.ANOTHER or _is_of_other_attempt(d, event.n, ids[0]):
         return  # that task is counted under its own spec, and this attempt stays as it is
     attempt = d.attempt(event.n)
     if attempt.fate is Fate.MADE:
