@@ -112,7 +112,9 @@ class _Found:
         self._open: deque[tuple[Record, Entry]] = deque()
         self._dropped: list[tuple[str | None, bool | None]] = []
         # The money of finished rows is added up apart, so that a resume that fails counts nothing.
-        self._finished = Bookkeeping(ledger=Ledger(), files=engine.bookkeeping.files)
+        self._finished = Bookkeeping(
+            ledger=Ledger(), price=engine.bookkeeping.price, files=engine.bookkeeping.files
+        )
 
     @property
     def name(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
@@ -69,11 +69,13 @@ class Bookkeeping:
 
     Attributes:
         ledger: Adds up the money.
+        price: Works out what a spec may cost, or why that is unknown.
         journal: The journal, if the client has one.
         files: Where videos were saved.
     """
 
     ledger: Ledger
+    price: Callable[[TaskSpec], Estimate | SpecError]
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
 
@@ -83,6 +85,7 @@ class Bookkeeping:
         provider: Provider,
         limit: SpendLimit | None,
         *,
+        price: Callable[[TaskSpec], Estimate | SpecError],
         path: str | os.PathLike[str] | None,
         journal_timeout: float,
         key: str | None,
@@ -100,7 +103,7 @@ class Bookkeeping:
                 fingerprint=mark,
                 timeout=journal_timeout,
             )
-        return cls(ledger=Ledger(limit or SpendLimit()), journal=journal)
+        return cls(ledger=Ledger(limit or SpendLimit()), price=price, journal=journal)
 
     async def plan(self, records: Sequence[Record], name: str | None) -> None:
         """Write records into the journal before they are queued.
@@ -143,7 +146,7 @@ class Bookkeeping:
         if isinstance(record.estimate, SpecError):
             return record.estimate  # its cost is unknown, because it was not checked and is wrong
         instead_of = None if held is None else (record, held)
-        return self.ledger.refusal(_estimate(record), instead_of=instead_of)
+        return self.ledger.refusal(self._estimate(record), instead_of=instead_of)
 
     def count(self, record: Record, effect: MoneyEffect) -> None:
         """Bring the money of one attempt up to date.
@@ -160,7 +163,7 @@ class Bookkeeping:
                 if effect.instead_of is not None:
                     # Made no task, so its money becomes that of the next try.
                     self.ledger.release((record, effect.instead_of))
-                self.ledger.reserve(key, _estimate(record))
+                self.ledger.reserve(key, self._estimate(record))
             case Hold() | Confirm():
                 # A held amount counts as reserved, since `refusal` puts the next try in its place.
                 self.ledger.confirm(key)
@@ -169,7 +172,7 @@ class Bookkeeping:
             case MarkUncertain():
                 self.ledger.doubt(key)
             case Carry():
-                self.ledger.carry(key, _estimate(record))
+                self.ledger.carry(key, self._estimate(record))
                 if effect.uncertain:
                     self.ledger.doubt(key)
 
@@ -183,7 +186,7 @@ class Bookkeeping:
             self.ledger.move((record, effect.n), surplus)
             return
         # The attempt has another task already, so this one has its own money, beyond the cap.
-        self.ledger.carry(surplus, _estimate(surplus))
+        self.ledger.carry(surplus, self._estimate(surplus))
         if record.row is not None:
             self._note(record, notes.Made(record.row, effect.n, effect.task_id))
 
@@ -233,11 +236,11 @@ class Bookkeeping:
         """
         if answer.status is Status.SUCCEEDED:
             usage = answer.usage
-            self.ledger.count(_estimate(record), None if usage is None else usage.total_tokens)
+            self.ledger.count(self._estimate(record), None if usage is None else usage.total_tokens)
 
     def carry(self, record: Record) -> None:
         """Count the task that a record has, whatever the limit says now: it was made earlier."""
-        self.ledger.carry(record, _estimate(record))
+        self.ledger.carry(record, self._estimate(record))
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome.
@@ -260,6 +263,19 @@ class Bookkeeping:
                 self.ledger.doubt(record)
             case _:
                 self.ledger.release(record)
+
+    def _estimate(self, record: Record) -> Estimate:
+        """What a task of the record may cost.
+
+        It was computed when the record was made, and is kept until the first answer. A task that is
+        found after that, or in a later process, costs as much. So it is computed again.
+        """
+        estimate = record.estimate
+        if estimate is None and record.spec is not None:
+            estimate = self.price(record.spec)
+        if isinstance(estimate, SpecError):  # an earlier version sent it, this one cannot price it
+            return Estimate(tokens=None, tokens_at_least=0, notes=(str(estimate),))
+        return _UNPRICED if estimate is None else estimate
 
     def _note_end(self, record: Record) -> None:
         """Note the end of a task if it is final. Any other leaves the row open."""
@@ -297,14 +313,6 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
             return notes.Made(row, attempt.n, task_id)
         case _:
             raise ValueError(f"the journal has no note for {attempt!r}")
-
-
-def _estimate(record: Record) -> Estimate:
-    """What a task of the record may cost, as computed when the record was made."""
-    estimate = record.estimate
-    if isinstance(estimate, SpecError):  # sent by an earlier version, and this one cannot price it
-        return Estimate(tokens=None, tokens_at_least=0, notes=(str(estimate),))
-    return _UNPRICED if estimate is None else estimate
 
 
 def _fingerprint(key: str | None) -> str:
