@@ -172,6 +172,12 @@ def test_no_later_attempt_erases_an_earlier_one():
     assert (found.task_id, found.attempts[2].more_ids) == ("cgt-3", ("cgt-4",))
 
 
+def test_an_attempt_that_could_not_be_noted_is_not_open():
+    """What is told of an attempt without its own note, which is written first, is all there is."""
+    assert fates([notes.Refused(1, 1)]) == {1: Fate.REFUSED}
+    assert not entry_of([notes.Refused(1, 1)]).open_attempts
+
+
 def test_the_refusal_of_an_earlier_try_says_nothing_about_the_last_one():
     """An attempt that is sent again unchanged is open again, until that try is refused, too."""
     told = [

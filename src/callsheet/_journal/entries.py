@@ -136,8 +136,9 @@ class _Attempt:
         if self.ids:
             # An id is the strongest fact of all, whatever was believed before it.
             fate, grade = Fate.MADE, None
-        elif self.refused >= self.tries > 0:
-            # The refusal of an earlier try says nothing about the last one.
+        elif self.refused and self.refused >= self.tries:
+            # The refusal of an earlier try says nothing about the last one. And a try that is not
+            # in the journal, because its note could not be written, was never sent.
             fate, grade = Fate.REFUSED, None
         return AttemptEntry(
             n,
