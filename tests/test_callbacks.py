@@ -289,3 +289,25 @@ async def test_a_task_too_many_is_told_and_counted():
     assert told == [DuplicateTask(task_id=lost.id, index=0)]
     assert len([each for each in events if isinstance(each, TaskSettled)]) == 1
     assert wire.emulator.ledger.billed == 2
+
+
+async def test_a_task_that_a_list_did_not_show_is_counted_when_a_callback_tells_of_it():
+    """Its create was proven to have made nothing, and another one has made the spec's task."""
+    late = Fault(verbs=("create",), request="late", delay=400.0, answer="reset", times=1)
+    wire = Wire(render_seconds=50.0, faults=(late,))
+    events: list[object] = []
+    async with client(wire, observer=events.append) as c:
+        batch = await c.submit_many([TaskSpec("boat", callback_url=HOOK)])
+        (outcome,) = await batch.result()
+        assert outcome.ok
+        assert c.spend.committed.tasks == 1
+        await anyio.sleep(500)
+        url = json.loads(wire.sent("POST")[0].content)["callback_url"]
+        (task_id,) = (t.id for t in wire.emulator.ledger.tasks if t.order.callback_url == url)
+        body = json.dumps({"id": task_id, "status": "succeeded"}).encode()
+        for _ in range(2):
+            assert c.take_callback(body, token=parse_qs(urlsplit(url).query)["token"][0])
+        await anyio.sleep(100)
+        assert c.spend.spent.tasks == c.spend.committed.tasks == 2
+    assert DuplicateTask(task_id=task_id, index=0) in events
+    assert wire.emulator.ledger.billed == 2

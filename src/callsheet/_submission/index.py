@@ -205,8 +205,11 @@ class Submissions:
         a client that runs for long does not hold the outcomes of all its specs.
         """
         kept = Record(record.spec, index=record.index, model=record.model, surplus=True)
-        kept.row, self._by_record[kept] = record.row, submission
-        for attempt in submission.attempts:
+        # The errors are left out, because a traceback holds on to the record.
+        attempts = tuple(attrs.evolve(each, error=None) for each in submission.attempts)
+        kept.row = record.row
+        self._by_record[kept] = attrs.evolve(submission, attempts=attempts)
+        for attempt in attempts:
             if attempt.token is not None:
                 self._by_token[attempt.token] = kept, attempt.n
         self._stand_ins.append(kept)
