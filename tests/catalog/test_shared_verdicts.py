@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from callsheet._catalog import MODELS, PROVIDERS, check, spec_check
 from callsheet._catalog.check_context import CheckContext
-from callsheet._catalog.fields import drop_mistyped_fields
 from callsheet._catalog.models import capability
+from callsheet._catalog.spec_check import drop_mistyped_fields
 from callsheet._models.media import AudioRef, Image, VideoRef
 from callsheet._models.spec import TaskSpec
 from catalog.checking import ANYWHERE, CLIP, PICTURE, SOUND

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -79,3 +80,15 @@ def problem(field: str, value: object, allowed: str) -> Problem:
 def is_set(spec: TaskSpec, field: str) -> bool:
     """Whether the caller gave the field a value; ``False`` and 0 are values, too."""
     return getattr(spec, field) not in (None, ())
+
+
+def is_json_object(value: Mapping[Any, Any]) -> bool:
+    """Whether the mapping can be written as a JSON object in UTF-8.
+
+    Its names must be text. It must hold no NaN, no lone surrogates, and no type that JSON lacks.
+    """
+    try:
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
+        return all(isinstance(name, str) for name in value)
+    except Exception:  # noqa: BLE001 - a caller's object may raise anything
+        return False

@@ -41,7 +41,7 @@ def cloud_problems(context: CheckContext) -> Iterator[Problem]:
         )
 
 
-_UNDOCUMENTED: Final = (
+UNDOCUMENTED: Final = (
     "generate_audio",
     "draft",
     "draft_task",
@@ -69,7 +69,7 @@ def comet_problems(context: CheckContext) -> Iterator[Problem]:
     spec = context.spec
     if context.provider.dialect != "comet":
         return
-    for field in _UNDOCUMENTED:
+    for field in UNDOCUMENTED:
         if is_set(spec, field):
             yield problem(
                 field,

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from callsheet._catalog.check_context import CheckContext, is_set, problem
-from callsheet._catalog.fields import is_json_object
+from callsheet._catalog.check_context import CheckContext, is_json_object, is_set, problem
 from callsheet._catalog.models import RATIOS
 from callsheet._catalog.urls import is_http_url, is_id
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from callsheet.errors import Problem
 
 
-_NOT_EVERYWHERE: Final = (
+NOT_EVERYWHERE: Final = (
     "frames",
     "camera_fixed",
     "generate_audio",
@@ -48,7 +47,7 @@ def unsupported_problems(context: CheckContext) -> Iterator[Problem]:
     """
     if context.model is None:
         return
-    for field in _NOT_EVERYWHERE:
+    for field in NOT_EVERYWHERE:
         if is_set(context.spec, field) and not getattr(context.model, field):
             yield problem(
                 field,

@@ -1,4 +1,4 @@
-"""Rules about the prompt of a spec."""
+"""Rules about the prompt of a spec, and about what a video can be made from without media."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def prompt_problems(context: CheckContext) -> Iterator[Problem]:
         yield _too_long(spec.prompt, f"it has {len(spec.prompt)} characters")
     elif (words := _words(spec.prompt)) > MOST_WORDS:
         yield _too_long(spec.prompt, f"it has {words} words")
+
+
+def text_problems(context: CheckContext) -> Iterator[Problem]:
+    """The model can do without media if there are none."""
+    spec, model = context.spec, context.model
+    if model is None or model.text:
+        return
+    if not (spec.media or spec.references or spec.draft_task is not None):
+        yield problem("first_frame", None, f"a picture, or references: {model.name} needs one")
 
 
 def _words(prompt: str) -> int:

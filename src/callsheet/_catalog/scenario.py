@@ -37,15 +37,13 @@ def scenario_problems(context: CheckContext) -> Iterator[Problem]:
 
 
 def frame_problems(context: CheckContext) -> Iterator[Problem]:
-    """The model accepts the given frames, and can do without media if there are none."""
+    """The model accepts the given frames."""
     spec, model = context.spec, context.model
     if model is None:
         return
     for field in ("first_frame", "last_frame"):
         if is_set(spec, field) and not getattr(model, field):
             yield problem(field, getattr(spec, field), f"leave it out: {model.name} takes none")
-    if not model.text and not (spec.media or spec.references or spec.draft_task is not None):
-        yield problem("first_frame", None, f"a picture, or references: {model.name} needs one")
 
 
 _REFERENCE_KINDS: Final = (

@@ -1,18 +1,24 @@
-"""The preflight: it finds all mistakes in a spec before anything is sent."""
+"""The preflight: it finds all mistakes in a spec before anything is sent.
+
+Here are the types of the fields, and the list of the rules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from callsheet._catalog.check_context import CheckContext, Rule, problem
+import attrs
+
+from callsheet._catalog.check_context import CheckContext, Rule, is_json_object, problem
 from callsheet._catalog.combinations import draft_problems, extra_problems, tier_problems
-from callsheet._catalog.destinations import cloud_problems, comet_problems
-from callsheet._catalog.fields import drop_mistyped_fields
+from callsheet._catalog.destinations import UNDOCUMENTED, cloud_problems, comet_problems
 from callsheet._catalog.media_rules import body_problems, media_problems
 from callsheet._catalog.models import capability
 from callsheet._catalog.options import (
+    NOT_EVERYWHERE,
     duration_problems,
     output_size_problems,
     range_problems,
@@ -20,13 +26,14 @@ from callsheet._catalog.options import (
     tool_problems,
     unsupported_problems,
 )
-from callsheet._catalog.prompt import prompt_problems
+from callsheet._catalog.prompt import prompt_problems, text_problems
 from callsheet._catalog.scenario import frame_problems, reference_problems, scenario_problems
+from callsheet._models.commands import COMMANDS
 from callsheet._models.spec import TaskSpec
 
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable
 
     from callsheet._models.media import Media, MediaFacts
     from callsheet._models.provider import Provider
@@ -38,6 +45,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     cloud_problems,
     scenario_problems,
     frame_problems,
+    text_problems,
     reference_problems,
     media_problems,
     body_problems,
@@ -67,10 +75,57 @@ The others see only what `_shape` holds: of a prompt, a medium or a seed whether
 which type. So they are asked once for all specs of one shape.
 """
 
-_RULES_OF_TEXT: Final = tuple(
-    rule for rule in _RULES_OF_EACH if rule not in {media_problems, body_problems}
-)
 _RULES_OF_SHAPE: Final = tuple(rule for rule in _RULES if rule not in _RULES_OF_EACH)
+
+_MEDIA_FIELDS: Final = ("first_frame", "last_frame", "references")
+
+_FIELDS_OF: Final[dict[Rule, frozenset[str]]] = {
+    cloud_problems: frozenset({"model", "tools"}),
+    scenario_problems: frozenset({"last_frame", "references", "tools"}),
+    frame_problems: frozenset({"first_frame", "last_frame"}),
+    reference_problems: frozenset({"references"}),
+    media_problems: frozenset(_MEDIA_FIELDS),
+    body_problems: frozenset(_MEDIA_FIELDS),
+    unsupported_problems: frozenset(NOT_EVERYWHERE),
+    range_problems: frozenset({"seed", "priority", "execution_expires_after"}),
+    duration_problems: frozenset({"duration", "frames"}),
+    output_size_problems: frozenset({"resolution", "ratio"}),
+    syntax_problems: frozenset({"model", "draft_task", "service_tier", "callback_url"}),
+    tool_problems: frozenset({"tools"}),
+    draft_problems: frozenset({"draft", "draft_task"}),
+    tier_problems: frozenset({"priority"}),
+    extra_problems: frozenset({"extra"}),
+    comet_problems: frozenset({*UNDOCUMENTED, *COMMANDS}),
+}
+"""The fields that a rule is about. Where none of them is set the rule has nothing to find, so it is
+not asked. A rule that is not listed here is asked about every spec."""
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(TaskSpec))
+_VALUES: Final = attrgetter(*_FIELDS)
+_NOTHING: Final[tuple[()]] = ()
+
+_FIELD_TYPES: Final[dict[str, tuple[type, str]]] = {
+    "prompt": (str, "text"),
+    "model": (str, "a model id or an endpoint id, as text"),
+    "references": (tuple, "a sequence of Image, VideoRef and AudioRef"),
+    "resolution": (str, "text such as '720p'"),
+    "ratio": (str, "text such as '16:9'"),
+    "duration": (int, "a whole number of seconds"),
+    "frames": (int, "a whole number"),
+    "seed": (int, "a whole number"),
+    "camera_fixed": (bool, "True or False"),
+    "watermark": (bool, "True or False"),
+    "generate_audio": (bool, "True or False"),
+    "draft": (bool, "True or False"),
+    "draft_task": (str, "the id of a draft task, as text"),
+    "return_last_frame": (bool, "True or False"),
+    "service_tier": (str, "'default' or 'flex'"),
+    "execution_expires_after": (int, "a whole number of seconds"),
+    "priority": (int, "a whole number"),
+    "tools": (tuple, "a sequence of tool names, such as ('web_search',)"),
+    "callback_url": (str, "an http(s) URL, as text"),
+    "extra": (Mapping, "a mapping of names to JSON values"),
+}
 
 _VALUES_IN_SHAPE: Final = attrgetter(
     "model",
@@ -123,22 +178,66 @@ def check(
     if not isinstance(spec, TaskSpec):
         return [problem("spec", spec, "a TaskSpec")]
     shape = _shape(spec, provider)
-    if shape is not None and (shape in _good_shapes or _is_good(spec, provider, shape)):
+    if shape is not None:
         context = _context(spec, provider, facts)
-        has_media = spec.references or spec.first_frame is not None or spec.last_frame is not None
-        rules = _RULES_OF_EACH if has_media else _RULES_OF_TEXT
-        return [row for rule in rules for row in rule(context)]
+        if shape in _good_shapes or _is_good(context, shape):
+            return _found(_RULES_OF_EACH, context)
     clean, problems = drop_mistyped_fields(spec)
-    context = _context(clean, provider, facts)
+    found = _found(_RULES, _context(clean, provider, facts))
     named = {row.field for row in problems}
-    return problems + [row for rule in _RULES for row in rule(context) if row.field not in named]
+    return problems + [row for row in found if row.field not in named]
+
+
+def drop_mistyped_fields(spec: TaskSpec) -> tuple[TaskSpec, list[Problem]]:
+    """Reset the fields that have a wrong type.
+
+    The other rules can then rely on the types.
+
+    Returns:
+        The spec without these fields, and one problem for each of them.
+    """
+    problems: list[Problem] = []
+    for field, (kind, allowed) in _FIELD_TYPES.items():
+        value = getattr(spec, field)
+        if value is None and kind is not tuple:
+            continue
+        if not _has_type(value, kind):
+            problems.append(problem(field, value, allowed))
+    if isinstance(spec.extra, Mapping) and not is_json_object(spec.extra):
+        allowed = "a mapping of names as text to values that JSON can hold"
+        problems.append(problem("extra", spec.extra, allowed))
+    wrong: dict[str, Any] = {
+        row.field: () if _FIELD_TYPES[row.field][0] is tuple else None for row in problems
+    }
+    return (attrs.evolve(spec, **wrong) if wrong else spec), problems
 
 
 def _context(
     spec: TaskSpec, provider: Provider, facts: Mapping[Media, MediaFacts | str]
 ) -> CheckContext:
-    model = capability(spec.model if spec.model is not None else provider.default_model)
-    return CheckContext(spec=spec, provider=provider, model=model, facts=facts)
+    model = spec.model if spec.model is not None else provider.default_model
+    return CheckContext(spec=spec, provider=provider, model=capability(model), facts=facts)
+
+
+def _found(rules: Iterable[Rule], context: CheckContext) -> list[Problem]:
+    """What the rules find that are about a field which is set."""
+    # Compared by identity, because the objects of a caller may raise when they are compared.
+    given = [
+        name
+        for name, value in zip(_FIELDS, _VALUES(context.spec), strict=True)
+        if value is not None and value is not _NOTHING
+    ]
+    return [
+        row
+        for rule in rules
+        if (about := _FIELDS_OF.get(rule)) is None or not about.isdisjoint(given)
+        for row in rule(context)
+    ]
+
+
+def _has_type(value: object, kind: type) -> bool:
+    """Whether the value has the type. Here a bool is not a number, although it is in Python."""
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def _shape(spec: TaskSpec, provider: Provider) -> Hashable | None:
@@ -160,13 +259,10 @@ def _shape(spec: TaskSpec, provider: Provider) -> Hashable | None:
     )
 
 
-def _is_good(spec: TaskSpec, provider: Provider, shape: Hashable) -> bool:
+def _is_good(context: CheckContext, shape: Hashable) -> bool:
     """Whether the rules of a shape find nothing wrong in one spec of it, and so in none."""
-    _, mistyped = drop_mistyped_fields(spec)
-    if mistyped:
-        return False
-    context = _context(spec, provider, _NO_FACTS)
-    if any(True for rule in _RULES_OF_SHAPE for _ in rule(context)):
+    _, mistyped = drop_mistyped_fields(context.spec)
+    if mistyped or _found(_RULES_OF_SHAPE, context):
         return False
     if len(_good_shapes) >= _MOST_SHAPES:
         _good_shapes.clear()
