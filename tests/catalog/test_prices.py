@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from callsheet import Image, TaskSpec, VideoRef
 from callsheet._catalog import MODELS, PROVIDERS, capability, estimate, output_size, tokens
+from callsheet._catalog.estimates import TABLES, price_of
 from callsheet._catalog.models import RATIOS
-from callsheet._catalog.prices import TABLES, price_of
 
 
 LITE = "doubao-seedance-1-0-lite-t2v-250428"

@@ -9,9 +9,8 @@ from callsheet import _lazy
 
 if TYPE_CHECKING:
     from callsheet._catalog.estimates import estimate, tokens
-    from callsheet._catalog.models import MODELS, Capability, capability
+    from callsheet._catalog.models import MODELS, Capability, capability, output_size
     from callsheet._catalog.providers import PROVIDERS
-    from callsheet._catalog.sizes import output_size
     from callsheet._catalog.spec_check import check
 
 
@@ -31,9 +30,8 @@ if not TYPE_CHECKING:
         __name__,
         {
             "estimates": ("estimate", "tokens"),
-            "models": ("MODELS", "Capability", "capability"),
+            "models": ("MODELS", "Capability", "capability", "output_size"),
             "providers": ("PROVIDERS",),
-            "sizes": ("output_size",),
             "spec_check": ("check",),
         },
     )

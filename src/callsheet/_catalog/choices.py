@@ -86,7 +86,8 @@ def possible_outputs(spec: TaskSpec, model: Capability) -> PossibleOutputs:
     provider replaces a command that the model does not understand by the default (Ark create
     reference).
     """
-    commands = commands_in(spec.prompt) if isinstance(spec.prompt, str) else {}
+    prompt = spec.prompt if isinstance(spec.prompt, str) else ""
+    commands = commands_in(prompt) if "--" in prompt else {}  # most prompts hold none
     extra = spec.extra or {}
     given = tuple(all_in_body(spec, _PRICED_FIELDS).values()) if extra else _PRICED_VALUES(spec)
     kind = _Kind(
