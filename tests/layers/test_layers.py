@@ -218,8 +218,8 @@ def test_imports_go_to_lower_layers_only():
 @pytest.mark.parametrize(
     ("file", "line", "found"),
     [
-        ("_wire/ark.py", "from callsheet._catalog.models import MODELS", {"_catalog.models"}),
-        ("_catalog/models.py", "import callsheet._wire.ark", {"_wire.ark"}),
+        ("_wire/dialects.py", "from callsheet._catalog.models import MODELS", {"_catalog.models"}),
+        ("_catalog/models.py", "import callsheet._wire.dialects", {"_wire.dialects"}),
         ("_models/spec.py", "from callsheet import _catalog", {"_catalog"}),
         ("errors/base.py", "from callsheet._models.spec import TaskSpec", {"_models.spec"}),
         ("_http/api.py", "def late():\n    from callsheet._client import Client", {"_client"}),

@@ -11,8 +11,7 @@ from callsheet._models.commands import COMMANDS, commands_in
 from callsheet._models.media import AudioRef, Image, VideoRef
 from callsheet._models.spec import TaskSpec
 from callsheet._wire import dialect_of
-from callsheet._wire.comet import ORDER, UNSENDABLE
-from callsheet._wire.content import MAX_BODY
+from callsheet._wire.dialects import MAX_BODY, ORDER, UNSENDABLE
 from callsheet.errors import InvalidRequestError, ProtocolError, SpecError
 
 

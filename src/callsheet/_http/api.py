@@ -8,7 +8,7 @@ import attrs
 
 from callsheet._http.transport import Transport
 from callsheet._models.provider import Provider
-from callsheet._wire.dialect import Dialect
+from callsheet._wire.dialects import Dialect
 
 
 if TYPE_CHECKING:

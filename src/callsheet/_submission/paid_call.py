@@ -13,7 +13,7 @@ from callsheet._submission import media_files
 from callsheet._submission.correlation_token import has_own
 from callsheet._submission.verdicts import leaves_open
 from callsheet._wire import TOKEN
-from callsheet._wire.dialect import Dialect
+from callsheet._wire.dialects import Dialect
 from callsheet.errors import (
     APIError,
     CallsheetError,

@@ -9,8 +9,7 @@ from callsheet import _lazy
 
 if TYPE_CHECKING:
     from callsheet._wire.callback import TOKEN, parse_callback
-    from callsheet._wire.dialect import Dialect
-    from callsheet._wire.dialects import dialect_of
+    from callsheet._wire.dialects import Dialect, dialect_of
     from callsheet._wire.messages import Request, Response
     from callsheet._wire.refusals import error_of, parse_retry_after, stops_batch
     from callsheet._wire.task_requests import LIST_BASE, URL_ROOM, id_cost
@@ -36,8 +35,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "callback": ("TOKEN", "parse_callback"),
-            "dialect": ("Dialect",),
-            "dialects": ("dialect_of",),
+            "dialects": ("Dialect", "dialect_of"),
             "messages": ("Request", "Response"),
             "refusals": ("error_of", "parse_retry_after", "stops_batch"),
             "task_requests": ("LIST_BASE", "URL_ROOM", "id_cost"),
