@@ -125,6 +125,7 @@ class Client(anyio.AsyncContextManagerMixin):
         if self._entered:
             raise ClosedError("a client can be entered once; make another one")
         self._entered = True
+        import callsheet._batch  # noqa: F401 - now, so that no submission has to wait for it
         from callsheet._runtime.engine import Engine
         from callsheet._runtime.lifetime import LoopGuard
 
@@ -199,12 +200,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         from callsheet._handle import TaskHandle
-        from callsheet._preflight import check
 
         engine = self._open_engine()
-        await check([spec], provider=self.provider)
-        record = engine.intake.record(spec)
-        await engine.intake.submit([record], priority=priority)
+        record = await engine.intake.submit_one(spec, priority=priority)
         await engine.intake.wait_for_id(record)
         return TaskHandle(engine, record)
 
@@ -228,14 +226,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop.
         """
         from callsheet._batch import Batch
-        from callsheet._preflight import checked
-        from callsheet._state.group import Group
 
         engine = self._open_engine()
-        good = await checked(specs, provider=self.provider)
-        group = Group(total=len(good))
-        records = await engine.intake.records(good, group)
-        await engine.intake.submit(records, name=name, priority=priority)
+        group, records = await engine.intake.submit_many(specs, name=name, priority=priority)
         return Batch(engine, group, records, name)
 
     def map(
@@ -287,12 +280,9 @@ class Client(anyio.AsyncContextManagerMixin):
             ClosedError: The client is not open in this event loop, or was closed first.
         """
         from callsheet._handle import TaskHandle
-        from callsheet._preflight import check
 
         engine = self._open_engine()
-        await check([spec], provider=self.provider)
-        record = engine.intake.record(spec)
-        await engine.intake.submit([record], priority=priority)
+        record = await engine.intake.submit_one(spec, priority=priority)
         with anyio.move_on_after(timeout):
             await engine.intake.wait_for_id(record)
             return await TaskHandle(engine, record)

@@ -11,7 +11,6 @@ import anyio
 import attrs
 
 from callsheet._models.spec import TaskSpec
-from callsheet._preflight import check
 from callsheet._state.group import Group
 from callsheet._state.observable import Observable
 from callsheet.errors import CallsheetError, JournalError, SpecError
@@ -161,7 +160,7 @@ class OutcomeStream:
     async def _submit(self, spec: Any) -> None:
         refusal: CallsheetError | None = None
         try:
-            await check([spec], provider=self._engine.provider)
+            await self._engine.intake.check([spec])
         except TypeError as error:
             self._end(error)
             return

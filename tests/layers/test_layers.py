@@ -32,7 +32,6 @@ LAYERS = (
     {"_http", "_journal"},
     {"_polling", "_download"},
     {"_submission"},
-    {"_preflight"},
     {"_runtime"},
     {"_handle"},
     {"_batch", "_stream"},

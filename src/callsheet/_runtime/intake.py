@@ -1,28 +1,39 @@
-"""Takes specs: makes their records, writes them down, and queues them."""
+"""Takes specs: checks and prices them, makes their records, writes them down, and queues them.
+
+The check is the preflight: it finds all problems of all specs before anything is sent.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
 import attrs
 
+from callsheet._catalog import estimates, spec_check
 from callsheet._models.provider import Provider
-from callsheet._preflight import SPECS_PER_TURN, price
+from callsheet._models.spec import TaskSpec
 from callsheet._state.cooperative import gathered
+from callsheet._state.group import Group
 from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
 from callsheet._state.waiting import Waiters
 from callsheet._submission.bookkeeping import Bookkeeping
+from callsheet._submission.media_files import inspect_all
 from callsheet._submission.states import Cancelled
 from callsheet._submission.submitter import Submitter
-from callsheet.errors import CallsheetError, ClosedError
+from callsheet.errors import CallsheetError, ClosedError, Problem, SpecError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from callsheet._models.spec import TaskSpec
-    from callsheet._state.group import Group
+    from callsheet._models.media import Media, MediaFacts
+
+
+SPECS_PER_TURN = 50
+"""Specs that are checked or priced before other tasks get a turn: a large batch must not block the
+loop."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,21 +54,90 @@ class Intake:
     lifecycle: Lifecycle
     waiting: Waiters
 
+    async def check(self, specs: Sequence[Any]) -> None:
+        """Find every problem of every spec, including those of local media.
+
+        Raises:
+            SpecError: It holds all problems. Each has the index of its spec if there are several
+                specs.
+            TypeError: One of them is not a `TaskSpec`.
+        """
+        facts: dict[Media, MediaFacts | str] = {}
+        for start in range(0, len(specs), SPECS_PER_TURN):
+            some = specs[start : start + SPECS_PER_TURN]
+            for index, spec in enumerate(some, start=start):
+                if not isinstance(spec, TaskSpec):
+                    raise TypeError(f"item {index} is a {type(spec).__name__}, not a TaskSpec")
+            unread = [spec for spec in some if _has_unread_media(spec, facts)]
+            if unread:
+                facts |= await inspect_all(unread)
+            if len(some) == SPECS_PER_TURN:
+                await anyio.lowlevel.checkpoint()
+        problems: list[Problem] = []
+        for index, spec in enumerate(specs):
+            found = spec_check.check(spec, provider=self.provider, facts=facts)
+            problems += found if len(specs) == 1 else [attrs.evolve(p, index=index) for p in found]
+            if index % SPECS_PER_TURN == SPECS_PER_TURN - 1:
+                await anyio.lowlevel.checkpoint()
+        if problems:
+            raise SpecError(problems)
+
     def record(
         self, spec: TaskSpec | None, *, index: int = 0, group: Group | None = None
     ) -> Record:
-        """A new record: of a spec that is going to be submitted, or of an attached task."""
+        """A new record: of a spec that is going to be submitted, or of an attached task.
+
+        The price of a spec is computed here, once. Between the turn of a create and its request
+        nothing can be cancelled, so nothing that takes time may run there.
+        """
         if spec is None:
             return Record(None, index=index, group=group)
         model = getattr(spec, "model", None) or self.provider.default_model
         record = Record(spec, index=index, model=model, group=group)
-        record.estimate = price(spec, provider=self.provider)
+        try:
+            record.estimate = estimates.estimate(spec, self.provider)
+        except Exception as error:  # noqa: BLE001 - an unchecked spec may hold anything
+            refusal = SpecError([Problem("spec", type(error).__name__, str(error))])
+            refusal.__cause__ = error
+            record.estimate = refusal
         return record
 
-    async def records(self, specs: Sequence[TaskSpec], group: Group) -> list[Record]:
-        """The records of a group's specs, in order. Others get turns while they are priced."""
-        each = (self.record(spec, index=index, group=group) for index, spec in enumerate(specs))
-        return await gathered(each, per_turn=SPECS_PER_TURN)
+    async def submit_one(self, spec: TaskSpec, *, priority: int = 0) -> Record:
+        """Check a spec and submit it; return its record.
+
+        Raises:
+            SpecError: As for `check` and `submit`.
+            TypeError: As for `check`.
+            JournalError: As for `submit`.
+        """
+        await self.check([spec])
+        record = self.record(spec)
+        await self.submit([record], priority=priority)
+        return record
+
+    async def submit_many(
+        self, specs: Iterable[TaskSpec], *, name: str | None = None, priority: int = 0
+    ) -> tuple[Group, list[Record]]:
+        """Check the specs of any iterable and submit them; return their records, in order.
+
+        Raises:
+            SpecError: As for `check` and `submit`.
+            TypeError: As for `check`.
+            JournalError: As for `submit`.
+        """
+        every = list(specs) if isinstance(specs, (list, tuple)) else await gathered(specs)
+        await self.check(every)
+        group = Group(total=len(every))
+        records: list[Record] = []
+        for start in range(0, len(every), SPECS_PER_TURN):
+            some = every[start : start + SPECS_PER_TURN]
+            records += [
+                self.record(spec, index=index, group=group)
+                for index, spec in enumerate(some, start=start)
+            ]
+            await anyio.lowlevel.checkpoint()
+        await self.submit(records, name=name, priority=priority)
+        return group, records
 
     async def submit(
         self, records: Sequence[Record], *, name: str | None = None, priority: int = 0
@@ -104,3 +184,9 @@ class Intake:
         """End a record that is never queued, unless it has ended already."""
         if record.settle(error):
             self.lifecycle.ended(record)
+
+
+def _has_unread_media(spec: TaskSpec, facts: Mapping[Media, MediaFacts | str]) -> bool:
+    """Whether a local medium of the spec was not read yet."""
+    media = [medium for _, medium in spec.media]
+    return any(medium.url is None and medium not in facts for medium in media)

@@ -18,18 +18,11 @@ ITEMS_PER_TURN = 500
 """Values that are taken before other coroutines run."""
 
 
-async def gathered(values: Iterable[T], *, per_turn: int = ITEMS_PER_TURN) -> list[T]:
-    """Return the values as a list. Other coroutines run meanwhile, unless it is a list already.
-
-    Args:
-        values: Any number.
-        per_turn: How many are taken before other coroutines run; fewer if each is slow.
-    """
-    if isinstance(values, (list, tuple)):
-        return list(values)
+async def gathered(values: Iterable[T]) -> list[T]:
+    """Return any number of values as a list. Other coroutines run meanwhile."""
     found: list[T] = []
     source = iter(values)
-    while some := list(itertools.islice(source, per_turn)):
+    while some := list(itertools.islice(source, ITEMS_PER_TURN)):
         found += some
         await anyio.lowlevel.checkpoint()
     return found

@@ -65,7 +65,7 @@ class PaidCall:
             # A safety_identifier of the caller is never overwritten. Then a lost create of this
             # spec cannot be told from other tasks with the same identifier.
             token = token if self.provider.token and not has_own(spec) else None
-            urls = await media_files.data_urls(spec)
+            urls = await media_files.data_urls(spec) if spec.media else {}
             if not urls:
                 return self.dialect.build_create(spec, model=model, urls=urls, token=token)
             return await anyio.to_thread.run_sync(
