@@ -37,15 +37,6 @@ def has_content(path: Path) -> bool:
     return found.st_size > 0
 
 
-def inode_of(path: Path) -> tuple[int, int] | None:
-    """The device and inode of the file at a path; ``None`` if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def writable(path: Path) -> bool:
     """Whether the file can be written, and new files in its folder."""
     places = [path.parent, *([path] if path.exists() else [])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,19 +19,23 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
-from callsheet._journal.codec import encode_note
+from callsheet._journal.codec import PlanText, StoredNote, encode_note, encode_plan
 from callsheet._journal.identity import Identity
-from callsheet._journal.notes import Moved, Note, Plan, Retracted
+from callsheet._journal.notes import Attached, Made, Moved, Note, Plan, Retracted
 from callsheet._journal.sqlite import InUseError, SqliteStore
-from callsheet._journal.write_queue import Transaction, WriteQueue
-from callsheet.errors import ClosedError, ConfigurationError, JournalError
+from callsheet.errors import (
+    CallsheetError,
+    ClosedError,
+    ConfigurationError,
+    JournalError,
+    SpecError,
+)
 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable
 
-    from callsheet._journal.codec import StoredNote
     from callsheet._journal.entries import Entry
     from callsheet._models.spec import TaskSpec
 
@@ -44,10 +49,135 @@ RETRY_GAP = 0.05
 
 
 @attrs.define(eq=False)
+class _Transaction:
+    """Notes that are written together or not at all.
+
+    Attributes:
+        notes: The notes, in order; plans only if it is awaited.
+        learned: What was learned, as JSON by its kind.
+        awaited: Whether a caller waits for it and gets the error if it fails. If not, it is kept
+            until it can be written.
+        takes_back: The transaction whose plans its notes retract.
+        error: Why it was not written.
+        plans: The plans among the notes, as they are stored, once `encode` was called.
+        rows: The other notes, as they are stored.
+    """
+
+    notes: Sequence[Note]
+    learned: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
+    awaited: bool = True
+    takes_back: _Transaction | None = None
+    error: CallsheetError | None = None
+    plans: Sequence[PlanText] = attrs.field(default=(), init=False)
+    rows: Sequence[StoredNote] = attrs.field(default=(), kw_only=True)
+
+    @property
+    def needless(self) -> bool:
+        """Whether it retracts a plan that was never written, so that there is nothing to do."""
+        return self.takes_back is not None and self.takes_back.error is not None
+
+    def encode(self) -> bool:
+        """Write the plans as JSON, which may take long; on failure keep the error.
+
+        Returns:
+            Whether that was possible.
+        """
+        try:
+            if self.awaited:
+                self.plans = [encode_plan(note) for note in self.notes if isinstance(note, Plan)]
+        except SpecError as error:
+            self.error = error
+        return self.error is None
+
+
+@attrs.define(eq=False)
+class _WriteQueue:
+    """Writes transactions in order, and keeps those that cannot be written and have no waiter.
+
+    A transaction with a waiter is never written before one that was kept. So no create is sent
+    while the id of another cannot be written.
+    """
+
+    file: SqliteStore
+    _kept: list[_Transaction] = attrs.field(factory=list[_Transaction], init=False)
+    _failure: str | None = attrs.field(default=None, init=False)
+
+    def write(self, transactions: Iterable[_Transaction]) -> None:
+        """Write what was kept, then *transactions*. This blocks on the disk."""
+        encoded = [each for each in transactions if each.encode()]
+        waiting, self._kept = self._kept, []
+        before, self._failure = self._failure, None
+        self._store([*waiting, *encoded])
+        self._log_change(before)
+
+    def postpone(self, transactions: Iterable[_Transaction], cause: Exception) -> None:
+        """Handle transactions that could not be tried, for example because no thread started."""
+        before = self._failure
+        self._fail(transactions, self._message(cause))
+        self._log_change(before)
+
+    def unwritten(self) -> JournalError | None:
+        """The error that names what is kept and not written; ``None`` if that is nothing."""
+        if not self._kept:
+            return None
+        kept = [note for each in self._kept for note in each.notes]
+        ids = [
+            f"{note.task_id} (row {note.row})"
+            for note in kept
+            if isinstance(note, (Made, Attached))
+        ]
+        named = f"; new ids among them: {', '.join(ids)}" if ids else ""
+        return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
+
+    def _store(self, transactions: Sequence[_Transaction]) -> None:
+        """Write transactions together. If that fails, write each half alone, down to single ones.
+
+        So a transaction fails only because of itself.
+        """
+        message = self._failure
+        if message is None:
+            transactions = [each for each in transactions if not each.needless]
+            try:
+                self.file.write(
+                    [plan for each in transactions for plan in each.plans],
+                    [row for each in transactions for row in each.rows],
+                    [one for each in transactions if each.learned for one in each.learned.items()],
+                )
+            except Exception as exc:  # noqa: BLE001 - a caller waits for the result, whatever failed
+                if len(transactions) > 1:
+                    middle = len(transactions) // 2
+                    self._store(transactions[:middle])
+                    self._store(transactions[middle:])
+                    return
+                message = self._message(exc)
+            else:
+                return
+        self._fail(transactions, message)
+
+    def _fail(self, transactions: Iterable[_Transaction], message: str) -> None:
+        """Give the error to those with a waiter, and keep the rest."""
+        for transaction in transactions:
+            if transaction.awaited:
+                transaction.error = JournalError(message)
+            elif transaction.notes and not transaction.needless:
+                self._kept.append(transaction)
+                self._failure = message
+
+    def _message(self, cause: Exception) -> str:
+        return f"journal {self.file.path} cannot be written: {cause}"
+
+    def _log_change(self, before: str | None) -> None:
+        if self._failure is not None and before is None:
+            log.warning("%s; nothing new is sent until it can", self._failure)
+        if self._failure is None and before is not None:
+            log.info("journal %s is written again", self.file.path)
+
+
+@attrs.define(eq=False)
 class _Commit:
     """What is written to disk together."""
 
-    transactions: list[Transaction] = attrs.field(factory=list[Transaction])
+    transactions: list[_Transaction] = attrs.field(factory=list[_Transaction])
     done: anyio.Event = attrs.field(factory=anyio.Event)
 
 
@@ -86,7 +216,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
         self._next_commit: _Commit | None = None
-        self._queue = WriteQueue(self._file)
+        self._queue = _WriteQueue(self._file)
         self._wake_up = anyio.Event()
         self._closing = False
 
@@ -164,7 +294,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         """
         if notes:
             soon = len(notes) > 1 or type(notes[0]) is not Moved
-            self._append(Transaction(notes, awaited=False, rows=_stored(notes)), soon=soon)
+            self._append(_Transaction(notes, awaited=False, rows=_stored(notes)), soon=soon)
 
     async def write_first(self, notes: Sequence[Note]) -> None:
         """Write notes, and return when they are on disk: await this before what they are about.
@@ -177,7 +307,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: It could not be written; nothing may be sent.
             ClosedError: The journal is not open.
         """
-        transaction = Transaction(notes, rows=_stored(notes))
+        transaction = _Transaction(notes, rows=_stored(notes))
         plans = [note for note in notes if isinstance(note, Plan)]
         # Shielded: a caller that is cancelled here must know whether a token is on disk.
         with anyio.CancelScope(shield=not plans):
@@ -188,7 +318,7 @@ class Journal(anyio.AsyncContextManagerMixin):
                 with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
                     rows = _stored(back)
                     self._append(
-                        Transaction(back, awaited=False, takes_back=transaction, rows=rows)
+                        _Transaction(back, awaited=False, takes_back=transaction, rows=rows)
                     )
                 raise
 
@@ -199,7 +329,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             JournalError: They could not be written. They are kept, and the text names the ids.
         """
         try:
-            await self._put(Transaction([]))
+            await self._put(_Transaction([]))
         except JournalError as error:
             raise self._queue.unwritten() or error from None
 
@@ -229,7 +359,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         Raises:
             ClosedError: The journal is not open.
         """
-        self._append(Transaction((), learned=values, awaited=False))
+        self._append(_Transaction((), learned=values, awaited=False))
 
     async def learned(self) -> dict[Any, Any]:
         """What was learned, as JSON by its kind; nothing, with a warning, if it cannot be read.
@@ -254,7 +384,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         await self.flush()
         return await self._in_thread(partial(self._file.prune, before=before))
 
-    def _append(self, transaction: Transaction, *, soon: bool = True) -> _Commit:
+    def _append(self, transaction: _Transaction, *, soon: bool = True) -> _Commit:
         if self._next_commit is None:
             raise ClosedError(f"journal {self.path} is not open")
         self._next_commit.transactions.append(transaction)
@@ -262,7 +392,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             self._wake_up.set()
         return self._next_commit
 
-    async def _put(self, transaction: Transaction) -> None:
+    async def _put(self, transaction: _Transaction) -> None:
         await self._append(transaction).done.wait()
         if transaction.error is not None:
             raise transaction.error

@@ -19,7 +19,7 @@ import attrs
 
 from callsheet._journal import lock_note
 from callsheet._journal.codec import NoteKind, decode_spec, digests_in
-from callsheet._journal.database_file import has_content, inode_of, writable
+from callsheet._journal.database_file import has_content, writable
 from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
 from callsheet.errors import CallsheetError, ConfigurationError, JournalError
@@ -239,8 +239,16 @@ class SqliteStore:
 
     def _check_place(self) -> None:
         """Check that the file is still there: otherwise nobody would find what is written."""
-        if inode_of(self.path) != self._inode:
+        if self._place() != self._inode:
             raise sqlite3.OperationalError("it was deleted, moved or replaced")
+
+    def _place(self) -> tuple[int, int] | None:
+        """The device and inode of the file at the path; ``None`` if there is no file."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _write_plan(self, database: sqlite3.Connection, plan: PlanText) -> set[str]:
         if plan.name is not None and plan.tasks:
@@ -297,7 +305,7 @@ class SqliteStore:
             raise
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_inspect`
         lock_note.write(self.path)
-        self._inode = inode_of(self.path)
+        self._inode = self._place()
         return database
 
     def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
