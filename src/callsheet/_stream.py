@@ -12,14 +12,13 @@ import attrs
 
 from callsheet._models.spec import TaskSpec
 from callsheet._state.group import Group
-from callsheet._state.observable import Observable
+from callsheet._state.record import Observable, Record
 from callsheet.errors import CallsheetError, JournalError, SpecError
 
 
 if TYPE_CHECKING:
     from callsheet._models.outcome import Outcome
     from callsheet._runtime.engine import Engine
-    from callsheet._state.record import Record
 
 
 @attrs.define(eq=False)

@@ -52,7 +52,6 @@ PURE_FILES = {
     "_state/group.py",
     "_state/lifecycle.py",
     "_state/moment.py",
-    "_state/observable.py",
     "_state/rate_limit.py",
     "_state/record.py",
     "_state/registry.py",

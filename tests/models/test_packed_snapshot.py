@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet import ErrorDetail, Outcome, Snapshot, Status, Usage, Video
-from callsheet._models.packed_snapshot import (
+from callsheet._models.snapshot import (
     Packed,
     pack,
     packed_updated_at,

@@ -9,8 +9,7 @@ from typing import Self, overload
 
 import attrs
 
-from callsheet._models.packed_snapshot import Packed, packed_url, unpack
-from callsheet._models.snapshot import Snapshot, Usage
+from callsheet._models.snapshot import Packed, Snapshot, Usage, packed_url, unpack
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import BatchError, CallsheetError
 

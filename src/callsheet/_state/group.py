@@ -6,8 +6,7 @@ import attrs
 
 from callsheet._models.outcome import Progress
 from callsheet._models.snapshot import Status
-from callsheet._state.observable import Observable
-from callsheet._state.record import Record
+from callsheet._state.record import Observable, Record
 from callsheet.errors import CallsheetError, ModelNotFoundError, QuotaExhaustedError
 
 

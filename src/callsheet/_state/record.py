@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import attrs
 
 from callsheet._models.outcome import Outcome, Video
-from callsheet._models.packed_snapshot import Packed, pack, packed_updated_at, squeeze, unpack
-from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.snapshot import (
+    Packed,
+    Snapshot,
+    Status,
+    pack,
+    packed_updated_at,
+    squeeze,
+    unpack,
+)
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
-from callsheet._state.observable import Observable
 from callsheet.errors import CallsheetError, SpecError
+
+
+@attrs.define(eq=False)
+class Observable:
+    """Its list of callbacks is made at the first waiter, so that a million of these stay small."""
+
+    _waiters: list[Callable[[], None]] | None = attrs.field(default=None, init=False)
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call *callback* once, at the next `wake`."""
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(callback)
+
+    def unwatch(self, callback: Callable[[], None]) -> None:
+        """Remove a callback, if it is still there."""
+        if self._waiters is not None and callback in self._waiters:
+            self._waiters.remove(callback)
+
+    def wake(self) -> None:
+        """Call all callbacks and remove them."""
+        waiters, self._waiters = self._waiters, None
+        for callback in waiters or ():
+            callback()
 
 
 class Listener(Protocol):
@@ -81,7 +112,10 @@ class Record(Observable):
     @property
     def tier(self) -> str | None:
         """The service tier of its task, ``None`` for the default one. A list shows one tier."""
-        tier = None if self.spec is None else in_body(self.spec, "service_tier")
+        spec = self.spec
+        if spec is None or (spec.service_tier is None and not spec.extra):  # nearly all of them
+            return None
+        tier = in_body(spec, "service_tier")
         return tier if isinstance(tier, str) and tier != "default" else None
 
     @property

@@ -192,9 +192,12 @@ class Registry:
 
 
 def _expiry_of(record: Record) -> float:
-    own = None if record.spec is None else in_body(record.spec, "execution_expires_after")
+    spec = record.spec
+    if spec is None or (spec.execution_expires_after is None and not spec.extra):
+        return DEFAULT_EXPIRY
+    own = in_body(spec, "execution_expires_after")
     usable = isinstance(own, (int, float)) and 0 < own < LONGEST_EXPIRY
-    return own if usable and own is not None else DEFAULT_EXPIRY
+    return own if usable else DEFAULT_EXPIRY
 
 
 def _is_older(snapshot: Snapshot, record: Record) -> bool:

@@ -14,8 +14,7 @@ from callsheet.errors import ClosedError, TaskTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._state.observable import Observable
-    from callsheet._state.record import Record
+    from callsheet._state.record import Observable, Record
 
 
 @attrs.define(eq=False)
