@@ -178,12 +178,13 @@ def _estimate(model: Capability, outputs: PossibleOutputs, provider: str) -> Est
     prices = _prices(model, outputs, provider) if size_known else None
     highest = None if prices is None else max(prices, key=lambda price: price.per_million)
     lowest = None if prices is None else min(prices, key=lambda price: price.per_million)
+    notes = _notes(model, outputs, provider, size_known=size_known, prices=prices)
     return Estimate(
         tokens=None if outputs.reference_videos else most,
         tokens_at_least=least,
         price=highest,
         money_at_least=None if lowest is None else lowest.of(least),
-        notes=_notes(model, outputs, provider, size_known=size_known, prices=prices),
+        notes=notes,
     )
 
 

@@ -93,7 +93,8 @@ def stops_all(error: CallsheetError) -> bool:
         return True
     cause = error.__cause__
     lost = isinstance(error, SubmissionUncertainError) and isinstance(cause, CallsheetError)
-    return stops_batch(cause if lost and isinstance(cause, CallsheetError) else error)
+    judged = cause if lost else error
+    return isinstance(judged, APIError) and stops_batch(judged)  # the rest is no answer
 
 
 def is_final(error: CallsheetError) -> bool:
