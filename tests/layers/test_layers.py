@@ -62,7 +62,6 @@ PURE_FILES = {
     "_polling/pages.py",
     "_polling/planner.py",
     "_polling/queue_model.py",
-    "_polling/provider_clock.py",
     "_polling/render_times.py",
     "_polling/schedule.py",
     "_polling/service_tier.py",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._polling.provider_clock import ROUNDED_DOWN, ProviderClock
+from callsheet._polling.queue_model import ROUNDED_DOWN, ProviderClock
 from making import moments
 
 

@@ -11,8 +11,7 @@ import attrs
 
 from callsheet._models.snapshot import Status
 from callsheet._polling.pages import SIZE
-from callsheet._polling.provider_clock import ProviderClock
-from callsheet._polling.queue_model import Lane
+from callsheet._polling.queue_model import Lane, ProviderClock
 from callsheet._polling.render_times import ENOUGH_ENDS, REMEMBERED_ENDS, RenderTimes
 from callsheet._polling.service_tier import Heap, Tier, due_in, fresh
 from callsheet._state.record import Record
