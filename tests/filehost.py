@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 
-from callsheet._models.outcome import Video
-from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.snapshot import Snapshot, Status, Video
 
 
 if TYPE_CHECKING:

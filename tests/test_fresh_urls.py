@@ -17,7 +17,7 @@ from filehost import ETAG, URL, VIDEO, Host, names_in, rest, video, whole
 
 
 if TYPE_CHECKING:
-    from callsheet._models.outcome import Video
+    from callsheet._models.snapshot import Video
 
 
 def without_content(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:

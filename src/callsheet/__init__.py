@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
     from callsheet._models.media import AudioRef, Image, Media, VideoRef
-    from callsheet._models.outcome import BatchResult, Outcome, Progress, Video
+    from callsheet._models.outcome import BatchResult, Outcome, Progress
     from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
     from callsheet._models.provider import Provider
-    from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage
+    from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage, Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
     from callsheet._stream import OutcomeStream
@@ -70,10 +70,10 @@ if not TYPE_CHECKING:
             "_handle": ("TaskHandle",),
             "_http.tasks_api": ("Tasks",),
             "_models.media": ("AudioRef", "Image", "Media", "VideoRef"),
-            "_models.outcome": ("BatchResult", "Outcome", "Progress", "Video"),
+            "_models.outcome": ("BatchResult", "Outcome", "Progress"),
             "_models.policy": ("Limits", "Polling", "RetryPolicy", "SpendLimit"),
             "_models.provider": ("Provider",),
-            "_models.snapshot": ("ErrorDetail", "Page", "Snapshot", "Status", "Usage"),
+            "_models.snapshot": ("ErrorDetail", "Page", "Snapshot", "Status", "Usage", "Video"),
             "_models.spec": ("TaskSpec",),
             "_models.spend": ("Spend",),
             "_stream": ("OutcomeStream",),

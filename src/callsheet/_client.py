@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from callsheet._batch import Batch
     from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
-    from callsheet._models.outcome import Video
+    from callsheet._models.snapshot import Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
     from callsheet._runtime.engine import Engine

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from callsheet._models.outcome import Outcome, Video
-    from callsheet._models.snapshot import Snapshot, Status
+    from callsheet._models.outcome import Outcome
+    from callsheet._models.snapshot import Snapshot, Status, Video
     from callsheet._models.spec import TaskSpec
     from callsheet._runtime.engine import Engine
     from callsheet._state.record import Record
@@ -116,10 +116,10 @@ class TaskHandle:
             raise await canceller.timeout_error(
                 self._record, error.waited, cancel=cancel_on_timeout
             ) from None
-        outcome = self._record.outcome
-        if outcome.video is not None:
-            return outcome.video
-        raise outcome.error or ClosedError("no outcome")
+        video = self._record.video
+        if video is not None:
+            return video
+        raise self._record.error or ClosedError("no outcome")
 
     async def outcome(self) -> Outcome:
         """Wait for the outcome. A failed task does not raise; the outcome holds its error.

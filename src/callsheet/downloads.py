@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from callsheet._client import Client
     from callsheet._http.transport import TransportChoice
-    from callsheet._models.outcome import Video
+    from callsheet._models.snapshot import Video
 
 
 __all__ = ["Downloader", "download"]

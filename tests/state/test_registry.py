@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._models.outcome import Video
-from callsheet._models.snapshot import ErrorDetail, Status
+from callsheet._models.snapshot import ErrorDetail, Status, Video
 from callsheet._state.record import Record
 from callsheet._state.registry import (
     DEFAULT_EXPIRY,

@@ -28,8 +28,7 @@ from callsheet._cli.plan import Job
 from callsheet._cli.progress import Counts, Display
 from callsheet._cli.results import Ending, Results, ResultsError, Row
 from callsheet._cli.rows import failure_row, not_made_row, stopped_row, video_row
-from callsheet._models.outcome import Video
-from callsheet._models.snapshot import Status
+from callsheet._models.snapshot import Status, Video
 from callsheet.errors import DownloadError, NotSubmittedError
 from callsheet.events import GateOpened, GateShut, PollFailed, SubmissionLost
 

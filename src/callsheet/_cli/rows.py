@@ -24,8 +24,8 @@ from callsheet.errors import (
 
 if TYPE_CHECKING:
     from callsheet._cli.plan import Job
-    from callsheet._models.outcome import Outcome, Video
-    from callsheet._models.snapshot import Snapshot, Usage
+    from callsheet._models.outcome import Outcome
+    from callsheet._models.snapshot import Snapshot, Usage, Video
 
 
 _ENDINGS: dict[type[CallsheetError], Ending] = {

@@ -1,4 +1,4 @@
-"""The content of a status answer, and how it is kept: as bytes, until a caller reads it.
+"""The content of a status answer, its video, and how it is kept: as bytes, until a caller reads it.
 
 The snapshots of ten thousand tasks that end together are very many objects, and the garbage
 collector would stop the program to visit them all. It does not visit plain ``bytes``. It does visit
@@ -11,10 +11,15 @@ import enum
 import marshal
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
+
+
+URL_LIFETIME = timedelta(hours=24)
+"""Time for which a video URL is valid, from `Snapshot.updated_at` (``X-Tos-Expires=86400``)."""
 
 
 class Status(enum.StrEnum):
@@ -142,6 +147,75 @@ class Page:
     items: Sequence[Snapshot]
     total: int | None = None
     unreadable: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Video:
+    """A finished video.
+
+    Attributes:
+        url: URL of the video. A plain GET without a key fetches it until `expires_at`.
+        last_frame_url: The same for the picture of its last frame; ``None`` if the spec did not ask
+            for it.
+        task_id: The provider's id of the task.
+        model: The model that made it.
+        seed: The seed that was used.
+        resolution: Such as ``"720p"``.
+        ratio: Such as ``"16:9"``.
+        duration: Seconds; if the answer gives frames only, computed from them.
+        usage: The tokens that it cost.
+        expires_at: When the URLs expire, in UTC: 24 h after the provider's last update. ``None`` if
+            the answer held no time.
+        snapshot: The status answer that all this comes from.
+    """
+
+    url: str
+    task_id: str
+    last_frame_url: str | None = None
+    model: str | None = None
+    seed: int | None = None
+    resolution: str | None = None
+    ratio: str | None = None
+    duration: float | None = None
+    usage: Usage | None = None
+    expires_at: datetime | None = None
+    snapshot: Snapshot = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot) -> Self:
+        """Make a video from the snapshot of a task that succeeded.
+
+        Raises:
+            ValueError: The snapshot holds no video URL.
+        """
+        if snapshot.video_url is None:
+            msg = f"task {snapshot.task_id} has no video URL"
+            raise ValueError(msg)
+        duration = snapshot.duration
+        if duration is None and snapshot.frames is not None:
+            duration = snapshot.frames / (snapshot.frames_per_second or 24)
+        return cls(
+            url=snapshot.video_url,
+            task_id=snapshot.task_id,
+            last_frame_url=snapshot.last_frame_url,
+            model=snapshot.model,
+            seed=snapshot.seed,
+            resolution=snapshot.resolution,
+            ratio=snapshot.ratio,
+            duration=duration,
+            usage=snapshot.usage,
+            expires_at=_expires_at(snapshot.updated_at),
+            snapshot=snapshot,
+        )
+
+
+def _expires_at(updated_at: float | None) -> datetime | None:
+    if updated_at is None:
+        return None
+    try:
+        return datetime.fromtimestamp(updated_at, UTC) + URL_LIFETIME
+    except (OverflowError, ValueError, OSError):  # outside the calendar: not a real time
+        return None
 
 
 Packed = bytes

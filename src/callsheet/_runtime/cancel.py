@@ -12,9 +12,9 @@ import attrs
 from callsheet._http.tasks_api import Tasks
 from callsheet._models.snapshot import Status
 from callsheet._polling.poller import Poller
+from callsheet._state.clock import Waiters
 from callsheet._state.cooperative import gathered
 from callsheet._state.registry import Registry
-from callsheet._state.waiting import Waiters
 from callsheet._submission.states import Cancelled
 from callsheet._submission.submitter import Submitter
 from callsheet.errors import (

@@ -16,9 +16,8 @@ from callsheet._runtime.learning import Learning
 from callsheet._runtime.quotas import quotas
 from callsheet._runtime.task_lifecycle import TaskLifecycle
 from callsheet._state.circuit_breaker import CircuitBreaker
-from callsheet._state.clock import Clock
+from callsheet._state.clock import Clock, Waiters
 from callsheet._state.registry import Registry
-from callsheet._state.waiting import Waiters
 from callsheet._submission.admission import Admission
 from callsheet._submission.paid_call import PaidCall
 from callsheet._submission.reconciler import Reconciler

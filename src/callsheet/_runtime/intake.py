@@ -13,11 +13,11 @@ import attrs
 from callsheet._catalog import estimates, spec_check
 from callsheet._models.provider import Provider
 from callsheet._models.spec import TaskSpec
+from callsheet._state.clock import Waiters
 from callsheet._state.cooperative import gathered
 from callsheet._state.group import Group
 from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
-from callsheet._state.waiting import Waiters
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.media_files import inspect_all
 from callsheet._submission.states import Cancelled

@@ -7,11 +7,12 @@ from typing import Literal, Protocol
 
 import attrs
 
-from callsheet._models.outcome import Outcome, Video
+from callsheet._models.outcome import Outcome
 from callsheet._models.snapshot import (
     Packed,
     Snapshot,
     Status,
+    Video,
     pack,
     packed_updated_at,
     squeeze,
@@ -171,6 +172,12 @@ class Record(Observable):
     def error(self) -> CallsheetError | None:
         """Why it ended without a video, if it did."""
         return None if self._end is True else self._end
+
+    @property
+    def video(self) -> Video | None:
+        """Its video, if it ended with one."""
+        snapshot = self.snapshot if self._end is True else None
+        return None if snapshot is None else Video.from_snapshot(snapshot)
 
     @property
     def outcome(self) -> Outcome:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from callsheet._models.outcome import Video
-from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.snapshot import Snapshot, Status, Video
 from callsheet._models.spec import in_body
 from callsheet._state.record import Record
 from callsheet.errors import (
