@@ -11,6 +11,7 @@ import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -125,10 +126,10 @@ class Client(anyio.AsyncContextManagerMixin):
         if self._entered:
             raise ClosedError("a client can be entered once; make another one")
         self._entered = True
-        import callsheet._batch  # noqa: F401 - now, so that no submission has to wait for it
         from callsheet._runtime.engine import Engine
         from callsheet._runtime.lifetime import LoopGuard
 
+        import_module("callsheet._batch")  # now, so that no submission has to wait for it
         self._loop_guard = LoopGuard()
         bookkeeping = self._bookkeeping  # before the embedded emulator has an address
         failure: BaseException | None = None
