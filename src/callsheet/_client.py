@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
@@ -407,13 +407,11 @@ class Client(anyio.AsyncContextManagerMixin):
 
     @cached_property
     def _bookkeeping(self) -> Bookkeeping:
-        from callsheet._preflight import price
         from callsheet._submission.bookkeeping import Bookkeeping
 
         return Bookkeeping.for_client(
             self.provider,
             self._limit,
-            price=partial(price, provider=self.provider),
             path=self._journal,
             journal_timeout=self._journal_timeout,
             key=self._key,

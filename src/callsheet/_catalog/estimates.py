@@ -15,6 +15,7 @@ import attrs
 from callsheet._catalog.choices import FPS, PossibleOutputs, possible_outputs
 from callsheet._catalog.models import Capability, capability, output_size
 from callsheet._models.spend import Currency, Estimate, Price
+from callsheet.errors import Problem, SpecError
 
 
 if TYPE_CHECKING:
@@ -154,6 +155,16 @@ def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
     if model is None:
         return _unknown_estimate(f"tokens and price of the model {name} are not known")
     return _estimate(model, possible_outputs(spec, model), provider.name)
+
+
+def try_estimate(spec: TaskSpec, provider: Provider) -> Estimate | SpecError:
+    """As `estimate`, or why that is not known: a spec that was not checked may hold anything."""
+    try:
+        return estimate(spec, provider)
+    except Exception as error:  # noqa: BLE001 - see above
+        refusal = SpecError([Problem("spec", type(error).__name__, str(error))])
+        refusal.__cause__ = error
+        return refusal
 
 
 @lru_cache(maxsize=1024)

@@ -94,12 +94,7 @@ class Intake:
             return Record(None, index=index, group=group)
         model = getattr(spec, "model", None) or self.provider.default_model
         record = Record(spec, index=index, model=model, group=group)
-        try:
-            record.estimate = estimates.estimate(spec, self.provider)
-        except Exception as error:  # noqa: BLE001 - an unchecked spec may hold anything
-            refusal = SpecError([Problem("spec", type(error).__name__, str(error))])
-            refusal.__cause__ = error
-            record.estimate = refusal
+        record.estimate = estimates.try_estimate(spec, self.provider)
         return record
 
     async def submit_one(self, spec: TaskSpec, *, priority: int = 0) -> Record:

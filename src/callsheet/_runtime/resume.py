@@ -113,7 +113,7 @@ class _Found:
         self._dropped: list[tuple[str | None, bool | None]] = []
         # The money of finished rows is added up apart, so that a resume that fails counts nothing.
         self._finished = Bookkeeping(
-            ledger=Ledger(), price=engine.bookkeeping.price, files=engine.bookkeeping.files
+            ledger=Ledger(), provider=engine.bookkeeping.provider, files=engine.bookkeeping.files
         )
 
     @property

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 import attrs
 
+from callsheet._catalog import estimates
 from callsheet._journal import notes
 from callsheet._models.policy import SpendLimit
+from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from callsheet._journal.entries import Entry
     from callsheet._journal.journal import Journal  # noqa: TC004 - for_client imports it
     from callsheet._journal.notes import Note
-    from callsheet._models.provider import Provider
     from callsheet._submission.states import (
         MoneyEffect,
         NoteEffect,
@@ -69,13 +70,13 @@ class Bookkeeping:
 
     Attributes:
         ledger: Adds up the money.
-        price: Works out what a spec may cost, or why that is unknown.
+        provider: The provider that the specs are for.
         journal: The journal, if the client has one.
         files: Where videos were saved.
     """
 
     ledger: Ledger
-    price: Callable[[TaskSpec], Estimate | SpecError]
+    provider: Provider
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
 
@@ -85,7 +86,6 @@ class Bookkeeping:
         provider: Provider,
         limit: SpendLimit | None,
         *,
-        price: Callable[[TaskSpec], Estimate | SpecError],
         path: str | os.PathLike[str] | None,
         journal_timeout: float,
         key: str | None,
@@ -103,7 +103,7 @@ class Bookkeeping:
                 fingerprint=mark,
                 timeout=journal_timeout,
             )
-        return cls(ledger=Ledger(limit or SpendLimit()), price=price, journal=journal)
+        return cls(ledger=Ledger(limit or SpendLimit()), provider=provider, journal=journal)
 
     async def plan(self, records: Sequence[Record], name: str | None) -> None:
         """Write records into the journal before they are queued.
@@ -272,7 +272,7 @@ class Bookkeeping:
         """
         estimate = record.estimate
         if estimate is None and record.spec is not None:
-            estimate = self.price(record.spec)
+            estimate = estimates.try_estimate(record.spec, self.provider)
         if isinstance(estimate, SpecError):  # an earlier version sent it, this one cannot price it
             return Estimate(tokens=None, tokens_at_least=0, notes=(str(estimate),))
         return _UNPRICED if estimate is None else estimate
