@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-MOST_MODULES = {"submit_many to POST": 32, "status request to waiter": 21, "lost answer to id": 33}
-MOST_CHANGES = {"submit_many to POST": 151}
+MOST_MODULES = {"submit_many to POST": 29, "status request to waiter": 21, "lost answer to id": 32}
+MOST_CHANGES = {"submit_many to POST": 100}
 """Today's numbers, lowered as they fall. Targets: 32 modules with 100 changes, 18, and 25."""
 
 ROOT = Path(callsheet.__file__).parent

@@ -19,17 +19,20 @@ class Group(Observable):
     Attributes:
         total: Number of specs.
         finished: Records with an outcome, in the order of their outcomes.
+        accepted: Models of which a create was accepted. Until then one create is sent at a time.
+        stopped: Whether an error stops the group, for a model or for all of them.
     """
 
     total: int = 0
     finished: list[Record] = attrs.field(factory=list[Record])
+    accepted: set[str | None] = attrs.field(factory=set[str | None])
+    stopped: bool = False
     _submitted: int = 0
     _queued: int = 0
     _running: int = 0
     _succeeded: int = 0
     _failed: int = 0
     _unsent: int = 0
-    _accepted: set[str | None] = attrs.field(factory=set[str | None])
     _fatal_by_model: dict[str | None, CallsheetError] = attrs.field(
         factory=dict[str | None, CallsheetError]
     )
@@ -83,17 +86,14 @@ class Group(Observable):
 
     def mark_accepted(self, model: str | None) -> None:
         """A create of this model was accepted: from now on several may be sent at a time."""
-        self._accepted.add(model)
-
-    def is_accepted(self, model: str | None) -> bool:
-        """Whether a create of this model was accepted; until then one is sent at a time."""
-        return model in self._accepted
+        self.accepted.add(model)
 
     def stop(self, model: str | None, error: CallsheetError) -> None:
         """Send nothing more of the group, because every further create would fail as this one did.
 
         An error about the model or its quota stops this model alone. Any other stops all of them.
         """
+        self.stopped = True
         if isinstance(error, (ModelNotFoundError, QuotaExhaustedError)):
             self._fatal_by_model.setdefault(model, error)
         elif self._fatal is None:

@@ -43,7 +43,7 @@ from callsheet.errors import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from callsheet._journal.entries import Entry
     from callsheet._journal.journal import Journal  # noqa: TC004 - for_client imports it
@@ -143,10 +143,11 @@ class Bookkeeping:
             record: Its record.
             held: The attempt whose money is kept for this one, if there is one.
         """
-        if isinstance(record.estimate, SpecError):
-            return record.estimate  # its cost is unknown, because it was not checked and is wrong
+        estimate = record.estimate
+        if isinstance(estimate, SpecError):
+            return estimate  # its cost is unknown, because it was not checked and is wrong
         instead_of = None if held is None else (record, held)
-        return self.ledger.refusal(self._estimate(record), instead_of=instead_of)
+        return self.ledger.refusal(estimate or self._estimate(record), instead_of=instead_of)
 
     def count(self, record: Record, effect: MoneyEffect) -> None:
         """Bring the money of one attempt up to date.
@@ -190,17 +191,19 @@ class Bookkeeping:
         if record.row is not None:
             self._note(record, notes.Made(record.row, effect.n, effect.task_id))
 
-    async def note_first(self, record: Record, first: NoteFirst) -> None:
-        """Write into the journal that a create is about to be sent; return when it is on disk.
+    def note_first(self, record: Record, first: NoteFirst) -> Awaitable[None] | None:
+        """Write into the journal that a create is about to be sent.
 
         If the process dies after this, the next one knows the token and looks for the task.
 
-        Raises:
-            JournalError: The journal cannot be written; nothing may be sent.
+        Returns:
+            What ends when the note is on disk. It raises `JournalError` if the journal cannot be
+            written; then nothing may be sent. ``None`` if there is nothing to write.
         """
-        if self.journal is not None and record.row is not None:
-            note = notes.Attempt(record.row, first.n, first.token, time.time(), first.tries)
-            await self.journal.write_first((note,))
+        if self.journal is None or record.row is None:
+            return None
+        note = notes.Attempt(record.row, first.n, first.token, time.time(), first.tries)
+        return self.journal.write_first((note,))
 
     def note(self, record: Record, submission: Submission, effects: Sequence[NoteEffect]) -> None:
         """Write facts about a record into the journal together, within milliseconds."""

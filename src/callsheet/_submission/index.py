@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._state.fate import Fate
+from callsheet._state.group import Group
 from callsheet._state.record import Record
 from callsheet._submission.states import Context, Effect, Event, State, Submission
 from callsheet._submission.transition import nothing_awaited, step
@@ -78,8 +79,12 @@ class Submissions:
 
     Everything but `_by_record` only answers questions faster: it follows from the states, and
     `replace` keeps it so. A submission is dropped as soon as nothing more can be told of it.
+
+    Attributes:
+        waiting: Records in the queue, those included that have ended there and are dropped later.
     """
 
+    waiting: int = attrs.field(default=0, init=False)
     _by_record: dict[Record, Submission] = attrs.field(factory=dict[Record, Submission], init=False)
     _by_token: dict[str, tuple[Record, int]] = attrs.field(
         factory=dict[str, tuple[Record, int]], init=False
@@ -109,10 +114,6 @@ class Submissions:
         """The record and the number of the attempt that carries this token."""
         return self._by_token.get(token)
 
-    def any_of(self, group: object, model: str | None) -> bool:
-        """Whether an attempt at a record of this group and model is under way."""
-        return any(each.group is group and each.model == model for each in self._under_way)
-
     def queued(self) -> list[Record]:
         """The records that wait in the queue, in the order in which they may be taken."""
         return [each for each in (*self._front, *self._queue) if self._is_queued(each)]
@@ -125,40 +126,47 @@ class Submissions:
         """Add new records, which are queued. A group is taken in order."""
         self._by_record.update(dict.fromkeys(records, FRESH))
         self._queue.put(records, priority=priority)
+        self.waiting += len(records)
 
     def put_first(self, record: Record) -> None:
         """Put a record that is to be sent once more before all others."""
         self._front.append(record)
+        self.waiting += 1
 
-    def any_queued(self) -> bool:
-        """Whether a record may wait in the queue: ``False`` is certain."""
-        return bool(self._front) or bool(self._queue)
-
-    def take(
-        self, *, most: int, most_ready: int, may_start: Callable[[Record], bool]
-    ) -> Record | None:
+    def take(self, *, most: int, most_ready: int) -> Record | None:
         """Remove and return the next record of the queue; ``None`` if none may start now.
 
         Args:
             most: Most records whose attempt is under way, >= 1.
             most_ready: Most of these that have not been sent once, >= 1.
-            may_start: Whether a record may start beside those that are under way.
         """
         if len(self._under_way) >= most or self._ready() >= most_ready:
             return None
         while self._front:
             record = self._front.popleft()
+            self.waiting -= 1
             if self._is_queued(record):
                 return record
-
-        def ready(record: Record) -> bool:
-            # One that has left its state in the meantime is removed from its line at once.
-            return not self._is_queued(record) or may_start(record)
-
-        while (taken := self._queue.take(ready)) is not None:
+        while (taken := self._queue.take(self._may_leave)) is not None:
+            self.waiting -= 1
             if self._is_queued(taken):
                 return taken
         return None
+
+    def _may_leave(self, record: Record) -> bool:
+        """Whether a record may leave the queue now.
+
+        The first create of each group and model goes alone. So a wrong key or a closed model costs
+        one request, and not one for each spec of the batch.
+        """
+        if not self._is_queued(record):
+            return True  # it has ended meanwhile, and is dropped
+        group, model = record.group, record.model
+        if not isinstance(group, Group) or model in group.accepted:
+            return True
+        if group.stopped and group.fatal_error_of(model) is not None:
+            return True
+        return not any(each.group is group and each.model == model for each in self._under_way)
 
     def apply(
         self, record: Record, event: Event, context: Context

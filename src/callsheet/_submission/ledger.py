@@ -78,10 +78,10 @@ class Ledger:
             estimate: What it may cost.
             instead_of: The key of a reservation that it takes the place of.
         """
+        if self.limit == _NO_LIMIT:
+            return None  # without a cap there is nothing to compare
         # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
-        why = _figure_unknown(self.limit, estimate)
-        if why is None and self.limit != _NO_LIMIT:  # without a cap there is no sum to compare
-            why = self._cap_passed_by(estimate, instead_of)
+        why = _figure_unknown(self.limit, estimate) or self._cap_passed_by(estimate, instead_of)
         return None if why is None else SpendLimitError(why)
 
     def carry(self, key: Hashable, estimate: Estimate) -> None:

@@ -108,6 +108,7 @@ from callsheet.events import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from callsheet._state.moment import Moment
     from callsheet._submission.admission import Admission
     from callsheet._wire import Request
 
@@ -250,31 +251,15 @@ class Submitter:
 
     def _start_next(self) -> bool:
         """Begin an attempt at the next record; return ``False`` if none may begin now."""
-        if not self._submissions.any_queued():
+        if not self._submissions.waiting:
             return False
         most = min(self.width, self._admission.most_under_way(len(self.registry)))
-        record = self._submissions.take(
-            most=most, most_ready=MOST_AWAITING_TURN, may_start=self._may_start
-        )
+        record = self._submissions.take(most=most, most_ready=MOST_AWAITING_TURN)
         if record is None:
             return False
         # Each attempt has a new token, so the tasks of two attempts can be told apart.
         self._apply(record, Taken(new_token(record, self.paid_call.provider)))
         return True
-
-    def _may_start(self, record: Record) -> bool:
-        """Whether a record may be started now.
-
-        The first create of each group and model goes alone. So a wrong key or a closed model costs
-        one request, and not one for each spec of the batch.
-        """
-        group = record.group
-        return (
-            not isinstance(group, Group)
-            or group.is_accepted(record.model)
-            or group.fatal_error_of(record.model) is not None
-            or not self._submissions.any_of(group, record.model)
-        )
 
     async def _attempt(self, record: Record, attempt: Attempt) -> None:
         """Make an attempt at a record: write the request, and send it when its turn comes.
@@ -287,10 +272,11 @@ class Submitter:
         n, place, paused = attempt.n, self.turns.draw(), 0.0
         try:
             request = await self._prepare(record, attempt)
-            while request is not None and await self.turns.take(
-                place, lambda: self._is_waiting(record, n)
-            ):
-                pause = await self._try(record, attempt, request, paused)
+            while request is not None:
+                turn = await self.turns.take(place, lambda: self._is_waiting(record, n))
+                if turn is None:
+                    return
+                pause = await self._try(record, attempt, request, turn=turn, paused=paused)
                 if pause is None:
                     return
                 paused += pause.seconds
@@ -303,11 +289,18 @@ class Submitter:
             self.turns.changed.set()
 
     async def _try(
-        self, record: Record, attempt: Attempt, request: Request, paused: float
+        self, record: Record, attempt: Attempt, request: Request, *, turn: Moment, paused: float
     ) -> Pause | None:
         """Reserve the money, write the note, send the create, and take its answer.
 
         The order of these steps is what keeps the money right. Do not change it.
+
+        Args:
+            record: The record.
+            attempt: The attempt.
+            request: What is sent.
+            turn: When its turn has come. Tasks that are older cannot be its own.
+            paused: Seconds that the attempt has paused so far.
 
         Returns:
             The pause before the next try of this attempt; ``None`` if there is none.
@@ -319,7 +312,7 @@ class Submitter:
             # The money is set aside here, in one synchronous stretch with the question whether it
             # fits. The machine asks whether the create is still wanted.
             # It is still WAITING: `turns.take` has just seen that, and nothing was awaited since.
-            todo = self._apply(record, self._turn_came(record, n))
+            todo = self._apply(record, self._turn_came(record, n, turn))
             if not isinstance(todo, NoteFirst):
                 self._admission.ended()
                 return None
@@ -351,15 +344,17 @@ class Submitter:
             self._apply(record, Unpreparable(attempt.n, error))
             return None
 
-    def _turn_came(self, record: Record, n: int) -> TurnCame:
+    def _turn_came(self, record: Record, n: int, turn: Moment) -> TurnCame:
         submission = self._submissions.of(record)
         held = None if submission is None else submission.held
         refusal = self.bookkeeping.refusal(record, held=held)
-        return TurnCame(n, self.clock.moment(), refusal)
+        return TurnCame(n, turn, refusal)
 
     async def _write_note(self, record: Record, note: NoteFirst) -> NoteWritten | NoteFailed:
         try:
-            await self.bookkeeping.note_first(record, note)
+            written = self.bookkeeping.note_first(record, note)
+            if written is not None:
+                await written
         except CallsheetError as error:
             return NoteFailed(note.n, error)
         return NoteWritten(note.n)
@@ -490,7 +485,9 @@ class Submitter:
 
     def _context(self, record: Record) -> Context:
         group = record.group
-        fatal = group.fatal_error_of(record.model) if isinstance(group, Group) else None
+        fatal = None
+        if isinstance(group, Group) and group.stopped:
+            fatal = group.fatal_error_of(record.model)
         return Context(policy=self.policy, closed=self._closed, fatal=fatal)
 
     def _perform_all(

@@ -17,6 +17,8 @@ from callsheet._submission.admission import Admission
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from callsheet._state.moment import Moment
+
 
 @attrs.define(eq=False, kw_only=True)
 class Turns:
@@ -45,11 +47,11 @@ class Turns:
         """A place behind all others. A create keeps its place, however often it is refused."""
         return next(self._places)
 
-    async def take(self, place: int, still_wanted: Callable[[], bool]) -> bool:
+    async def take(self, place: int, still_wanted: Callable[[], bool]) -> Moment | None:
         """Wait until the create with this place may be sent, and count it as in flight.
 
         Returns:
-            ``False`` if it is not wanted any longer. Then nothing is counted.
+            When its turn has come; ``None`` if it is not wanted any longer: nothing is counted.
         """
         bisect.insort(self._waiting, place)
         try:
@@ -59,9 +61,9 @@ class Turns:
                     ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
                     if ready is not None and ready <= now:
                         self.admission.take(now=now)
-                        return True
+                        return self.clock.moment()
                 await self.changed.wait(ready)
-            return False
+            return None
         finally:
             self._waiting.remove(place)
             self.changed.set()
