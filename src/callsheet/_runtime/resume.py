@@ -172,6 +172,8 @@ class _Found:
         # here on, so the caller has the records before that and can withdraw them.
         for record, entry in without_id:
             _resume_submission(engine, record, entry, State.QUEUED)
+            if entry.cancelled and not record.settled:
+                engine.spawn(partial(engine.canceller.stop, record))
 
 
 def _settle(record: Record, entry: Entry) -> None:
@@ -213,8 +215,6 @@ def _resume_submission(engine: Engine, record: Record, entry: Entry, state: Stat
         registered=own if entry.task_id is not None else None,
     )
     engine.submitter.resume(record, submission)
-    if entry.cancelled and not record.settled:
-        engine.spawn(partial(engine.canceller.stop, record))
 
 
 def _attempt_of(entry: AttemptEntry, clock: Clock) -> Attempt:
