@@ -13,7 +13,6 @@ import pytest
 
 from callsheet import (
     Client,
-    ContentRejectedError,
     Limits,
     NotSubmittedError,
     RetryPolicy,
@@ -21,6 +20,8 @@ from callsheet import (
     TaskHandle,
     TaskSpec,
 )
+from callsheet.emulator import Fault
+from callsheet.events import TaskSettled
 from disks import slow_disk
 from emulation import COMET, Wire, client, is_list, refusal
 
@@ -208,29 +209,50 @@ async def test_an_id_that_is_told_before_a_refusal_is_used(tmp_path):
 
 
 # D4
-@pytest.mark.parametrize("end", ["lost", "made and rejected"])
-async def test_a_task_that_is_told_after_the_end_of_its_spec_is_counted(tmp_path, end):
+async def test_a_task_that_is_told_after_the_end_of_its_spec_is_counted(tmp_path):
     """A late callback of an uncertain spec is taken, and the next client delivers the video."""
-    world = World(end)
+    world = World("lost")
     careful = {"provider": COMET, "api_key": "k", "journal": tmp_path / "shoot.db"}
     async with client(world, retry=RetryPolicy(lookup=20.0), **careful) as c:
         handle = await submit(c)
-        error = (await handle.outcome()).error
-        if end == "lost":
-            assert isinstance(error, SubmissionUncertainError)
-            assert money(c) == (0, 0, 1)
+        assert isinstance((await handle.outcome()).error, SubmissionUncertainError)
+        assert money(c) == (0, 0, 1)
+        assert world.call(c, 0)
+        await all_spent(c)
+        assert money(c) == (1, 0, 0)
+    async with client(world, **careful) as c:
+        (outcome,) = await (await c.resume()).result()
+        assert outcome.task_id == world.ids(0)[0]
+        assert outcome.ok
+        assert money(c) == (1, 0, 0)
+    assert len(world.sent("POST")) == 1
+
+
+@pytest.mark.parametrize("process", ["same", "next"])
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_task_that_was_called_absent_is_counted_when_it_is_told(
+    tmp_path, attempts, process
+):
+    """A create that arrives after its window was proven to have made nothing, and is billed."""
+    late = Fault(request="late", delay=400.0, times=1)
+    world = World(faults=(late,))
+    kept = {"journal": tmp_path / "shoot.db"}
+    kept["retry"] = RetryPolicy(attempts=attempts, lookup=20.0)
+    async with client(world, **kept) as c:
+        error = (await (await submit(c)).outcome()).error
+        assert isinstance(error, NotSubmittedError) == (attempts == 1)
+        await until(lambda: world.emulator.ledger.created == attempts)
+        if process == "same":
             assert world.call(c, 0)
             await all_spent(c)
-            assert money(c) == (1, 0, 0)
-        else:  # a judgement on the spec, which nobody doubts: nothing is kept of it
-            assert isinstance(error, ContentRejectedError)
-    if end == "lost":
-        async with client(world, **careful) as c:
-            (outcome,) = await (await c.resume()).result()
-            assert outcome.task_id == world.ids(0)[0]
-            assert outcome.ok
-            assert money(c) == (1, 0, 0)
-    assert len(world.sent("POST")) == 1
+            assert money(c) == (attempts, 0, 0)
+    async with client(world, **kept) as c:
+        await c.resume()
+        assert world.call(c, 0)
+        await all_spent(c)
+        assert money(c) == (attempts, 0, 0)
+    assert await resumed_money(world, **kept) == (attempts, 0, 0)
+    assert len(world.sent("POST")) == attempts
 
 
 # D5
@@ -479,6 +501,18 @@ async def test_two_tasks_with_one_token_are_both_counted(tmp_path, shown):
     assert len(world.sent("POST")) == 1
     assert world.emulator.ledger.billed == 2
     assert await resumed_money(world, **kept) == (2, 0, 0)
+
+
+async def test_a_spec_settles_once_however_many_tasks_it_has():
+    """The end of a task that nobody waits for is no second outcome of its spec."""
+    world, events = World("twice lost"), []
+    async with client(world, observer=events.append) as c:
+        handle = await submit(c)
+        await handle
+        await all_spent(c)
+        assert money(c) == (2, 0, 0)
+    settled = [each.outcome.task_id for each in events if isinstance(each, TaskSettled)]
+    assert settled == [handle.task_id]
 
 
 async def test_an_answer_after_a_look_does_not_lose_its_task():

@@ -11,6 +11,7 @@ import attrs
 
 from callsheet._journal.journal import Journal
 from callsheet._models.snapshot import Status
+from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.moment import Moment
 from callsheet._state.registry import result_of
@@ -233,8 +234,14 @@ def _attempt_of(entry: AttemptEntry, clock: Clock) -> Attempt:
 
 
 def _beside(entry: Entry) -> bool:
-    """Whether an attempt has made, or may have made, a task beside the one it goes by."""
+    """Whether an attempt has made, or may have made, a task beside the one it goes by.
+
+    An attempt that is believed to have made nothing counts, too: a callback may tell of its task.
+    """
     return any(
-        each.open or each.more_ids or each.task_id not in {None, entry.task_id}
+        each.open
+        or each.fate is Fate.ABSENT
+        or each.more_ids
+        or each.task_id not in {None, entry.task_id}
         for each in entry.attempts
     )
