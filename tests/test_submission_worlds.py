@@ -541,3 +541,26 @@ async def test_an_answer_after_a_look_does_not_lose_its_task():
         assert (await lost).url
         await all_spent(c)
         assert c.spend.committed.tasks == 3
+
+
+async def test_a_second_task_that_is_told_after_the_answer_is_counted():
+    """A gateway repeats a create, one id is answered, and a callback brings the other one."""
+    world = World("twice")
+    async with client(world) as c:
+        handle = await submit(c)
+        await world.creates(1)
+        assert world.call(c, 0)  # the answer brought the second task; this is the first
+        await handle
+        await all_spent(c)
+        assert money(c) == (2, 0, 0)
+
+
+async def test_a_task_that_is_told_after_a_final_refusal_is_counted():
+    """A gateway refuses a create whose task exists, and the callback comes after the refusal."""
+    world = World("made and rejected")
+    async with client(world) as c:
+        handle = await submit(c)
+        await handle.outcome()
+        assert world.call(c, 0)
+        await all_spent(c)
+        assert money(c) == (1, 0, 0)

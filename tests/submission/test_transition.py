@@ -33,7 +33,6 @@ from callsheet._submission.states import (
     NoteFate,
     NoteFirst,
     NoteWritten,
-    Nudge,
     Owner,
     Pause,
     Refused,
@@ -598,9 +597,9 @@ def test_a_task_that_is_shown_after_the_end_is_counted(shown):
     assert effects == (Confirm(1), NoteFate(1), late)
 
 
-def test_a_callback_about_a_known_task_makes_it_polled_soon():
-    """A callback with the known id only says that the status has changed."""
-    assert play(*SENT, Answered(1, "a"), Called(1, "a"))[1] == (Nudge(),)
+def test_a_callback_about_a_known_task_changes_nothing_here():
+    """A callback with the known id brings nothing new here; the client asks for the status."""
+    assert play(*SENT, Answered(1, "a"), Called(1, "a"))[1] == ()
 
 
 @pytest.mark.parametrize("shown", [Found(1, ("a", "b")), Called(1, "b")])

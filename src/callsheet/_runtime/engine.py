@@ -191,9 +191,8 @@ class Engine:
 
     def take_callback(self, task_id: str, token: str | None) -> bool:
         """Handle a callback: poll the task at once; return whether it is one of ours."""
-        if token is not None and self.submitter.take_callback(token, task_id):
-            return True
+        known = token is not None and self.submitter.take_callback(token, task_id)
         record = self.registry.get(task_id)
         if record is not None:
             self.poller.nudge(record)
-        return record is not None
+        return known or record is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from callsheet._wire import TOKEN
@@ -10,7 +9,6 @@ from callsheet._wire.lenient import text
 
 
 if TYPE_CHECKING:
-    from callsheet._models.provider import Provider
     from callsheet._models.spec import TaskSpec
     from callsheet._state.record import Record
 
@@ -36,9 +34,3 @@ def is_called(record: Record) -> bool:
     """Whether the spec's callback URL carries the token, so that a callback brings it back."""
     url = None if record.spec is None else record.spec.callback_url
     return isinstance(url, str) and TOKEN in url
-
-
-def new_token(record: Record, provider: Provider) -> str | None:
-    """A new token for the next attempt; ``None`` if neither lists nor callbacks would show it."""
-    listed = provider.token and not has_own(record.spec)
-    return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None

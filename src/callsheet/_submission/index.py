@@ -10,6 +10,7 @@ import attrs
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.record import Record
+from callsheet._submission.correlation_token import is_called
 from callsheet._submission.states import Context, Effect, Event, State, Submission
 from callsheet._submission.transition import nothing_awaited, step
 
@@ -22,7 +23,7 @@ FRESH = Submission()
 """A spec that has just been queued. All of them share this value, so a queued spec costs little."""
 
 MOST_STAND_INS = 1000
-"""Most specs that are remembered after their end because a list may have been wrong about them."""
+"""Most specs that are remembered after their end, because news of another task may still come."""
 
 _UNDER_WAY = frozenset({State.WAITING, State.NOTING, State.IN_FLIGHT})
 _ENDED = frozenset({State.ACCEPTED, State.ENDED})
@@ -92,7 +93,7 @@ class Submissions:
     _under_way: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     """Those with an attempt whose worker runs, in the order in which they were taken."""
     _stand_ins: deque[Record] = attrs.field(factory=deque[Record], init=False)
-    """Records that keep attempts which are believed to have made nothing, the oldest first."""
+    """Records under which the attempts of specs are kept after their end, the oldest first."""
     _queue: FairQueue = attrs.field(factory=FairQueue, init=False)
     _front: deque[Record] = attrs.field(factory=deque[Record], init=False)
     """Records that are sent once more. They come before the queue."""
@@ -196,7 +197,7 @@ class Submissions:
         if submission.state in _ENDED and nothing_awaited(submission):
             self._by_record.pop(record, None)
             self._drop_tokens(submission)
-            if any(each.fate is Fate.ABSENT for each in submission.attempts):
+            if is_called(record) or any(each.fate is Fate.ABSENT for each in submission.attempts):
                 self._stand_in(record, submission)
             return
         self._by_record[record] = submission
@@ -208,9 +209,10 @@ class Submissions:
     def _stand_in(self, record: Record, submission: Submission) -> None:
         """Keep what is known of a record that is dropped, under a record of its own.
 
-        A list may have been wrong when it proved that an attempt made nothing. Then a callback or a
-        later look tells of its task, and the task is billed. The record itself is not kept, so that
-        a client that runs for long does not hold the outcomes of all its specs.
+        A list may have been wrong when it proved that an attempt made nothing. A gateway may repeat
+        a create, or refuse one that has made a task. Then a callback or a later look tells of a
+        task, and the task is billed. The record itself is not kept, so that a client that runs for
+        long does not hold the outcomes of all its specs.
         """
         kept = Record(record.spec, index=record.index, model=record.model, surplus=True)
         # The errors are left out, because a traceback holds on to the record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -10,7 +11,7 @@ import attrs
 from callsheet._http.transport import Transport
 from callsheet._models.provider import Provider
 from callsheet._submission import media_files
-from callsheet._submission.correlation_token import has_own
+from callsheet._submission.correlation_token import has_own, is_called
 from callsheet._submission.verdicts import leaves_open
 from callsheet._wire import TOKEN
 from callsheet._wire.dialects import Dialect
@@ -28,6 +29,7 @@ from callsheet.errors import (
 
 if TYPE_CHECKING:
     from callsheet._models.spec import TaskSpec
+    from callsheet._state.record import Record
     from callsheet._wire import Request
 
 
@@ -47,6 +49,11 @@ class PaidCall:
     provider: Provider
     timeout: float
 
+    def new_token(self, record: Record) -> str | None:
+        """A new token for an attempt; ``None`` if neither lists nor callbacks would show it."""
+        listed = self.provider.token and not has_own(record.spec)
+        return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None
+
     async def prepare(self, spec: TaskSpec, *, token: str | None) -> Request:
         """Write the create request of a spec; its local media are read and encoded.
 
@@ -62,9 +69,10 @@ class PaidCall:
             if token is not None and spec.callback_url is not None:
                 url = spec.callback_url.replace(TOKEN, token)
                 spec = attrs.evolve(spec, callback_url=url)
-            # A safety_identifier of the caller is never overwritten. Then a lost create of this
-            # spec cannot be told from other tasks with the same identifier.
-            token = token if self.provider.token and not has_own(spec) else None
+            # A safety_identifier of the caller is never overwritten: what is in `extra` takes the
+            # place of our field. Then a lost create of this spec cannot be told from other tasks
+            # with the same identifier.
+            token = token if self.provider.token else None
             urls = await media_files.data_urls(spec) if spec.media else {}
             if not urls:
                 return self.dialect.build_create(spec, model=model, urls=urls, token=token)

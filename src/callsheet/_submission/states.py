@@ -482,11 +482,6 @@ class WatchSurplus:
 
 
 @attrs.frozen
-class Nudge:
-    """Ask for the status of the spec's task soon: a callback says that it has changed."""
-
-
-@attrs.frozen
 class MarkAccepted:
     """The key, the balance and the model are good: the rest of the batch may be sent."""
 
@@ -520,7 +515,6 @@ Effect = (
     | StopLook
     | Register
     | WatchSurplus
-    | Nudge
     | MarkAccepted
     | StopBatch
     | Settle

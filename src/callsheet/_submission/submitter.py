@@ -33,7 +33,6 @@ from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._submission.correlation_token import new_token
 from callsheet._submission.index import Submissions
 from callsheet._submission.paid_call import PaidCall
 from callsheet._submission.reconciler import Reconciler
@@ -60,7 +59,6 @@ from callsheet._submission.states import (
     NoteFailed,
     NoteFirst,
     NoteWritten,
-    Nudge,
     Owner,
     Pause,
     Refused,
@@ -258,7 +256,7 @@ class Submitter:
         if record is None:
             return False
         # Each attempt has a new token, so the tasks of two attempts can be told apart.
-        self._apply(record, Taken(new_token(record, self.paid_call.provider)))
+        self._apply(record, Taken(self.paid_call.new_token(record)))
         return True
 
     async def _attempt(self, record: Record, attempt: Attempt) -> None:
@@ -525,8 +523,6 @@ class Submitter:
                 self._register(record, effect)
             case WatchSurplus():
                 self._watch_surplus(record, effect)
-            case Nudge():
-                self._nudge(record)
             case MarkAccepted() | StopBatch():
                 self._tell_group(record, effect)
             case Settle():

@@ -58,7 +58,6 @@ from callsheet._submission.states import (
     NoteFate,
     NoteFirst,
     NoteWritten,
-    Nudge,
     Owner,
     Pause,
     Refused,
@@ -570,8 +569,6 @@ def _shown_late(d: _Draft, event: Found | Called) -> None:
     attempt = d.attempt(event.n)
     if attempt.fate is Fate.MADE:
         _surplus(d, event.n, *ids)
-        if isinstance(event, Called) and event.task_id == attempt.task_id:
-            d.do(Nudge())
         return
     _made_late(d, event.n, ids)
 
