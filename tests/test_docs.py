@@ -308,3 +308,14 @@ def test_every_model_is_documented():
     models = importlib.import_module("callsheet._catalog.models").MODELS
     ids = {name for row in models for name in (row.cn, row.byteplus) if name is not None}
     assert {name for name in ids if not is_mentioned(name, "providers.md")} == set()
+
+
+def test_each_file_that_the_architecture_names_exists():
+    """A reader who follows a file name of the page finds the file."""
+    page = (DOCS / "architecture.md").read_text()
+    files = {each.relative_to(ROOT).as_posix() for each in ROOT.glob("[steb]*/**/*.py")}
+    named = set(re.findall(r"`([\w/]+\.py)`", page))
+    assert named
+    assert [
+        name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)
+    ] == []
