@@ -64,11 +64,12 @@ class RetryPolicy:
     are not limited by this policy: a failed poll ends no task, and the client asks again.
 
     Attributes:
-        attempts: Most attempts of one request, >= 1.
-        initial: Seconds before the second attempt, > 0. The pause doubles for each further attempt,
-            with jitter.
+        attempts: Most tries of one request, >= 1; also the most creates of one spec whose answers
+            were lost.
+        initial: Seconds before the second try, > 0. The pause doubles for each further try, with
+            jitter.
         ceiling: Longest pause in seconds, > 0. A longer ``Retry-After`` is cut to it.
-        timeout: Most seconds that one attempt may take, > 0.
+        timeout: Most seconds that one try may take, > 0.
         patience: Seconds for which a create is repeated if it is refused because of load (HTTP
             429), or if it cannot be sent to a provider that was reached before, >= 0. There is no
             limit while the queue is full and the client has unfinished tasks.

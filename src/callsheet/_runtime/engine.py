@@ -191,7 +191,7 @@ class Engine:
 
     def take_callback(self, task_id: str, token: str | None) -> bool:
         """Handle a callback: poll the task at once; return whether it is one of ours."""
-        known = token is not None and self.submitter.take_callback(token, task_id)
+        known = token is not None and self.submitter.take_callback(task_id, token)
         record = self.registry.get(task_id)
         if record is not None:
             self.poller.nudge(record)

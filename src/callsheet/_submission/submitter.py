@@ -196,7 +196,7 @@ class Submitter:
         if self._submissions.of(record) is not None:
             self._apply(record, Cancel(scope, why))
 
-    def take_callback(self, token: str, task_id: str) -> bool:
+    def take_callback(self, task_id: str, token: str) -> bool:
         """Take the id that a callback brings for a token; return whether the token is one of ours.
 
         The token is a secret of one create. So the task exists, whatever was believed before.
