@@ -61,7 +61,7 @@ SMALL = [
     ["bench_queue.py", "--seeds", "1"],
     ["bench_transport.py", "--seconds", "0.3", "--repeats", "1"],
     ["bench_downloads.py", "16", "--repeats", "1"],
-    ["bench_journal.py", "20", "--alone", "50", "--repeats", "1"],
+    ["bench_journal.py", "20", "--alone", "50", "--resume", "100", "--repeats", "1"],
     ["bench_files.py", "100"],
     ["bench_create.py", "20", "--repeats", "1"],
     ["bench_import.py", "--repeats", "1"],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callsheet._polling.planner import PollRequest
+    from callsheet.events import Event
 
 
 LATENCY = 0.05
@@ -143,6 +144,20 @@ class _Now(Clock):
         return self.at  # type: ignore[attr-defined,no-any-return]
 
 
+class _NobodyTold:
+    """A lifecycle without a journal, money or an observer."""
+
+    def moved(self, record: Record) -> None: ...
+
+    def task_ended(self, record: Record) -> None: ...
+
+    def ended(self, record: Record) -> None: ...
+
+    def room_made(self) -> None: ...
+
+    def emit(self, event: Event) -> None: ...
+
+
 class Ours:
     """The planner, registry and poller of a client, without their loop.
 
@@ -174,10 +189,7 @@ class Ours:
             planner=planner,
             registry=self.registry,
             clock=self.clock,
-            room_made=lambda: None,
-            moved=lambda _: None,
-            ended=lambda _: None,
-            emit=lambda _: None,
+            lifecycle=_NobodyTold(),
         )
         spec = TaskSpec("a boat", duration=5)
         rng = random.Random(astray)
