@@ -214,7 +214,7 @@ def user(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def small(session: nox.Session) -> None:
     """Run some benchmarks with small sizes, only to check that they work; no result is kept."""
-    session.install(EXTRAS, *_group("bench"))
+    session.install(EXTRAS, *_group("bench"), "trio>=0.31")
     for script, *arguments in SMALL:
         session.run("python", f"benchmarks/{script}", *arguments, "--keep-nothing")
 
