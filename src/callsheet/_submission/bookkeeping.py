@@ -207,7 +207,7 @@ class Bookkeeping:
 
     def note(self, record: Record, submission: Submission, effects: Sequence[NoteEffect]) -> None:
         """Write facts about a record into the journal together, within milliseconds."""
-        if record.row is not None and effects:
+        if record.row is not None:
             self._note(record, *(_note_of(record.row, submission, each) for each in effects))
 
     def moved(self, record: Record) -> None:

@@ -106,11 +106,6 @@ class Submissions:
         """What is known of a record; ``None`` if it is not kept here, or not any longer."""
         return self._by_record.get(record)
 
-    def state_of(self, record: Record) -> State | None:
-        """The state of a record, if it is kept here."""
-        submission = self._by_record.get(record)
-        return None if submission is None else submission.state
-
     def by_token(self, token: str) -> tuple[Record, int] | None:
         """The record and the number of the attempt that carries this token."""
         return self._by_token.get(token)
@@ -194,7 +189,9 @@ class Submissions:
             self._under_way.pop(record, None)
         if submission.attempts is not before.attempts:
             self._drop_tokens(before)
-        if submission.state in _ENDED and nothing_awaited(submission):
+        # A stand-in stays where it is, until newer ones take its place.
+        over = submission.state in _ENDED and nothing_awaited(submission) and not record.surplus
+        if over:
             self._by_record.pop(record, None)
             self._drop_tokens(submission)
             if is_called(record) or any(each.fate is Fate.ABSENT for each in submission.attempts):
@@ -240,4 +237,5 @@ class Submissions:
         return ready
 
     def _is_queued(self, record: Record) -> bool:
-        return self.state_of(record) is State.QUEUED
+        submission = self._by_record.get(record)
+        return submission is not None and submission.state is State.QUEUED

@@ -137,9 +137,12 @@ class Reconciler:
         if task_id is not None and marked is not None:
             self._made[task_id] = marked
 
-    def has_made(self, task_id: str) -> bool:
-        """Whether a task is known that was created by us and has this id, pending or ended."""
-        return task_id in self._made
+    def owner_of(self, task_id: str, record: Record) -> Owner:
+        """Whether another spec of ours has this id, pending or ended."""
+        if record.task_id == task_id:
+            return Owner.NOBODY
+        known = self.registry.is_of_spec(task_id) or task_id in self._made
+        return Owner.ANOTHER if known else Owner.NOBODY
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -207,10 +210,7 @@ class Reconciler:
             self.stop_looking(record, n)
             # A gateway may have repeated the create. The task that was made first is the spec's.
             made = tuple(each.task_id for each in sorted(snapshots, key=_age))
-            owned = record.task_id != made[0] and (
-                self.registry.is_of_spec(made[0]) or self.has_made(made[0])
-            )
-            events.append((record, Found(n, made, Owner.ANOTHER if owned else Owner.NOBODY)))
+            events.append((record, Found(n, made, self.owner_of(made[0], record))))
         over = self._take_over(scan)
         if self.planner.support is ListSupport.NO and not scan.finished:
             over += self._stop_reading_lists()

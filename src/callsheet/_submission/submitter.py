@@ -193,8 +193,7 @@ class Submitter:
 
         A task that it has, or may have, goes on: only the provider can stop it.
         """
-        if self._submissions.of(record) is not None:
-            self._apply(record, Cancel(scope, why))
+        self._apply(record, Cancel(scope, why))
 
     def take_callback(self, task_id: str, token: str) -> bool:
         """Take the id that a callback brings for a token; return whether the token is one of ours.
@@ -205,7 +204,7 @@ class Submitter:
         if known is None:
             return False
         record, n = known
-        self._apply(record, Called(n, task_id, self._owner_of(task_id, record)))
+        self._apply(record, Called(n, task_id, self.reconciler.owner_of(task_id, record)))
         return True
 
     def resume(self, record: Record, submission: Submission) -> None:
@@ -380,7 +379,8 @@ class Submitter:
         # the only sign that the service works.
         watched = len(self.registry) > 0
         self._has_accepted = True
-        owner, can_look = self._owner_of(task_id, record), self.reconciler.can_look(record)
+        owner = self.reconciler.owner_of(task_id, record)
+        can_look = owner is Owner.ANOTHER and self.reconciler.can_look(record)
         self._apply(record, Answered(n, task_id, owner, can_look))
         now, unfinished = self.clock.now(), len(self.registry)
         if self._admission.accepted(now=now, unfinished=unfinished, polled=watched):
@@ -457,13 +457,6 @@ class Submitter:
     def _take(self, findings: Sequence[tuple[Record, Found | Absent | CannotTell]]) -> None:
         for record, event in findings:
             self._apply(record, event)
-
-    def _owner_of(self, task_id: str, record: Record) -> Owner:
-        """Whether a pending task of another spec of ours has this id."""
-        if record.task_id == task_id:
-            return Owner.NOBODY
-        known = self.registry.is_of_spec(task_id) or self.reconciler.has_made(task_id)
-        return Owner.ANOTHER if known else Owner.NOBODY
 
     # --- events go in, effects come out ------------------------------------------------------
 
@@ -566,8 +559,6 @@ class Submitter:
     def _watch_surplus(self, record: Record, effect: WatchSurplus) -> None:
         """Watch a task that no caller waits for, until it is known whether it is billed."""
         surplus = Record(record.spec, index=record.index, model=record.model, surplus=True)
-        if record.estimate is not None:
-            surplus.estimate = record.estimate
         self.bookkeeping.watched_for_money(surplus, record, effect)
         if self.registry.adopt(surplus, effect.task_id, now=self.clock.now()):
             self.poller.watch(surplus, fresh=False)

@@ -227,9 +227,7 @@ def _accept(d: _Draft, n: int, task_ids: tuple[str, ...], *, answered: bool = Fa
     """
     first, *others = task_ids
     _take_money(d, n)
-    if d.submission.held is not None:  # kept for a try that will not come
-        d.do(Release(d.submission.held))
-        d.change(held=None)
+    _free_held(d)
     _leave_unsent(d, but=n)
     if d.attempt(n).fate is Fate.LOST:
         d.do(StopLook(n))
@@ -255,6 +253,13 @@ def _take_money(d: _Draft, n: int) -> None:
         d.do(Carry(n))
 
 
+def _free_held(d: _Draft) -> None:
+    """Free the money that is kept for a further try: it will not come."""
+    if d.submission.held is not None:
+        d.do(Release(d.submission.held))
+        d.change(held=None)
+
+
 def _leave_unsent(d: _Draft, *, but: int | None = None) -> None:
     """Take back a current attempt that has not left: it never will."""
     current = d.submission.current
@@ -275,9 +280,7 @@ def _end(d: _Draft, error: CallsheetError) -> None:
     sends the spec again. The money of such attempts stays.
     """
     _leave_unsent(d)
-    if d.submission.held is not None:
-        d.do(Release(d.submission.held))
-        d.change(held=None)
+    _free_held(d)
     doubt = first_open(d.submission)
     # A verdict of the provider about the spec itself stays: no attempt can do better. `NoteEnded`
     # stops later sends, and the open attempt is looked for all the same.
