@@ -66,7 +66,6 @@ PURE_FILES = {
     "_polling/schedule.py",
     "_polling/service_tier.py",
     "_submission/admission.py",
-    "_submission/correlation_token.py",
     "_submission/index.py",
     "_submission/ledger.py",
     "_submission/list_scan.py",

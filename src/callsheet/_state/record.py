@@ -20,7 +20,13 @@ from callsheet._models.snapshot import (
 )
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
+from callsheet._wire import TOKEN
+from callsheet._wire.lenient import text
 from callsheet.errors import CallsheetError, SpecError
+
+
+_MARK = "safety_identifier"
+"""The field by which a list can show whose a task is."""
 
 
 @attrs.define(eq=False)
@@ -118,6 +124,26 @@ class Record(Observable):
             return None
         tier = in_body(spec, "service_tier")
         return tier if isinstance(tier, str) and tier != "default" else None
+
+    @property
+    def has_own_mark(self) -> bool:
+        """Whether the caller has set the ``safety_identifier``, even to nothing.
+
+        Then lists show the caller's value, and no token of ours is sent in that field.
+        """
+        return self.spec is not None and _MARK in (self.spec.extra or {})
+
+    @property
+    def own_mark(self) -> str | None:
+        """The caller's ``safety_identifier`` as lists show it; ``None`` if they show none."""
+        extra = None if self.spec is None else self.spec.extra
+        return text((extra or {}).get(_MARK))
+
+    @property
+    def tells_token(self) -> bool:
+        """Whether the callback URL of its spec carries the token, so that a callback tells it."""
+        url = None if self.spec is None else self.spec.callback_url
+        return isinstance(url, str) and TOKEN in url
 
     @property
     def snapshot(self) -> Snapshot | None:

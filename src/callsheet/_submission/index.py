@@ -10,7 +10,6 @@ import attrs
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._submission.correlation_token import is_called
 from callsheet._submission.states import Context, Effect, Event, State, Submission
 from callsheet._submission.transition import nothing_awaited, step
 
@@ -194,7 +193,7 @@ class Submissions:
         if over:
             self._by_record.pop(record, None)
             self._drop_tokens(submission)
-            if is_called(record) or any(each.fate is Fate.ABSENT for each in submission.attempts):
+            if record.tells_token or any(each.fate is Fate.ABSENT for each in submission.attempts):
                 self._stand_in(record, submission)
             return
         self._by_record[record] = submission

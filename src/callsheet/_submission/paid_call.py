@@ -11,7 +11,6 @@ import attrs
 from callsheet._http.transport import Transport
 from callsheet._models.provider import Provider
 from callsheet._submission import media_files
-from callsheet._submission.correlation_token import has_own, is_called
 from callsheet._submission.verdicts import leaves_open
 from callsheet._wire import TOKEN
 from callsheet._wire.dialects import Dialect
@@ -51,8 +50,8 @@ class PaidCall:
 
     def new_token(self, record: Record) -> str | None:
         """A new token for an attempt; ``None`` if neither lists nor callbacks would show it."""
-        listed = self.provider.token and not has_own(record.spec)
-        return f"callsheet-{uuid.uuid4().hex}" if listed or is_called(record) else None
+        listed = self.provider.token and not record.has_own_mark
+        return f"callsheet-{uuid.uuid4().hex}" if listed or record.tells_token else None
 
     async def prepare(self, spec: TaskSpec, *, token: str | None) -> Request:
         """Write the create request of a spec; its local media are read and encoded.

@@ -13,7 +13,6 @@ from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
-from callsheet._submission.correlation_token import has_own, is_called, own_mark
 from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
 from callsheet._submission.states import Absent, Attempt, CannotTell, Found, Owner
 from callsheet.errors import CallsheetError, SubmissionUncertainError
@@ -90,20 +89,20 @@ class Reconciler:
 
     def can_look(self, record: Record) -> bool:
         """Whether a list or a callback can tell of a lost create of this record."""
-        return self._is_listed(record) or is_called(record)
+        return self._is_listed(record) or record.tells_token
 
     def look_for(self, record: Record, attempt: Attempt) -> None:
         """Start to look for the task of an attempt whose answer was lost."""
         if attempt.error is None or attempt.sent is None:
             raise ValueError(f"{attempt!r} is not lost")
-        own, listed = has_own(record.spec), self._is_listed(record)
+        own, listed = record.has_own_mark, self._is_listed(record)
         # The window begins now and not when the create was sent: the request may have waited long
         # before the provider read it.
         now = self.clock.now()
         self._lost[record, attempt.n] = LostCreate(
             record=record,
             n=attempt.n,
-            mark=own_mark(record) if own else attempt.token,
+            mark=record.own_mark if own else attempt.token,
             ours=not own,
             at=attempt.sent.wall,
             sent=attempt.sent.now,
@@ -111,7 +110,7 @@ class Reconciler:
             lost_at=now,
             look_at=now + (FIRST_GAP if listed else self.window),
             listed=listed,
-            called=attempt.token is not None and is_called(record),
+            called=attempt.token is not None and record.tells_token,
         )
         self._wake_up.set()
 
@@ -277,14 +276,14 @@ class Reconciler:
 
     def _is_listed(self, record: Record) -> bool:
         """Whether lists can show the task of a lost create of this record."""
-        shown = has_own(record.spec) or self.api.provider.token
+        shown = record.has_own_mark or self.api.provider.token
         return shown and self.planner.support is not ListSupport.NO
 
     def marked(self, record: Record) -> bool | None:
         """Whether lists must show a mark on a record's task; ``None`` if it was attached."""
         if record.spec is None:
             return None
-        return own_mark(record) is not None if has_own(record.spec) else self.api.provider.token
+        return record.own_mark is not None if record.has_own_mark else self.api.provider.token
 
 
 def _age(snapshot: Snapshot) -> float:
