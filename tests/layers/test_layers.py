@@ -71,7 +71,6 @@ PURE_FILES = {
     "_submission/list_scan.py",
     "_submission/states.py",
     "_submission/transition.py",
-    "_submission/verdicts.py",
 }
 """Files whose functions get the time and the events as arguments."""
 

@@ -66,8 +66,7 @@ from callsheet._submission.states import (
     Unpreparable,
     WatchSurplus,
 )
-from callsheet._submission.transition import TABLE, first_open, step
-from callsheet._submission.verdicts import judges_spec
+from callsheet._submission.transition import TABLE, first_open, judges_spec, step
 from callsheet.errors import (
     JournalError,
     NotSubmittedError,

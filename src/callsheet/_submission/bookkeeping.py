@@ -32,7 +32,7 @@ from callsheet._submission.states import (
     Release,
     Reserve,
 )
-from callsheet._submission.verdicts import is_final
+from callsheet._submission.transition import is_final
 from callsheet.errors import (
     CallsheetError,
     SpecError,

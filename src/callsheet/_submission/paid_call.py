@@ -11,7 +11,6 @@ import attrs
 from callsheet._http.transport import Transport
 from callsheet._models.provider import Provider
 from callsheet._submission import media_files
-from callsheet._submission.verdicts import leaves_open
 from callsheet._wire import TOKEN
 from callsheet._wire.dialects import Dialect
 from callsheet.errors import (
@@ -20,6 +19,7 @@ from callsheet.errors import (
     ConnectFailedError,
     Problem,
     ProtocolError,
+    ServerError,
     SpecError,
     SubmissionUncertainError,
     TransportError,
@@ -107,7 +107,19 @@ class PaidCall:
             # connection broke, so this must never be taken for a refusal.
             raise SubmissionUncertainError(str(error), token) from error
         except APIError as error:
-            if leaves_open(error):
+            if _leaves_open(error):
                 raise SubmissionUncertainError(str(error), token) from error
             # A definite refusal: the provider read the request and said no.
             raise
+
+
+def _leaves_open(error: APIError) -> bool:
+    """Whether the task of a create may exist although its answer is this error.
+
+    A server may fail after it made the task. A proxy may also replace the answer of a success by a
+    page of its own.
+    """
+    failed = isinstance(error, ServerError) and (
+        error.status_code >= 500 or error.status_code == 408  # noqa: PLR2004 - HTTP
+    )
+    return failed or error.status_code < 300  # noqa: PLR2004 - HTTP

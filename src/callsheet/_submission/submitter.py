@@ -82,10 +82,11 @@ from callsheet._submission.transition import (
     PROGRAM_ENDED,
     UnexpectedEventError,
     may_end_now,
+    may_repeat,
     resumed,
+    stops_all,
 )
 from callsheet._submission.turns import Turns
-from callsheet._submission.verdicts import may_repeat, stops_all
 from callsheet.errors import (
     CallsheetError,
     ConnectFailedError,
