@@ -66,7 +66,14 @@ from callsheet._submission.states import (
     Unpreparable,
     WatchSurplus,
 )
-from callsheet._submission.transition import TABLE, first_open, judges_spec, step
+from callsheet._submission.transition import (
+    TABLE,
+    attempt_of,
+    current_of,
+    first_open,
+    judges_spec,
+    step,
+)
 from callsheet.errors import (
     JournalError,
     NotSubmittedError,
@@ -249,7 +256,7 @@ class Ledger:
                 assert n not in self.own
                 (self.uncertain if uncertain else self.reserved).add(n)
             case WatchSurplus(n, task_id):
-                attempt = after.attempt(n)
+                attempt = attempt_of(after, n)
                 if attempt is not None and attempt.task_id == task_id:
                     assert n in self.reserved, "the task of an attempt has that attempt's unit"
                 else:
@@ -455,7 +462,7 @@ class World:
             case Absent(n):
                 self._lie(n)
             case Answered(n, task_id, Owner.NOBODY):
-                attempt = self.submission.attempt(n)
+                attempt = attempt_of(self.submission, n)
                 # An answer that contradicts the callback is not believed, if there was one try.
                 if attempt.heard in {None, task_id} or attempt.tries > 1:
                     self.told[n].add(task_id)
@@ -515,7 +522,7 @@ class World:
             case StopLook(n):
                 self.looked_for.discard(n)
             case NoteFate(n):
-                self.journal[n] = self.submission.attempt(n).fate.value
+                self.journal[n] = attempt_of(self.submission, n).fate.value
             case StopBatch(error):
                 self.context = attrs.evolve(self.context, fatal=error)
             case _:
@@ -584,7 +591,7 @@ class World:
         told = s.state in {State.ACCEPTED, State.ENDED}
         assert s.held is None or s.state in {State.QUEUED, State.WAITING}
         assert not told or not any(each.fate in {Fate.READY, Fate.NOTED} for each in s.attempts)
-        assert all(s.attempt(n).fate is Fate.LOST for n in self.looked_for)
+        assert all(attempt_of(s, n).fate is Fate.LOST for n in self.looked_for)
 
     def _check_money(self) -> None:
         """Law 4: the ledger is the fold of the fates, and covers all that may be billed."""
@@ -602,8 +609,8 @@ class World:
                 # One unit is that of the attempt, and each further task has its own.
                 further = {each for each in ledger.reserved if each in tasks}
                 assert 1 + len(further) >= len(told)
-                attempt = s.attempt(n)
-                waits = s.state is State.IN_FLIGHT and s.current is attempt
+                attempt = attempt_of(s, n)
+                waits = s.state is State.IN_FLIGHT and current_of(s) is attempt
                 own = attempt.heard if waits else attempt.task_id
                 assert told <= further | {own}, "no task that was told of is dropped"
 
@@ -654,7 +661,7 @@ def check_climb(before: Submission, after: Submission, event: Event) -> None:
     assert after.cancelled >= before.cancelled
     assert [each.n for each in after.attempts] == list(range(1, len(after.attempts) + 1))
     for old in before.attempts:
-        new = after.attempt(old.n)
+        new = attempt_of(after, old.n)
         if new is None:
             assert old.fate is Fate.READY, "only what never left is forgotten"
         elif new.fate is not old.fate:

@@ -32,7 +32,7 @@ from callsheet._submission.states import (
     Release,
     Reserve,
 )
-from callsheet._submission.transition import is_final
+from callsheet._submission.transition import attempt_of, is_final
 from callsheet.errors import (
     CallsheetError,
     SpecError,
@@ -304,7 +304,7 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
         case NoteEnded():
             return notes.Ended(row, effect.error, time.time())
         case NoteFate():
-            attempt = submission.attempt(effect.n)
+            attempt = attempt_of(submission, effect.n)
     match attempt:
         case Attempt(fate=Fate.REFUSED):
             return notes.Refused(row, attempt.n, attempt.tries)

@@ -114,15 +114,6 @@ class Submission:
     held: int | None = None
     registered: int | None = None
 
-    @property
-    def current(self) -> Attempt | None:
-        """The attempt that is under way."""
-        return self.attempts[-1] if self.state in WITH_ATTEMPT else None
-
-    def attempt(self, n: int) -> Attempt | None:
-        """The attempt with this number."""
-        return next((each for each in self.attempts if each.n == n), None)
-
 
 WITH_ATTEMPT = frozenset({State.WAITING, State.NOTING, State.IN_FLIGHT, State.LOST})
 """The states in which the last attempt is under way."""

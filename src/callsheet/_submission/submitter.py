@@ -81,6 +81,8 @@ from callsheet._submission.transition import (
     CLOSED_EARLY,
     PROGRAM_ENDED,
     UnexpectedEventError,
+    attempt_of,
+    current_of,
     may_end_now,
     may_repeat,
     resumed,
@@ -393,7 +395,7 @@ class Submitter:
     ) -> Refused:
         """The event of a try that made no task, with the pause before the next one."""
         submission = self._submissions.of(record)
-        attempt = None if submission is None else submission.attempt(n)
+        attempt = None if submission is None else attempt_of(submission, n)
         tries = 1 if attempt is None else attempt.tries
         unfinished = len(self.registry)
         again = may_repeat(
@@ -443,10 +445,10 @@ class Submitter:
     def _is_unresolved(self, record: Record, n: int) -> bool:
         """Whether attempt *n* still waits, is being noted, or is in flight."""
         submission = self._submissions.of(record)
-        attempt = None if submission is None else submission.attempt(n)
+        attempt = None if submission is None else attempt_of(submission, n)
         if submission is None or attempt is None:
             return False
-        waits = submission.state is State.WAITING and submission.current is attempt
+        waits = submission.state is State.WAITING and current_of(submission) is attempt
         return waits or attempt.fate in {Fate.NOTED, Fate.OUT}
 
     async def _reconcile(self) -> None:
@@ -531,7 +533,7 @@ class Submitter:
             self._workers.start_soon(self._attempt, record, attempt)
 
     def _look(self, record: Record, submission: Submission, effect: StartLook | StopLook) -> None:
-        attempt = submission.attempt(effect.n)
+        attempt = attempt_of(submission, effect.n)
         if isinstance(effect, StopLook):
             self.reconciler.stop_looking(record, effect.n)
         elif attempt is not None and attempt.error is not None:

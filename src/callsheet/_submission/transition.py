@@ -134,6 +134,16 @@ def step(
     return draft.submission, tuple(draft.effects)
 
 
+def attempt_of(submission: Submission, n: int) -> Attempt | None:
+    """The attempt with this number."""
+    return next((each for each in submission.attempts if each.n == n), None)
+
+
+def current_of(submission: Submission) -> Attempt | None:
+    """The attempt that is under way."""
+    return submission.attempts[-1] if submission.state in WITH_ATTEMPT else None
+
+
 def first_open(submission: Submission) -> Attempt | None:
     """The oldest attempt that may have made a task, and nobody knows."""
     return next((each for each in submission.attempts if each.fate in OPEN), None)
@@ -304,14 +314,14 @@ class _Draft:
         self.change(attempts=tuple(attrs.evolve(a, **changes) if a.n == n else a for a in attempts))
 
     def attempt(self, n: int) -> Attempt:
-        for each in self.submission.attempts:
-            if each.n == n:
-                return each
-        raise UnexpectedEventError(f"no attempt {n} in {self.submission}")
+        attempt = attempt_of(self.submission, n)
+        if attempt is None:
+            raise UnexpectedEventError(f"no attempt {n} in {self.submission}")
+        return attempt
 
     def is_current(self, n: int) -> bool:
-        s = self.submission
-        return s.state in WITH_ATTEMPT and s.attempts[-1].n == n
+        current = current_of(self.submission)
+        return current is not None and current.n == n
 
 
 # --- what several events lead to -------------------------------------------------------------
@@ -359,7 +369,7 @@ def _free_held(d: _Draft) -> None:
 
 def _leave_unsent(d: _Draft, *, but: int | None = None) -> None:
     """Take back a current attempt that has not left: it never will."""
-    current = d.submission.current
+    current = current_of(d.submission)
     if current is None or current.n == but:
         return
     if current.fate is Fate.READY:
@@ -605,7 +615,7 @@ def _answer_lost(d: _Draft, event: AnswerLost) -> None:
 
 def _interrupted(d: _Draft, event: Interrupted) -> None:
     """The program ends before the answer. The task may exist; the next process looks for it."""
-    attempt = d.submission.attempt(event.n)
+    attempt = attempt_of(d.submission, event.n)
     # An attempt that never left is forgotten when its spec ends; its worker may be stopped later.
     if attempt is None or attempt.fate is not Fate.OUT:  # nothing was sent
         if d.is_current(event.n):
@@ -767,7 +777,7 @@ def _closed_unsent(d: _Draft, _: Close) -> None:
 
 def _closed_lost(d: _Draft, _: Close) -> None:
     """Nobody knows yet whether it made a task. The note stays, so a later process can look."""
-    current = d.submission.current
+    current = current_of(d.submission)
     if current is not None:
         d.do(StopLook(current.n))
         _end(d, current.error or SubmissionUncertainError(CLOSED_EARLY, current.token))
