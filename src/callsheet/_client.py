@@ -204,7 +204,7 @@ class Client(anyio.AsyncContextManagerMixin):
 
         engine = self._open_engine()
         record = await engine.intake.submit_one(spec, priority=priority)
-        await engine.intake.wait_for_id(record)
+        await engine.submitter.wait_for_id(record)
         return TaskHandle(engine, record)
 
     async def submit_many(
@@ -285,7 +285,7 @@ class Client(anyio.AsyncContextManagerMixin):
         engine = self._open_engine()
         record = await engine.intake.submit_one(spec, priority=priority)
         with anyio.move_on_after(timeout):
-            await engine.intake.wait_for_id(record)
+            await engine.submitter.wait_for_id(record)
             return await TaskHandle(engine, record)
         raise await engine.canceller.timeout_error(record, timeout, cancel=cancel_on_timeout)
 

@@ -131,6 +131,7 @@ class Engine:
             ),
             bookkeeping=bookkeeping,
             lifecycle=lifecycle,
+            waiting=self.waiting,
             clock=clock,
             policy=retry,
             width=creating,

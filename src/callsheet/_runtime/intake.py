@@ -20,7 +20,6 @@ from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.media_files import inspect_all
-from callsheet._submission.states import Cancelled
 from callsheet._submission.submitter import Submitter
 from callsheet.errors import CallsheetError, ClosedError, Problem, SpecError
 
@@ -154,26 +153,10 @@ class Intake:
         record = self.record(spec)
         self.submitter.put_unwatched(record)
         try:
-            await self.wait_for_id(record)
+            await self.submitter.wait_for_id(record)
         finally:
             self.submitter.watch(record)
         return record.task_id or ""
-
-    async def wait_for_id(self, record: Record) -> None:
-        """Wait until *record* has an id.
-
-        Raises:
-            CallsheetError: It ended without one.
-            ClosedError: The client was closed first.
-        """
-        try:
-            await self.waiting.wait_for_id(record)
-        except BaseException:
-            if self.submitter.may_end_now(record):
-                self.submitter.cancel(record, Cancelled.HERE, "its submitter stopped waiting")
-            raise
-        if record.task_id is None and record.error is not None:
-            raise record.error
 
     def refuse(self, record: Record, error: CallsheetError) -> None:
         """End a record that is never queued, unless it has ended already."""

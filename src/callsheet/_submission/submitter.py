@@ -26,7 +26,7 @@ from callsheet._models.policy import RetryPolicy
 from callsheet._models.spec import TaskSpec
 from callsheet._polling.poller import Poller
 from callsheet._state.backoff import pause_before
-from callsheet._state.clock import Clock
+from callsheet._state.clock import Clock, Waiters
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.lifecycle import Lifecycle
@@ -136,6 +136,7 @@ class Submitter:
         reconciler: Looks for tasks whose create was lost.
         bookkeeping: Keeps the ledger and the journal.
         lifecycle: Is told of ends and events.
+        waiting: The waiters of the client.
         clock: The client's clock.
         policy: How often a create is sent again, and what happens when its answer was lost.
         width: Most records under way, >= 1.
@@ -149,6 +150,7 @@ class Submitter:
     reconciler: Reconciler
     bookkeeping: Bookkeeping
     lifecycle: Lifecycle
+    waiting: Waiters
     clock: Clock
     policy: RetryPolicy
     width: int
@@ -197,6 +199,22 @@ class Submitter:
         A task that it has, or may have, goes on: only the provider can stop it.
         """
         self._apply(record, Cancel(scope, why))
+
+    async def wait_for_id(self, record: Record) -> None:
+        """Wait until *record* has an id. If this is cancelled, a spec that was not sent ends.
+
+        Raises:
+            CallsheetError: It ended without one.
+            ClosedError: The client was closed first.
+        """
+        try:
+            await self.waiting.wait_for_id(record)
+        except BaseException:
+            if self.may_end_now(record):
+                self.cancel(record, Cancelled.HERE, "its submitter stopped waiting")
+            raise
+        if record.task_id is None and record.error is not None:
+            raise record.error
 
     def take_callback(self, task_id: str, token: str) -> bool:
         """Take the id that a callback brings for a token; return whether the token is one of ours.
