@@ -95,16 +95,14 @@ class Engine:
             url_room=URL_ROOM - LIST_BASE,
         )
         self.learning = Learning(journal=bookkeeping.journal, schedule=planner.schedule)
-        turns = Turns(
-            admission=Admission(
-                rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
-            ),
-            registry=self.registry,
-            clock=clock,
+        admission = Admission(
+            rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
         )
+        turns = Turns(admission=admission, registry=self.registry, clock=clock)
         lifecycle = TaskLifecycle(
             bookkeeping=bookkeeping,
             learning=self.learning,
+            admission=admission,
             turns=turns,
             clock=clock,
             observer=observer,

@@ -10,6 +10,7 @@ import attrs
 
 from callsheet._runtime.learning import LEARNED_GAP, Learning
 from callsheet._state.clock import Clock
+from callsheet._submission.admission import Admission
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.turns import Turns
 from callsheet.events import Event, TaskSettled
@@ -29,13 +30,15 @@ class TaskLifecycle:
     Attributes:
         bookkeeping: Keeps the ledger and the journal.
         learning: Keeps what was learned of render times.
-        turns: Lets creates go when there is room.
+        admission: Decides when the next create may go.
+        turns: The creates that wait for that.
         clock: The client's clock.
         observer: The caller's own function, which is called with every event.
     """
 
     bookkeeping: Bookkeeping
     learning: Learning
+    admission: Admission
     turns: Turns
     clock: Clock
     observer: Callable[[Event], None] | None
@@ -66,7 +69,8 @@ class TaskLifecycle:
 
     def room_made(self) -> None:
         """Let the next create go, if it waited for room."""
-        self.turns.room_made()
+        self.admission.room_made()
+        self.turns.changed.set()
 
     def emit(self, event: Event) -> None:
         """Call the observer with an event. An exception that it raises is logged."""

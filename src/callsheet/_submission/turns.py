@@ -67,8 +67,3 @@ class Turns:
         finally:
             self._waiting.remove(place)
             self.changed.set()
-
-    def room_made(self) -> None:
-        """Note that one of our tasks left the provider's queue, or ended."""
-        self.admission.room_made()
-        self.changed.set()
