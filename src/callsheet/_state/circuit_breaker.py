@@ -21,11 +21,13 @@ class CircuitBreaker:
         width: Most requests in flight while the service works, >= 1.
         retry_after_cap: Longest ``Retry-After`` that is honoured, seconds.
         rng: Source of jitter.
+        tripped: Whether the last request failed.
     """
 
     width: int
     retry_after_cap: float = 60.0
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
+    tripped: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _probe_at: float = attrs.field(default=float("-inf"), init=False)
     _tripped_by_poll: bool = attrs.field(default=False, init=False)
@@ -34,11 +36,6 @@ class CircuitBreaker:
     def __attrs_post_init__(self) -> None:
         """Start with all requests allowed."""
         self._allowed = self.width
-
-    @property
-    def tripped(self) -> bool:
-        """Whether the last request failed."""
-        return self._failures > 0
 
     def ready_at(self, *, now: float, in_flight: int) -> float | None:
         """The earliest time for one more request; ``None``: only after one in flight has ended."""
@@ -63,6 +60,7 @@ class CircuitBreaker:
         was_closed = not self.tripped
         if was_closed or now >= self._probe_at:
             self._failures += 1
+        self.tripped = True
         self._tripped_by_poll = self._tripped_by_poll or poll
         self._allowed = 1
         self._pause(now if sent is None else sent, retry_after, now)
@@ -77,7 +75,8 @@ class CircuitBreaker:
             self._pause(now, None, now)
             return False
         was_tripped = self.tripped
-        self._failures, self._tripped_by_poll, self._probe_at = 0, False, float("-inf")
+        self.tripped, self._failures = False, 0
+        self._tripped_by_poll, self._probe_at = False, float("-inf")
         self._allowed = 1 if was_tripped else min(self.width, self._allowed * 2)
         return was_tripped
 
