@@ -7,8 +7,7 @@ from decimal import Decimal
 import pytest
 
 from callsheet._models.policy import SpendLimit
-from callsheet._models.spend import Amount, Estimate, Price
-from callsheet._submission.ledger import Ledger
+from callsheet._models.spend import Amount, Estimate, Ledger, Price
 from callsheet.errors import SpendLimitError
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from callsheet._models.policy import SpendLimit
-from callsheet._models.spend import Amount, Estimate, Price
-from callsheet._submission.ledger import Ledger
+from callsheet._models.spend import Amount, Estimate, Ledger, Price
 from callsheet.errors import SpendLimitError
 
 

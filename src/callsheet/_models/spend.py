@@ -1,20 +1,22 @@
-"""What tasks cost: prices, estimates before a submission, and the totals of a client."""
+"""What tasks cost: prices, estimates before a submission, and the ledger that adds them up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from typing import Literal, Self
 
 import attrs
 
 from callsheet._models.policy import SpendLimit
+from callsheet.errors import SpendLimitError
 
 
 Currency = Literal["CNY", "USD"]
 
 _MILLION_AS_POWER = 6
 _ZERO = Decimal(0)
+_NO_LIMIT = SpendLimit()
 
 
 @attrs.frozen(kw_only=True)
@@ -166,3 +168,228 @@ class Spend:
             usd=None if limit.usd is None else max(_ZERO, limit.usd - committed.usd),
             cny=None if limit.cny is None else max(_ZERO, limit.cny - committed.cny),
         )
+
+
+@attrs.define
+class Ledger:
+    """The money of one client. A task is reserved, uncertain or spent, and only one of these.
+
+    Every step takes the same time for any number of tasks. A step returns ``False`` and changes
+    nothing if its key is neither reserved nor uncertain, for example if the task was not created
+    here. For spent tasks only the sum is kept. For released tasks nothing is kept.
+
+    A task may cost more than its estimate says is possible. Then the sums pass a cap, and nothing
+    more is allowed.
+
+    The sum of all three must never be less than what the provider may bill. So a reservation is
+    freed only if it is certain that its task will not be billed. A lost answer never frees one.
+
+    Attributes:
+        limit: The caps.
+    """
+
+    limit: SpendLimit = attrs.field(factory=SpendLimit)
+    _reserved: dict[Hashable, Estimate] = attrs.field(factory=dict[Hashable, Estimate], init=False)
+    _uncertain: dict[Hashable, Estimate] = attrs.field(factory=dict[Hashable, Estimate], init=False)
+    _sum_reserved: Amount = attrs.field(factory=Amount, init=False)
+    _sum_uncertain: Amount = attrs.field(factory=Amount, init=False)
+    _sum_spent: Amount = attrs.field(factory=Amount, init=False)
+
+    @property
+    def spend(self) -> Spend:
+        """The sums at this moment."""
+        return Spend(
+            limit=self.limit,
+            reserved=self._sum_reserved,
+            uncertain=self._sum_uncertain,
+            spent=self._sum_spent,
+        )
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a task is reserved or uncertain."""
+        return key in self._reserved or key in self._uncertain
+
+    def reserve(self, key: Hashable, estimate: Estimate) -> None:
+        """Set aside the most that a task can cost, before its create is sent.
+
+        Args:
+            key: Names the task in every later step.
+            estimate: What it may cost.
+
+        Raises:
+            SpendLimitError: It would pass a cap, or a figure that has a cap is not known.
+            ValueError: The key is reserved or uncertain already.
+        """
+        self._check_new(key)
+        refusal = self.refusal(estimate)
+        if refusal is not None:
+            raise refusal
+        self._add(key, estimate)
+
+    def refusal(self, estimate: Estimate, *, instead_of: Hashable = None) -> SpendLimitError | None:
+        """Why a task with this estimate may not be made; ``None`` if every cap allows it.
+
+        Args:
+            estimate: What it may cost.
+            instead_of: The key of a reservation that it takes the place of.
+        """
+        if self.limit == _NO_LIMIT:
+            return None  # without a cap there is nothing to compare
+        # An unknown cost under a cap is refused: counting it as 0 would make the cap worthless.
+        why = _figure_unknown(self.limit, estimate) or self._cap_passed_by(estimate, instead_of)
+        return None if why is None else SpendLimitError(why)
+
+    def carry(self, key: Hashable, estimate: Estimate) -> None:
+        """Reserve a task that may exist already, even if that passes a cap.
+
+        Its create was sent, so it may be billed. Refusing it here would only hide the money.
+
+        Raises:
+            ValueError: The key is reserved or uncertain already.
+        """
+        self._add(key, estimate)
+
+    def move(self, key: Hashable, to: Hashable) -> bool:
+        """Name a task *to* from now on.
+
+        Raises:
+            ValueError: A task of that name is reserved or uncertain already.
+        """
+        for bucket in (self._reserved, self._uncertain):
+            if key in bucket:
+                self._check_new(to)
+                bucket[to] = bucket.pop(key)
+                return True
+        return False
+
+    def settle(self, key: Hashable, tokens: int | None = None) -> bool:
+        """Count a task as spent: it succeeded, so it is billed.
+
+        Args:
+            key: The task.
+            tokens: The provider's own count. Without one, or with one below 0, the estimate counts.
+        """
+        estimate = self._take(key)
+        if estimate is None:
+            return False
+        self.count(estimate, tokens)
+        return True
+
+    def count(self, estimate: Estimate, tokens: int | None) -> None:
+        """Count a task as spent that was never reserved here; see `settle`."""
+        counted = tokens is not None and tokens >= 0
+        self._sum_spent += Amount.of(tokens, estimate.price) if counted else _most(estimate)
+
+    def release(self, key: Hashable) -> bool:
+        """Free the money of a task that is not billed: it failed, or certainly was not made."""
+        return self._take(key) is not None
+
+    def doubt(self, key: Hashable) -> bool:
+        """Count a reserved task as uncertain: its answer was lost, so it may be billed."""
+        estimate = self._reserved.pop(key, None)
+        if estimate is None:
+            return False
+        self._uncertain[key] = estimate
+        self._sum_reserved -= _most(estimate)
+        self._sum_uncertain += _most(estimate)
+        return True
+
+    def confirm(self, key: Hashable) -> bool:
+        """Count an uncertain task as reserved again: what became of its create is known now."""
+        estimate = self._uncertain.pop(key, None)
+        if estimate is None:
+            return False
+        self._reserved[key] = estimate
+        self._sum_uncertain -= _most(estimate)
+        self._sum_reserved += _most(estimate)
+        return True
+
+    def _cap_passed_by(self, estimate: Estimate, instead_of: Hashable) -> str | None:
+        spend, replaced = self.spend, self._reserved.get(instead_of)
+        if replaced is not None:
+            spend = attrs.evolve(spend, reserved=spend.reserved - _most(replaced))
+        # The most, not the likely cost: the cap must hold even if every task costs its maximum.
+        return _cap_passed(_most(estimate), spend)
+
+    def _add(self, key: Hashable, estimate: Estimate) -> None:
+        self._check_new(key)
+        self._reserved[key] = estimate
+        self._sum_reserved += _most(estimate)
+
+    def _check_new(self, key: Hashable) -> None:
+        if key in self:
+            raise ValueError(f"{key!r} is in the ledger already")
+
+    def absorb(self, other: Ledger) -> None:
+        """Add all that another ledger holds, even if that passes a cap: it was spent before."""
+        self._reserved |= other._reserved
+        self._uncertain |= other._uncertain
+        self._sum_reserved += other._sum_reserved
+        self._sum_uncertain += other._sum_uncertain
+        self._sum_spent += other._sum_spent
+
+    def _take(self, key: Hashable) -> Estimate | None:
+        """Remove a task from the reserved or the uncertain ones, with its amount."""
+        if (estimate := self._reserved.pop(key, None)) is not None:
+            self._sum_reserved -= _most(estimate)
+        elif (estimate := self._uncertain.pop(key, None)) is not None:
+            self._sum_uncertain -= _most(estimate)
+        return estimate
+
+
+def _most(estimate: Estimate) -> Amount:
+    """The most that a task with this estimate can cost."""
+    return Amount.of(estimate.tokens, estimate.price)
+
+
+def _figure_unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
+    """Why the caps cannot be kept for a task: a figure is unknown, or its currency has no cap."""
+    caps = {"USD": limit.usd, "CNY": limit.cny}
+    price, money = estimate.price, estimate.money
+    if limit.tokens is not None and estimate.tokens is None:
+        missing = "the tokens of this are not known"
+    elif all(cap is None for cap in caps.values()):
+        return None
+    elif price is None:
+        missing = "the price of this is not known"
+    elif money is None:
+        missing = "the tokens of this, and so the money, are not known"
+    elif money > 0 and caps[price.currency] is None:
+        return (
+            f"the spend limit cannot be kept: this is paid in {price.currency}, for which it sets "
+            "no cap; nothing was sent"
+        )
+    else:
+        return None
+    why = "; ".join(estimate.notes)
+    return f"the spend limit cannot be kept: {missing} ({why}); nothing was sent"
+
+
+def _cap_passed(amount: Amount, spend: Spend) -> str | None:
+    """Which cap one more task would pass, in words; ``None`` if it passes none."""
+    limit, committed = spend.limit, spend.committed
+    if limit.tasks is not None and committed.tasks + amount.tasks > limit.tasks:
+        return _cap_text(limit.tasks, "tasks", amount, spend)
+    if limit.tokens is not None and committed.tokens + amount.tokens > limit.tokens:
+        return _cap_text(limit.tokens, "tokens", amount, spend)
+    if limit.usd is not None and committed.usd + amount.usd > limit.usd:
+        return _cap_text(limit.usd, "usd", amount, spend)
+    if limit.cny is not None and committed.cny + amount.cny > limit.cny:
+        return _cap_text(limit.cny, "cny", amount, spend)
+    return None
+
+
+def _cap_text(cap: int | Decimal, name: str, amount: Amount, spend: Spend) -> str:
+    def figure(value: int | Decimal) -> str:
+        if isinstance(value, Decimal):
+            return f"{name.upper()} {value.normalize():f}"
+        return f"{value} {name}"
+
+    def of(bucket: Amount) -> str:
+        return figure(getattr(bucket, name))
+
+    return (
+        f"the spend limit of {figure(cap)} would be passed: {of(spend.spent)} spent, "
+        f"{of(spend.reserved)} reserved, {of(spend.uncertain)} uncertain, "
+        f"and this may cost {of(amount)}; nothing was sent"
+    )

@@ -11,12 +11,12 @@ import attrs
 
 from callsheet._journal.journal import Journal
 from callsheet._models.snapshot import Status
+from callsheet._models.spend import Ledger
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.moment import Moment
 from callsheet._state.registry import result_of
 from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._submission.ledger import Ledger
 from callsheet._submission.reconciler import MOST_KNOWN
 from callsheet._submission.states import Attempt, Cancelled, State, Submission
 from callsheet.errors import CallsheetError, ConfigurationError

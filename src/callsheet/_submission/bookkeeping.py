@@ -16,10 +16,9 @@ from callsheet._models.policy import SpendLimit
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
-from callsheet._models.spend import Estimate
+from callsheet._models.spend import Estimate, Ledger
 from callsheet._state.fate import Fate, Grade
 from callsheet._state.record import Record
-from callsheet._submission.ledger import Ledger
 from callsheet._submission.states import (
     Attempt,
     Carry,
