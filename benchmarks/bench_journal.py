@@ -50,8 +50,9 @@ from callsheet.emulator import running
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callsheet._journal.codec import PlanText, StoredNote
+    from callsheet._journal.codec import PlanText
     from callsheet._journal.journal import Journal
+    from callsheet._journal.notes import StoredNote
     from callsheet._submission.bookkeeping import Bookkeeping
 
 

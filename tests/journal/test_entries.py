@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet._journal import notes
-from callsheet._journal.codec import encode_note
 from callsheet._journal.entries import fold
+from callsheet._journal.journal import encode_note
 from callsheet._state.fate import Fate, Grade
 from callsheet.errors import InvalidRequestError, NotFoundError, TaskCancelledError
 from journals import answer

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-MOST_MODULES = {"submit_many to POST": 29, "status request to waiter": 21, "lost answer to id": 32}
-MOST_CHANGES = {"submit_many to POST": 100}
-"""Today's numbers, lowered as they fall. Targets: 32 modules with 100 changes, 18, and 25."""
+MOST_MODULES = {"submit_many to POST": 27, "status request to waiter": 18, "lost answer to id": 25}
+MOST_CHANGES = {"submit_many to POST": 97}
+"""What was reached. The targets are 32 modules with 100 changes, 18, and 25."""
 
 ROOT = Path(callsheet.__file__).parent
 
@@ -167,7 +167,7 @@ async def test_a_queued_spec_is_not_looked_up_in_the_catalog(route: Route, tmp_p
         route.begin()
         await provider.posted.wait()
     assert not [file for file in route.files if file.startswith("_catalog/")]
-    assert any(file.endswith("/ledger.py") for file in route.files), "it was let through unseen"
+    assert any(file.endswith("/spend.py") for file in route.files), "it was let through unseen"
 
 
 async def test_an_answer_enters_few_modules(route: Route, tmp_path: Path):

@@ -1,14 +1,12 @@
-"""Writes specs, errors and notes for the journal, and reads them back with the same values."""
+"""Writes specs and errors for the journal, and reads them back with the same values."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import hashlib
 import json
 import reprlib
 from collections.abc import Callable, Mapping
-from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,15 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from callsheet import errors
-from callsheet._journal import notes
 from callsheet._models.media import AudioRef, Image, Media, VideoRef
 from callsheet._models.spec import TaskSpec
 from callsheet.errors import CallsheetError, Problem, SpecError
 
 
 if TYPE_CHECKING:
-    from callsheet._journal.notes import Plan, RowNote
-    from callsheet._models.snapshot import Snapshot
+    from callsheet._journal.notes import Plan
 
 
 _CLASS_OF_KIND: Final[dict[str, type[Media]]] = {
@@ -36,35 +32,6 @@ _SPEC_VALUES: Final = attrgetter(*_SPEC_FIELDS)
 _FRAME_FIELDS: Final = ("first_frame", "last_frame")
 _DEEPEST_CAUSE: Final = 5
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_LAX_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
-
-
-class NoteKind(enum.StrEnum):
-    """The kind of a note, as it is stored."""
-
-    RETRACTED = "retracted"
-    ATTEMPT = "attempt"
-    REFUSED = "refused"
-    ABSENT = "absent"
-    DOUBTED = "doubted"
-    MADE = "made"
-    ATTACHED = "attached"
-    CANCELLED = "cancelled"
-    ENDED = "ended"
-    ANSWER = "answer"
-    STATUS = "status"
-    FILE = "file"
-    PRUNED = "pruned"
-    """The row was removed by `prune`; what is left of it keeps its key."""
-
-
-StoredNote = tuple[int, str, int | None, str | None, float | None]
-"""A note as it is stored: row, kind, number of the attempt, a value as JSON, Unix seconds."""
-
-
-def encode_note(note: RowNote) -> StoredNote:
-    """Write a note. Values are JSON, which can hold any text, even half a surrogate pair."""
-    return _STORED[type(note)](note)
 
 
 @attrs.define
@@ -213,38 +180,6 @@ def decode_error(row: Mapping[str, Any]) -> CallsheetError:
     if "cause" in row:
         error.__cause__ = decode_error(row["cause"])
     return error
-
-
-_STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
-    notes.Retracted: lambda x: (x.row, "retracted", None, None, None),
-    notes.Attempt: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
-    notes.Refused: lambda x: (x.row, "refused", x.n, str(x.tries), None),
-    notes.Absent: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
-    notes.Doubted: lambda x: (x.row, "doubted", x.n, None, None),
-    notes.Made: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
-    notes.Attached: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
-    notes.Cancelled: lambda x: (x.row, "cancelled", None, None, None),
-    notes.Ended: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
-    notes.Answered: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
-    notes.Moved: lambda x: (x.row, "status", None, _quoted(x.status), None),
-    notes.Saved: lambda x: (x.row, "file", None, _quoted(x.file), None),
-}
-"""How each kind of note is stored, in the words of `NoteKind`. Every task has several, so this
-takes as little time as it can."""
-
-
-def _quoted(text: str | None) -> str:
-    """A text as JSON, in ASCII."""
-    return "null" if text is None else encode_basestring_ascii(text)
-
-
-def _answer_text(answer: Snapshot) -> str:
-    return _text_of([answer.task_id, answer.raw])
-
-
-def _text_of(value: object) -> str:
-    """JSON as Python writes it: an answer may hold NaN, which JSON does not have."""
-    return _LAX_ENCODER.encode(value)
 
 
 def _encode_medium(medium: object, contents: Contents) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from callsheet._journal.codec import NoteKind, decode_error
+from callsheet._journal.codec import decode_error
+from callsheet._journal.notes import NoteKind
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.fate import OPEN, Fate, Grade
@@ -19,7 +20,7 @@ from callsheet.errors import CallsheetError, TaskError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from callsheet._journal.codec import StoredNote
+    from callsheet._journal.notes import StoredNote
 
 
 @attrs.frozen

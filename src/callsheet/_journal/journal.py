@@ -7,21 +7,33 @@ the next transaction. So a busy client needs fewer transactions for each task.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
-from callsheet._journal.codec import PlanText, StoredNote, encode_note, encode_plan
+from callsheet._journal import notes
+from callsheet._journal.codec import PlanText, encode_error, encode_plan
 from callsheet._journal.identity import Identity
-from callsheet._journal.notes import Attached, Made, Moved, Note, Plan, Retracted
+from callsheet._journal.notes import (
+    Attached,
+    Made,
+    Moved,
+    Note,
+    Plan,
+    Retracted,
+    RowNote,
+    StoredNote,
+)
 from callsheet._journal.sqlite import InUseError, SqliteStore
 from callsheet.errors import (
     CallsheetError,
@@ -37,12 +49,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from callsheet._journal.entries import Entry
+    from callsheet._models.snapshot import Snapshot
     from callsheet._models.spec import TaskSpec
 
 
 log = logging.getLogger("callsheet")
 
 T = TypeVar("T")
+
+_LAX_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 RETRY_GAP = 0.05
 """Seconds between two attempts to open a file that is in use."""
@@ -449,3 +464,40 @@ class Journal(anyio.AsyncContextManagerMixin):
 def _stored(notes: Sequence[Note]) -> list[StoredNote]:
     """Facts as they are stored, written at once: a wrong value fails where it is given."""
     return [encode_note(note) for note in notes if not isinstance(note, Plan)]
+
+
+def encode_note(note: RowNote) -> StoredNote:
+    """Write a note. Values are JSON, which can hold any text, even half a surrogate pair."""
+    return _STORED[type(note)](note)
+
+
+_STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
+    notes.Retracted: lambda x: (x.row, "retracted", None, None, None),
+    notes.Attempt: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
+    notes.Refused: lambda x: (x.row, "refused", x.n, str(x.tries), None),
+    notes.Absent: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
+    notes.Doubted: lambda x: (x.row, "doubted", x.n, None, None),
+    notes.Made: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
+    notes.Attached: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
+    notes.Cancelled: lambda x: (x.row, "cancelled", None, None, None),
+    notes.Ended: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
+    notes.Answered: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
+    notes.Moved: lambda x: (x.row, "status", None, _quoted(x.status), None),
+    notes.Saved: lambda x: (x.row, "file", None, _quoted(x.file), None),
+}
+"""How each kind of note is stored, in the words of `NoteKind`. Every task has several, so this
+takes as little time as it can."""
+
+
+def _quoted(text: str | None) -> str:
+    """A text as JSON, in ASCII."""
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+def _answer_text(answer: Snapshot) -> str:
+    return _text_of([answer.task_id, answer.raw])
+
+
+def _text_of(value: object) -> str:
+    """JSON as Python writes it: an answer may hold NaN, which JSON does not have."""
+    return _LAX_ENCODER.encode(value)

@@ -8,6 +8,7 @@ an attempt that may have made a task, until a later note says what became of it.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 import attrs
@@ -161,3 +162,26 @@ RowNote = (
     | Saved
 )
 Note = Plan | RowNote
+
+
+class NoteKind(enum.StrEnum):
+    """The kind of a note, as it is stored."""
+
+    RETRACTED = "retracted"
+    ATTEMPT = "attempt"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    DOUBTED = "doubted"
+    MADE = "made"
+    ATTACHED = "attached"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    ANSWER = "answer"
+    STATUS = "status"
+    FILE = "file"
+    PRUNED = "pruned"
+    """The row was removed by `prune`; what is left of it keeps its key."""
+
+
+StoredNote = tuple[int, str, int | None, str | None, float | None]
+"""A note as it is stored: row, kind, number of the attempt, a value as JSON, Unix seconds."""

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from callsheet._journal import lock_note
-from callsheet._journal.codec import NoteKind, decode_spec, digests_in
+from callsheet._journal.codec import decode_spec, digests_in
 from callsheet._journal.database_file import has_content, writable
 from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
+from callsheet._journal.notes import NoteKind
 from callsheet.errors import CallsheetError, ConfigurationError, JournalError
 
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
-    from callsheet._journal.codec import PlanText, StoredNote
+    from callsheet._journal.codec import PlanText
+    from callsheet._journal.notes import StoredNote
 
 
 VERSION: Final = 2
