@@ -66,9 +66,9 @@ PURE_FILES = {
     "_polling/schedule.py",
     "_polling/service_tier.py",
     "_submission/admission.py",
-    "_submission/index.py",
     "_submission/list_scan.py",
     "_submission/states.py",
+    "_submission/submissions.py",
     "_submission/transition.py",
 }
 """Files whose functions get the time and the events as arguments."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._submission.index import FairQueue
+from callsheet._submission.submissions import FairQueue
 
 
 batches = st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 12)), min_size=1, max_size=6)

@@ -33,7 +33,6 @@ from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._submission.index import Submissions
 from callsheet._submission.paid_call import PaidCall
 from callsheet._submission.reconciler import Reconciler
 from callsheet._submission.states import (
@@ -77,6 +76,7 @@ from callsheet._submission.states import (
     Unpreparable,
     WatchSurplus,
 )
+from callsheet._submission.submissions import Submissions
 from callsheet._submission.transition import (
     CLOSED_EARLY,
     PROGRAM_ENDED,
