@@ -66,8 +66,10 @@ PURE_FILES = {
     "_polling/schedule.py",
     "_polling/service_tier.py",
     "_submission/admission.py",
+    "_submission/effects.py",
     "_submission/list_scan.py",
     "_submission/states.py",
+    "_submission/submission_events.py",
     "_submission/submissions.py",
     "_submission/transition.py",
 }

@@ -19,8 +19,7 @@ from callsheet._models.spec import TaskSpec
 from callsheet._models.spend import Estimate, Ledger
 from callsheet._state.fate import Fate, Grade
 from callsheet._state.record import Record
-from callsheet._submission.states import (
-    Attempt,
+from callsheet._submission.effects import (
     Carry,
     Confirm,
     Hold,
@@ -31,6 +30,7 @@ from callsheet._submission.states import (
     Release,
     Reserve,
 )
+from callsheet._submission.states import Attempt
 from callsheet._submission.transition import attempt_of, is_final
 from callsheet.errors import (
     CallsheetError,
@@ -47,13 +47,8 @@ if TYPE_CHECKING:
     from callsheet._journal.entries import Entry
     from callsheet._journal.journal import Journal  # noqa: TC004 - for_client imports it
     from callsheet._journal.notes import Note
-    from callsheet._submission.states import (
-        MoneyEffect,
-        NoteEffect,
-        NoteFirst,
-        Submission,
-        WatchSurplus,
-    )
+    from callsheet._submission.effects import MoneyEffect, NoteEffect, NoteFirst, WatchSurplus
+    from callsheet._submission.states import Submission
 
 
 _UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked out its cost",))

@@ -14,7 +14,7 @@ from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
-from callsheet._submission.states import Absent, Attempt, CannotTell, Found, Owner
+from callsheet._submission.submission_events import Absent, CannotTell, Found, Owner
 from callsheet.errors import CallsheetError, SubmissionUncertainError
 
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callsheet._models.snapshot import Snapshot
+    from callsheet._submission.states import Attempt
 
 
 MOST_PAGES = 500

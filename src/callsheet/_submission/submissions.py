@@ -10,12 +10,15 @@ import attrs
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.record import Record
-from callsheet._submission.states import Context, Effect, Event, State, Submission
+from callsheet._submission.states import Context, State, Submission
 from callsheet._submission.transition import nothing_awaited, step
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from callsheet._submission.effects import Effect
+    from callsheet._submission.submission_events import Event
 
 
 FRESH = Submission()

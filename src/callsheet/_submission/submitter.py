@@ -33,48 +33,46 @@ from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.record import Record
 from callsheet._state.registry import Registry
 from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._submission.paid_call import PaidCall
-from callsheet._submission.reconciler import Reconciler
-from callsheet._submission.states import (
-    Absent,
-    Answered,
-    AnswerLost,
-    Attempt,
+from callsheet._submission.effects import (
     AwaitedEffect,
-    Called,
-    Cancel,
-    Cancelled,
-    CannotTell,
-    Close,
-    Context,
     Effect,
-    Event,
-    Found,
-    Interrupted,
     LeaveLine,
     MarkAccepted,
     MoneyEffect,
     NoteEffect,
-    NoteFailed,
     NoteFirst,
-    NoteWritten,
-    Owner,
     Pause,
-    Refused,
     Register,
     Requeue,
     Send,
     Settle,
     StartAttempt,
     StartLook,
-    State,
     StopBatch,
     StopLook,
-    Submission,
+    WatchSurplus,
+)
+from callsheet._submission.paid_call import PaidCall
+from callsheet._submission.reconciler import Reconciler
+from callsheet._submission.states import Attempt, Cancelled, Context, State, Submission
+from callsheet._submission.submission_events import (
+    Absent,
+    Answered,
+    AnswerLost,
+    Called,
+    Cancel,
+    CannotTell,
+    Close,
+    Event,
+    Found,
+    Interrupted,
+    NoteFailed,
+    NoteWritten,
+    Owner,
+    Refused,
     Taken,
     TurnCame,
     Unpreparable,
-    WatchSurplus,
 )
 from callsheet._submission.submissions import Submissions
 from callsheet._submission.transition import (
