@@ -40,7 +40,7 @@ from _table import keep, show
 
 from callsheet import Client, Limits, Provider, TaskSpec
 from callsheet._journal import journal as journal_module
-from callsheet._journal import notes
+from callsheet._journal.notes import AnswerNote, AttemptNote, StatusNote, TaskNote
 from callsheet._journal.sqlite import SqliteStore
 from callsheet._models.snapshot import Status
 from callsheet._wire.snapshots import read_snapshot
@@ -169,10 +169,10 @@ async def fill(journal: Journal, n: int) -> None:
         raw = finished(number)
         answer = read_snapshot(raw, task_id=str(raw["id"]))
         token = f"callsheet-{number:032x}"
-        journal.write([notes.Attempt(row, 1, token, 1796038272.0)])
-        journal.write([notes.Made(row, 1, answer.task_id)])
-        journal.write([notes.Moved(row, Status.RUNNING)])
-        journal.write([notes.Answered(row, answer, 1796038334.0)])
+        journal.write([AttemptNote(row, 1, token, 1796038272.0)])
+        journal.write([TaskNote(row, 1, answer.task_id)])
+        journal.write([StatusNote(row, Status.RUNNING)])
+        journal.write([AnswerNote(row, answer, 1796038334.0)])
         if number % 1000 == 0:
             await journal.flush()
 

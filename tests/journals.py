@@ -9,8 +9,8 @@ import sys
 import anyio
 
 from callsheet import TaskSpec
-from callsheet._journal import notes
 from callsheet._journal.journal import Journal
+from callsheet._journal.notes import AnswerNote, AttemptNote, TaskNote
 from callsheet._wire.messages import Response
 from callsheet._wire.snapshots import parse_snapshot
 from processes import say
@@ -47,7 +47,7 @@ async def plan(opened, specs, *, name=None):
 
 async def attempt(opened, row, token, *, at=1.0, n=1, tries=1):
     """Note that a create is about to be sent."""
-    await opened.write_first([notes.Attempt(row, n, token, at=at, tries=tries)])
+    await opened.write_first([AttemptNote(row, n, token, at=at, tries=tries)])
 
 
 def entries_of(path, backend="asyncio"):
@@ -76,8 +76,8 @@ async def write_one_after_another(opened, writer):
         say("planned", row, name)
         await attempt(opened, row, f"token-{name}")
         say("sent", row, name)
-        opened.write([notes.Made(row, 1, f"cgt-{name}")])
-        opened.write([notes.Answered(row, answer(f"cgt-{name}"), 1.0)])
+        opened.write([TaskNote(row, 1, f"cgt-{name}")])
+        opened.write([AnswerNote(row, answer(f"cgt-{name}"), 1.0)])
         await opened.flush()
         say("ended", row, name)
 

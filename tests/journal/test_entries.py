@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet._journal import notes
 from callsheet._journal.entries import fold
 from callsheet._journal.journal import encode_note
+from callsheet._journal.notes import (
+    AbsenceNote,
+    AnswerNote,
+    AttachmentNote,
+    AttemptNote,
+    CancelNote,
+    DoubtNote,
+    EndNote,
+    RefusalNote,
+    RetractionNote,
+    TaskNote,
+)
 from callsheet._state.fate import Fate, Grade
 from callsheet.errors import InvalidRequestError, NotFoundError, TaskCancelledError
 from journals import answer
@@ -32,12 +43,12 @@ def fates(told):
 
 def presumed(n):
     """An absence that may be taken back."""
-    return notes.Absent(1, n, Grade.PRESUMED)
+    return AbsenceNote(1, n, Grade.PRESUMED)
 
 
 def witnessed(n):
     """An absence that is final."""
-    return notes.Absent(1, n, Grade.WITNESSED)
+    return AbsenceNote(1, n, Grade.WITNESSED)
 
 
 def without_video(task_id):
@@ -56,24 +67,24 @@ def lives(draw, *, orderless=False):
     for n in range(1, draw(st.integers(0, 4)) + 1):
         tries = draw(st.integers(1, 3))
         for number in range(1, tries + 1):
-            told.append(notes.Attempt(1, n, f"token-{n}", float(n), number))
+            told.append(AttemptNote(1, n, f"token-{n}", float(n), number))
             if number < tries:
-                told.append(notes.Refused(1, n, number))
+                told.append(RefusalNote(1, n, number))
         ends = [
             [],
-            [notes.Refused(1, n, tries)],
-            [notes.Doubted(1, n)],
-            [notes.Doubted(1, n), witnessed(n)],
+            [RefusalNote(1, n, tries)],
+            [DoubtNote(1, n)],
+            [DoubtNote(1, n), witnessed(n)],
             [presumed(n)],
             [presumed(n), witnessed(n)],
-            [notes.Made(1, n, f"cgt-{n}")],
-            [notes.Refused(1, n, tries), notes.Made(1, n, f"cgt-{n}")],
-            [witnessed(n), notes.Made(1, n, f"cgt-{n}")],
+            [TaskNote(1, n, f"cgt-{n}")],
+            [RefusalNote(1, n, tries), TaskNote(1, n, f"cgt-{n}")],
+            [witnessed(n), TaskNote(1, n, f"cgt-{n}")],
         ]
         if not orderless:
             ends += [
-                [presumed(n), notes.Doubted(1, n)],
-                [notes.Doubted(1, n), presumed(n), notes.Made(1, n, f"cgt-{n}")],
+                [presumed(n), DoubtNote(1, n)],
+                [DoubtNote(1, n), presumed(n), TaskNote(1, n, f"cgt-{n}")],
             ]
         told += draw(st.sampled_from(ends))
     return told
@@ -85,14 +96,14 @@ def test_an_attempt_counts_as_open_until_a_note_says_what_became_of_it(life):
     for length in range(len(life) + 1):
         prefix = life[:length]
         found = entry_of(prefix)
-        sent = {note.n for note in prefix if isinstance(note, notes.Attempt)}
+        sent = {note.n for note in prefix if isinstance(note, AttemptNote)}
         assert {each.n for each in found.attempts} == sent
         for each in found.attempts:
             mine = [note for note in prefix if note.n == each.n]
-            tries = max(note.tries for note in mine if isinstance(note, notes.Attempt))
+            tries = max(note.tries for note in mine if isinstance(note, AttemptNote))
             said = any(
-                isinstance(note, notes.Absent)
-                or (isinstance(note, notes.Refused) and note.tries == tries)
+                isinstance(note, AbsenceNote)
+                or (isinstance(note, RefusalNote) and note.tries == tries)
                 for note in mine
             )
             assert each.open or each.fate is Fate.MADE or (each.fate in NO_TASK and said)
@@ -125,9 +136,9 @@ def test_a_fate_only_climbs(life):
         for n, fate in before.items():
             if n != note.n:
                 assert after[n] is fate
-            elif isinstance(note, notes.Attempt):
+            elif isinstance(note, AttemptNote):
                 assert (fate, after[n]) == (Fate.REFUSED, Fate.OUT)
-            elif isinstance(note, notes.Doubted) and fate is Fate.ABSENT:
+            elif isinstance(note, DoubtNote) and fate is Fate.ABSENT:
                 assert after[n] is Fate.DOUBTED
             else:
                 assert CLIMBED.index(after[n]) >= CLIMBED.index(fate)
@@ -136,17 +147,17 @@ def test_a_fate_only_climbs(life):
 @pytest.mark.parametrize(
     ("told", "fate", "grade"),
     [
-        ([presumed(1), notes.Doubted(1, 1)], Fate.DOUBTED, None),
-        ([notes.Doubted(1, 1), presumed(1)], Fate.ABSENT, Grade.PRESUMED),
-        ([witnessed(1), notes.Doubted(1, 1)], Fate.ABSENT, Grade.WITNESSED),
+        ([presumed(1), DoubtNote(1, 1)], Fate.DOUBTED, None),
+        ([DoubtNote(1, 1), presumed(1)], Fate.ABSENT, Grade.PRESUMED),
+        ([witnessed(1), DoubtNote(1, 1)], Fate.ABSENT, Grade.WITNESSED),
         ([witnessed(1), presumed(1)], Fate.ABSENT, Grade.WITNESSED),
-        ([presumed(1), notes.Doubted(1, 1), witnessed(1)], Fate.ABSENT, Grade.WITNESSED),
-        ([presumed(1), notes.Doubted(1, 1), notes.Made(1, 1, "a")], Fate.MADE, None),
+        ([presumed(1), DoubtNote(1, 1), witnessed(1)], Fate.ABSENT, Grade.WITNESSED),
+        ([presumed(1), DoubtNote(1, 1), TaskNote(1, 1, "a")], Fate.MADE, None),
     ],
 )
 def test_only_a_presumed_absence_is_taken_back(told, fate, grade):
     """A doubt after a presumed absence holds; after a witnessed one it says nothing."""
-    found = entry_of([notes.Attempt(1, 1, "t", 1.0), *told])
+    found = entry_of([AttemptNote(1, 1, "t", 1.0), *told])
     assert (found.attempts[0].fate, found.attempts[0].grade) == (fate, grade)
     assert bool(found.open_attempts) == (fate is Fate.DOUBTED)
 
@@ -155,13 +166,13 @@ def test_no_later_attempt_erases_an_earlier_one():
     """A token that was sent stays in the entry, whatever became of it and of later ones."""
     found = entry_of(
         [
-            notes.Attempt(1, 1, "first", 1.0),
-            notes.Doubted(1, 1),
-            notes.Attempt(1, 2, None, 2.0),
-            notes.Refused(1, 2),
-            notes.Attempt(1, 3, "third", 3.0),
-            notes.Made(1, 3, "cgt-3"),
-            notes.Made(1, 3, "cgt-4"),
+            AttemptNote(1, 1, "first", 1.0),
+            DoubtNote(1, 1),
+            AttemptNote(1, 2, None, 2.0),
+            RefusalNote(1, 2),
+            AttemptNote(1, 3, "third", 3.0),
+            TaskNote(1, 3, "cgt-3"),
+            TaskNote(1, 3, "cgt-4"),
         ]
     )
     assert [(each.n, each.token, each.at, each.fate) for each in found.attempts] == [
@@ -174,42 +185,42 @@ def test_no_later_attempt_erases_an_earlier_one():
 
 def test_an_attempt_that_could_not_be_noted_is_not_open():
     """What is told of an attempt without its own note, which is written first, is all there is."""
-    assert fates([notes.Refused(1, 1)]) == {1: Fate.REFUSED}
-    assert not entry_of([notes.Refused(1, 1)]).open_attempts
+    assert fates([RefusalNote(1, 1)]) == {1: Fate.REFUSED}
+    assert not entry_of([RefusalNote(1, 1)]).open_attempts
 
 
 def test_the_refusal_of_an_earlier_try_says_nothing_about_the_last_one():
     """An attempt that is sent again unchanged is open again, until that try is refused, too."""
     told = [
-        notes.Attempt(1, 1, "t", 1.0),
-        notes.Refused(1, 1),
-        notes.Attempt(1, 1, "t", 2.0, 2),
-        notes.Refused(1, 1),
+        AttemptNote(1, 1, "t", 1.0),
+        RefusalNote(1, 1),
+        AttemptNote(1, 1, "t", 2.0, 2),
+        RefusalNote(1, 1),
     ]
     assert fates(told) == {1: Fate.OUT}
-    assert fates([*told, notes.Refused(1, 1, 2)]) == {1: Fate.REFUSED}
+    assert fates([*told, RefusalNote(1, 1, 2)]) == {1: Fate.REFUSED}
 
 
 def test_a_retracted_row_is_none_unless_a_task_may_exist():
     """What was planned and taken back does not count, but an attempt or an id outweighs that."""
-    assert entry_of([notes.Retracted(1)]) is None
-    for fact in (notes.Attempt(1, 1, "t", 1.0), notes.Attached(1, "cgt-1")):
-        assert entry_of([notes.Retracted(1), fact]) == entry_of([fact, notes.Retracted(1)])
-        assert entry_of([notes.Retracted(1), fact]) is not None
+    assert entry_of([RetractionNote(1)]) is None
+    for fact in (AttemptNote(1, 1, "t", 1.0), AttachmentNote(1, "cgt-1")):
+        assert entry_of([RetractionNote(1), fact]) == entry_of([fact, RetractionNote(1)])
+        assert entry_of([RetractionNote(1), fact]) is not None
 
 
 @pytest.mark.parametrize(
     ("told", "final"),
     [
         ([], False),
-        ([notes.Attempt(1, 1, "t", 1.0)], False),
-        ([notes.Made(1, 1, "cgt-1")], False),
-        ([notes.Made(1, 1, "cgt-1"), notes.Answered(1, answer("cgt-1"), 5.0)], True),
-        ([notes.Made(1, 1, "a"), notes.Answered(1, without_video("a"), 5.0)], False),
-        ([notes.Made(1, 1, "a"), notes.Ended(1, NotFoundError("gone", 404), 5.0)], False),
-        ([notes.Made(1, 1, "a"), notes.Ended(1, TaskCancelledError("a", None, ""), 5.0)], True),
-        ([notes.Ended(1, InvalidRequestError("no", 400), 5.0)], True),
-        ([notes.Cancelled(1)], False),
+        ([AttemptNote(1, 1, "t", 1.0)], False),
+        ([TaskNote(1, 1, "cgt-1")], False),
+        ([TaskNote(1, 1, "cgt-1"), AnswerNote(1, answer("cgt-1"), 5.0)], True),
+        ([TaskNote(1, 1, "a"), AnswerNote(1, without_video("a"), 5.0)], False),
+        ([TaskNote(1, 1, "a"), EndNote(1, NotFoundError("gone", 404), 5.0)], False),
+        ([TaskNote(1, 1, "a"), EndNote(1, TaskCancelledError("a", None, ""), 5.0)], True),
+        ([EndNote(1, InvalidRequestError("no", 400), 5.0)], True),
+        ([CancelNote(1)], False),
     ],
 )
 def test_an_outcome_is_final_if_no_later_process_can_change_it(told, final):
@@ -223,10 +234,10 @@ def test_an_outcome_is_final_if_no_later_process_can_change_it(told, final):
 
 def test_what_the_provider_says_outweighs_what_the_client_said():
     """An answer that comes after the client has given up is the end, in any order."""
-    given_up = notes.Ended(1, NotFoundError("gone", 404), 5.0)
-    answered = notes.Answered(1, answer("cgt-1"), 6.0)
+    given_up = EndNote(1, NotFoundError("gone", 404), 5.0)
+    answered = AnswerNote(1, answer("cgt-1"), 6.0)
     for told in ([given_up, answered], [answered, given_up]):
-        found = entry_of([notes.Made(1, 1, "cgt-1"), *told])
+        found = entry_of([TaskNote(1, 1, "cgt-1"), *told])
         assert (found.error, found.answer.task_id, found.ended_at) == (None, "cgt-1", 6.0)
 
 

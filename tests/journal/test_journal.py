@@ -15,7 +15,14 @@ import anyio.to_thread
 import pytest
 
 from callsheet import TaskSpec
-from callsheet._journal import notes
+from callsheet._journal.notes import (
+    AttemptNote,
+    CancelNote,
+    FileNote,
+    RefusalNote,
+    RetractionNote,
+    TaskNote,
+)
 from callsheet._state.fate import Fate
 from callsheet.errors import ClosedError, JournalError, SpecError
 from journals import attempt, entries, entries_of, journal, plan
@@ -55,7 +62,7 @@ async def test_notes_that_no_thread_can_write_are_logged_on_leaving(path, monkey
         async with opened:
             (row,) = await plan(opened, BOATS[:1])
             monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
-            opened.write([notes.Made(row, 1, "cgt-1")])
+            opened.write([TaskNote(row, 1, "cgt-1")])
 
     with pytest.raises(RuntimeError, match="can't start"):
         await run_out_of_threads()
@@ -84,12 +91,12 @@ async def test_the_notes_of_one_call_are_written_together_or_not_at_all(path):
         fill_disk(opened)
         with pytest.raises(JournalError):
             await opened.write_first(
-                [notes.Attempt(row, 1, "t", 1.0), notes.Made(row, 1, "cgt-" + "1" * 10_000)]
+                [AttemptNote(row, 1, "t", 1.0), TaskNote(row, 1, "cgt-" + "1" * 10_000)]
             )
         make_room(opened)
         (entry,) = await entries(opened)
         assert (entry.attempts, entry.task_id) == ((), None)
-        opened.write([notes.Refused(row, 1), notes.Cancelled(row)])
+        opened.write([RefusalNote(row, 1), CancelNote(row)])
         opened.write([])
         (entry,) = await entries(opened)
         assert entry.cancelled
@@ -100,8 +107,8 @@ async def test_a_value_that_is_none_fails_where_it_is_given(path):
     async with journal(path) as opened:
         (row,) = await plan(opened, BOATS[:1])
         with pytest.raises(TypeError):
-            opened.write([notes.Saved(row, object())])
-        opened.write([notes.Saved(row, "/films/boat.mp4")])
+            opened.write([FileNote(row, object())])
+        opened.write([FileNote(row, "/films/boat.mp4")])
         (entry,) = await entries(opened)
     assert entry.file == "/films/boat.mp4"
 
@@ -111,7 +118,7 @@ async def test_a_cancelled_plan_that_was_not_written_is_not_reported_on_leaving(
     async with journal(path) as opened:
         (row,) = await plan(opened, BOATS[:1])
         fill_disk(opened)
-        opened.write([notes.Made(row, 1, "cgt-" + "1" * 10_000)])
+        opened.write([TaskNote(row, 1, "cgt-" + "1" * 10_000)])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(plan, opened, BOATS)
             await anyio.lowlevel.checkpoint()
@@ -144,7 +151,7 @@ async def test_a_journal_works_only_inside_its_block(path):
         with pytest.raises(ClosedError):
             await attempt(opened, 1, "t")
         with pytest.raises(ClosedError):
-            opened.write([notes.Made(1, 1, "cgt-1")])
+            opened.write([TaskNote(1, 1, "cgt-1")])
         with pytest.raises(ClosedError):
             await entries(opened)
         if opened._limiter is None:
@@ -159,7 +166,7 @@ async def test_a_row_that_a_note_names_is_not_given_again(path):
     """New rows follow all rows in the file, planned or not."""
     async with journal(path) as opened:
         await plan(opened, BOATS[:2])
-        opened.write([notes.Retracted(7)])
+        opened.write([RetractionNote(7)])
     async with journal(path) as again:
         assert list(await plan(again, BOATS[:2])) == [8, 9]
 
@@ -168,9 +175,9 @@ async def test_a_row_with_an_attempt_is_not_retracted(path):
     """A note that takes a plan back hides no attempt and no id that was noted after it."""
     async with journal(path) as opened:
         (row,) = await plan(opened, BOATS[:1])
-        opened.write([notes.Retracted(row)])
+        opened.write([RetractionNote(row)])
         await attempt(opened, row, "t")
-        opened.write([notes.Made(row, 1, "cgt-1")])
+        opened.write([TaskNote(row, 1, "cgt-1")])
         (entry,) = await entries(opened)
     assert (entry.attempts[0].token, entry.task_id) == ("t", "cgt-1")
 

@@ -20,7 +20,18 @@ from hypothesis.stateful import (
 )
 
 from callsheet import Status, TaskSpec
-from callsheet._journal import notes
+from callsheet._journal.notes import (
+    AbsenceNote,
+    AnswerNote,
+    AttachmentNote,
+    CancelNote,
+    DoubtNote,
+    EndNote,
+    FileNote,
+    RefusalNote,
+    StatusNote,
+    TaskNote,
+)
 from callsheet._state.fate import Fate, Grade
 from callsheet.errors import JournalError, SubmissionUncertainError, TaskTimeoutError
 from journals import answer, attempt, entries, journal, plan
@@ -131,7 +142,7 @@ class JournalSteps(RuleBasedStateMachine):
 
         async def adopt():
             made = self.journal.new_plan([None] * count)
-            attached = [notes.Attached(*pair) for pair in zip(made.rows, ids, strict=True)]
+            attached = [AttachmentNote(*pair) for pair in zip(made.rows, ids, strict=True)]
             await self.journal.write_first([made, *attached])
             return made.rows
 
@@ -174,7 +185,7 @@ class JournalSteps(RuleBasedStateMachine):
         """An attempt was refused, and made no task."""
         n = self._one_of(row, data, Fate.OUT)
         if n:
-            self._tell(notes.Refused(row, n))
+            self._tell(RefusalNote(row, n))
             self._change(row, n, Fate.REFUSED)
 
     @rule(row=rows, data=st.data())
@@ -182,7 +193,7 @@ class JournalSteps(RuleBasedStateMachine):
         """Nobody can tell whether an attempt made a task."""
         n = self._one_of(row, data, Fate.OUT, Fate.DOUBTED)
         if n:
-            self._tell(notes.Doubted(row, n))
+            self._tell(DoubtNote(row, n))
             self._change(row, n, Fate.DOUBTED)
 
     @rule(row=rows, data=st.data(), grade=st.sampled_from(Grade))
@@ -190,7 +201,7 @@ class JournalSteps(RuleBasedStateMachine):
         """An attempt made no task, as a list shows."""
         n = self._one_of(row, data, Fate.OUT, Fate.DOUBTED)
         if n:
-            self._tell(notes.Absent(row, n, grade))
+            self._tell(AbsenceNote(row, n, grade))
             self._change(row, n, Fate.ABSENT)
 
     @rule(row=rows, data=st.data(), task_id=st.text(min_size=1, max_size=5))
@@ -198,14 +209,14 @@ class JournalSteps(RuleBasedStateMachine):
         """An id comes for an attempt, whatever was believed of it."""
         n = self._one_of(row, data, Fate.OUT, Fate.REFUSED, Fate.DOUBTED, Fate.ABSENT)
         if n:
-            self._tell(notes.Made(row, n, task_id))
+            self._tell(TaskNote(row, n, task_id))
             self._change(row, n, Fate.MADE, task_id)
             self.known[row].task_id = self.known[row].task_id or task_id
 
     @rule(row=rows, status=st.sampled_from(Status))
     def move(self, row, status):
         """A status comes."""
-        self._tell(notes.Moved(row, status))
+        self._tell(StatusNote(row, status))
         self.known[row].status = status
 
     @rule(row=rows, end=ENDS)
@@ -213,22 +224,22 @@ class JournalSteps(RuleBasedStateMachine):
         """A task ends; the provider's word goes before the client's own."""
         known = self.known[row]
         if isinstance(end, Exception):
-            self._tell(notes.Ended(row, end, 1.0))
+            self._tell(EndNote(row, end, 1.0))
             known.error = None if known.answer else repr(end)
         else:
-            self._tell(notes.Answered(row, end, 1.0))
+            self._tell(AnswerNote(row, end, 1.0))
             known.answer, known.status, known.error = repr(end), end.status, None
 
     @rule(row=rows)
     def download(self, row):
         """The video is on disk."""
-        self._tell(notes.Saved(row, f"/films/{row}.mp4"))
+        self._tell(FileNote(row, f"/films/{row}.mp4"))
         self.known[row].file = f"/films/{row}.mp4"
 
     @rule(row=rows)
     def give_up(self, row):
         """A spec is cancelled, and no later attempt changes that."""
-        self._tell(notes.Cancelled(row))
+        self._tell(CancelNote(row))
         self.known[row].cancelled = True
 
     @rule()

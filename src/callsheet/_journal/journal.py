@@ -21,18 +21,25 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
-from callsheet._journal import notes
 from callsheet._journal.codec import PlanText, encode_error, encode_plan
 from callsheet._journal.identity import Identity
 from callsheet._journal.notes import (
-    Attached,
-    Made,
-    Moved,
+    AbsenceNote,
+    AnswerNote,
+    AttachmentNote,
+    AttemptNote,
+    CancelNote,
+    DoubtNote,
+    EndNote,
+    FileNote,
     Note,
     Plan,
-    Retracted,
+    RefusalNote,
+    RetractionNote,
     RowNote,
+    StatusNote,
     StoredNote,
+    TaskNote,
 )
 from callsheet._journal.sqlite import InUseError, SqliteStore
 from callsheet.errors import (
@@ -139,7 +146,7 @@ class _WriteQueue:
         ids = [
             f"{note.task_id} (row {note.row})"
             for note in kept
-            if isinstance(note, (Made, Attached))
+            if isinstance(note, (TaskNote, AttachmentNote))
         ]
         named = f"; new ids among them: {', '.join(ids)}" if ids else ""
         return JournalError(f"{self._failure}; {len(kept)} notes are not on disk{named}")
@@ -290,7 +297,7 @@ class Journal(anyio.AsyncContextManagerMixin):
 
         Args:
             specs: The specs that are to be sent; ``None`` for a task that exists already, whose id
-                is an `Attached` note of the same call.
+                is an `AttachmentNote` of the same call.
             name: The batch's name.
         """
         rows = range(self._file.rows, self._file.rows + len(specs))
@@ -308,7 +315,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             ClosedError: The journal is not open.
         """
         if notes:
-            soon = len(notes) > 1 or type(notes[0]) is not Moved
+            soon = len(notes) > 1 or type(notes[0]) is not StatusNote
             self._append(_Transaction(notes, awaited=False, rows=_stored(notes)), soon=soon)
 
     async def write_first(self, notes: Sequence[Note]) -> None:
@@ -329,7 +336,7 @@ class Journal(anyio.AsyncContextManagerMixin):
             try:
                 await self._put(transaction)
             except anyio.get_cancelled_exc_class():
-                back = [Retracted(row) for plan in plans for row in plan.rows]
+                back = [RetractionNote(row) for plan in plans for row in plan.rows]
                 with contextlib.suppress(ClosedError):  # closed meanwhile: the rows stay planned
                     rows = _stored(back)
                     self._append(
@@ -472,18 +479,18 @@ def encode_note(note: RowNote) -> StoredNote:
 
 
 _STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
-    notes.Retracted: lambda x: (x.row, "retracted", None, None, None),
-    notes.Attempt: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
-    notes.Refused: lambda x: (x.row, "refused", x.n, str(x.tries), None),
-    notes.Absent: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
-    notes.Doubted: lambda x: (x.row, "doubted", x.n, None, None),
-    notes.Made: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
-    notes.Attached: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
-    notes.Cancelled: lambda x: (x.row, "cancelled", None, None, None),
-    notes.Ended: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
-    notes.Answered: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
-    notes.Moved: lambda x: (x.row, "status", None, _quoted(x.status), None),
-    notes.Saved: lambda x: (x.row, "file", None, _quoted(x.file), None),
+    RetractionNote: lambda x: (x.row, "retracted", None, None, None),
+    AttemptNote: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
+    RefusalNote: lambda x: (x.row, "refused", x.n, str(x.tries), None),
+    AbsenceNote: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
+    DoubtNote: lambda x: (x.row, "doubted", x.n, None, None),
+    TaskNote: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
+    AttachmentNote: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
+    CancelNote: lambda x: (x.row, "cancelled", None, None, None),
+    EndNote: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),
+    AnswerNote: lambda x: (x.row, "answer", None, _answer_text(x.answer), x.at),
+    StatusNote: lambda x: (x.row, "status", None, _quoted(x.status), None),
+    FileNote: lambda x: (x.row, "file", None, _quoted(x.file), None),
 }
 """How each kind of note is stored, in the words of `NoteKind`. Every task has several, so this
 takes as little time as it can."""

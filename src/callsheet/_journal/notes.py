@@ -1,6 +1,6 @@
 """Notes: the facts that a journal keeps, one value for each.
 
-What binds money is durable before the act: a `Plan` before anything of it is sent, an `Attempt`
+What binds money is durable before the act: a `Plan` before anything of it is sent, an `AttemptNote`
 before its request. What frees money is written after the fact. So every prefix of the notes is
 safe: a process that is killed at any moment leaves a journal in which each request that was sent is
 an attempt that may have made a task, until a later note says what became of it.
@@ -37,14 +37,14 @@ class Plan:
 
 
 @attrs.frozen
-class Retracted:
+class RetractionNote:
     """The row was planned, and nobody was told: it does not count. An attempt outweighs this."""
 
     row: int
 
 
 @attrs.frozen
-class Attempt:
+class AttemptNote:
     """A create is about to be sent. This must be on disk before its first byte leaves.
 
     Attributes:
@@ -64,7 +64,7 @@ class Attempt:
 
 
 @attrs.frozen
-class Refused:
+class RefusalNote:
     """A try of an attempt certainly made no task: it was refused, or did not leave."""
 
     row: int
@@ -73,7 +73,7 @@ class Refused:
 
 
 @attrs.frozen
-class Absent:
+class AbsenceNote:
     """The answer to an attempt was lost, and it is proven that it made no task."""
 
     row: int
@@ -82,15 +82,15 @@ class Absent:
 
 
 @attrs.frozen
-class Doubted:
-    """Nobody can tell whether an attempt made a task. It may also take back an `Absent`."""
+class DoubtNote:
+    """Nobody can tell whether an attempt made a task. It may also take back an `AbsenceNote`."""
 
     row: int
     n: int
 
 
 @attrs.frozen
-class Made:
+class TaskNote:
     """An attempt has made a task."""
 
     row: int
@@ -99,7 +99,7 @@ class Made:
 
 
 @attrs.frozen
-class Attached:
+class AttachmentNote:
     """The row is about a task that existed already."""
 
     row: int
@@ -107,14 +107,14 @@ class Attached:
 
 
 @attrs.frozen
-class Cancelled:
+class CancelNote:
     """The caller wants no task for the row: no attempt is begun any more, by any process."""
 
     row: int
 
 
 @attrs.frozen
-class Ended:
+class EndNote:
     """The row has ended with an error that no later attempt would change."""
 
     row: int
@@ -123,7 +123,7 @@ class Ended:
 
 
 @attrs.frozen
-class Answered:
+class AnswerNote:
     """The provider has said how the task ended."""
 
     row: int
@@ -132,7 +132,7 @@ class Answered:
 
 
 @attrs.frozen
-class Moved:
+class StatusNote:
     """The task has another status. Losing this in a crash loses nothing."""
 
     row: int
@@ -140,7 +140,7 @@ class Moved:
 
 
 @attrs.frozen
-class Saved:
+class FileNote:
     """The video is on disk."""
 
     row: int
@@ -148,18 +148,18 @@ class Saved:
 
 
 RowNote = (
-    Retracted
-    | Attempt
-    | Refused
-    | Absent
-    | Doubted
-    | Made
-    | Attached
-    | Cancelled
-    | Ended
-    | Answered
-    | Moved
-    | Saved
+    RetractionNote
+    | AttemptNote
+    | RefusalNote
+    | AbsenceNote
+    | DoubtNote
+    | TaskNote
+    | AttachmentNote
+    | CancelNote
+    | EndNote
+    | AnswerNote
+    | StatusNote
+    | FileNote
 )
 Note = Plan | RowNote
 

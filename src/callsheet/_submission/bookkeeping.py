@@ -11,7 +11,19 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from callsheet._catalog import estimates
-from callsheet._journal import notes
+from callsheet._journal.notes import (
+    AbsenceNote,
+    AnswerNote,
+    AttachmentNote,
+    AttemptNote,
+    CancelNote,
+    DoubtNote,
+    EndNote,
+    FileNote,
+    RefusalNote,
+    StatusNote,
+    TaskNote,
+)
 from callsheet._models.policy import SpendLimit
 from callsheet._models.provider import Provider
 from callsheet._models.snapshot import Snapshot, Status
@@ -121,14 +133,14 @@ class Bookkeeping:
         """
         if self.journal is not None and records:
             plan = self.journal.new_plan([None] * len(ids), name=name)
-            attached = (notes.Attached(*pair) for pair in zip(plan.rows, ids, strict=True))
+            attached = (AttachmentNote(*pair) for pair in zip(plan.rows, ids, strict=True))
             await self.journal.write_first((plan, *attached))
             for record, row in zip(records, plan.rows, strict=True):
                 record.row = row
                 if record.settled:  # it ended while the row was being written
                     self._note_end(record)
                 if record in self.files:
-                    self._note(record, notes.Saved(row, self.files[record]))
+                    self._note(record, FileNote(row, self.files[record]))
 
     def refusal(self, record: Record, *, held: int | None) -> CallsheetError | None:
         """Why a create may not be paid for; ``None`` if its money can be set aside.
@@ -183,7 +195,7 @@ class Bookkeeping:
         # The attempt has another task already, so this one has its own money, beyond the cap.
         self.ledger.carry(surplus, self._estimate(surplus))
         if record.row is not None:
-            self._note(record, notes.Made(record.row, effect.n, effect.task_id))
+            self._note(record, TaskNote(record.row, effect.n, effect.task_id))
 
     def note_first(self, record: Record, first: NoteFirst) -> Awaitable[None] | None:
         """Write into the journal that a create is about to be sent.
@@ -196,7 +208,7 @@ class Bookkeeping:
         """
         if self.journal is None or record.row is None:
             return None
-        note = notes.Attempt(record.row, first.n, first.token, time.time(), first.tries)
+        note = AttemptNote(record.row, first.n, first.token, time.time(), first.tries)
         return self.journal.write_first((note,))
 
     def note(self, record: Record, submission: Submission, effects: Sequence[NoteEffect]) -> None:
@@ -207,7 +219,7 @@ class Bookkeeping:
     def moved(self, record: Record) -> None:
         """Note the new status of a record."""
         if record.row is not None and record.status is not None:
-            self._note(record, notes.Moved(record.row, record.status))
+            self._note(record, StatusNote(record.row, record.status))
 
     def ended(self, record: Record) -> None:
         """Note the outcome of a record, and settle its money."""
@@ -218,7 +230,7 @@ class Bookkeeping:
         """Note where a record's video was saved."""
         self.files[record] = path
         if record.row is not None:
-            self._note(record, notes.Saved(record.row, path))
+            self._note(record, FileNote(record.row, path))
 
     def recall(self, record: Record, entry: Entry) -> None:
         """Take over a row of an earlier process. Its money is counted apart from this."""
@@ -280,9 +292,9 @@ class Bookkeeping:
         if record.row is None:
             return
         if snapshot is not None and snapshot.status.terminal:
-            self._note(record, notes.Answered(record.row, snapshot, time.time()))
+            self._note(record, AnswerNote(record.row, snapshot, time.time()))
         elif isinstance(error, CallsheetError) and is_final(error):
-            self._note(record, notes.Ended(record.row, error, time.time()))
+            self._note(record, EndNote(record.row, error, time.time()))
 
     def _note(self, record: Record, *found: Note) -> None:
         """Write notes about a record, if there is a journal and the record has a row in it."""
@@ -294,20 +306,20 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
     """The note of an effect: for an attempt, the fate that it has now."""
     match effect:
         case NoteCancelled():
-            return notes.Cancelled(row)
+            return CancelNote(row)
         case NoteEnded():
-            return notes.Ended(row, effect.error, time.time())
+            return EndNote(row, effect.error, time.time())
         case NoteFate():
             attempt = attempt_of(submission, effect.n)
     match attempt:
         case Attempt(fate=Fate.REFUSED):
-            return notes.Refused(row, attempt.n, attempt.tries)
+            return RefusalNote(row, attempt.n, attempt.tries)
         case Attempt(fate=Fate.ABSENT):
-            return notes.Absent(row, attempt.n, attempt.grade or Grade.PRESUMED)
+            return AbsenceNote(row, attempt.n, attempt.grade or Grade.PRESUMED)
         case Attempt(fate=Fate.DOUBTED):
-            return notes.Doubted(row, attempt.n)
+            return DoubtNote(row, attempt.n)
         case Attempt(fate=Fate.MADE, task_id=str(task_id)):
-            return notes.Made(row, attempt.n, task_id)
+            return TaskNote(row, attempt.n, task_id)
         case _:
             raise ValueError(f"the journal has no note for {attempt!r}")
 
