@@ -174,6 +174,7 @@ class Ours:
         astray: int = 0,
         gets: RateLimit | None = None,
     ) -> None:
+        self.count = n
         self.clock = _Now()
         self.registry = Registry()
         planner = Planner(
@@ -215,7 +216,8 @@ class Ours:
             found = sum(pages.is_news(each, now=now) for each in records if each is not None)
         for snapshot in snapshots:
             self.poller.take(snapshot, single=poll.single)
-        planner.read(poll, now=now, found=found, last=len(snapshots) < planner.page_size)
+        last = (poll.page or 1) * planner.page_size >= self.count  # the provider tells the total
+        planner.read(poll, now=now, found=found, last=last)
 
 
 def simulate(world: World, watcher: Watcher) -> Cost:

@@ -267,6 +267,19 @@ def test_polls_take_the_whole_quota_while_the_next_task_is_overdue(rate, start):
     assert gaps(late) == pytest.approx([(1 + JITTER) / rate] * (len(late) - 1), abs=1e-6)
 
 
+@given(st.integers(5, 40), st.integers(1, 200), moments)
+def test_polls_pay_back_what_they_took_beyond_the_half(rate, over, start):
+    """After polls of overdue tasks the half pauses for as many, but for no more than a second."""
+    share = PollRateLimit(RateLimit(limit=rate))
+    now = times_of_polls(share, since=start, until=start + 50.0)[-1]
+    for _ in range(over):
+        now = share.ready_at(now=now, overdue_at=-math.inf)
+        share.take(now=now)
+    pause = share.ready_at(now=now, overdue_at=math.inf) - now
+    gap = (1 + JITTER) / rate
+    assert pause == pytest.approx(min(over * gap, 1.0) + gap, abs=2.5 * gap)
+
+
 @given(rates, st.lists(st.tuples(st.floats(0, 2), st.booleans(), st.booleans()), max_size=200))
 def test_polls_and_others_together_keep_the_quota(rate, steps):
     """With requests of the caller between polls, overdue or not, no second has too many."""

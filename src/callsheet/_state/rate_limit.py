@@ -97,6 +97,10 @@ class ProbingRateLimit(RateLimit):
         self._gap = self.period / limit * (1 + JITTER)
 
 
+AHEAD = 1.0
+"""Most seconds for which polls pause in return for what they took beyond half of a quota."""
+
+
 @attrs.define
 class PollRateLimit:
     """The part of a quota that polls use: half of it, or all of it for a task that waits too long.
@@ -133,7 +137,12 @@ class PollRateLimit:
         return max(self.quota.ready_at(now=now), min(half, max(now, overdue_at)))
 
     def take(self, *, now: float) -> None:
-        """Take one request that is ready. One that only the whole quota allowed leaves the half."""
-        if self._half is not self.quota and self._half.ready_at(now=now) <= now:
+        """Take one request that is ready. One that only the whole quota allowed is paid back later.
+
+        Otherwise a first round of many tasks would take the burst, and the second round the whole
+        quota on top of it. What is paid back is limited, so that tasks which long took the whole
+        quota do not keep others waiting once they have ended.
+        """
+        if self._half is not self.quota and self._half.ready_at(now=now) <= now + AHEAD:
             self._half.take(now=now)
         self.quota.take(now=now)
