@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 
 from callsheet import (
     Client,
+    Limits,
     NotFoundError,
     Polling,
     Status,
@@ -155,6 +157,37 @@ async def test_an_end_is_known_within_ten_seconds_however_long_the_render(lists,
             with anyio.fail_after(seconds + 20):
                 await (await watch(c, f"t{number}")).result()
     assert max(known.delays(provider.ends)) <= 10.0
+
+
+class ShuffledLists(TimedProvider):
+    """A provider that lists tasks in an order of its own."""
+
+    def row(self, task_id: str) -> dict[str, object]:
+        """The provider's JSON for one task; the list that holds it is sorted by what is here."""
+        return super().row(task_id) | {"order": zlib.crc32(task_id.encode())}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        response = await super().handle_async_request(request)
+        body = json.loads(response.content)
+        if "items" in body:
+            body["items"].sort(key=lambda row: row["order"])
+        return httpx.Response(response.status_code, json=body)
+
+
+@pytest.mark.parametrize("renders", [1.0, 6.0])
+async def test_many_short_tasks_side_by_side_are_known_soon(renders):
+    """One list tells how many of a thousand tasks have begun, in whatever order it shows them."""
+    known, provider = Known(), ShuffledLists({})
+    limits = Limits(creates_per_minute=1e6)
+    async with watching(provider, observer=known, limits=limits) as c:
+        now = anyio.current_time()
+        provider.ends = {f"t{i}": now + renders + 0.001 * i for i in range(1000)}
+        with anyio.fail_after(60):
+            await (await watch(c, *provider.ends)).result()
+    late = known.delays(provider.ends)
+    assert max(late) <= 10.0
+    assert sum(late) / len(late) <= 5.0
 
 
 @pytest.mark.parametrize("delay", [1.0, 20.0])

@@ -234,7 +234,8 @@ def test_a_list_is_filled_with_tasks_that_are_not_due():
     client.add("f", tier="flex")
     client.add("a-long-name")
     poll = client.next()
-    assert [each.task_id for each in poll.records] == ["t0", "n0", "n1"]
+    # "n1" is the scout after "t0": it comes before the head of the line, "n0"
+    assert [each.task_id for each in poll.records] == ["t0", "n1", "n0"]
 
 
 def test_a_task_that_is_not_due_is_left_out_if_it_does_not_fit():

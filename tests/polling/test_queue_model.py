@@ -210,6 +210,47 @@ def test_an_ended_head_is_first_until_the_next_scout_is_asked_for():
     assert queue.is_first(records[1])
 
 
+@given(st.integers(1, 5000), st.data())
+def test_one_list_tells_how_far_a_line_has_moved(length, data):
+    """If the next scouts are shown together, all that run are known but for one last step."""
+    running = data.draw(st.integers(0, length))
+    queue, records = lane(length)
+    shown = list(queue.next_scouts())
+    assert len(shown) <= math.log2(LONGEST_STEP) + length / LONGEST_STEP + 2
+    for each in shown:
+        if each.index < running:
+            assert each is queue.scout()
+            run(queue, each)
+        else:
+            queue.found_waiting(each)
+    found = sum(each.started is not None for each in records)
+    assert found <= running <= max(2 * found + 1, found + LONGEST_STEP)
+
+
+def test_a_scout_that_has_ended_unseen_tells_of_all_before_it():
+    """A task that was never seen running began after all that stood before it in line."""
+    queue, records = lane(30)
+    run(queue, records[0])
+    run(queue, queue.scout())
+    scout = queue.scout()
+    assert scout is records[6]
+    scout.settle(LOST)
+    assert queue.found_ended(scout, now=5.0) == records[3:6]
+    assert queue.scout() is records[14]
+
+
+def test_only_a_scout_that_has_ended_tells_of_others():
+    """The end of a head whose front is known moves nobody, and one out of order is reported."""
+    queue, records = lane(9)
+    assert queue.found_waiting(records[0])
+    for each in (records[0], records[5]):
+        each.settle(LOST)
+    assert queue.found_ended(records[5], now=5.0) is None
+    assert queue.found_ended(records[0], now=5.0) == []
+    assert queue.scout() is records[1]
+    assert lane(0)[0].found_ended(records[0], now=5.0) is None
+
+
 def test_only_the_head_or_the_scout_changes_the_search():
     """A waiting scout far back halves the step; another waiting task does not; the head ends it."""
     queue, records = lane(9)
@@ -251,6 +292,14 @@ class QueueMachine(RuleBasedStateMachine):
         if not each.settled and each.started is None:
             presumed = run(self.lane, each)
             assert all(one.started is not None for one in (each, *presumed))
+
+    @rule()
+    def end_the_scout(self) -> None:
+        """The scout has ended before it was seen running."""
+        scout = self.lane.scout()
+        if scout is not None:
+            scout.settle(LOST)
+            assert self.lane.found_ended(scout, now=1.0) is not None
 
     @rule()
     def run_the_scout(self) -> None:

@@ -167,8 +167,10 @@ class Poller:
         now, found, pages = self.clock.now(), 0, self.planner.pages[poll.tier]
         if poll.page is not None:
             pages.arrived(now=now)
-        asked = {record.task_id for record in poll.records}
-        for number, snapshot in enumerate(page.items, 1):
+        asked = {record.task_id: place for place, record in enumerate(poll.records)}
+        # a list may come in any order, but what one task tells of others depends on the order
+        items = sorted(page.items, key=lambda each: asked.get(each.task_id, len(asked)))
+        for number, snapshot in enumerate(items, 1):
             if poll.page is None:
                 found += snapshot.task_id in asked
             elif (record := self.registry.get(snapshot.task_id)) is not None:

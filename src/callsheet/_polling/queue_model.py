@@ -98,10 +98,24 @@ class Lane:
         if not self._queue:
             self._stride, self.front_known, self._was_full = 1, False, False
             return None
-        place = min(self._stride, len(self._queue)) - 1
+        place = self._place()
         while _not_waiting(self._queue[place]):
             place -= 1
         return self._queue[place]
+
+    def next_scouts(self) -> Iterator[Record]:
+        """The tasks that will be scouts if each one before is found running.
+
+        One list can show them all, so that one answer tells how far the line has moved. The last
+        task in line is left out: until the answer comes others may have joined behind it.
+        """
+        place, stride = self._stride - 1, self._stride
+        while place + 1 < len(self._queue):
+            record = self._queue[place]
+            if not (_not_waiting(record) or record.asked):
+                yield record
+            stride = min(2 * stride, LONGEST_STEP)
+            place += stride
 
     def is_first(self, record: Record) -> bool:
         """Whether *record* has the first place of the queue, even if it is settled."""
@@ -132,20 +146,29 @@ class Lane:
         """
         presumed: list[Record] = []
         if record in (self.scout(), self._queue[0] if self._queue else None):
-            while (first := self._queue.popleft()) is not record:
-                self._out_of_order.discard(first)
-                if not _not_waiting(first):
-                    self._presume(first, max(started, first.alive_at))
-                    presumed.append(first)
-            if self._was_full:
-                self._found_early.extend([now] * (1 + len(presumed)))
-            self._stride = min(self._stride * 2, max(len(self._queue), 1), LONGEST_STEP)
-            self.front_known = False
+            presumed = self._all_before_began(record, started=started, now=now)
         else:
             self._out_of_order.add(record)
             self.found_out_of_turn(now=now)
         self._run(record, started)
         return presumed
+
+    def found_ended(self, record: Record, *, now: float) -> list[Record] | None:
+        """Note that *record*, which was not known to run, has succeeded; ``None`` if out of order.
+
+        Tasks that are shorter than the time between two looks are never seen running. If it was the
+        scout, all before it have begun. Returns those of them that are now presumed to run.
+        """
+        if not self._queue:
+            return None
+        place = self._place()
+        while place and self._queue[place] is not record and _not_waiting(self._queue[place]):
+            place -= 1
+        if self._queue[place] is not record:
+            return [] if self.is_first(record) else None
+        if self.front_known:
+            return []
+        return self._all_before_began(record, started=record.alive_at, now=now)
 
     def presumes(self, record: Record) -> bool:
         """Whether *record* is only presumed to run."""
@@ -215,6 +238,24 @@ class Lane:
         """Up to *limit* waiting tasks that are not being polled, from the front."""
         front = itertools.islice(self._queue, PLACES_PER_CALL)
         return itertools.islice((r for r in front if not _not_waiting(r) and not r.asked), limit)
+
+    def _place(self) -> int:
+        """The place of the scout, where the task that stands there still waits."""
+        return min(self._stride, len(self._queue)) - 1
+
+    def _all_before_began(self, record: Record, *, started: float, now: float) -> list[Record]:
+        """Remove *record* and all before it from the queue; return those presumed to run now."""
+        presumed: list[Record] = []
+        while (first := self._queue.popleft()) is not record:
+            self._out_of_order.discard(first)
+            if not _not_waiting(first):
+                self._presume(first, max(started, first.alive_at))
+                presumed.append(first)
+        if self._was_full:
+            self._found_early.extend([now] * (1 + len(presumed)))
+        self._stride = min(self._stride * 2, max(len(self._queue), 1), LONGEST_STEP)
+        self.front_known = False
+        return presumed
 
     def _presumed_after(self, record: Record) -> list[Record]:
         later = itertools.dropwhile(lambda each: each is not record, self.running)

@@ -161,9 +161,16 @@ class Schedule:
             self._send_scout(lane, now + (self._scout_gap(lane, record, now) if waits else 0.0))
             return
         ended = self._clock.local(updated_at, since=_since(record), now=now)
-        if record.started is None and not first:
-            lane.found_out_of_turn(now=now)
-        elif record.started is not None and not vague:
+        if record.started is None:
+            presumed = lane.found_ended(record, now=now)
+            if presumed is None:
+                lane.found_out_of_turn(now=now)
+            for each in presumed or ():
+                self._vague.add(each)
+                self._begins(each)
+                if not each.asked:
+                    self._date(each, now)  # it began before one that has ended
+        elif not vague:
             self._learn(lane, record, max(ended - record.started, LEAST_RENDER), now)
         # by then the end is known that made room: each task that may have ended was looked at
         successor = lane.presume_next(ended, since=now - 2.0 * self.longest)
@@ -278,12 +285,16 @@ class Schedule:
         return running + sum(1 for _ in itertools.islice(waiting, 2)) <= 1
 
     def company(self, *, limit: int, tier: str | None) -> list[Record]:
-        """Up to *limit* waiting records for the room left in a list: heads of lines, then others.
+        """Up to *limit* waiting records for the room left in a list: scouts, heads, then others.
 
         They stay in the plan, and are dated anew when the answer is in.
         """
         found: dict[Record, None] = {}
         lanes = self._tiers[tier].lanes.values()
+        for lane in lanes:
+            # before the heads: what they tell of those before them need not be told again
+            scouts = itertools.islice(lane.next_scouts(), limit - len(found))
+            found.update(dict.fromkeys(scouts))
         for lane in lanes:
             found.update(dict.fromkeys(lane.heads(min(HEADS, limit - len(found)))))
         for left, lane in zip(range(len(lanes), 0, -1), lanes, strict=True):
