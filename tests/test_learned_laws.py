@@ -7,11 +7,14 @@ import json
 import sqlite3
 
 import anyio
+import attrs
+import httpx
 import pytest
 
-from callsheet import TaskSpec
+from callsheet import Limits, TaskSpec
 from disks import full_disk
-from emulation import Wire, client
+from emulation import COMET, Wire, client, prompt_of, refusal
+from making import most_in_window
 
 
 RENDER = 60.0
@@ -124,6 +127,109 @@ async def test_what_cannot_be_read_is_left_out(path, caplog, kind, value):
     (warning,) = caplog.records
     assert warning.levelname == "WARNING"
     assert str(path) in warning.getMessage()
+
+
+class Gets(httpx.AsyncBaseTransport):
+    """A provider without lists and without a published rate whose tasks run until `ended`."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.ended = False
+        self.refuse = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        if request.method == "POST":
+            return httpx.Response(200, json={"id": prompt_of(request)})
+        self.times.append(anyio.current_time())
+        if self.refuse:
+            self.refuse = False
+            return refusal(429, "RateLimitExceeded")
+        row = {"id": request.url.path.rpartition("/")[2], "status": "running"}
+        if self.ended:
+            row |= {"status": "succeeded", "content": {"video_url": "http://v.test/1"}}
+        return httpx.Response(200, json=row)
+
+    async def busiest(self, path, seconds, *, refused_at=None, **options):
+        """The most gets in a second that a new client with 400 tasks sends in so many seconds."""
+        begun = len(self.times)
+        comet = attrs.evolve(COMET, lists=False)
+        async with client(self, provider=comet, api_key="k" * 20, journal=path, **options) as c:
+            c.attach_many(f"t{i}" for i in range(400))
+            if refused_at is not None:
+                await anyio.sleep(refused_at)
+                self.refuse = True
+                seconds -= refused_at
+            await anyio.sleep(seconds)
+        return most_in_window(self.times[begun:], 1.0)
+
+
+async def test_a_rate_that_was_proven_is_kept(path):
+    """The next client begins with half of the proven rate of gets, and still doubles it."""
+    provider = Gets()
+    assert await provider.busiest(path, 50) in (19, 20)
+    assert learned(path) == {"rate of gets": "20.0"}
+    assert await provider.busiest(path, 9) in (9, 10)
+    assert await provider.busiest(path, 15) in (19, 20)
+
+
+async def test_without_a_proven_rate_the_next_client_begins_with_four(path):
+    """A client that was left before its rate was proven leaves nothing."""
+    provider = Gets()
+    assert await provider.busiest(path, 5) == 4
+    assert learned(path) == {}
+    assert await provider.busiest(path, 5) == 4
+
+
+async def test_a_rate_that_was_refused_is_no_longer_proven(path):
+    """After a 429 half of the refused rate counts as proven, if a higher rate was proven before."""
+    provider = Gets()
+    await provider.busiest(path, 50, refused_at=45)
+    assert learned(path) == {"rate of gets": "10.0"}
+    assert await provider.busiest(path, 9) == 5
+
+
+async def test_a_low_rate_that_was_proven_is_not_halved(path):
+    """A rate of four or less was used for long, so the next client begins with all of it."""
+    provider = Gets()
+    await provider.busiest(path, 1)
+    write(path, "rate of gets", "3")
+    assert await provider.busiest(path, 9) == 3
+
+
+async def test_a_rate_that_is_set_is_not_changed_by_what_was_learned(path):
+    """`Limits` of the caller count more, and nothing is learned beside them."""
+    provider = Gets()
+    await provider.busiest(path, 1)
+    write(path, "rate of gets", "20")
+    limits = Limits(gets_per_second=3)
+    assert await provider.busiest(path, 20, limits=limits) == 3
+    assert learned(path) == {"rate of gets": "20"}
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "NaN", "Infinity", '"8"', "[8]", "null", "{", None])
+async def test_a_rate_that_cannot_be_read_is_left_out(path, caplog, value):
+    """It is left out with a warning, and the rate begins as if nothing were known."""
+    provider = Gets()
+    await provider.busiest(path, 1)
+    write(path, "rate of gets", value)
+    assert await provider.busiest(path, 5) == 4
+    (warning,) = caplog.records
+    assert "rate of gets" in warning.getMessage()
+
+
+async def test_a_429_of_a_get_of_the_callers_own_halves_the_rate():
+    """Requests of the caller and polls share one rate, whichever of them is refused."""
+    provider = Gets()
+    comet = attrs.evolve(COMET, lists=False)
+    async with client(provider, provider=comet, api_key="k" * 20) as c:
+        provider.refuse = True
+        await c.tasks.get("t1")
+        await anyio.sleep(10)
+        begun = len(provider.times)
+        c.attach_many(f"t{i}" for i in range(400))
+        await anyio.sleep(9)
+    assert most_in_window(provider.times[begun:], 1.0) == 2
 
 
 async def test_what_a_later_version_has_learned_stays(path, caplog):

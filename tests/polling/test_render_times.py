@@ -141,4 +141,4 @@ def test_only_the_last_ends_count(before, seed):
         mean = math.fsum(logs) / len(logs)
         variance = math.fsum((each - mean) ** 2 for each in logs) / len(logs)
         spread = math.sqrt(variance * (1.0 + 3.0 / len(logs)))
-        assert times.first_look == pytest.approx(math.exp(mean - 2.33 * max(spread, 0.03)))
+        assert times.first_look == pytest.approx(math.exp(mean - 2.65 * max(spread, 0.03)))

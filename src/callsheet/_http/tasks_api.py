@@ -15,6 +15,7 @@ from callsheet._models.spec import TaskSpec
 from callsheet._state.backoff import pause_before
 from callsheet._state.clock import Clock
 from callsheet._state.rate_limit import RateLimit
+from callsheet.errors import RateLimitError
 
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class Tasks:
 
         async def attempt() -> Snapshot:
             await self._within(self.gets)
-            return await self.api.get(task_id)
+            try:
+                return await self.api.get(task_id)
+            except RateLimitError:
+                self.gets.refused(now=self.clock.now())
+                raise
 
         return await self.persist(attempt)
 

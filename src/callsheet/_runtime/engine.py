@@ -94,7 +94,9 @@ class Engine:
             id_cost=id_cost,
             url_room=URL_ROOM - LIST_BASE,
         )
-        self.learning = Learning(journal=bookkeeping.journal, schedule=planner.schedule)
+        self.learning = Learning(
+            journal=bookkeeping.journal, schedule=planner.schedule, gets=limits_by_verb.gets
+        )
         admission = Admission(
             rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
         )

@@ -1,4 +1,4 @@
-"""Keeps in the journal what was learned of render times, for the schedule of a later process."""
+"""Keeps in the journal what was learned of render times and rates, for a later process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 
 from callsheet._journal.journal import Journal
 from callsheet._polling.schedule import Schedule
+from callsheet._state.rate_limit import ProbingRateLimit, RateLimit
 
 
 LEARNED_GAP = 5.0
@@ -18,6 +19,9 @@ LEARNED_GAP = 5.0
 
 _RENDER_TIMES = "render times of "
 """Begins the kind of what is kept, so that other things can be kept beside it."""
+
+_RATE = "rate of gets"
+"""The kind under which the proven rate of gets is kept, where the provider publishes none."""
 
 log = logging.getLogger("callsheet")
 
@@ -29,13 +33,17 @@ class Learning:
     Attributes:
         journal: The journal, if the client has one.
         schedule: Learns, and uses what was learned.
+        gets: The rate limit of gets, which may be one that learns.
     """
 
     journal: Journal | None
     schedule: Schedule
+    gets: RateLimit
+    _kept_rate: float | None = attrs.field(default=None, init=False)
+    """The proven rate that is in the journal."""
 
     async def recall(self) -> None:
-        """Give the schedule what earlier processes have learned.
+        """Use what earlier processes have learned.
 
         Nothing of it is needed, so what cannot be read is left out with a warning: the first tasks
         are then looked at as if they were the first of their kind.
@@ -44,9 +52,10 @@ class Learning:
             return
         for kind, value in (await self.journal.learned()).items():
             try:
-                if not kind.startswith(_RENDER_TIMES):
-                    continue  # something else that was learned
-                self.schedule.recall(_kind_from(kind), _times_from(value))
+                if kind.startswith(_RENDER_TIMES):
+                    self.schedule.recall(_kind_from(kind), _times_from(value))
+                elif kind == _RATE:
+                    self._recall_rate(value)
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 log.warning(
                     "journal %s: what was learned under %r is left out: %s",
@@ -64,8 +73,20 @@ class Learning:
             if all(value is None or isinstance(value, (str, int, float)) for value in kind):
                 text = json.dumps([round(each, 2) for each in seconds])
                 values[_RENDER_TIMES + json.dumps(kind)] = text
+        proven = self.gets.proven if isinstance(self.gets, ProbingRateLimit) else None
+        if proven is not None and proven != self._kept_rate:
+            self._kept_rate = proven
+            values[_RATE] = json.dumps(proven)
         if values:
             self.journal.learn(values)
+
+    def _recall_rate(self, text: str) -> None:
+        rate: Any = json.loads(text)
+        if not (isinstance(rate, (int, float)) and 0.0 < rate < math.inf):
+            raise ValueError("it is no rate")
+        if isinstance(self.gets, ProbingRateLimit):
+            self._kept_rate = float(rate)
+            self.gets.recall(self._kept_rate)
 
 
 def _kind_from(text: str) -> tuple[object, ...]:

@@ -70,9 +70,12 @@ class ProbingRateLimit(RateLimit):
     Attributes:
         limit: Requests per period, > 0; it changes.
         most: Requests per period that are never passed.
+        proven: The highest rate that was used up for `STEADY` seconds without a refusal, and that
+            no refusal since then speaks against; ``None`` if there is none.
     """
 
     most: float = attrs.field(validator=gt(0))
+    proven: float | None = attrs.field(default=None, init=False)
     _since: float = attrs.field(default=float("inf"), init=False)
     """Since when the rate is used up without a refusal."""
     _halved_at: float = attrs.field(default=float("-inf"), init=False)
@@ -82,6 +85,7 @@ class ProbingRateLimit(RateLimit):
         if now > self._next + self._gap:
             self._since = now  # it was not used up
         elif now - self._since >= STEADY:
+            self.proven = max(self.limit, self.proven or 0.0)
             self._change(min(2.0 * self.limit, self.most), now)
         return RateLimit.take(self, now=now)
 
@@ -91,6 +95,18 @@ class ProbingRateLimit(RateLimit):
         if now - self._halved_at >= TOGETHER:
             self._halved_at = now
             self._change(max(self.limit / 2.0, SLOWEST * self.period), now)
+            if self.proven is not None:
+                self.proven = min(self.proven, self.limit)
+
+    def recall(self, proven: float) -> None:
+        """Begin with what an earlier process has proven, > 0.
+
+        Others may use a part of the quota by now, so no more than half of it is used at first, or
+        as much as would be used if nothing were known.
+        """
+        self.proven = min(proven, self.most)
+        self.limit = max(min(self.proven, self.limit), self.proven / 2.0)
+        self._gap = self.period / self.limit * (1 + JITTER)
 
     def _change(self, limit: float, now: float) -> None:
         self.limit, self._since = limit, now
