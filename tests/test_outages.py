@@ -461,7 +461,8 @@ async def test_quotas_are_never_exceeded(lists):
         assert len((await batch.result()).urls()) == 300
     requests = wire.emulator.requests
     assert requests.list.refused == requests.get.refused == requests.create.refused == 0
-    assert requests.get.seen == 0 if lists else requests.list.seen == 0
+    # the last task may be alone for a while, and one alone is asked about by a get
+    assert requests.get.seen <= 1 if lists else requests.list.seen == 0
 
 
 async def test_a_full_queue_pauses_creates_while_polls_go_on():

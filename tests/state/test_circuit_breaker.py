@@ -73,7 +73,8 @@ class Traffic(RuleBasedStateMachine):
         assert self.breaker.tripped
         self.polls_failed |= poll
         ready = self.breaker.ready_at(now=self.now, in_flight=0)
-        assert ready >= self.now + max(FIRST_PAUSE, min(retry_after or 0.0, 60.0))
+        asked = retry_after or 0.0
+        assert ready >= self.now + max(FIRST_PAUSE, asked if asked <= 60.0 else 45.0)
 
     @rule(request=consumes(requests))
     def serve(self, request: tuple[bool, bool]) -> None:
@@ -152,11 +153,23 @@ def test_failures_sent_together_count_once(together):
 
 @given(st.floats(0, 1e9), st.floats(0, 600))
 def test_retry_after_is_honoured_up_to_the_cap(asked, cap):
-    """A pause is at least ``Retry-After``, but only up to the cap."""
+    """A pause is at least ``Retry-After``; a longer one is cut to the cap or a little less."""
     down = breaker(retry_after_cap=cap)
     down.failed(now=0.0, poll=True, retry_after=asked)
     ready = down.ready_at(now=0.0, in_flight=0)
-    assert min(asked, cap) <= ready <= max(1.25 * FIRST_PAUSE, min(asked, cap))
+    least = asked if asked <= cap else 0.75 * cap
+    assert least <= ready <= max(1.25 * FIRST_PAUSE, min(asked, cap))
+
+
+def test_a_retry_after_that_is_cut_has_a_jitter():
+    """Probes do not come again in the same part of each minute."""
+    pauses = set()
+    for seed in range(10):
+        down = CircuitBreaker(width=8, rng=random.Random(seed))
+        down.failed(now=0.0, poll=True, retry_after=3600.0)
+        pauses.add(down.ready_at(now=0.0, in_flight=0))
+    assert len(pauses) == 10
+    assert max(pauses) - min(pauses) > 5.0
 
 
 @pytest.mark.parametrize("asked", [float("nan"), -5.0, None])

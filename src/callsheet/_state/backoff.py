@@ -21,5 +21,16 @@ def pause_before(
     ceiling.
     """
     grown = min(policy.initial * 2.0 ** min(attempt - 2, 64), policy.ceiling)
-    asked = 0.0 if retry_after is None else min(max(retry_after, 0.0), policy.ceiling)
+    asked = honoured(retry_after, most=policy.ceiling, rng=rng)
     return max(grown * rng.uniform(0.75, 1.25), asked)
+
+
+def honoured(retry_after: float | None, *, most: float, rng: random.Random) -> float:
+    """Seconds that a ``Retry-After`` counts for: at most *most*, and no number counts for nothing.
+
+    One that is cut gets a jitter. A provider that refuses for a part of each minute, and asks for
+    an hour, would else be asked again in that same part each time.
+    """
+    if retry_after is None or not retry_after > 0.0:
+        return 0.0
+    return retry_after if retry_after <= most else most * rng.uniform(0.75, 1.0)

@@ -6,6 +6,8 @@ import random
 
 import attrs
 
+from callsheet._state.backoff import honoured
+
 
 FIRST_PAUSE = 1.0
 LONGEST_PROBE_PAUSE = 4.0
@@ -82,6 +84,6 @@ class CircuitBreaker:
 
     def _pause(self, sent: float, retry_after: float | None, now: float) -> None:
         grown = min(FIRST_PAUSE * 1.5 ** min(self._failures - 1, 16), LONGEST_PROBE_PAUSE)
-        asked = 0.0 if retry_after is None else min(max(retry_after, 0.0), self.retry_after_cap)
+        asked = honoured(retry_after, most=self.retry_after_cap, rng=self.rng)
         pause = grown * self.rng.uniform(1.0, 1.25)
         self._probe_at = max(self._probe_at, sent + pause, now + asked)
