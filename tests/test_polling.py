@@ -175,6 +175,18 @@ class ShuffledLists(TimedProvider):
         return httpx.Response(response.status_code, json=body)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_render_of_three_hours_is_looked_at_as_the_promise_needs(lists):
+    """It is asked about every 9.5 s until its end, and no more often."""
+    known, provider = Known(), TimedProvider({}, tells=True)
+    async with watching(provider, lists=lists, observer=known) as c:
+        provider.ends = {"long": anyio.current_time() + 3 * 3600.0}
+        with anyio.fail_after(3 * 3600.0 + 20.0):
+            await (await watch(c, "long")).result()
+    assert max(known.delays(provider.ends)) <= 10.0
+    assert len(provider.requests) <= 3 * 3600.0 / 9.5 + 20
+
+
 @pytest.mark.parametrize("renders", [1.0, 6.0])
 async def test_many_short_tasks_side_by_side_are_known_soon(renders):
     """One list tells how many of a thousand tasks have begun, in whatever order it shows them."""

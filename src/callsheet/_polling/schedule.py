@@ -74,7 +74,8 @@ class Schedule:
     _news: set[tuple[object, ...]] = attrs.field(factory=set[tuple[object, ...]], init=False)
     """Kinds of which something was learned since `learned` was called."""
     _vague: set[Record] = attrs.field(factory=set[Record], init=False)
-    """Tasks that ran when they were attached: it is not known yet since when."""
+    """Tasks that ran when they were attached, or before one that was never seen running: it is not
+    known yet since when."""
 
     @property
     def longest(self) -> float:
@@ -115,6 +116,7 @@ class Schedule:
             front_known = lane.found_waiting(record)
             record.alive_at, record.unseen = now, False
             record.asked, record.due = False, math.inf
+            self._vague.discard(record)  # its start is still to come
             if lane.sweep_at == math.inf:
                 lane.sweep_at = now + lane.sweep_gap
             self._send_scout(
@@ -178,6 +180,7 @@ class Schedule:
             self._send_scout(lane, now)
         elif successor is not None:
             lane.waits_since = now
+            self._vague.discard(successor)
             self._begins(successor)
             if not successor.asked:
                 self._date(successor, max(now, ended + self._gap(successor, ended)))
