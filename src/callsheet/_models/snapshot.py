@@ -224,8 +224,8 @@ be compressed."""
 
 _SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
 _SNAPSHOT_VALUES: Final = attrgetter(*_SNAPSHOT_FIELDS)
-_STATUS, _ERROR, _USAGE, _UPDATED_AT = (
-    _SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage", "updated_at")
+_STATUS, _VIDEO_URL, _ERROR, _USAGE, _UPDATED_AT = (
+    _SNAPSHOT_FIELDS.index(name) for name in ("status", "video_url", "error", "usage", "updated_at")
 )
 
 
@@ -234,44 +234,44 @@ def pack(snapshot: Snapshot) -> Packed | Snapshot:
 
     A snapshot whose ``raw`` holds something other than JSON values is returned unchanged.
     """
-    values = list(_SNAPSHOT_VALUES(snapshot))
-    error, usage = snapshot.error, snapshot.usage
-    values[_STATUS] = snapshot.status.value
-    if error is not None:
-        values[_ERROR] = (error.code, error.message)
-    if usage is not None:
-        values[_USAGE] = (usage.completion_tokens, usage.total_tokens, usage.tool_usage)
     try:
-        return marshal.dumps((snapshot.video_url, marshal.dumps(values)))
+        return marshal.dumps((snapshot.video_url, marshal.dumps(_values_of(snapshot))))
     except ValueError:
         return snapshot
 
 
-def squeeze(kept: Packed) -> Packed:
-    """Compress a packed snapshot to a fraction, for results that are seldom read again.
+def squeeze(snapshot: Snapshot) -> Packed | Snapshot:
+    """Turn a snapshot into bytes as `pack` does, and compress them, for one that is seldom read.
 
     Answers are alike in their keys and in the host of their URLs, so a typical one says what need
     not be repeated.
     """
-    squeezer = zlib.compressobj(level=1, wbits=_WINDOW, zdict=_TYPICAL)
+    try:
+        kept = marshal.dumps(_values_of(snapshot))
+    except ValueError:
+        return snapshot
+    squeezer = _SQUEEZER.copy()  # that of a new one would have to read the typical answer again
     return _SQUEEZED + squeezer.compress(kept) + squeezer.flush()
 
 
 def packed_url(kept: Packed) -> str | None:
-    """The URL of the video. This is much faster than `unpack`."""
-    url: str | None = marshal.loads(_loosened(kept))[0]  # noqa: S302 - written by `pack`
+    """The URL of the video. Of what is not compressed, this is much faster than `unpack`."""
+    if kept.startswith(_SQUEEZED):
+        url: str | None = _kept_values(kept)[_VIDEO_URL]
+    else:
+        url = marshal.loads(kept)[0]  # noqa: S302 - written by `pack`
     return url
 
 
 def packed_updated_at(kept: Packed) -> float | None:
     """The provider's time of the last change. This is several times faster than `unpack`."""
-    at: float | None = marshal.loads(marshal.loads(_loosened(kept))[1])[_UPDATED_AT]  # noqa: S302
+    at: float | None = _kept_values(kept)[_UPDATED_AT]
     return at
 
 
 def unpack(kept: Packed) -> Snapshot:
-    """A snapshot that equals the one that was given to `pack`."""
-    values = marshal.loads(marshal.loads(_loosened(kept))[1])  # noqa: S302 - written by `pack`
+    """A snapshot that equals the one that was given to `pack` or `squeeze`."""
+    values = _kept_values(kept)
     values[_STATUS] = Status(values[_STATUS])
     if values[_ERROR] is not None:
         values[_ERROR] = ErrorDetail(*values[_ERROR])
@@ -281,10 +281,27 @@ def unpack(kept: Packed) -> Snapshot:
     return Snapshot(**dict(zip(_SNAPSHOT_FIELDS, values, strict=True)))
 
 
-def _loosened(kept: Packed) -> Packed:
-    if not kept.startswith(_SQUEEZED):
-        return kept
-    return zlib.decompressobj(wbits=_WINDOW, zdict=_TYPICAL).decompress(kept[len(_SQUEEZED) :])
+def _values_of(snapshot: Snapshot) -> list[Any]:
+    """The values of all fields, in plain types."""
+    values = list(_SNAPSHOT_VALUES(snapshot))
+    error, usage = snapshot.error, snapshot.usage
+    values[_STATUS] = snapshot.status.value
+    if error is not None:
+        values[_ERROR] = (error.code, error.message)
+    if usage is not None:
+        values[_USAGE] = (usage.completion_tokens, usage.total_tokens, usage.tool_usage)
+    return values
+
+
+def _kept_values(kept: Packed) -> list[Any]:
+    """What `_values_of` gave."""
+    if kept.startswith(_SQUEEZED):
+        loosener = zlib.decompressobj(wbits=_WINDOW, zdict=_TYPICAL)
+        found = loosener.decompress(kept[len(_SQUEEZED) :])
+    else:
+        found = marshal.loads(kept)[1]  # noqa: S302 - written by `pack`
+    values: list[Any] = marshal.loads(found)  # noqa: S302 - as above
+    return values
 
 
 def _typical() -> bytes:
@@ -313,24 +330,25 @@ def _typical() -> bytes:
         "execution_expires_after": 172_800,
         "generate_audio": True,
     }
-    typical = pack(
-        Snapshot(
-            task_id="cgt-20260801000000-00000",
-            status=Status.SUCCEEDED,
-            raw_status="succeeded",
-            model="doubao-seedance-1-5-pro-251215",
-            video_url=url,
-            usage=Usage(completion_tokens=108_900, total_tokens=108_900),
-            created_at=1_785_000_000.0,
-            updated_at=1_785_000_000.0,
-            resolution="720p",
-            ratio="16:9",
-            frames_per_second=24,
-            service_tier="default",
-            raw=row,
+    return marshal.dumps(
+        _values_of(
+            Snapshot(
+                task_id="cgt-20260801000000-00000",
+                status=Status.SUCCEEDED,
+                raw_status="succeeded",
+                model="doubao-seedance-1-5-pro-251215",
+                video_url=url,
+                usage=Usage(completion_tokens=108_900, total_tokens=108_900),
+                created_at=1_785_000_000.0,
+                updated_at=1_785_000_000.0,
+                resolution="720p",
+                ratio="16:9",
+                frames_per_second=24,
+                service_tier="default",
+                raw=row,
+            )
         )
     )
-    return typical if isinstance(typical, bytes) else b""
 
 
 _SQUEEZED: Final = b"\x00"
@@ -340,3 +358,7 @@ _WINDOW: Final = -12
 """A raw stream, whose window holds a typical answer and another one."""
 
 _TYPICAL: Final = _typical()
+
+_SQUEEZER: Final = zlib.compressobj(level=1, wbits=_WINDOW, memLevel=4, zdict=_TYPICAL)
+"""Has read the typical answer. With so little memory it is copied quickly; an answer needs no
+more."""

@@ -238,10 +238,12 @@ def _beside(entry: Entry) -> bool:
 
     An attempt that is believed to have made nothing counts, too: a callback may tell of its task.
     """
-    return any(
-        each.open
-        or each.fate is Fate.ABSENT
-        or each.more_ids
-        or each.task_id not in {None, entry.task_id}
-        for each in entry.attempts
+    own = (None, entry.task_id)
+    return not all(
+        each.fate in _KNOWN and each.task_id in own and not each.more_ids for each in entry.attempts
     )
+
+
+_KNOWN = (Fate.MADE, Fate.REFUSED)
+"""The fates of an attempt of which nothing more is heard. A tuple, because it is quicker than a set
+of enum members, whose hashes are computed in Python."""

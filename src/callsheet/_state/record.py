@@ -254,10 +254,7 @@ class Record(Observable):
 
         The answer is kept compressed: a journal may hold a hundred thousand of them.
         """
-        kept = pack(answer)
-        self.task_id, self._answer = answer.task_id, kept
-        if isinstance(kept, bytes):
-            self._answer = squeeze(kept)
+        self.task_id, self._answer = answer.task_id, squeeze(answer)
         self.move(Status.QUEUED)
         before, self._end, self.status = self.status, error or True, answer.status
         if self.group is not None:

@@ -230,12 +230,13 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
         if value is not None and (reader := _READERS.get(key)) is not None:
             name, read = reader
             fields[name] = read(value)
+    places = _places(row)
     return Snapshot(
         task_id=found,
         status=STATUS_WORDS.get(raw_status) or _status(raw_status),
         raw_status=raw_status,
-        video_url=_url("video_url", row),
-        last_frame_url=_url("last_frame_url", row),
+        video_url=_url("video_url", places),
+        last_frame_url=_url("last_frame_url", places),
         error=_error(row.get("error")) or _error(row.get("failure_reason")),
         usage=_usage(row.get("usage")),
         raw=row,
@@ -248,18 +249,21 @@ def _status(raw_status: str) -> Status:
     return STATUS_WORDS.get(normalized, Status.UNKNOWN)
 
 
-def _url(name: str, row: dict[str, Any]) -> str | None:
-    """An output URL, from ``content``, from an item of ``content``, or from the task itself.
+def _places(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where an output URL may be: ``content``, an item of ``content``, or the task itself.
 
     Items with a ``role`` repeat the input, so they are ignored.
     """
     content = row.get("content")
     if isinstance(content, list):
         parts = [mapping(item) or {} for item in cast("list[object]", content)]
-        places = [part for part in parts if "role" not in part]
-    else:
-        places = [mapping(content) or {}]
-    for place in (*places, row):
+        return [*(part for part in parts if "role" not in part), row]
+    return [mapping(content) or {}, row]
+
+
+def _url(name: str, places: list[dict[str, Any]]) -> str | None:
+    """An output URL, from the first place that has one."""
+    for place in places:
         if name in place and (found := _plain_url(place[name])) is not None:
             return found
     return None
@@ -281,8 +285,8 @@ def _usage(value: object) -> Usage | None:
     row = mapping(value)
     if not row:
         return None
-    tools = mapping(row.get("tool_usage"))
-    counts = {name: integer(count) for name, count in tools.items()} if tools else {}
+    tools = mapping(row.get("tool_usage")) or {}
+    counts = {name: integer(count) for name, count in tools.items()}
     return Usage(
         completion_tokens=integer(row.get("completion_tokens")),
         total_tokens=integer(row.get("total_tokens")),
