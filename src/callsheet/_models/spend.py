@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from decimal import Decimal
-from typing import Literal, Self
+from functools import lru_cache
+from typing import Literal
 
 import attrs
 
@@ -19,7 +20,7 @@ _ZERO = Decimal(0)
 _NO_LIMIT = SpendLimit()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Price:
     """The list price of a provider for a million tokens, without discounts.
 
@@ -100,19 +101,10 @@ class Amount:
     unmeasured: int = 0
     unpriced: int = 0
 
-    @classmethod
-    def of(cls, tokens: int | None, price: Price | None) -> Self:
+    @staticmethod
+    def of(tokens: int | None, price: Price | None) -> Amount:
         """The amount of one task with this number of tokens and this price; ``None`` is unknown."""
-        money = None if tokens is None or price is None else price.of(tokens)
-        dollars = price is not None and price.currency == "USD"
-        return cls(
-            tasks=1,
-            tokens=tokens or 0,
-            usd=money if money is not None and dollars else _ZERO,
-            cny=money if money is not None and not dollars else _ZERO,
-            unmeasured=int(tokens is None),
-            unpriced=int(money is None),
-        )
+        return _of_one(tokens, price)
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(
@@ -133,6 +125,21 @@ class Amount:
             unmeasured=self.unmeasured - other.unmeasured,
             unpriced=self.unpriced - other.unpriced,
         )
+
+
+@lru_cache(maxsize=256)
+def _of_one(tokens: int | None, price: Price | None) -> Amount:
+    """See `Amount.of`. Most tasks of a client cost the same."""
+    money = None if tokens is None or price is None else price.of(tokens)
+    dollars = price is not None and price.currency == "USD"
+    return Amount(
+        tasks=1,
+        tokens=tokens or 0,
+        usd=money if money is not None and dollars else _ZERO,
+        cny=money if money is not None and not dollars else _ZERO,
+        unmeasured=int(tokens is None),
+        unpriced=int(money is None),
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -224,7 +224,8 @@ class Bookkeeping:
     def ended(self, record: Record) -> None:
         """Note the outcome of a record, and settle its money."""
         self.account(record)
-        self._note_end(record)
+        if record.row is not None:
+            self._note_end(record)
 
     def saved(self, record: Record, path: str) -> None:
         """Note where a record's video was saved."""

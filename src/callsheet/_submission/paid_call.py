@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from callsheet._wire import Request
 
 
+TOKEN_BYTES = 16
+"""Random bytes of a token: nobody can guess one, and no two are equal."""
+
+
 @attrs.frozen
 class PaidCall:
     """Writes and sends creates. The caller decides when one may be sent.
@@ -51,7 +55,9 @@ class PaidCall:
     def new_token(self, record: Record) -> str | None:
         """A new token for an attempt; ``None`` if neither lists nor callbacks would show it."""
         listed = self.provider.token and not record.has_own_mark
-        return f"callsheet-{uuid.uuid4().hex}" if listed or record.tells_token else None
+        if not (listed or record.tells_token):
+            return None
+        return f"callsheet-{secrets.token_hex(TOKEN_BYTES)}"
 
     async def prepare(self, spec: TaskSpec, *, token: str | None) -> Request:
         """Write the create request of a spec; its local media are read and encoded.

@@ -162,7 +162,12 @@ class Submitter:
     )
     _has_accepted: bool = attrs.field(default=False, init=False)
     """Whether the provider has accepted a create of this client."""
-    _closed: bool = attrs.field(default=False, init=False)
+    _usual: Context = attrs.field(init=False)
+    """What a transition needs to know beside a record whose batch goes on."""
+
+    def __attrs_post_init__(self) -> None:
+        """Begin as a client that is open."""
+        self._usual = Context(policy=self.policy)
 
     # --- what the rest of the client asks for ------------------------------------------------
 
@@ -240,7 +245,7 @@ class Submitter:
 
     def close(self) -> None:
         """Send nothing more, and end what was never sent. Creates in flight have a few seconds."""
-        self._closed = True
+        self._usual = attrs.evolve(self._usual, closed=True)
         for record in self._submissions:
             self._apply(record, Close())
         # A create in flight may have made a task already. Its answer is worth a short wait: without
@@ -495,10 +500,10 @@ class Submitter:
 
     def _context(self, record: Record) -> Context:
         group = record.group
-        fatal = None
         if isinstance(group, Group) and group.stopped:
             fatal = group.fatal_error_of(record.model)
-        return Context(policy=self.policy, closed=self._closed, fatal=fatal)
+            return attrs.evolve(self._usual, fatal=fatal)
+        return self._usual
 
     def _perform_all(
         self, record: Record, submission: Submission, effects: tuple[Effect, ...]

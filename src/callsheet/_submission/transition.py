@@ -24,6 +24,7 @@ The rules that keep the money right:
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -311,11 +312,14 @@ class _Draft:
         self.effects.extend(effects)
 
     def change(self, **changes: Any) -> None:
-        self.submission = attrs.evolve(self.submission, **changes)
+        # As `attrs.evolve`, which finds out anew each time which fields there are. A create has
+        # twelve changes.
+        before = zip(_SUBMISSION_FIELDS, _SUBMISSION_VALUES(self.submission), strict=True)
+        self.submission = Submission(**{**dict(before), **changes})
 
     def change_attempt(self, n: int, **changes: Any) -> None:
         attempts = self.submission.attempts
-        self.change(attempts=tuple(attrs.evolve(a, **changes) if a.n == n else a for a in attempts))
+        self.change(attempts=tuple([_changed(a, changes) if a.n == n else a for a in attempts]))
 
     def attempt(self, n: int) -> Attempt:
         attempt = attempt_of(self.submission, n)
@@ -326,6 +330,17 @@ class _Draft:
     def is_current(self, n: int) -> bool:
         current = current_of(self.submission)
         return current is not None and current.n == n
+
+
+_SUBMISSION_FIELDS = tuple(field.name for field in attrs.fields(Submission))
+_SUBMISSION_VALUES = attrgetter(*_SUBMISSION_FIELDS)
+_ATTEMPT_FIELDS = tuple(field.name for field in attrs.fields(Attempt))
+_ATTEMPT_VALUES = attrgetter(*_ATTEMPT_FIELDS)
+
+
+def _changed(attempt: Attempt, changes: dict[str, Any]) -> Attempt:
+    before = zip(_ATTEMPT_FIELDS, _ATTEMPT_VALUES(attempt), strict=True)
+    return Attempt(**{**dict(before), **changes})
 
 
 # --- what several events lead to -------------------------------------------------------------

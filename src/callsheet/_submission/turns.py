@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from callsheet._state.clock import Clock, WakeEvent
+from callsheet._state.moment import Moment
 from callsheet._state.registry import Registry
 from callsheet._submission.admission import Admission
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from callsheet._state.moment import Moment
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -61,7 +60,7 @@ class Turns:
                     ready = self.admission.ready_at(now=now, unfinished=len(self.registry))
                     if ready is not None and ready <= now:
                         self.admission.take(now=now)
-                        return self.clock.moment()
+                        return Moment(now, self.clock.wall())
                 await self.changed.wait(ready)
             return None
         finally:
