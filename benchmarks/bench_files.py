@@ -40,7 +40,7 @@ from callsheet._cli.continuing import find_work, refusal
 from callsheet._cli.estimates import estimates_of, summary
 from callsheet._cli.inputs import read
 from callsheet._cli.matching import match, tasks_of
-from callsheet._cli.names import file_names
+from callsheet._cli.names import FileNames
 from callsheet._cli.plan import entries_of, jobs_of
 from callsheet._cli.results import Ending, Results, Row
 
@@ -113,7 +113,7 @@ async def steps(source: Path, folder: Path) -> dict[str, float]:
         for entry in entries:
             assert not check(entry.spec, provider=ARK)
     with times.of("names"):
-        file_names([entry.spec.prompt for entry in entries])
+        FileNames([entry.spec.prompt for entry in entries])
     jobs = jobs_of(entries, None)
     with times.of("estimates"):
         summary(source, estimates_of(jobs, "ark"))

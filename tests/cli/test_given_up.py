@@ -77,7 +77,7 @@ class Fetcher:
 
 async def run(wire: Wire, folder: Path) -> tuple[Row, Spend]:
     """Run one job; return its row and the spend."""
-    job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
+    job = Job(index=0, line=1, spec=TaskSpec("boat"), names=["boat.mp4"])
     with Results(folder) as results:
         crew = JobRunner(
             jobs=[job],

@@ -52,7 +52,7 @@ class Workspace:
     async def run(self, *prompts: str, seconds: float | None = None) -> dict[str, Row]:
         """Run these prompts, stop after *seconds*, and return all rows by prompt."""
         jobs = [
-            Job(index=i, line=i + 1, spec=TaskSpec(prompt), file=f"{prompt}.mp4")
+            Job(index=i, line=i + 1, spec=TaskSpec(prompt), names={i: f"{prompt}.mp4"})
             for i, prompt in enumerate(prompts)
         ]
         with Results(self.folder) as results:

@@ -20,7 +20,7 @@ from callsheet._cli.results import Ending, Row
 def job(index: int, prompt: str = "a cat", file: str | None = None) -> Job:
     """Make a job."""
     name = file or f"{index}.mp4"
-    return Job(index=index, line=index + 1, spec=TaskSpec(prompt), file=name)
+    return Job(index=index, line=index + 1, spec=TaskSpec(prompt), names={index: name})
 
 
 def row(

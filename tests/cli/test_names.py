@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callsheet._cli import names as module
-from callsheet._cli.names import file_names, frame_name
+from callsheet._cli.names import FileNames, frame_name
+
+
+def file_names(prompts, samples=None):
+    """The names of each prompt, as one list for each."""
+    names = FileNames(prompts, samples)
+    assert len(names) == len(prompts) * (samples or 1)
+    every = [names[index] for index in range(len(names))]
+    return [every[i : i + (samples or 1)] for i in range(0, len(every), samples or 1)]
 
 
 PROMPTS = st.lists(st.one_of(st.none(), st.text(max_size=400)), max_size=12)

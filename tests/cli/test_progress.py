@@ -110,7 +110,7 @@ async def test_an_outage_is_reported_again_each_minute(tmp_path, capsys, answer,
     """Plain lines say how long the provider has been down, and what it answers."""
     wire = Wire(render_seconds=60.0)
     wire.change = lambda request, _: answer() if request.method == "GET" else None
-    job = Job(index=0, line=1, spec=TaskSpec("boat"), file="boat.mp4")
+    job = Job(index=0, line=1, spec=TaskSpec("boat"), names=["boat.mp4"])
     with Results(tmp_path) as results:
         crew = JobRunner(
             jobs=[job],

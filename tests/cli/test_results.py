@@ -138,7 +138,7 @@ def test_an_unsent_spec_is_called_not_submitted(error):
     """A spec that was not sent because of the limit or the disk does not count as failed."""
     outcome = Outcome(index=0, spec=TaskSpec("a cat"), task_id=None, error=error)
     found = failure_row(
-        Job(index=0, line=1, spec=TaskSpec("a cat"), file="0.mp4"), "ark", outcome, None, None
+        Job(index=0, line=1, spec=TaskSpec("a cat"), names=["0.mp4"]), "ark", outcome, None, None
     )
     assert found.status is Ending.NOT_SUBMITTED
     assert found.error is not None

@@ -23,7 +23,7 @@ FULL = "No space left on device"
 def job_of(index: int) -> Job:
     """Make a job."""
     spec = TaskSpec(f"boat {index}")
-    return Job(index=index, line=index + 1, spec=spec, file=f"boat {index}.mp4")
+    return Job(index=index, line=index + 1, spec=spec, names={index: f"boat {index}.mp4"})
 
 
 def row_of(index: int, **values: object) -> Row:

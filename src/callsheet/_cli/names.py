@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from typing import TYPE_CHECKING
 
 
@@ -28,41 +29,57 @@ _RESERVED = re.compile(  # names that Windows has given to devices
 )
 
 
-def file_names(prompts: Sequence[str | None], samples: int | None = None) -> list[list[str]]:
-    """The file names of every prompt: one, or *samples* of them.
+class FileNames:
+    """The file names of every prompt: one, or *samples* of them, which follow each other.
+
+    Only the number of each prompt is kept, and its names are made when they are asked for: in a
+    file of many long prompts the names would take as much memory as the prompts.
 
     Args:
         prompts: In input order. A prompt without words gets ``video-<position>``.
         samples: ``None`` for ``<prompt>.mp4``; else ``<prompt>-<i>.mp4`` with i from 0, the form
             that VBench reads.
     """
-    endings = [SUFFIX] if samples is None else [f"-{i}{SUFFIX}" for i in range(samples)]
-    free = _FreeNames(
-        endings, _LONGEST_NAME - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
-    )
-    found: list[list[str]] = []
-    for index, prompt in enumerate(prompts):
-        stem = _stem(prompt or "")
-        if samples is None:  # avoids "A cat..mp4"; before "-0" VBench wants the prompt unchanged
-            stem = stem.rstrip(". ")
-        found.append(free.take(stem or f"video-{index}"))
-    return found
+
+    def __init__(self, prompts: Sequence[str | None], samples: int | None = None) -> None:
+        endings = [SUFFIX] if samples is None else [f"-{i}{SUFFIX}" for i in range(samples)]
+        self._prompts, self._endings = prompts, endings
+        # Before "-0" VBench wants the prompt unchanged. Else a dot at its end gives "A cat..mp4".
+        self._stripped = "" if samples is not None else ". "
+        self._room = _LONGEST_NAME - max(map(len, endings)) - len(FRAME_SUFFIX) - len("_")
+        free = _FreeNumbers(endings[0], self._room)
+        self._numbers = array("L", (free.take(self._stem(i)) for i in range(len(prompts))))
+
+    def __len__(self) -> int:
+        return len(self._numbers) * len(self._endings)
+
+    def __getitem__(self, index: int) -> str:
+        place, sample = divmod(index, len(self._endings))
+        number = self._numbers[place]
+        suffix_size, _ = _numbers_like(number)
+        beginning = _cut(self._stem(place), self._room - suffix_size)
+        return _numbered(beginning, number, self._endings[0]) + self._endings[sample]
+
+    def _stem(self, place: int) -> str:
+        stem = _stem(self._prompts[place] or "")
+        return stem.rstrip(self._stripped) or f"video-{place}"
 
 
-class _FreeNames:
-    """Gives each stem the names with the lowest number that are free.
+class _FreeNumbers:
+    """Gives each stem the lowest number with which its names are free.
 
     Many stems may be cut to one beginning, and then compete for its numbers. So the numbers that
     are taken are kept for each beginning, and nobody tries them one by one.
 
     Args:
-        endings: What stands behind the number, for each sample. None of them ends with another one,
-            and Windows reserves a name with all of them or with none.
+        ending: What stands behind the number for the first sample. None of the endings ends with
+            another one, and Windows reserves a name with all of them or with none. So one of them
+            is enough here.
         room: Most bytes before an ending.
     """
 
-    def __init__(self, endings: Sequence[str], room: int) -> None:
-        self._endings = endings
+    def __init__(self, ending: str, room: int) -> None:
+        self._ending = ending
         self._room = room
         self._taken: set[str] = set()
         self._next_number: dict[str, int] = {}
@@ -70,8 +87,8 @@ class _FreeNames:
         """Beginning, and number that was seen to be taken, to a later number. All numbers between
         these two are taken, too."""
 
-    def take(self, stem: str) -> list[str]:
-        """The names of the next spec with this stem."""
+    def take(self, stem: str) -> int:
+        """The number of the next spec with this stem."""
         key = key_of(stem)
         number = self._next_number.get(key, 1)
         while True:
@@ -79,10 +96,9 @@ class _FreeNames:
             beginning = _cut(stem, self._room - suffix_size)
             beginning_key = key if beginning is stem else key_of(beginning)
             while (number := self._first_untried(beginning_key, number)) <= last:
-                names = self._names(beginning, number)
-                if names is not None:
+                if self._is_free(beginning, number):
                     self._next_number[key] = number + 1
-                    return names
+                    return number
                 self._after.setdefault(beginning_key, {})[number] = number + 1
             number = last + 1  # a longer number may stand behind a shorter beginning
 
@@ -101,16 +117,20 @@ class _FreeNames:
             after[number], number = untried, after[number]
         return untried
 
-    def _names(self, beginning: str, number: int) -> list[str] | None:
-        """The names with this number; ``None`` if one of them is taken."""
-        numbered = beginning + _suffix(number)
-        if _RESERVED.match(numbered + self._endings[0]):  # a suffix does not make it allowed
-            numbered = f"_{numbered}"
-        key = key_of(numbered)
+    def _is_free(self, beginning: str, number: int) -> bool:
+        """Take the names with this number; ``False`` if one of them is taken already."""
+        key = key_of(_numbered(beginning, number, self._ending))
         if key in self._taken:
-            return None
+            return False
         self._taken.add(key)
-        return [numbered + ending for ending in self._endings]
+        return True
+
+
+def _numbered(beginning: str, number: int, ending: str) -> str:
+    """A name without its ending."""
+    numbered = beginning + _suffix(number)
+    # A suffix does not make a reserved name allowed.
+    return f"_{numbered}" if _RESERVED.match(numbered + ending) else numbered
 
 
 def frame_name(video_name: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from callsheet._catalog import check
 from callsheet._cli.inputs import Entry, Fault, InputError, read, with_defaults
-from callsheet._cli.names import file_names
+from callsheet._cli.names import FileNames
 from callsheet._models.spec import TaskSpec
 from callsheet._submission.media_files import inspect_all
 
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from callsheet._models.provider import Provider
 
 
-@attrs.frozen(kw_only=True)
+class Names(Protocol):
+    """File names by the index of their job."""
+
+    def __getitem__(self, index: int, /) -> str: ...
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Job:
     """One video to be made.
 
@@ -28,13 +35,18 @@ class Job:
         index: Position among the jobs, from 0.
         line: Line of the input file that it comes from, from 1.
         spec: What to make.
-        file: Name of its video in the output folder.
+        names: The names of all videos in the output folder.
     """
 
     index: int
     line: int
     spec: TaskSpec
-    file: str
+    names: Names = attrs.field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """Name of its video in the output folder."""
+        return self.names[self.index]
 
     @property
     def title(self) -> str:
@@ -84,9 +96,9 @@ def jobs_of(entries: Sequence[Entry], samples: int | None) -> list[Job]:
         entries: The specs.
         samples: Videos of each spec; ``None`` for one with a plain name.
     """
-    names = file_names([entry.spec.prompt for entry in entries], samples)
-    pairs = [(entry, name) for entry, row in zip(entries, names, strict=True) for name in row]
+    names = FileNames([entry.spec.prompt for entry in entries], samples)
+    each = itertools.chain.from_iterable(itertools.repeat(e, samples or 1) for e in entries)
     return [
-        Job(index=index, line=entry.line, spec=entry.spec, file=name)
-        for index, (entry, name) in enumerate(pairs)
+        Job(index=index, line=entry.line, spec=entry.spec, names=names)
+        for index, entry in enumerate(each)
     ]
