@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from callsheet._models.snapshot import Snapshot, Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.record import Record
+from callsheet._state.registry import MadeTask
 from callsheet._submission.list_scan import FIRST_GAP, ListScan, LostCreate
 from callsheet.errors import (
     APIError,
@@ -100,7 +101,8 @@ def searching(
     *lost_creates: LostCreate, began: float = 10.0, known=(), unmarked=(), **values
 ) -> ListScan:
     """A list scan for some of them; *known* are our own tasks, *unmarked* ours without a token."""
-    ours = dict.fromkeys(known, True) | dict.fromkeys(unmarked, False)
-    chosen = {"wall": began, "page_size": 4, **values}
+    ours = {each: MadeTask(each, 1, "model", marked=True, mark=f"mark of {each}") for each in known}
+    ours |= {each: MadeTask(each, 1, "model", marked=False) for each in unmarked}
+    chosen = {"wall": began, "page_size": 4, "local": lambda at: at, **values}
     tokens = {each.mark: each.key for each in lost_creates if each.ours}
     return ListScan(began=began, lost=list(lost_creates), tokens=tokens, known=ours.get, **chosen)

@@ -280,7 +280,7 @@ async def test_a_create_without_identifier_is_searched_by_model_and_time(mark, m
 
 async def test_a_task_of_the_journal_is_never_named_as_the_lost_one(tmp_path, monkeypatch):
     """Only a task that the journal does not know may be the lost one, however many it knows."""
-    monkeypatch.setattr("callsheet._submission.reconciler.MOST_KNOWN", 3)
+    monkeypatch.setattr("callsheet._state.registry.MOST_MADE", 3)
     wire = Wire(concurrency=20)
     bare = TaskSpec("boat", extra={"safety_identifier": None})
     async with client(wire, journal=tmp_path / "shoot.db") as c:

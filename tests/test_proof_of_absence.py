@@ -226,14 +226,18 @@ async def test_ended_tasks_show_that_a_list_omits_tokens(tmp_path: Path):
 
 
 @pytest.mark.parametrize("age", [0, 1000])
-async def test_a_task_without_a_token_may_be_the_lost_one(age: int):
-    """Until a token is listed, a young task without one stops the create from being sent again."""
+@pytest.mark.parametrize("kites", [0, 1])
+async def test_a_task_without_a_token_may_be_the_lost_one(age: int, kites: int):
+    """An old task without a token is not the lost one, if the list shows what it must show."""
     wire = Wire()
 
     def without_tokens(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        kite = wire.emulator.ledger.tasks[0]
         created = int(wire.emulator.ledger.tasks[-1].created_at) - age
-        rows = [{"id": "other", "status": "queued", "created_at": created}]
-        page = {"items": rows, "total": 1}
+        marked = {"safety_identifier": kite.order.safety_identifier, "model": "another model"}
+        shown = marked | {"id": kite.id, "status": "succeeded", "created_at": int(kite.created_at)}
+        other = {"id": "other", "status": "queued", "created_at": created}
+        page = {"items": [*[shown] * kites, other], "total": 1 + kites}
         return httpx.Response(200, json=page) if is_list(request) else None
 
     async with client(wire) as c:
@@ -241,4 +245,4 @@ async def test_a_task_without_a_token_may_be_the_lost_one(age: int):
         wire.fault = first(1, lambda: httpx.Response(502))
         wire.change = without_tokens
         (outcome,) = await (await c.submit_many([BOAT])).result()
-    assert outcome.ok == (age > 0)
+    assert outcome.ok == (age > 0 and kites > 0)

@@ -66,6 +66,27 @@ class SubmissionLost:
 
 
 @attrs.frozen(kw_only=True)
+class ListDoubted:
+    """The provider's list contradicts what the client knows, so it proves no absence.
+
+    What the list shows is still used. But a create whose answer was lost and whose task is not
+    shown is not sent again, since it may have made one. It ends as `SubmissionUncertainError` if no
+    later look is right. The event comes once for each service tier and kind.
+
+    Attributes:
+        kind: ``"missing"``: a task that exists is not shown. ``"total"``: the total is too small.
+            ``"mark"``: a task shows another mark than was sent. ``"no mark"``: a task shows none.
+            ``"refuted"``: the task of a create exists that the list had shown to have made none.
+        reason: The same as a sentence, with the id of a task.
+        service_tier: The tier whose list it is; ``None`` for the default one.
+    """
+
+    kind: str
+    reason: str
+    service_tier: str | None
+
+
+@attrs.frozen(kw_only=True)
 class DuplicateTask:
     """A spec has one task more than was wanted, and the task may be billed.
 
@@ -128,6 +149,7 @@ Event = (
     TaskSubmitted
     | SubmissionLost
     | DuplicateTask
+    | ListDoubted
     | StatusChanged
     | TaskSettled
     | CreatePaused

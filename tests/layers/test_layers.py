@@ -67,6 +67,7 @@ PURE_FILES = {
     "_polling/service_tier.py",
     "_submission/admission.py",
     "_submission/effects.py",
+    "_submission/evidence.py",
     "_submission/list_scan.py",
     "_submission/states.py",
     "_submission/submission_events.py",

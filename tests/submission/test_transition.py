@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 
 from callsheet._models.policy import RetryPolicy
-from callsheet._state.fate import Fate
+from callsheet._state.fate import Fate, Grade
 from callsheet._state.moment import Moment
 from callsheet._submission.effects import (
     Carry,
     Confirm,
+    Contradict,
     Effect,
     Hold,
     LeaveLine,
     MarkAccepted,
     MarkUncertain,
     NoteCancelled,
+    NoteDisowned,
     NoteEnded,
     NoteFate,
     NoteFirst,
@@ -30,6 +32,7 @@ from callsheet._submission.effects import (
     StartLook,
     StopBatch,
     StopLook,
+    Unregister,
     WatchSurplus,
 )
 from callsheet._submission.states import Cancelled, Context, State, Submission
@@ -41,6 +44,7 @@ from callsheet._submission.submission_events import (
     Cancel,
     CannotTell,
     Close,
+    Disowned,
     Event,
     Found,
     Interrupted,
@@ -56,6 +60,7 @@ from callsheet._submission.submission_events import (
 from callsheet._submission.transition import UnexpectedEventError, step
 from callsheet.errors import (
     JournalError,
+    NotFoundError,
     NotSubmittedError,
     SpendLimitError,
     SubmissionUncertainError,
@@ -388,13 +393,13 @@ def test_a_list_shows_the_task():
     s, effects = play(*LOST, Found(1, ("a",)))
     assert s.state is State.ACCEPTED
     assert effects[:2] == (Confirm(1), StopLook(1))
-    assert Register(1, "a", answered=False) in effects
+    assert Register(1, "a", answered=False, listed=True) in effects
 
 
 def test_a_token_on_two_tasks_is_two_tasks():
     """The oldest of several tasks with one token is the spec's, and the others are watched."""
     _, effects = play(*LOST, Found(1, ("a", "b")))
-    assert Register(1, "a", answered=False) in effects
+    assert Register(1, "a", answered=False, listed=True) in effects
     assert effects[-1] == WatchSurplus(1, "b", duplicate=True)
 
 
@@ -404,6 +409,51 @@ def test_a_list_shows_the_task_of_another_spec():
     assert fates(s) == [Fate.DOUBTED]
     assert StopLook(1) in effects
     assert isinstance(end_of(effects), SubmissionUncertainError)
+
+
+WRONG = NotFoundError("no such task", 404, "ResourceNotFound")
+CLAIMED = (*SENT, Answered(1, "a"))
+"""The answer to the create has brought an id."""
+
+
+def test_a_task_whose_id_is_denied_is_looked_for_by_its_token():
+    """The id was a claim. The money stays, and nothing is sent."""
+    s, effects = play(*CLAIMED, Disowned(1, WRONG))
+    assert s.state is State.LOST
+    assert effects == (Unregister(1, keep_id=True), MarkUncertain(1), StartLook(1))
+
+
+def test_a_task_that_was_found_under_another_id_is_the_specs():
+    """The wrong id is taken out of the journal, and the right one is watched."""
+    s, effects = play(*CLAIMED, Disowned(1, WRONG), Found(1, ("b",)))
+    assert s.state is State.ACCEPTED
+    assert effects[:3] == (Confirm(1), StopLook(1), NoteDisowned(1, "a"))
+    assert Register(1, "b", answered=False, listed=True) in effects
+
+
+def test_a_list_may_show_the_id_that_was_denied():
+    """Then the id is right after all, and stays in the journal."""
+    _, effects = play(*CLAIMED, Disowned(1, WRONG), Found(1, ("a",)))
+    assert not any(isinstance(each, NoteDisowned) for each in effects)
+
+
+@pytest.mark.parametrize(
+    "event", [Absent(1, Grade.WITNESSED), CannotTell(1, NOT_LISTED)], ids=["absent", "unknown"]
+)
+@pytest.mark.parametrize("resubmit", ["if-absent", "always"])
+def test_an_answered_create_is_not_sent_again(event, resubmit):
+    """The provider has said that it made a task, so its spec ends with the error of its id."""
+    s, effects = play(*CLAIMED, Disowned(1, WRONG), event, resubmit=resubmit)
+    assert s.state is State.ENDED
+    assert end_of(effects) is WRONG
+    assert not any(isinstance(each, Release) for each in effects), "it may be billed"
+
+
+def test_an_id_that_is_no_longer_the_specs_can_be_told_twice():
+    """Only the id that the record goes by is taken from it."""
+    first = (*CLAIMED, Disowned(1, WRONG))
+    s, effects = play(*first, Disowned(1, WRONG))
+    assert (s.state, fates(s), effects) == (State.LOST, [Fate.LOST], ())
 
 
 def test_what_made_nothing_is_sent_again():
@@ -513,7 +563,7 @@ def test_the_task_of_an_absent_attempt_is_counted_beyond_the_cap():
     """A task whose money was passed on is counted once more: it is billed all the same."""
     s, effects = play(*ABSENT, *SENT_AGAIN, Called(1, "a"))
     assert fates(s) == [Fate.MADE, Fate.OUT]
-    assert effects[0] == Carry(1)
+    assert effects[:2] == (Contradict("a"), Carry(1))
 
 
 BOTH = (*DOUBTED, *SENT_AGAIN, Called(1, "a"))

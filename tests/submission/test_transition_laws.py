@@ -51,6 +51,7 @@ from callsheet._submission.submission_events import (
     Cancel,
     CannotTell,
     Close,
+    Disowned,
     Event,
     Found,
     Interrupted,
@@ -144,6 +145,8 @@ UNREACHABLE = {
         (state, CannotTell)
         for state in (State.QUEUED, State.WAITING, State.NOTING, State.IN_FLIGHT, State.ENDED)
     ),
+    # The ids of this world are right.
+    *((state, Disowned) for state in (State.LOST, State.ACCEPTED, State.ENDED)),
 }
 """What stands in the table, and cannot happen in this world."""
 

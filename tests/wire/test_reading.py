@@ -447,7 +447,7 @@ VALUES = {
 
 
 @given(
-    task_id=st.text(min_size=1).filter(str.strip),
+    task_id=st.text(min_size=1).map(str.strip).filter(bool),
     status=st.sampled_from(Status),
     keys=st.fixed_dictionaries({}, optional=VALUES),
 )

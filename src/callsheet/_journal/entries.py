@@ -37,6 +37,7 @@ class AttemptEntry:
         grade: How well it is proven that it made none, if it is `Fate.ABSENT`.
         tries: How many requests were sent for it, or were about to be.
         more_ids: The ids of further tasks with its token.
+        listed: Whether a task of it was found in a list.
     """
 
     n: int
@@ -47,6 +48,7 @@ class AttemptEntry:
     grade: Grade | None = None
     tries: int = 0
     more_ids: tuple[str, ...] = ()
+    listed: bool = False
 
     @property
     def open(self) -> bool:
@@ -131,6 +133,7 @@ class _Attempt:
     verdict: Fate = Fate.OUT
     grade: Grade | None = None
     ids: list[str] = attrs.field(factory=list[str])
+    listed: bool = False
 
     def told(self, n: int) -> AttemptEntry:
         fate, grade = self.verdict, self.grade
@@ -150,6 +153,7 @@ class _Attempt:
             grade,
             self.tries,
             tuple(self.ids[1:]),
+            self.listed,
         )
 
 
@@ -259,6 +263,18 @@ def _made(facts: Facts, attempt: _Attempt, value: Any, _: float | None) -> None:
         facts.task_id = value
 
 
+def _found(facts: Facts, attempt: _Attempt, value: Any, at: float | None) -> None:
+    _made(facts, attempt, value, at)
+    attempt.listed = True
+
+
+def _disowned(facts: Facts, attempt: _Attempt, value: Any, _: float | None) -> None:
+    if value in attempt.ids:
+        attempt.ids.remove(value)
+    if facts.task_id == value:
+        facts.task_id = None
+
+
 def _refused(_: Facts, attempt: _Attempt, value: Any, _at: float | None) -> None:
     attempt.refused = max(attempt.refused, value)
 
@@ -314,6 +330,8 @@ def _pruned(facts: Facts, _value: Any, _at: float | None) -> None:
 _OF_ATTEMPT: Final[dict[str, Callable[[Facts, _Attempt, Any, float | None], None]]] = {
     NoteKind.ATTEMPT: _attempt,
     NoteKind.MADE: _made,
+    NoteKind.FOUND: _found,
+    NoteKind.DISOWNED: _disowned,
     NoteKind.REFUSED: _refused,
     NoteKind.ABSENT: _absent,
     NoteKind.DOUBTED: _doubted,

@@ -40,6 +40,7 @@ from callsheet._journal.notes import (
     StatusNote,
     StoredNote,
     TaskNote,
+    WrongIdNote,
 )
 from callsheet._journal.sqlite import InUseError, SqliteStore
 from callsheet.errors import (
@@ -478,13 +479,16 @@ def encode_note(note: RowNote) -> StoredNote:
     return _STORED[type(note)](note)
 
 
+_TASK: Final = {False: "made", True: "found"}
+
 _STORED: Final[dict[type[RowNote], Callable[[Any], StoredNote]]] = {
     RetractionNote: lambda x: (x.row, "retracted", None, None, None),
     AttemptNote: lambda x: (x.row, "attempt", x.n, f"[{_quoted(x.token)},{x.tries}]", x.at),
     RefusalNote: lambda x: (x.row, "refused", x.n, str(x.tries), None),
     AbsenceNote: lambda x: (x.row, "absent", x.n, _quoted(x.grade.value), None),
     DoubtNote: lambda x: (x.row, "doubted", x.n, None, None),
-    TaskNote: lambda x: (x.row, "made", x.n, _quoted(x.task_id), None),
+    TaskNote: lambda x: (x.row, _TASK[x.listed], x.n, _quoted(x.task_id), None),
+    WrongIdNote: lambda x: (x.row, "disowned", x.n, _quoted(x.task_id), None),
     AttachmentNote: lambda x: (x.row, "attached", None, _quoted(x.task_id), None),
     CancelNote: lambda x: (x.row, "cancelled", None, None, None),
     EndNote: lambda x: (x.row, "ended", None, _text_of(encode_error(x.error)), x.at),

@@ -91,7 +91,17 @@ class DoubtNote:
 
 @attrs.frozen
 class TaskNote:
-    """An attempt has made a task."""
+    """An attempt has made a task; *listed*: it was found in a list."""
+
+    row: int
+    n: int
+    task_id: str
+    listed: bool = False
+
+
+@attrs.frozen
+class WrongIdNote:
+    """An id that an attempt was answered with is not that of its task."""
 
     row: int
     n: int
@@ -154,6 +164,7 @@ RowNote = (
     | AbsenceNote
     | DoubtNote
     | TaskNote
+    | WrongIdNote
     | AttachmentNote
     | CancelNote
     | EndNote
@@ -173,6 +184,8 @@ class NoteKind(enum.StrEnum):
     ABSENT = "absent"
     DOUBTED = "doubted"
     MADE = "made"
+    FOUND = "found"
+    DISOWNED = "disowned"
     ATTACHED = "attached"
     CANCELLED = "cancelled"
     ENDED = "ended"

@@ -202,6 +202,14 @@ class Planner:
         if not any(poll.single and record in poll.records for poll in self._sent):
             self._singles[record] = None
 
+    def drop(self, record: Record, *, now: float) -> None:
+        """Poll a task no longer that has not ended: its id is not that of its spec's task."""
+        self._singles.pop(record, None)
+        groups = [tuple(each for each in group if each is not record) for group in self._groups]
+        self._groups = deque(group for group in groups if group)
+        self.schedule.settled(record, now=now)
+        record.asked, record.misses, record.refusals = False, 0, 0
+
     def without_video(self, record: Record, *, single: bool, now: float) -> bool:
         """Note a success without a video URL; return whether it is final. Only gets count for that.
 

@@ -15,7 +15,12 @@ from callsheet._polling.planner import Planner, PollRequest
 from callsheet._state.clock import Clock, WakeEvent
 from callsheet._state.lifecycle import Lifecycle
 from callsheet._state.registry import Registry, result_of
-from callsheet.errors import CallsheetError, TransportError
+from callsheet.errors import (
+    CallsheetError,
+    NotFoundError,
+    SubmissionUncertainError,
+    TransportError,
+)
 from callsheet.events import GateOpened, GateShut, PollFailed, StatusChanged
 
 
@@ -108,6 +113,14 @@ class Poller:
         record = self.registry.get(snapshot.task_id)
         if record is None:
             return
+        if snapshot.task_id != record.task_id:  # the gateway has an id of its own for it
+            snapshot = attrs.evolve(snapshot, task_id=_id(record))
+        if self.registry.is_of_another(snapshot):
+            reason = f"the id {snapshot.task_id} that its create brought is that of another task"
+            made = self.registry.made_task(snapshot.task_id)
+            token = None if made is None else made.mark
+            self._disown(record, SubmissionUncertainError(reason, token))
+            return
         before = record.status
         settled, now = self.registry.apply(snapshot), self.clock.now()
         without_video = not settled and snapshot.status is Status.SUCCEEDED
@@ -158,7 +171,7 @@ class Poller:
                 service_tier=poll.tier,
                 limit=limit,
             )
-        ids = [_id(record) for record in poll.records]
+        ids = [self.registry.listed_as(_id(record)) for record in poll.records]
         return await self.api.list(
             task_ids=ids, page_size=len(ids), service_tier=poll.tier, limit=limit
         )
@@ -171,9 +184,10 @@ class Poller:
         # a list may come in any order, but what one task tells of others depends on the order
         items = sorted(page.items, key=lambda each: asked.get(each.task_id, len(asked)))
         for number, snapshot in enumerate(items, 1):
-            if poll.page is None:
-                found += snapshot.task_id in asked
-            elif (record := self.registry.get(snapshot.task_id)) is not None:
+            record = self.registry.get(snapshot.task_id)
+            if record is not None and poll.page is None:
+                found += record.task_id in asked
+            elif record is not None:
                 found += pages.is_news(record, now=now)
             self.take(snapshot, single=poll.single)
             if number % ANSWERS_PER_TURN == 0:
@@ -191,14 +205,30 @@ class Poller:
             self.lifecycle.emit(GateOpened())
         if follows.tripped:
             self.lifecycle.emit(GateShut(error=error))
-        if follows.final_refusal:
-            self.settle(poll.records[0], error)
+        record = poll.records[0]
+        if follows.final_refusal and self.registry.get(_id(record)) is not None:
+            end = self._disown if isinstance(error, NotFoundError) else self.settle
+            end(record, error)
         if follows.locked_out:
             for number, record in enumerate(list(self.registry), start=1):
                 if not record.settled:  # others may have settled it meanwhile
                     self.settle(record, error)
                 if number % ANSWERS_PER_TURN == 0:
                     await anyio.lowlevel.checkpoint()
+
+    def _disown(self, record: Record, error: CallsheetError) -> None:
+        """Watch a task no longer whose id is not that of its spec's own task."""
+        if self.lifecycle.disowned(record, error):
+            self.drop(record)
+        else:
+            self.settle(record, error)
+
+    def drop(self, record: Record) -> None:
+        """Poll a task no longer, without an outcome."""
+        if self.registry.get(_id(record)) is record:
+            self.registry.forget(record)
+            self.planner.drop(record, now=self.clock.now())
+            self.lifecycle.room_made()
 
     def settle(self, record: Record, error: CallsheetError, status: Status | None = None) -> None:
         """End a task with an error that no answer has brought."""

@@ -75,7 +75,7 @@ class Engine:
         self.background: TaskGroup | None = None
         self.waiting = Waiters()
         wire = (transport, dialect_of(provider.dialect), provider, retry.timeout)
-        api = Api(*wire)
+        api = Api(*wire, registry=self.registry)
         limits_by_verb = quotas(provider, limits)
         breaker = CircuitBreaker(width=limits.connections, retry_after_cap=retry.ceiling, rng=rng)
         creating = max(1, limits.connections * 3 // 4)
@@ -101,9 +101,18 @@ class Engine:
             rate_limit=limits_by_verb.creates, breaker=breaker, width=creating, room=room
         )
         turns = Turns(admission=admission, registry=self.registry, clock=clock)
+        reconciler = Reconciler(
+            api=api,
+            policy=retry,
+            lists=limits_by_verb.lists,
+            planner=planner,
+            registry=self.registry,
+            clock=clock,
+        )
         lifecycle = TaskLifecycle(
             bookkeeping=bookkeeping,
             learning=self.learning,
+            reconciler=reconciler,
             admission=admission,
             turns=turns,
             clock=clock,
@@ -121,14 +130,7 @@ class Engine:
             turns=turns,
             registry=self.registry,
             poller=self.poller,
-            reconciler=Reconciler(
-                api=api,
-                window=retry.lookup,
-                lists=limits_by_verb.lists,
-                planner=planner,
-                registry=self.registry,
-                clock=clock,
-            ),
+            reconciler=reconciler,
             bookkeeping=bookkeeping,
             lifecycle=lifecycle,
             waiting=self.waiting,

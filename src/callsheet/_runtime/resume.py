@@ -15,9 +15,8 @@ from callsheet._models.spend import Ledger
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.moment import Moment
-from callsheet._state.registry import result_of
+from callsheet._state.registry import MOST_MADE, MadeTask, result_of
 from callsheet._submission.bookkeeping import Bookkeeping
-from callsheet._submission.reconciler import MOST_KNOWN
 from callsheet._submission.states import Attempt, Cancelled, State, Submission
 from callsheet.errors import CallsheetError, ConfigurationError
 
@@ -111,7 +110,8 @@ class _Found:
         self._unfinished = unfinished
         self._names: set[str | None] = set()
         self._open: deque[tuple[Record, Entry]] = deque()
-        self._dropped: list[tuple[str | None, bool | None]] = []
+        self._dropped: list[Record] = []
+        self._made: deque[tuple[str | None, MadeTask]] = deque(maxlen=MOST_MADE)
         # The money of finished rows is added up apart, so that a resume that fails counts nothing.
         self._finished = Bookkeeping(
             ledger=Ledger(), provider=engine.bookkeeping.provider, files=engine.bookkeeping.files
@@ -127,10 +127,14 @@ class _Found:
         dropped = self._unfinished and entry.final
         group = None if dropped else self.group
         record = self._engine.intake.record(entry.spec, index=len(self.records), group=group)
+        if entry.open_attempts and self._made.maxlen is not None:
+            # Whatever was made after a lost create must be in a list that is to be believed.
+            self._made = deque(self._made)
         if not dropped:
             self.group.total += 1
             self.records.append(record)
             self._names.add(entry.name)
+        self._remember(record, entry)
         if not entry.final:
             self._open.append((record, entry))
             return
@@ -142,7 +146,24 @@ class _Found:
         if _beside(entry):
             self._open.append((record, entry))
         if dropped:
-            self._dropped.append((record.task_id, self._engine.submitter.reconciler.marked(record)))
+            self._dropped.append(record)
+
+    def _remember(self, record: Record, entry: Entry) -> None:
+        """Remember the tasks of an entry, which lists must show."""
+        if entry.spec is None:
+            return
+        for attempt in entry.attempts:
+            ids = () if attempt.task_id is None else (attempt.task_id, *attempt.more_ids)
+            for task_id in ids:
+                reconciler = self._engine.submitter.reconciler
+                task = reconciler.made_task(record, task_id, attempt.n, attempt.token)
+                task.sent = None if attempt.at is None else Moment(None, attempt.at)
+                task.listed = attempt.listed
+                # A task that the caller has cancelled may not be listed any more.
+                task.denied = entry.cancelled
+                own = task_id == entry.task_id
+                task.confirmed = own and (entry.answer is not None or entry.status is not None)
+                self._made.append((record.tier, task))
 
     async def take_up(self) -> None:
         """Continue what is not finished. This cannot be cancelled."""
@@ -162,11 +183,14 @@ class _Found:
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # A search for lost creates must know which tasks in the list are those of other specs.
-        first = 0 if lost else -MOST_KNOWN
-        for task_id, marked in self._dropped[first:]:
-            reconciler.remember(task_id, marked=marked)
-        for number, record in enumerate(self.records[first:], start=1):
-            reconciler.remember(record.task_id, marked=reconciler.marked(record))
+        for number, record in enumerate((*self._dropped, *self.records) if lost else (), start=1):
+            if record.spec is not None and record.task_id is not None:
+                task = reconciler.made_task(record, record.task_id, 0, None)
+                engine.registry.remember(record.tier, task, keep_all=True)
+            if number % ENTRIES_PER_TURN == 0:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        for number, (tier, task) in enumerate(self._made, start=1):
+            engine.registry.remember(tier, task, keep_all=lost)
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         # Some of these are sent again at once under the policy "always". Nothing is awaited from

@@ -12,12 +12,14 @@ from callsheet._runtime.learning import LEARNED_GAP, Learning
 from callsheet._state.clock import Clock
 from callsheet._submission.admission import Admission
 from callsheet._submission.bookkeeping import Bookkeeping
+from callsheet._submission.reconciler import Reconciler
 from callsheet._submission.turns import Turns
 from callsheet.events import Event, TaskSettled
 
 
 if TYPE_CHECKING:
     from callsheet._state.record import Record
+    from callsheet.errors import CallsheetError
 
 
 log = logging.getLogger("callsheet")
@@ -30,6 +32,7 @@ class TaskLifecycle:
     Attributes:
         bookkeeping: Keeps the ledger and the journal.
         learning: Keeps what was learned of render times.
+        reconciler: Looks for tasks by their tokens.
         admission: Decides when the next create may go.
         turns: The creates that wait for that.
         clock: The client's clock.
@@ -38,6 +41,7 @@ class TaskLifecycle:
 
     bookkeeping: Bookkeeping
     learning: Learning
+    reconciler: Reconciler
     admission: Admission
     turns: Turns
     clock: Clock
@@ -66,6 +70,10 @@ class TaskLifecycle:
         """Tell of an outcome, unless the record is watched for its money alone."""
         if self.observer is not None and not record.surplus:
             self.emit(TaskSettled(outcome=record.outcome))
+
+    def disowned(self, record: Record, error: CallsheetError) -> bool:
+        """Look for the task of a record by its token, if lists show tokens."""
+        return self.reconciler.disown(record, error)
 
     def room_made(self) -> None:
         """Let the next create go, if it waited for room."""

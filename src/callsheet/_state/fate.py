@@ -8,9 +8,9 @@ import enum
 class Fate(enum.Enum):
     """What is known of one attempt. A later fate in this order replaces an earlier one.
 
-    Three steps go back. A new try of a refused attempt begins again at `NOTED`. A new process looks
+    Four steps go back. A new try of a refused attempt begins again at `NOTED`. A new process looks
     again for a `DOUBTED` one, which is `LOST` then. And a `Grade.PRESUMED` absence that is
-    contradicted becomes `DOUBTED`.
+    contradicted becomes `DOUBTED`. And a `MADE` one whose id was not that of its task is `LOST`.
     """
 
     READY = "ready"

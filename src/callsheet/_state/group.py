@@ -72,6 +72,8 @@ class Group(Observable):
         if before is None:
             self._submitted += 1
             self.wake()
+        elif record.status is None:  # its id was not that of its task
+            self._submitted -= 1
 
     def settled(self, record: Record, before: Status | None) -> None:
         """Count a record's outcome and wake the waiters."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from callsheet._state.record import Record
+    from callsheet.errors import CallsheetError
     from callsheet.events import Event
 
 
@@ -24,6 +25,9 @@ class Lifecycle(Protocol):
 
     def ended(self, record: Record) -> None:
         """A record has its outcome without a task; its money and its notes are up to date."""
+
+    def disowned(self, record: Record, error: CallsheetError) -> bool:
+        """The id of a record is not that of its task; whether its task can be looked for."""
 
     def room_made(self) -> None:
         """A task has left the provider's queue, or has ended: another one may be sent."""

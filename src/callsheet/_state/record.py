@@ -234,6 +234,13 @@ class Record(Observable):
         if before is not status and self.group is not None:
             self.group.moved(self, before)
 
+    def lose_id(self) -> None:
+        """Forget an id that is not that of its task, with all that was said of it."""
+        before, self.status = self.status, None
+        self.task_id, self._answer = None, None
+        if self.group is not None:
+            self.group.moved(self, before)
+
     def settle(self, result: Video | CallsheetError, status: Status | None = None) -> bool:
         """Take the outcome; return whether it is the first one. Later ones change nothing."""
         if self._end is not None:

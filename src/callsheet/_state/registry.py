@@ -1,4 +1,4 @@
-"""All tasks without an outcome, by id."""
+"""All tasks without an outcome, by id, and the latest tasks that were made here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import attrs
 
 from callsheet._models.snapshot import Snapshot, Status, Video
 from callsheet._models.spec import in_body
+from callsheet._state.moment import Moment
 from callsheet._state.record import Record
 from callsheet.errors import (
     CallsheetError,
+    NotFoundError,
     TaskCancelledError,
     TaskError,
     TaskExpiredError,
@@ -38,13 +40,68 @@ EXPIRY_GRACE = 600.0
 EXPIRIES_PER_TURN = 500
 """Most overdue records that one call returns."""
 
+SAME_ANSWERS = 4
+"""Answers in a row with the same other id after which it stands for the id that was asked for."""
+
+MOST_MADE = 1000
+"""Most tasks of one service tier that are remembered as made here."""
+
 _BUCKET = 60.0
+
+
+@attrs.define(eq=False)
+class MadeTask:
+    """What is known of a task that a create of this client made. It is kept after the task's end.
+
+    A list that does not show it, or shows it changed, cannot prove that another task is absent.
+
+    Attributes:
+        task_id: Its id.
+        n: The number of the attempt that made it.
+        model: Its model.
+        marked: Whether lists must show a mark on it.
+        mark: The mark that they must show; ``None`` if there is none, or if it is not known here.
+        sent: When its create was noted, just before it could leave; ``None`` if that is not known.
+        confirmed: Whether an answer of the provider has named it since. Until then it is a claim:
+            the answer to a create may bring an id that is wrong.
+        denied: Whether the provider has said that no such task exists.
+        proven: Whether its mark was shown with it, by a list, an answer or a callback. Then the id
+            is certain.
+        listed: Whether it was found in a list. It is known because that list shows it, so it says
+            nothing about what the list does not show.
+    """
+
+    task_id: str
+    n: int
+    model: str | None
+    marked: bool
+    mark: str | None = None
+    sent: Moment | None = None
+    confirmed: bool = False
+    denied: bool = False
+    proven: bool = False
+    listed: bool = False
 
 
 @attrs.define
 class Registry:
-    """The pending records by task id. A settled record is removed."""
+    """The pending records by task id. A settled record is removed.
 
+    Attributes:
+        made: The latest tasks that were made here, pending or ended, by service tier and id.
+        shows_marks: Whether an answer has shown a task that was made here with its very mark.
+    """
+
+    made: dict[str | None, dict[str, MadeTask]] = attrs.field(
+        factory=dict[str | None, dict[str, MadeTask]], init=False
+    )
+    shows_marks: bool = attrs.field(default=False, init=False)
+    _told_as: dict[str, tuple[str, int]] = attrs.field(
+        factory=dict[str, tuple[str, int]], init=False
+    )
+    """By the ids that were asked for, which others came back, and how many times in a row."""
+    _stands_for: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
+    """Ids that were learned, and for which ids of a gateway they stand."""
     _pending: dict[str, Record] = attrs.field(factory=dict[str, Record], init=False)
     _deadlines: dict[int, set[Record]] = attrs.field(factory=dict[int, set[Record]], init=False)
     _buckets: list[int] = attrs.field(factory=list[int], init=False)
@@ -59,13 +116,79 @@ class Registry:
         return iter(self._pending.values())
 
     def get(self, task_id: str) -> Record | None:
-        """The pending record of a task."""
-        return self._pending.get(task_id)
+        """The pending record of a task, by its id or by the one under which answers speak of it."""
+        found = self._pending.get(task_id)
+        if found is None and self._stands_for:
+            found = self._pending.get(self._stands_for.get(task_id, ""))
+        return found
+
+    def stands_for(self, asked: str, told: Snapshot) -> bool:
+        """Whether an answer about another id than was asked for is about the same task.
+
+        A gateway may give out ids of its own, and answer with those of its upstream. Such an id is
+        learned when `SAME_ANSWERS` answers in a row hold it. Once one was learned, an answer that
+        shows the task's own mark is enough. An answer about another task of ours is none of that.
+        """
+        if asked not in self._pending or told.task_id in self._pending:
+            return False
+        made = self.made_task(asked)
+        if made is None or self.made_task(told.task_id) is not None:
+            return False
+        first, times = self._told_as.get(asked, (told.task_id, 0))
+        times = times + 1 if first == told.task_id else 1
+        self._told_as[asked] = told.task_id, times
+        shown = made.mark is not None and told.safety_identifier == made.mark
+        if times >= SAME_ANSWERS or (shown and self._stands_for):
+            self._stands_for[told.task_id] = asked
+            return True
+        return False
+
+    def listed_as(self, task_id: str) -> str:
+        """The id under which lists show a task."""
+        told, _ = self._told_as.get(task_id, ("", 0))
+        return told if self._stands_for.get(told) == task_id else task_id
+
+    def is_of_another(self, snapshot: Snapshot) -> bool:
+        """Whether an answer shows that an id is not that of the task that was made for it.
+
+        The answer to a create holds nothing of ours, so its id is a claim. The mark is what says
+        whose a task is. Another mark counts only if answers are known to show the marks of this
+        client: a gateway may replace all of them.
+        """
+        made, mark = self.made_task(snapshot.task_id), snapshot.safety_identifier
+        if made is None or made.proven or made.mark is None or mark is None:
+            return False
+        if mark == made.mark:
+            made.proven = self.shows_marks = True
+            return False
+        tasks = (task for tasks in self.made.values() for task in tasks.values())
+        return self.shows_marks or any(task.mark == mark for task in tasks)
+
+    def disown(self, record: Record) -> None:
+        """Forget that an id is that of the record's task."""
+        self.forget(record)
+        for tasks in self.made.values():
+            tasks.pop(record.task_id or "", None)
 
     def is_of_spec(self, task_id: str) -> bool:
-        """Whether a pending task is that of a spec, and not only attached by its id."""
+        """Whether a task is that of a spec, pending or ended, and not only attached by its id."""
+        if self.made_task(task_id) is not None:
+            return True
         first = self._pending.get(task_id)
         return first is not None and any(each.spec is not None for each in self._twins(first))
+
+    def made_task(self, task_id: str) -> MadeTask | None:
+        """What is known of a task that was made here; ``None`` if it is not remembered."""
+        return next((tasks[task_id] for tasks in self.made.values() if task_id in tasks), None)
+
+    def remember(self, tier: str | None, task: MadeTask, *, keep_all: bool) -> None:
+        """Remember a task that was made here. With *keep_all*, no older one is dropped for it."""
+        tasks = self.made.setdefault(tier, {})
+        tasks[task.task_id] = task
+        if len(tasks) > MOST_MADE and not keep_all:
+            # Two for one: the limit may have been passed while all were kept.
+            for task_id in tuple(itertools.islice(tasks, 2)):
+                del tasks[task_id]
 
     def set_aside(self, record: Record) -> None:
         """Do not watch a task until it is attached, but keep its record: its money stands there.
@@ -118,6 +241,9 @@ class Registry:
         if record.task_id is not None and self._pending.get(record.task_id) is record:
             del self._pending[record.task_id]
             self._forget_deadline(record)
+            if self._told_as:
+                told, _ = self._told_as.pop(record.task_id, ("", 0))
+                self._stands_for.pop(told, None)
 
     def apply(self, snapshot: Snapshot) -> tuple[Record, ...]:
         """Apply an answer; return the records that it settled, each once.
@@ -129,6 +255,9 @@ class Registry:
         if record is None:
             return ()
         record.known = True
+        made = self.made_task(snapshot.task_id)
+        if made is not None:
+            made.confirmed = True
         if _is_older(snapshot, record):
             return ()
         if not snapshot.status.terminal:
@@ -151,6 +280,9 @@ class Registry:
         first = self._pending.get(record.task_id or "")
         if first is not None and record in self._twins(first):
             record = first
+        made = self.made_task(record.task_id or "")
+        if made is not None and isinstance(result, NotFoundError):
+            made.denied = True
         self.forget(record)
         return tuple(each for each in self._twins(record) if each.settle(result, status))
 

@@ -23,6 +23,7 @@ from callsheet._journal.notes import (
     RefusalNote,
     StatusNote,
     TaskNote,
+    WrongIdNote,
 )
 from callsheet._models.policy import SpendLimit
 from callsheet._models.provider import Provider
@@ -37,6 +38,7 @@ from callsheet._submission.effects import (
     Hold,
     MarkUncertain,
     NoteCancelled,
+    NoteDisowned,
     NoteEnded,
     NoteFate,
     Release,
@@ -187,6 +189,10 @@ class Bookkeeping:
         """Note that the task of attempt *n* is the record's own: its money is the record's."""
         self.ledger.move((record, n), record)
 
+    def unwatched(self, record: Record, n: int) -> None:
+        """Note that the task of attempt *n* is looked for again: its money is the attempt's."""
+        self.ledger.move(record, (record, n))
+
     def watched_for_money(self, surplus: Record, record: Record, effect: WatchSurplus) -> None:
         """Note that a task of an attempt is watched for its money, under a record of its own."""
         if effect.own_money:
@@ -308,10 +314,15 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
     match effect:
         case NoteCancelled():
             return CancelNote(row)
+        case NoteDisowned():
+            return WrongIdNote(row, effect.n, effect.task_id)
         case NoteEnded():
             return EndNote(row, effect.error, time.time())
         case NoteFate():
-            attempt = attempt_of(submission, effect.n)
+            return _note_of_fate(row, attempt_of(submission, effect.n))
+
+
+def _note_of_fate(row: int, attempt: Attempt | None) -> Note:
     match attempt:
         case Attempt(fate=Fate.REFUSED):
             return RefusalNote(row, attempt.n, attempt.tries)
@@ -320,7 +331,7 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
         case Attempt(fate=Fate.DOUBTED):
             return DoubtNote(row, attempt.n)
         case Attempt(fate=Fate.MADE, task_id=str(task_id)):
-            return TaskNote(row, attempt.n, task_id)
+            return TaskNote(row, attempt.n, task_id, attempt.listed)
         case _:
             raise ValueError(f"the journal has no note for {attempt!r}")
 

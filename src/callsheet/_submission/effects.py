@@ -96,6 +96,14 @@ class NoteFate:
 
 
 @attrs.frozen
+class NoteDisowned:
+    """Write down that an id is not that of the task of attempt *n*."""
+
+    n: int
+    task_id: str
+
+
+@attrs.frozen
 class NoteCancelled:
     """Write down that the spec is cancelled for good."""
 
@@ -139,11 +147,26 @@ class Register:
         n: The attempt.
         task_id: Its task.
         answered: Whether the create's own answer brought the id, so that the task is new.
+        listed: Whether a list has shown it. Then it cannot be a witness for that list.
     """
 
     n: int
     task_id: str
     answered: bool
+    listed: bool = False
+
+
+@attrs.frozen
+class Unregister:
+    """Watch the task of attempt *n* no longer: its id is not that of the spec's own task.
+
+    Attributes:
+        n: The attempt.
+        keep_id: Whether the record still shows the id: nobody else has it.
+    """
+
+    n: int
+    keep_id: bool
 
 
 @attrs.frozen
@@ -162,6 +185,13 @@ class WatchSurplus:
     task_id: str
     duplicate: bool
     own_money: bool = False
+
+
+@attrs.frozen
+class Contradict:
+    """A list has shown that an attempt made nothing, and its task exists: the list was wrong."""
+
+    task_id: str
 
 
 @attrs.frozen
@@ -184,7 +214,7 @@ class Settle:
 
 
 MoneyEffect = Reserve | Hold | Release | MarkUncertain | Confirm | Carry
-NoteEffect = NoteFate | NoteCancelled | NoteEnded
+NoteEffect = NoteFate | NoteDisowned | NoteCancelled | NoteEnded
 AwaitedEffect = NoteFirst | Send | Pause
 """Effects that take time. Each is answered by an event."""
 Effect = (
@@ -197,7 +227,9 @@ Effect = (
     | StartLook
     | StopLook
     | Register
+    | Unregister
     | WatchSurplus
+    | Contradict
     | MarkAccepted
     | StopBatch
     | Settle

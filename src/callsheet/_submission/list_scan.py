@@ -10,6 +10,7 @@ import attrs
 from callsheet._models.snapshot import Snapshot
 from callsheet._models.spec import in_body
 from callsheet._state.record import Record
+from callsheet._state.registry import MadeTask
 from callsheet.errors import SubmissionUncertainError
 
 
@@ -33,6 +34,10 @@ ROWS_PER_PAGE = 500
 
 OVERLAP = 20
 """Tasks of one page that the next one shows again. They prove that no task between was missed."""
+
+NEARLY = 16
+"""Digits of a token that a changed mark must hold to be taken for it: 60 of them are random bits.
+What shows that a task exists needs less than what shows that none does."""
 
 ENDPOINT = "ep-"
 """The beginning of an endpoint's id. Tasks of an endpoint are listed under the name of its model
@@ -58,6 +63,8 @@ class LostCreate:
         called: Whether a callback would tell of its task.
         look_at: When to look next, on the client's clock.
         gap: Seconds from that look to the next one.
+        paused: Seconds for which the whole service was down since then.
+        once: Whether the first look is the last one.
     """
 
     record: Record
@@ -72,6 +79,8 @@ class LostCreate:
     listed: bool = True
     called: bool = False
     gap: float = FIRST_GAP
+    paused: float = 0.0
+    once: bool = False
 
     @property
     def key(self) -> tuple[Record, int]:
@@ -95,11 +104,23 @@ class LostCreate:
 
     def may_be_of(self, model: str | None) -> bool:
         """Whether its task may be listed under a model; if this cannot be known, it may."""
+        return self.model is None or model in {self.model, None}
+
+    @property
+    def model(self) -> str | None:
+        """The model under which its task is listed; ``None`` if that cannot be known."""
         spec = self.record.spec
         sent = None if spec is None else in_body(spec, "model")
         own = self.record.model if sent is None else sent
-        told = isinstance(own, str) and not own.startswith(ENDPOINT)
-        return not told or model in {own, None}
+        return own if isinstance(own, str) and not own.startswith(ENDPOINT) else None
+
+
+@attrs.frozen(eq=False)
+class Shown:
+    """A task that was made here, as a look has shown it."""
+
+    task: MadeTask
+    snapshot: Snapshot
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -112,23 +133,31 @@ class ListScan:
     the tasks are not in order of time, the look is not finished: a task may have been missed.
 
     The provider decides how many tasks a page holds. So a page that is not full is the last one
-    only if the list's total says so, or if it shows nothing new. If the first page holds too few
-    tasks for an overlap, and the second is empty, the first is read again. If it still shows all
-    tasks that it showed before, none has moved between the two pages unseen.
+    only if it shows nothing new, or if the list's total says so. A look that may prove something
+    does not believe a total alone: it must also have come to a task that is older than the lost
+    creates. If the first page holds too few tasks for an overlap, and the second is empty, the
+    first is read again. If it still shows all tasks that it showed before, none has moved between
+    the two pages unseen.
 
     Attributes:
         began: When the look began, on the client's clock.
         wall: The same on the wall clock, in Unix seconds.
         lost: The creates that are looked for, all of one tier.
         tokens: Our tokens of all attempts about which news may still come, looked for or not.
-        known: Returns for the id of a task that was created here whether lists must show a mark on
-            it, and ``None`` for any other id.
+        known: Returns what is known of a task that was made here, and ``None`` for any other id.
+        local: Converts the provider's time to the client's clock; ``None`` if it cannot.
         proving: Whether the look may prove that a task does not exist. Then it reads the list to
             its end, because clocks may be wrong about how far back it has to read.
         page_num: Which page is read next, from 1.
         page_size: The size of that page, in tasks.
         finished: Whether the look saw every task that it had to see.
         found: The tasks that carry a token of ours whose task is not known, by attempt.
+        exactly: The ids of those that show it as it was sent.
+        nearly: The ids of those that show it changed: in another case, cut off, or with more.
+        shown: The tasks that were made here and are in the list, by id.
+        least_total: The least total that a page has given.
+        total_too_small: Whether a page has given a total below the number of tasks shown so far.
+        clock_wrong: Whether a task of ours shows that the provider's time cannot be converted.
         candidates: The ids of tasks that may be those of creates without a token of ours.
     """
 
@@ -136,7 +165,8 @@ class ListScan:
     wall: float
     lost: list[LostCreate]
     tokens: Mapping[str, tuple[Record, int]]
-    known: Callable[[str], bool | None]
+    known: Callable[[str], MadeTask | None]
+    local: Callable[[float], float | None]
     proving: bool = False
     page_num: int = attrs.field(default=1, init=False)
     page_size: int = ROWS_PER_PAGE
@@ -147,6 +177,12 @@ class ListScan:
     candidates: dict[tuple[Record, int], list[str]] = attrs.field(
         factory=dict[tuple[Record, int], list[str]]
     )
+    exactly: set[str] = attrs.field(factory=set[str], init=False)
+    nearly: set[str] = attrs.field(factory=set[str], init=False)
+    shown: dict[str, Shown] = attrs.field(factory=dict[str, Shown], init=False)
+    least_total: int | None = attrs.field(default=None, init=False)
+    total_too_small: bool = attrs.field(default=False, init=False)
+    clock_wrong: bool = attrs.field(default=False, init=False)
     _largest_page: int = attrs.field(
         default=attrs.Factory(lambda self: self.page_size, takes_self=True), init=False
     )
@@ -157,68 +193,94 @@ class ListScan:
     _oldest_first: bool = attrs.field(default=True, init=False)
     _last: float | None = attrs.field(default=None, init=False)
     _unreadable: int = attrs.field(default=0, init=False)
-    _echoed: set[str | None] = attrs.field(factory=set[str | None], init=False)
-    """Models of tasks of ours that were listed with a mark."""
     _ours_unmarked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of tasks of ours that were listed without the mark that they carry."""
     _marked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of all tasks that were listed with a mark."""
     _unmarked: set[str | None] = attrs.field(factory=set[str | None], init=False)
     """Models of unknown tasks without a mark that are young enough to be one of the lost ones."""
+    _unmarked_of_any_age: set[str | None] = attrs.field(factory=set[str | None], init=False)
+    _first: str | None = attrs.field(default=None, init=False)
+    """The first task of the first page."""
+    _first_total: int | None = attrs.field(default=None, init=False)
+    _has_older: bool = attrs.field(default=False, init=False)
+    """Whether a task was shown that is older than all lost creates."""
+    _beginnings: dict[str, tuple[Record, int]] | None = attrs.field(default=None, init=False)
+    """The first digits of our tokens."""
 
     @property
     def tier(self) -> str | None:
         """The service tier whose list is read."""
         return self.lost[0].tier
 
-    def echoes(self, lost: LostCreate) -> bool:
-        """Whether a task of ours that may be of the same model was listed with a mark."""
-        return any(lost.may_be_of(model) for model in self._echoed)
-
     def may_hide(self, lost: LostCreate) -> bool:
         """Whether its task may be in the list without its mark.
 
         A provider may show marks for some models only. So this is true if a task of ours of that
         model is listed without its mark. It is also true if an unknown task without a mark is young
-        enough to be the lost one, and no task of that model shows a mark.
+        enough to be the lost one, and no task of that model shows a mark. If the provider's time
+        cannot be converted, every task is young enough.
         """
-        doubtful = self._ours_unmarked | (self._unmarked - self._marked)
+        unmarked = self._unmarked_of_any_age if self.clock_wrong else self._unmarked
+        doubtful = self._ours_unmarked | (unmarked - self._marked)
         return any(lost.may_be_of(model) for model in doubtful)
 
-    def read(self, page: Page, *, local: Callable[[float], float | None]) -> bool:
-        """Look through the page that was read; return whether another one is needed.
-
-        Args:
-            page: The answer.
-            local: Converts the provider's time to the client's clock; ``None`` if it cannot.
-        """
+    def read(self, page: Page) -> bool:
+        """Look through the page that was read; return whether another one is needed."""
+        ids = [each.task_id for each in page.items]
         new = [each for each in page.items if each.task_id not in self._ids]
         if self._rereading:
-            self._pages_overlap = self._ids <= {each.task_id for each in page.items}
+            self._pages_overlap = self._ids <= set(ids)
         else:
-            self._pages_overlap &= self.page_num == 1 or len(new) < len(page.items)
-        self._take(page.items, local)
+            self._pages_overlap &= self._continues(ids)
+        self._take(page.items)
         self._order(new)
-        self._ids.update(each.task_id for each in new)
+        self._ids.update(ids)
         self._unreadable += page.unreadable
         count = len(page.items) + page.unreadable
         seen = len(self._ids) + self._unreadable
+        self._check_total(page.total, seen)
         full = count >= self.page_size
-        whole = page.total is not None and seen >= page.total and not full
+        reached = not self.proving or (self._has_older and not self.clock_wrong)
+        whole = page.total is not None and seen >= page.total and not full and reached
         if self._rereading or whole or not new:
             if count == 0 and self.page_num == 2:  # noqa: PLR2004 - the first page was too small
                 self._rereading, self.page_num, self.page_size = True, 1, ROWS_PER_PAGE
                 return True
             in_order = self._newest_first or self._oldest_first or self.page_num == 1
-            blank = seen == 0 and bool(page.total)  # the total counts tasks, but none is shown
-            readable = self._unreadable == 0 and not full and not blank
+            # Tasks that are counted and not shown may be the lost ones. The first total counts,
+            # because tasks may have been made since.
+            hidden = self._first_total is not None and self._first_total > seen
+            readable = self._unreadable == 0 and not full and not hidden
             self.finished = self._pages_overlap and in_order and readable
             return False
-        if not self.proving and self._is_older_than_all(local):
+        if not self.proving and self._is_older_than_all():
             self.finished = self._unreadable == 0
             return False
         self._choose_next_page(count)
         return any(each.key not in self.found for each in self.lost)
+
+    def _continues(self, ids: list[str]) -> bool:
+        """Whether a page goes on where the one before it ended.
+
+        It must begin with tasks that were seen, and then show new ones. A page that begins as the
+        first page did is that page again, under another number.
+        """
+        seen = [task_id in self._ids for task_id in ids]
+        if len(set(ids)) < len(ids):
+            return False  # a task that is shown twice may stand in the place of another
+        if self.page_num == 1:
+            self._first = ids[0] if ids else None
+            return True
+        in_place = seen == sorted(seen, reverse=True)  # those that were seen come first
+        return bool(ids) and seen[0] and in_place and ids[0] != self._first
+
+    def _check_total(self, total: int | None, seen: int) -> None:
+        if self.page_num == 1 and not self._rereading:
+            self._first_total = total
+        if total is not None:
+            self.total_too_small |= total < seen
+            self.least_total = total if self.least_total is None else min(total, self.least_total)
 
     def covers(self, lost: LostCreate) -> bool:
         """Whether lists still show a task of that age, by every clock that is known.
@@ -231,37 +293,69 @@ class ListScan:
             return -MARGIN < ago < LISTED - MARGIN
         return max(ago, self.began - lost.sent) < LISTED - MARGIN
 
-    def _take(self, snapshots: Sequence[Snapshot], local: Callable[[float], float | None]) -> None:
+    def _take(self, snapshots: Sequence[Snapshot]) -> None:
         earliest = min(self.lost, key=self._since)
         for snapshot in snapshots:
             mark, model = snapshot.safety_identifier, snapshot.model
-            shows = self.known(snapshot.task_id)
+            task, in_time = self.known(snapshot.task_id), self._in_time(snapshot, earliest)
+            self._has_older |= not in_time
             if mark is not None:
                 self._marked.add(model)
-            if mark is not None and mark in self.tokens:
-                self._echoed.add(model)
-                same = self.found.setdefault(self.tokens[mark], [])
-                if all(each.task_id != snapshot.task_id for each in same):
-                    same.append(snapshot)
-            elif shows:
-                (self._ours_unmarked if mark is None else self._echoed).add(model)
-            elif shows is None:
-                if mark is None and self._in_time(snapshot, earliest, local):
+            if mark is not None and (attempt := self._attempt_of(mark)) is not None:
+                self._find(snapshot, mark, attempt)
+            if task is not None:
+                self._take_own(task, snapshot)
+            elif mark not in self.tokens:
+                if mark is None:
+                    self._unmarked_of_any_age.add(model)
+                if mark is None and in_time:
                     self._unmarked.add(model)
-                self._consider(snapshot, local)
+                self._consider(snapshot)
 
-    def _consider(self, snapshot: Snapshot, local: Callable[[float], float | None]) -> None:
+    def _attempt_of(self, mark: str) -> tuple[Record, int] | None:
+        """The attempt whose token a mark is, or holds in a changed form."""
+        exact = self.tokens.get(mark)
+        if exact is not None or not self.tokens:
+            return exact
+        if self._beginnings is None:
+            self._beginnings = {_digits(token): each for token, each in self.tokens.items()}
+        small = mark.lower()
+        places = range(len(small) - NEARLY + 1)
+        parts = (small[place : place + NEARLY] for place in places)
+        return next((self._beginnings[part] for part in parts if part in self._beginnings), None)
+
+    def _find(self, snapshot: Snapshot, mark: str, attempt: tuple[Record, int]) -> None:
+        """Take a task that shows a token of ours."""
+        if mark in self.tokens:
+            self.exactly.add(snapshot.task_id)
+        else:
+            self.nearly.add(snapshot.task_id)
+        same = self.found.setdefault(attempt, [])
+        if all(each.task_id != snapshot.task_id for each in same):
+            same.append(snapshot)
+
+    def _take_own(self, task: MadeTask, snapshot: Snapshot) -> None:
+        """Take a task that was made here: it shows whether the list is right."""
+        mark, model = snapshot.safety_identifier, snapshot.model
+        if task.marked and mark is None:
+            self._ours_unmarked.add(model)
+        if task.sent is None:
+            return  # too little is known of it
+        self.shown[task.task_id] = Shown(task, snapshot)
+        created = None if snapshot.created_at is None else self.local(snapshot.created_at)
+        if created is not None and task.sent.now is not None and task.confirmed:
+            self.clock_wrong |= created < task.sent.now - MARGIN
+
+    def _consider(self, snapshot: Snapshot) -> None:
         for each in self.lost:
-            if each.may_be(snapshot) and self._in_time(snapshot, each, local):
+            if each.may_be(snapshot) and self._in_time(snapshot, each):
                 ids = self.candidates.setdefault(each.key, [])
                 if snapshot.task_id not in ids:
                     ids.append(snapshot.task_id)
 
-    def _in_time(
-        self, snapshot: Snapshot, lost: LostCreate, local: Callable[[float], float | None]
-    ) -> bool:
+    def _in_time(self, snapshot: Snapshot, lost: LostCreate) -> bool:
         """Whether a task may be young enough to be that of a lost create."""
-        created = None if snapshot.created_at is None else local(snapshot.created_at)
+        created = None if snapshot.created_at is None else self.local(snapshot.created_at)
         return created is None or created >= self._since(lost) - MARGIN
 
     def _since(self, lost: LostCreate) -> float:
@@ -281,10 +375,10 @@ class ListScan:
             self._oldest_first &= created is not None and (last is None or created >= last)
             self._last = last if created is None else created
 
-    def _is_older_than_all(self, local: Callable[[float], float | None]) -> bool:
+    def _is_older_than_all(self) -> bool:
         """Whether all tasks on later pages are likely to be older than the lost creates."""
-        here = None if self._last is None or not self._newest_first else local(self._last)
-        if here is None:
+        here = None if self._last is None or not self._newest_first else self.local(self._last)
+        if here is None or self.clock_wrong:
             return False
         left = (
             self.began - (self.wall - each.at) if each.sent is None else each.sent
@@ -303,3 +397,8 @@ class ListScan:
         if (begin // size + 1) * size <= end:  # the pages are too small to overlap
             begin, size = end, self._largest_page
         self.page_num, self.page_size = begin // size + 1, size
+
+
+def _digits(token: str) -> str:
+    """The first digits of one of our tokens."""
+    return token.rpartition("-")[2][:NEARLY].lower()

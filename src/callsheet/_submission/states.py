@@ -76,6 +76,9 @@ class Attempt:
             the task is known: a callback or a list may be faster, and the answer may bring the id
             of one more task.
         error: Why nobody knows what became of it, once its answer is lost.
+        disowned: Why the id that its answer has brought is not that of its task.
+        wrong_id: That id.
+        listed: Whether its task was found in a list.
     """
 
     n: int
@@ -89,6 +92,9 @@ class Attempt:
     tries: int = 0
     answer_due: bool = False
     error: SubmissionUncertainError | None = None
+    disowned: CallsheetError | None = None
+    wrong_id: str | None = None
+    listed: bool = False
 
 
 @attrs.frozen(kw_only=True)

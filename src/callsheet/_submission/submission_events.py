@@ -155,12 +155,21 @@ class CannotTell:
 
 @attrs.frozen
 class Retracted:
-    """The list that proved the absence of attempt *n* is contradicted.
+    """The list that was believed about the absence of attempt *n* is contradicted."""
 
-    Nothing sends this event so far: no rule says yet when a list is contradicted.
+    n: int
+
+
+@attrs.frozen
+class Disowned:
+    """The id that the answer to attempt *n* has brought is not that of its task.
+
+    The provider denies it, or shows that it is that of another task. The answer to a create holds
+    nothing of ours. So it is a claim, until an answer shows the task with its token.
     """
 
     n: int
+    error: CallsheetError
 
 
 @attrs.frozen
@@ -191,6 +200,7 @@ Event = (
     | Absent
     | CannotTell
     | Retracted
+    | Disowned
     | Cancel
     | Close
 )

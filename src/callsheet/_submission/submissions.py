@@ -205,6 +205,13 @@ class Submissions:
                 if attempt.token is not None:
                     self._by_token[attempt.token] = record, attempt.n
 
+    def keep(self, record: Record, submission: Submission) -> None:
+        """Keep a submission, although nothing more was awaited of it so far."""
+        self._by_record[record] = submission
+        for attempt in submission.attempts:
+            if attempt.token is not None:
+                self._by_token[attempt.token] = record, attempt.n
+
     def _stand_in(self, record: Record, submission: Submission) -> None:
         """Keep what is known of a record that is dropped, under a record of its own.
 

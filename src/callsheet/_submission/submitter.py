@@ -35,6 +35,7 @@ from callsheet._state.registry import Registry
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.effects import (
     AwaitedEffect,
+    Contradict,
     Effect,
     LeaveLine,
     MarkAccepted,
@@ -50,21 +51,20 @@ from callsheet._submission.effects import (
     StartLook,
     StopBatch,
     StopLook,
+    Unregister,
     WatchSurplus,
 )
 from callsheet._submission.paid_call import PaidCall
-from callsheet._submission.reconciler import Reconciler
+from callsheet._submission.reconciler import Findings, Reconciler
 from callsheet._submission.states import Attempt, Cancelled, Context, State, Submission
 from callsheet._submission.submission_events import (
-    Absent,
     Answered,
     AnswerLost,
     Called,
     Cancel,
-    CannotTell,
     Close,
+    Disowned,
     Event,
-    Found,
     Interrupted,
     NoteFailed,
     NoteWritten,
@@ -476,11 +476,31 @@ class Submitter:
         """Take what the looks for lost creates bring, until cancelled."""
         while True:
             # No variable here: it would keep a record in memory until the next look.
-            self._take(await self.reconciler.look(self._submissions.with_token()))
+            self._take(await self.reconciler.look(self._submissions))
 
-    def _take(self, findings: Sequence[tuple[Record, Found | Absent | CannotTell]]) -> None:
-        for record, event in findings:
+    def _take(self, findings: Findings) -> None:
+        for doubted in findings.doubts:
+            self.lifecycle.emit(doubted)
+        for record, event in findings.events:
+            if isinstance(event, Disowned):
+                self._keep_again(record, event)
             self._apply(record, event)
+
+    def _keep_again(self, record: Record, event: Disowned) -> None:
+        """Keep the submission of an accepted record once more: its id was not its own."""
+        made = self.registry.made_task(record.task_id or "")
+        if made is None or self._submissions.of(record) is not None:
+            return
+        attempt = Attempt(
+            n=event.n,
+            token=made.mark,
+            fate=Fate.MADE,
+            sent=made.sent,
+            task_id=made.task_id,
+            tries=1,
+        )
+        accepted = Submission(state=State.ACCEPTED, attempts=(attempt,), registered=event.n)
+        self._submissions.keep(record, accepted)
 
     # --- events go in, effects come out ------------------------------------------------------
 
@@ -536,10 +556,11 @@ class Submitter:
                 self.turns.changed.set()
             case StartLook() | StopLook():
                 self._look(record, submission, effect)
-            case Register():
-                self._register(record, effect)
-            case WatchSurplus():
-                self._watch_surplus(record, effect)
+            case Register() | Unregister() | WatchSurplus():
+                self._watch(record, submission, effect)
+            case Contradict():
+                found = self.reconciler.contradict(record, effect.task_id, self._submissions)
+                self._take(found)
             case MarkAccepted() | StopBatch():
                 self._tell_group(record, effect)
             case Settle():
@@ -561,11 +582,28 @@ class Submitter:
             self.reconciler.look_for(record, attempt)
             self.lifecycle.emit(SubmissionLost(index=record.index, error=attempt.error))
 
-    def _register(self, record: Record, effect: Register) -> None:
+    def _watch(
+        self, record: Record, submission: Submission, effect: Register | Unregister | WatchSurplus
+    ) -> None:
+        match effect:
+            case Register():
+                self._register(record, submission, effect)
+            case WatchSurplus():
+                self._watch_surplus(record, submission, effect)
+            case Unregister():
+                self.poller.drop(record)
+                self.bookkeeping.unwatched(record, effect.n)
+                self.registry.disown(record)
+                if not effect.keep_id:
+                    record.lose_id()
+
+    def _register(self, record: Record, submission: Submission, effect: Register) -> None:
         """Watch a new task: from now on it is polled, and its money is the record's."""
         self.registry.adopt(record, effect.task_id, now=self.clock.now())
         self.bookkeeping.watched(record, effect.n)
-        self.reconciler.made(record)
+        attempt = attempt_of(submission, effect.n)
+        if attempt is not None:
+            self.reconciler.made(record, attempt, proven=not effect.answered, listed=effect.listed)
         if record in self._unwatched:
             self._unwatched.discard(record)
             self.registry.set_aside(record)
@@ -580,12 +618,15 @@ class Submitter:
         if first is not None:
             self.poller.nudge(first)
 
-    def _watch_surplus(self, record: Record, effect: WatchSurplus) -> None:
+    def _watch_surplus(self, record: Record, submission: Submission, effect: WatchSurplus) -> None:
         """Watch a task that no caller waits for, until it is known whether it is billed."""
         surplus = Record(record.spec, index=record.index, model=record.model, surplus=True)
         self.bookkeeping.watched_for_money(surplus, record, effect)
         if self.registry.adopt(surplus, effect.task_id, now=self.clock.now()):
             self.poller.watch(surplus, fresh=False)
+        attempt = attempt_of(submission, effect.n)
+        if attempt is not None:
+            self.reconciler.made(surplus, attempt, proven=False, listed=True)
         if effect.duplicate:
             self.lifecycle.emit(DuplicateTask(task_id=effect.task_id, index=record.index))
 

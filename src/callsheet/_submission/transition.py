@@ -33,12 +33,14 @@ from callsheet._state.fate import OPEN, Fate
 from callsheet._submission.effects import (
     Carry,
     Confirm,
+    Contradict,
     Effect,
     Hold,
     LeaveLine,
     MarkAccepted,
     MarkUncertain,
     NoteCancelled,
+    NoteDisowned,
     NoteEnded,
     NoteFate,
     NoteFirst,
@@ -53,6 +55,7 @@ from callsheet._submission.effects import (
     StartLook,
     StopBatch,
     StopLook,
+    Unregister,
     WatchSurplus,
 )
 from callsheet._submission.states import (
@@ -72,6 +75,7 @@ from callsheet._submission.submission_events import (
     Cancel,
     CannotTell,
     Close,
+    Disowned,
     Event,
     Found,
     Interrupted,
@@ -346,20 +350,26 @@ def _changed(attempt: Attempt, changes: dict[str, Any]) -> Attempt:
 # --- what several events lead to -------------------------------------------------------------
 
 
-def _accept(d: _Draft, n: int, task_ids: tuple[str, ...], *, answered: bool = False) -> None:
+def _accept(
+    d: _Draft, n: int, task_ids: tuple[str, ...], *, answered: bool = False, listed: bool = False
+) -> None:
     """Watch the task of attempt *n* for the caller. Nothing more is sent for the spec.
 
     Other attempts that may have made a task stay open: they are looked for to their own deadline.
     """
     first, *others = task_ids
-    _take_money(d, n)
+    _take_money(d, n, first)
     _free_held(d)
     _leave_unsent(d, but=n)
     if d.attempt(n).fate is Fate.LOST:
         d.do(StopLook(n))
-    d.change_attempt(n, fate=Fate.MADE, task_id=first, heard=None)
+    wrong_id = d.attempt(n).wrong_id
+    if wrong_id is not None and wrong_id != first:
+        # Noted only now. Until the right id is known, a later process asks about this one again.
+        d.do(NoteDisowned(n, wrong_id))
+    d.change_attempt(n, fate=Fate.MADE, task_id=first, heard=None, listed=listed)
     d.change(state=State.ACCEPTED, registered=n)
-    d.do(NoteFate(n), LeaveLine(), MarkAccepted(), Register(n, first, answered))
+    d.do(NoteFate(n), LeaveLine(), MarkAccepted(), Register(n, first, answered, listed))
     _surplus(d, n, *others)
     for other in d.submission.attempts:
         # A callback has told of its task while its answer was awaited: nothing unsays that.
@@ -367,8 +377,10 @@ def _accept(d: _Draft, n: int, task_ids: tuple[str, ...], *, answered: bool = Fa
             _made_late(d, other.n, (other.heard,))
 
 
-def _take_money(d: _Draft, n: int) -> None:
+def _take_money(d: _Draft, n: int, task_id: str) -> None:
     """Make sure that the task of attempt *n*, which exists, is counted once."""
+    if d.attempt(n).fate is Fate.ABSENT:
+        d.do(Contradict(task_id))  # no absence is believed any more until that list is right
     if d.attempt(n).fate in COUNTED:
         d.do(Confirm(n))
     elif d.submission.held == n:
@@ -653,7 +665,7 @@ def _interrupted(d: _Draft, event: Interrupted) -> None:
 
 def _found(d: _Draft, event: Found) -> None:
     """A list shows the token: the task exists, whatever was believed before."""
-    _shown(d, event.n, event.task_ids, event.owner)
+    _shown(d, event.n, event.task_ids, event.owner, listed=True)
 
 
 def _called(d: _Draft, event: Called) -> None:
@@ -670,9 +682,11 @@ def _called(d: _Draft, event: Called) -> None:
         _surplus(d, event.n, event.task_id)
 
 
-def _shown(d: _Draft, n: int, task_ids: tuple[str, ...], owner: Owner) -> None:
+def _shown(
+    d: _Draft, n: int, task_ids: tuple[str, ...], owner: Owner, *, listed: bool = False
+) -> None:
     if owner is Owner.NOBODY:
-        _accept(d, n, task_ids)
+        _accept(d, n, task_ids, listed=listed)
     elif d.submission.state is State.LOST and d.is_current(n):
         d.do(StopLook(n))
         _unknown(d, n, _given_twice(d.attempt(n), task_ids[0]))
@@ -706,7 +720,7 @@ def _made_late(d: _Draft, n: int, task_ids: tuple[str, ...]) -> None:
     """Count a task that no caller waits for, and watch it for its money."""
     first, *others = task_ids
     duplicate = any(each.fate is Fate.MADE for each in d.submission.attempts)
-    _take_money(d, n)
+    _take_money(d, n, first)
     if d.attempt(n).fate is Fate.LOST:
         d.do(StopLook(n))
     d.change_attempt(n, fate=Fate.MADE, task_id=first, heard=None)
@@ -731,6 +745,9 @@ def _absent(d: _Draft, event: Absent) -> None:
     attempt = d.attempt(event.n)
     if attempt.fate not in {Fate.LOST, Fate.DOUBTED}:
         return  # it is known better by now, or its answer is still to come
+    if attempt.disowned is not None:
+        _end_disowned(d, event.n)
+        return
     if not (d.submission.state is State.LOST and d.is_current(event.n)):
         # The spec goes its own way. Only the money and the note of this attempt change.
         d.change_attempt(event.n, fate=Fate.ABSENT, grade=event.grade)
@@ -753,11 +770,40 @@ def _absent(d: _Draft, event: Absent) -> None:
 def _cannot_tell(d: _Draft, event: CannotTell) -> None:
     if d.attempt(event.n).fate is not Fate.LOST:
         return  # it is known better by now
+    if d.attempt(event.n).disowned is not None:
+        _end_disowned(d, event.n)
+        return
     if d.submission.state is State.LOST and d.is_current(event.n):
         _unknown(d, event.n, event.error)
         return
     d.change_attempt(event.n, fate=Fate.DOUBTED, error=event.error)
     d.do(NoteFate(event.n))
+
+
+def _disowned(d: _Draft, event: Disowned) -> None:
+    """Look for the task by its token. The spec has no id until it is found."""
+    attempt = d.attempt(event.n)
+    s = d.submission
+    if s.state is not State.ACCEPTED or s.registered != event.n or attempt.task_id is None:
+        return  # it is looked for already, or it goes by another id by now
+    others = (each for each in d.submission.attempts if each.n != event.n)
+    # The last attempt of a lost submission is the one that decides.
+    d.change(state=State.LOST, registered=None, attempts=(*others, attempt))
+    error = SubmissionUncertainError(str(event.error), attempt.token)
+    wrong = {"task_id": None, "wrong_id": attempt.task_id, "disowned": event.error}
+    d.change_attempt(event.n, fate=Fate.LOST, error=error, **wrong)
+    keep_id = not isinstance(event.error, SubmissionUncertainError)
+    d.do(Unregister(event.n, keep_id), MarkUncertain(event.n), StartLook(event.n))
+
+
+def _end_disowned(d: _Draft, n: int) -> None:
+    """No list shows the task. Its create was answered, so it is not sent again."""
+    attempt = d.attempt(n)
+    current = d.is_current(n) and d.submission.state is State.LOST
+    d.change_attempt(n, fate=Fate.DOUBTED)
+    d.do(StopLook(n))
+    if current and attempt.disowned is not None:
+        _end(d, attempt.disowned)
 
 
 def _retracted(d: _Draft, event: Retracted) -> None:
@@ -852,6 +898,7 @@ _IN_STATE: dict[State, dict[type, _Handler]] = {
     State.LOST: {
         Found: _found,
         Called: _called,
+        Disowned: _disowned,  # told twice
         Cancel: _cancelled_sent,
         Close: _closed_lost,
     },
@@ -861,6 +908,7 @@ _IN_STATE: dict[State, dict[type, _Handler]] = {
         NoteFailed: _nothing,
         Found: _shown_late,
         Called: _shown_late,
+        Disowned: _disowned,
         Cancel: _nothing,  # the provider is asked
         Close: _nothing,
     },
@@ -870,6 +918,7 @@ _IN_STATE: dict[State, dict[type, _Handler]] = {
         NoteFailed: _nothing,
         Found: _shown_late,
         Called: _shown_late,
+        Disowned: _disowned,  # told twice
         Cancel: _cancelled_sent,  # a later process does not send it, whatever it finds
         Close: _nothing,
     },

@@ -212,7 +212,8 @@ def _find_task(value: object, task_id: str | None) -> Snapshot | None:
 
 
 def _task_id_of(row: dict[str, Any]) -> str | None:
-    return text(row.get("id")) or text(row.get("task_id"))
+    found = text(row.get("id")) or text(row.get("task_id"))
+    return None if found is None else found.strip()
 
 
 def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
