@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import anyio
+import attrs
 import httpx
 import pytest
 
 from hostile.account import Account
 from hostile.lies import LIES
-from hostile.worlds import Case, Result, clock, complaints, provider_at, shoot
+from hostile.worlds import (
+    ID_WAYS,
+    Case,
+    Result,
+    clock,
+    complaints,
+    id_complaints,
+    provider_at,
+    shoot,
+)
 
 
 if TYPE_CHECKING:
@@ -47,20 +57,63 @@ class HostileTransport(httpx.AsyncBaseTransport):
         return self.account.answer(request.method, tail[1:], query, order, self._now())
 
 
-async def run(case: Case, *, ids: str | None = None, echo: bool = True) -> list[str]:
-    """Shoot in virtual time; return what is wrong."""
+async def run(case: Case, *, ids: str | None = None, echo: bool = True) -> Result:
+    """Shoot in virtual time."""
     account = Account(case.lie, echo=echo)
     provider = provider_at("http://hostile.test", case, speed=1.0)
-    transport = HostileTransport(account)
-    chosen = Case(**{**{n: getattr(case, n) for n in case.__slots__ if n[0] != "_"}, "transport": transport})
-    outcomes = await shoot(chosen, provider, key="key", timeout=20.0, ids=ids)
-    return complaints(case, Result(outcomes, account.bill(), account.posts), ids=ids)
+    case = attrs.evolve(case, transport=HostileTransport(account))
+    result = await shoot(case, provider, key="key", timeout=20.0, ids=ids)
+    result.bill, result.posts = account.bill(), account.posts
+    return result
 
 
 @pytest.mark.parametrize("quiet", [False, True], ids=["busy", "quiet"])
 @pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
 @pytest.mark.parametrize("name", LIES)
-async def test_no_lying_list_makes_it_buy_twice(name: str, documented: bool, quiet: bool):
-    """A list is believed only as far as what is known does not contradict it."""
+async def test_no_list_makes_a_client_buy_twice_or_look_without_end(
+    name: str, documented: bool, quiet: bool
+):
+    """A list is believed only as far as nothing that is known contradicts it."""
     case = Case(lie=LIES[name], documented=documented, quiet=quiet)
-    assert await run(case) == []
+    assert complaints(case, await run(case)) == []
+
+
+@pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
+@pytest.mark.parametrize("name", LIES)
+async def test_no_list_makes_the_next_process_buy_twice(
+    tmp_path: Path, name: str, documented: bool
+):
+    """The same holds for a client that takes a journal over while creates are looked for."""
+    case = Case(lie=LIES[name], documented=documented, journal=tmp_path / "shoot.db")
+    assert complaints(case, await run(case)) == []
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+@pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
+@pytest.mark.parametrize("way", ID_WAYS)
+async def test_where_lists_show_tokens_a_wrong_id_costs_nothing(
+    tmp_path: Path, way: str, documented: bool, journal: bool
+):
+    """The token says which task is that of a spec, whatever id the create was answered with."""
+    path = tmp_path / "shoot.db" if journal else None
+    case = Case(lie=LIES["honest"], documented=documented, journal=path)
+    assert id_complaints(case, await run(case, ids=way), must=lambda _: True) == []
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+@pytest.mark.parametrize("way", ID_WAYS)
+async def test_without_lists_no_spec_gets_the_video_of_another(
+    tmp_path: Path, way: str, journal: bool
+):
+    """A status answer with the token of another spec, or with a stranger's, is no answer."""
+    case = Case(lie=None, documented=False, journal=tmp_path / "shoot.db" if journal else None)
+    result = await run(case, ids=way)
+    assert id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []
+
+
+@pytest.mark.parametrize("way", sorted({*ID_WAYS} - {"foreign", "thief"}))
+async def test_without_tokens_one_id_is_never_the_task_of_two_specs(way: str):
+    """An id is that of the first spec that got it; the gateway's own id is as good as another."""
+    case = Case(lie=None, documented=False, token=False)
+    result = await run(case, ids=way, echo=False)
+    assert id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []

@@ -14,6 +14,7 @@ The first word of a prompt says what happens to its creates, one after the other
 In all other ways a task is made, and the answer has an id that is not simply that of the task:
 
 * ``twin``: the id that another create got before, whose task is still unfinished.
+* ``thief``: the id of another create's task whose own answer was lost.
 * ``later``: the id of a task of another create which has ended.
 * ``gateway``: an id of the gateway's own. A get of it answers with the upstream's id.
 * ``foreign``: the id of a task of another user of the account.
@@ -41,6 +42,9 @@ TOKENS = 108_900
 STRANGERS = 3
 """Tasks of other users of the account; they are an hour old when the account is used first."""
 
+CROWD, CROWD_AFTER = 700, 5.0
+"""How many tasks other users make in a crowd, and how many seconds after a create got lost."""
+
 CODES = {404: "ResourceNotFound", 409: "InvalidAction.RunningTaskDeletion"}
 
 
@@ -59,6 +63,7 @@ class Account:
         self.lists = 0
         self.posts: list[tuple[str, float]] = []
         self._rng = random.Random(1)  # noqa: S311 - repeatable
+        self._crowd: list[Row] = []
         self._told: list[dict[str, Any]] = []
         self._aliases: dict[str, str] = {}
 
@@ -127,12 +132,21 @@ class Account:
             "end": "succeeded",
         }  # fmt: skip
 
+    @staticmethod
+    def _other(number: int, at: float) -> Row:
+        """The row of a task that another user makes; most of them come while it is looked for."""
+        row = {"id": f"cgt-crowd-{number}", "model": "doubao-seedance-1-5-pro-251215"}
+        row |= {"status": "running", "service_tier": "default", MARK: f"crowd-{number}"}
+        return row | dict.fromkeys(("created_at", "updated_at"), int(at + number * 0.01))
+
     def _create(self, order: dict[str, Any], now: float) -> Answer | None:
         prompt = order["content"][0]["text"]
         ways = prompt.split(" ", 1)[0].split(".")
         before = sum(prompt == each for each, _ in self.posts)
         self.posts.append((prompt, now))
         way = ways[before] if before < len(ways) else "honest"
+        if self.lie is not None and self.lie.crowd and way != "honest" and not self._crowd:
+            self._crowd = [self._other(number, now + CROWD_AFTER) for number in range(CROWD)]
         refusals = {"dropped": None, "busy": _error(429, "ServerOverloaded")}
         refusals["broken"] = _error(500, "InternalServiceError")
         if way in refusals:
@@ -153,15 +167,20 @@ class Account:
             alias = f"task_ab{len(self.tasks)}"
             self._aliases[alias] = task["id"]
             return alias
-        if way in {"twin", "later"}:
-            ended = way == "later"
-            others = [
-                each["id"] for each in self._told
-                if (now - each["created"] >= RENDERED) == ended
-                and each["prompt"] != task["prompt"]
-            ]  # fmt: skip
-            return others[0] if others else task["id"]
+        if way in {"twin", "thief", "later"}:
+            return self._others(way, task, now)[0]
         return changed.get(way, task["id"])
+
+    def _others(self, way: str, task: dict[str, Any], now: float) -> list[str]:
+        """Ids of tasks that are not *task*, and at last its own."""
+        others = [each for each in self.tasks if each["prompt"] not in {"", task["prompt"]}]
+        if way == "thief":
+            found = [each for each in others if each not in self._told]
+        else:
+            ended = [each for each in self._told if now - each["created"] >= RENDERED]
+            told = [each for each in others if each in self._told]
+            found = ended if way == "later" else [each for each in told if each not in ended]
+        return [each["id"] for each in (*found, task)]
 
     def _one(self, verb: str, task_id: str, now: float) -> Answer:
         real = self._aliases.get(task_id, task_id)
@@ -190,7 +209,10 @@ class Account:
             tier=query.get("filter.service_tier", ["default"])[0],
         )
         self.lists += 1
-        return self.lie.answer([self.shown(task, now) for task in reversed(self.tasks)], asked)
+        rows = [self.shown(task, now) for task in reversed(self.tasks)]
+        rows += [row for row in reversed(self._crowd) if row["created_at"] <= now]
+        rows.sort(key=lambda row: -row["created_at"])
+        return self.lie.answer(rows, asked)
 
 
 def _error(status: int, code: str) -> Answer:

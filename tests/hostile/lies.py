@@ -86,6 +86,12 @@ class Lie:
         proves: What the list does not show was never made, and a client can see that.
         late: What it hides is new. No task that is old enough contradicts it, so it may cost what
             the first create after a loss costs.
+        some: It treats some tasks rightly. The first task that was bought without a witness may be one
+            of these, and then it is a witness for the list.
+        shy: The first list of a client shows nothing, or takes long, so a client that does not know
+            whether there are lists may believe that there are none.
+        crowd: Other users of the account make hundreds of tasks after those that get lost.
+        stale: It shows old statuses for ever, also to requests with ids.
         forges: It shows a task with the whole token of another one. A client that believes the list
             takes that task for its own.
     """
@@ -96,6 +102,10 @@ class Lie:
     finds: bool = False
     proves: bool = False
     late: bool = False
+    some: bool = False
+    shy: bool = False
+    crowd: bool = False
+    stale: bool = False
     forges: bool = False
     name: str = field(default="", compare=False)
 
@@ -123,6 +133,12 @@ def _hash(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
+def _number(row: Row) -> int:
+    """How many tasks of the account were made before."""
+    digits = row["id"].split("-")[1]
+    return int(digits) if digits.isdigit() else 0
+
+
 def another_project(rows: list[Row], asked: Asked) -> list[Row]:
     """The rows of another project, as many as there are here."""
     ids = [f"cgt-project-b-{asked.began:.0f}-{number}" for number in range(len(rows))]
@@ -146,16 +162,27 @@ def _before_its_end(row: Row) -> Row:
 
 def _frozen_after(seconds: float) -> Lie:
     return Lie(
-        rows=lambda rows, asked: as_of(rows, min(asked.now, asked.began + seconds)), late=True
-    )
+        rows=lambda rows, asked: as_of(rows, min(asked.now, asked.began + seconds)),
+        late=True, stale=True,
+    )  # fmt: skip
+
+
+def _older_than(seconds: float) -> Callable[[list[Row], Asked], list[Row]]:
+    """Each task appears so many seconds late."""
+    return _kept(lambda row, asked: row["created_at"] <= asked.now - seconds)
+
+
+def _kept_for(seconds: float) -> Callable[[list[Row], Asked], list[Row]]:
+    """What is shown was true up to so many seconds ago; then all of it is read anew."""
+    return lambda rows, asked: as_of(rows, asked.now - (asked.now - asked.began) % seconds)
 
 
 def _late_by(seconds: float) -> Lie:
     """A list in which each task appears so many seconds late."""
     hides = seconds >= LOOKUP
     return Lie(
-        rows=_kept(lambda row, asked: row["created_at"] <= asked.now - seconds),
-        finds=not hides, proves=not hides, late=hides,
+        rows=_older_than(seconds),
+        finds=not hides, proves=not hides, late=hides, shy=True,
     )  # fmt: skip
 
 
@@ -275,7 +302,14 @@ _TABLE = {
     "pages-of-10": Lie(page=_capped(10), **_ALL),
     "pages-of-50": Lie(page=_capped(50), **_ALL),
     "pages-of-20-always": Lie(
-        page=lambda rows, asked: cut(rows, asked._replace(size=20)), **_ALL
+        page=lambda rows, asked: cut(rows, asked._replace(size=20)), finds=True
+    ),
+    "crowd": Lie(crowd=True, **_ALL),
+    "crowd-ascending": Lie(rows=lambda rows, _: rows[::-1], crowd=True, **_ALL),
+    "crowd-pages-of-50": Lie(page=_capped(50), crowd=True, **_ALL),
+    "crowd-cached-50": Lie(_kept_for(50.0), crowd=True, shy=True, **_ALL),
+    "crowd-no-total": Lie(
+        told=lambda items, _total, _asked: Answer(200, {"items": items}), crowd=True, **_ALL
     ),
     "pages-overlap": Lie(page=_capped(10, shift=3), finds=True),
     "repeated-items": Lie(
@@ -296,32 +330,36 @@ _TABLE = {
     # rows are missing
     "empty": Lie(rows=lambda _rows, _asked: []),
     "another-project": Lie(rows=another_project),
-    "half-by-hash": Lie(rows=_kept(lambda row, _: _hash(row["id"]) % 2 == 0)),
-    "third-by-hash": Lie(rows=_kept(lambda row, _: _hash(row["id"]) % 3 != 0)),
-    "half-by-mark": Lie(rows=_kept(lambda row, _: _hash(row.get(MARK, "")) % 2 == 0)),
+    "every-2nd-task": Lie(rows=_kept(lambda row, _: _number(row) % 2 == 0), some=True),
+    "three-of-five-tasks": Lie(rows=_kept(lambda row, _: _number(row) % 5 > 1), some=True),
+    "one-of-eight-by-mark": Lie(rows=_kept(lambda row, _: _hash(row.get(MARK, "")) % 8 == 0), some=True),
     "one-model": Lie(rows=_kept(lambda row, _: row["model"] != OTHER_MODEL)),
     "one-tier": Lie(rows=_kept(lambda row, _: row.get("service_tier") != FLEX)),
     "any-tier": Lie(rows=_each(lambda row: row | {"service_tier": "default"})),
     "ended-only": Lie(rows=_kept(lambda row, _: row["status"] == "succeeded")),
     "running-only": Lie(rows=_kept(lambda row, _: row["status"] != "succeeded")),
     "newest-8": Lie(rows=lambda rows, _: rows[:8]),
-    "oldest-8": Lie(rows=lambda rows, _: rows[-8:], late=True),
+    "oldest-8": Lie(rows=lambda rows, _: rows[-8:]),
     "horizon": Lie(rows=_kept(lambda row, asked: row["created_at"] > asked.now - 2 * LOOKUP)),
+    "crowd-newest-page": Lie(
+        rows=lambda rows, asked: _kept_for(50.0)(rows, asked)[:500], crowd=True, some=True
+    ),
+    "crowd-one-page-for-all": Lie(
+        page=lambda rows, asked: cut(rows, asked._replace(num=1)), crowd=True, some=True
+    ),
     "every-2nd-page": Lie(page=every_second),
-    "pages-skip": Lie(page=_capped(10, shift=-3)),
+    "pages-skip": Lie(page=_capped(10, shift=-3), some=True),
     "one-page-for-all": Lie(page=lambda rows, asked: _capped(10)(rows, asked._replace(num=1))),
     "empty-page-between": Lie(page=_gap_at(2)),
     "shuffled-pages-of-10": Lie(rows=shuffled, page=_capped(10)),
     "ids-are-ignored": Lie(
-        page=lambda rows, asked: [] if asked.ids is not None else cut(rows, asked), **_ALL
+        page=lambda rows, asked: [] if asked.ids is not None else cut(rows, asked)
     ),
     # rows are old
     "frozen": _frozen_after(1.2 * LOOKUP),
     "frozen-at-once": _frozen_after(0.0),
-    "cached": Lie(
-        rows=lambda rows, asked: as_of(rows, asked.now - (asked.now - asked.began) % 120.0),
-        late=True,
-    ),
+    "cached-50": Lie(_kept_for(50.0), shy=True, **_ALL),
+    "cached-120": Lie(_kept_for(120.0), late=True),
     "late-90": _late_by(90.0),
     # marks
     "marks-upper": Lie(rows=_marks(str.upper), finds=True),
@@ -338,15 +376,20 @@ _TABLE = {
     "no-marks": Lie(rows=_without(MARK)),
     "no-marks-of-a-model": Lie(rows=_without(MARK, lambda row: row["model"] == OTHER_MODEL)),
     "no-marks-of-ended": Lie(rows=_without(MARK, lambda row: row["status"] == "succeeded")),
-    "half-without-marks": Lie(rows=_without(MARK, lambda row: _hash(row["id"]) % 2 == 0)),
+    "half-without-marks": Lie(rows=_without(MARK, lambda row: _number(row) % 2 == 0),
+                               some=True),
     "marks-swapped": Lie(rows=swapped, forges=True),
-    "marks-one-of-ours": Lie(rows=one_of_ours, forges=True),
+    "marks-one-of-ours": Lie(rows=one_of_ours, some=True, forges=True),
     # totals
     "total-of-page": Lie(told=_total(lambda _, page: page), **_ALL),
-    "total-of-page-pages-of-10": Lie(page=_capped(10), told=_total(lambda _, page: page)),
+    "total-of-page-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda _, page: page)),
     "total-zero": Lie(told=_total(lambda _all, _page: 0), finds=True),
-    "total-zero-pages-of-10": Lie(page=_capped(10), told=_total(lambda _all, _page: 0)),
-    "total-half-pages-of-10": Lie(page=_capped(10), told=_total(lambda total, _: total // 2)),
+    "total-zero-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda _all, _page: 0)),
+    "total-half-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda total, _: total // 2)),
+    "total-of-page-crowd": Lie(_kept_for(50.0), told=_total(lambda _, page: page), crowd=True),
+    "total-zero-crowd": Lie(_kept_for(50.0), told=_total(lambda _all, _page: 0), crowd=True),
+    "total-half-crowd": Lie(_kept_for(50.0), told=_total(lambda total, _: total // 2), crowd=True),
+    "total-negative-crowd": Lie(_kept_for(50.0), told=_total(lambda *_: -1), crowd=True),
     "total-large": Lie(told=_total(lambda total, _: total + 7), finds=True),
     "total-negative": Lie(told=_total(lambda _all, _page: -1), finds=True),
     # ids
@@ -365,7 +408,7 @@ _TABLE = {
     "half-an-answer": Lie(told=_instead(200, '{"items": [{"id": "cgt-')),
     "never": Lie(told=_instead(200, {}, None)),
     "slow": Lie(told=lambda items, total, asked: plain(items, total, asked)._replace(delay=15.0),
-                finds=True),
+                finds=True, shy=True),
     "ends-in-404": Lie(told=_after(1.6 * LOOKUP, Answer(404, PAGE.format("404 Not Found")))),
     "ends-in-silence": Lie(told=_after(1.6 * LOOKUP, Answer(200, {}, None))),
     "ends-empty": Lie(told=_after(1.6 * LOOKUP, Answer(200, {"items": [], "total": 0}))),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from callsheet import Outcome
+    from callsheet import Batch, Outcome
     from hostile.lies import Lie
 
 
@@ -54,7 +54,7 @@ DEFAULT_LANE = (
 OTHER_LANE = ("lost", "dropped", "failed", "broken", "honest", "honest")
 """What happens to the creates of each model and tier, in their order."""
 
-ID_WAYS = ("twin", "gateway", "foreign", "unknown", "padded", "doubled", "upper", "later")
+ID_WAYS = ("twin", "thief", "gateway", "foreign", "unknown", "padded", "doubled", "upper", "later")
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,8 @@ class Case:
     @property
     def allows_canary(self) -> bool:
         """Whether no task of ours can contradict the list before it has cost something."""
-        return self.documented and (self.quiet or (self.lie is not None and self.lie.late))
+        late = self.lie is not None and self.lie.late
+        return late or (self.quiet and self.documented)
 
 
 @attrs.define
@@ -89,14 +90,30 @@ class Result:
     """What came of a shoot.
 
     Attributes:
-        outcomes: The outcomes; ``None``: some never came.
+        outcomes: The outcomes that came within ``LIMIT``.
+        lost: Prompts of specs that had neither an outcome nor an id by then.
+        watched: Prompts of specs that had an id and no outcome.
         bill: The tasks that the provider made.
         posts: Prompt and time of each create.
     """
 
-    outcomes: list[Outcome] | None
-    bill: list[dict[str, Any]]
-    posts: list[tuple[str, float]]
+    outcomes: list[Outcome] = attrs.Factory(list)
+    lost: list[str] = attrs.Factory(list)
+    watched: list[str] = attrs.Factory(list)
+    bill: list[dict[str, Any]] = attrs.Factory(list)
+    posts: list[tuple[str, float]] = attrs.Factory(list)
+
+    async def collect(self, *batches: Batch, seconds: float) -> None:
+        """Take all outcomes that come in so many seconds."""
+        with anyio.move_on_after(seconds):
+            for batch in batches:
+                await batch.result()
+        for handle in (each for batch in batches for each in batch):
+            if handle.done:
+                self.outcomes.append(await handle.outcome())
+            else:
+                unended = self.lost if handle.task_id is None else self.watched
+                unended.append(handle.spec.prompt)
 
 
 def specs(*, quiet: bool) -> list[TaskSpec]:
@@ -117,8 +134,9 @@ def earlier_specs() -> list[TaskSpec]:
 
 
 def id_specs(way: str) -> list[TaskSpec]:
-    """Specs whose answers have ids that lie in one way."""
-    return [TaskSpec(f"{each} boat {n}") for n, each in enumerate(("honest", way, way, "honest"))]
+    """Specs of which some get ids that lie in one way."""
+    ways = ("honest", "lost", way, way, "honest")
+    return [TaskSpec(f"{each} boat {n}") for n, each in enumerate(ways)]
 
 
 def provider_at(url: str, case: Case, *, speed: float) -> Provider:
@@ -131,37 +149,57 @@ def provider_at(url: str, case: Case, *, speed: float) -> Provider:
 
 async def shoot(
     case: Case, provider: Provider, *, key: str, timeout: float, ids: str | None = None
-) -> list[Outcome] | None:
-    """Make all videos; ``None`` if some have no outcome within ``LIMIT``."""
+) -> Result:
+    """Make all videos, or as many as have an outcome within ``LIMIT``."""
     open_client = partial(
         Client, provider=provider, api_key=key, journal=case.journal, transport=case.transport,
         retry=RetryPolicy(lookup=LOOKUP, timeout=timeout),
     )  # fmt: skip
-    speed = provider.speed
+    speed, result = provider.speed, Result()
     chosen = id_specs(ids) if ids else specs(quiet=case.quiet)
     first = [] if case.quiet and not ids else earlier_specs()
-    with anyio.move_on_after((2 if case.journal else 1) * LIMIT / speed):
-        async with open_client() as client:
-            began = anyio.current_time()
-            before = list(await (await client.submit_many(first)).result()) if first else []
-            await anyio.sleep_until(began + BEFORE / speed)
-            batch = await client.submit_many(chosen)
-            if case.journal is None:
-                return before + list(await batch.result())
-            await anyio.sleep(20.0 / speed)
-        async with open_client() as client:
-            return list(await (await client.resume()).result())
-    return None
+    async with open_client() as client:
+        began = anyio.current_time()
+        before = [await client.submit_many(first)] if first else []
+        await anyio.sleep_until(began + BEFORE / speed)
+        batch = await client.submit_many(chosen)
+        if case.journal is None:
+            await result.collect(*before, batch, seconds=LIMIT / speed)
+            return result
+        await anyio.sleep(20.0 / speed)
+    async with open_client() as client:
+        await result.collect(await client.resume(), seconds=LIMIT / speed)
+    return result
 
 
-def complaints(case: Case, result: Result, *, ids: str | None = None) -> list[str]:
-    """What is wrong with the result of a shoot."""
-    if result.outcomes is None:
-        return [f"no end within {LIMIT:.0f} s", *paid_twice(case, result)]
+def complaints(case: Case, result: Result) -> list[str]:
+    """What is wrong with the result of a shoot whose lists lie."""
+    believes = case.lie is not None and case.lie.forges
+    waiting = [] if case.lie is not None and case.lie.stale else result.watched
     return [
         *paid_twice(case, result),
-        *(wrong_videos(result) if case.lie is None or not case.lie.forges else ()),
-        *not_resolved(case, result, ids=ids),
+        *(f"{prompt!r} is looked for without end" for prompt in result.lost),
+        *(f"{prompt!r} is watched without end" for prompt in waiting),
+        *([] if believes else wrong_videos(result)),
+        *not_resolved(case, result),
+    ]
+
+
+def id_complaints(case: Case, result: Result, *, must: Callable[[str], bool]) -> list[str]:
+    """What is wrong with the result of a shoot whose ids lie.
+
+    Args:
+        case: How the client met them.
+        result: The result.
+        must: Tells of a prompt whether the client can find out which task is that of the spec.
+    """
+    failed = {each.spec.prompt: each.error for each in result.outcomes if not each.ok}
+    return [
+        *paid_twice(case, result),
+        *(f"{prompt!r} is looked for without end" for prompt in result.lost),
+        *(f"{prompt!r} is watched without end" for prompt in result.watched),
+        *wrong_videos(result),
+        *(f"{prompt!r} ends with {error!r}" for prompt, error in failed.items() if must(prompt)),
     ]
 
 
@@ -174,6 +212,8 @@ def paid_twice(case: Case, result: Result) -> list[str]:
     found = []
     for tier, count in surplus.items():
         allowed = most_canaries(result) if case.allows_canary else 0
+        if case.allows_canary and case.lie is not None and case.lie.some:
+            allowed = len(result.posts)  # the first one may be shown, and then all are believed
         if count > allowed:
             found.append(f"{count} of tier {tier} too many, allowed are {allowed}")
     return found
@@ -193,21 +233,23 @@ def wrong_videos(result: Result) -> list[str]:
     """Specs that got the video of another one."""
     return [
         f"{each.spec.prompt!r} got {each.url}"
-        for each in result.outcomes or ()
+        for each in result.outcomes
         if each.ok and each.url != f"http://videos.test/{quote(each.spec.prompt)}.mp4"
     ]
 
 
-def not_resolved(case: Case, result: Result, *, ids: str | None = None) -> list[str]:
+def not_resolved(case: Case, result: Result) -> list[str]:
     """Specs without a video although the list can tell what became of their creates."""
     if case.lie is None:
         return []
-    failed = {each.spec.prompt: each.error for each in result.outcomes or () if not each.ok}
+    failed = {each.spec.prompt: each.error for each in result.outcomes if not each.ok}
     made = {task["prompt"] for task in result.bill}
+    if case.lie.shy and not case.documented:
+        return []
     must = made if case.lie.finds else set()
     if case.lie.proves and (case.documented or not case.quiet):
         must = failed.keys()
-    return [f"{prompt!r}: {error!r}"[:150] for prompt, error in failed.items() if prompt in must]
+    return [f"{prompt!r} ends with {error!r}" for prompt, error in failed.items() if prompt in must]
 
 
 def clock() -> Callable[[], float]:
