@@ -67,8 +67,16 @@ async def run(case: Case, *, ids: str | None = None, echo: bool = True) -> Resul
     return result
 
 
-@pytest.mark.parametrize("quiet", [False, True], ids=["busy", "quiet"])
-@pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
+MEETINGS = [
+    pytest.param(True, False, id="documented-busy"),
+    pytest.param(True, True, id="documented-quiet", marks=pytest.mark.slow),
+    pytest.param(False, False, id="undocumented-busy", marks=pytest.mark.slow),
+    pytest.param(False, True, id="undocumented-quiet", marks=pytest.mark.slow),
+]
+"""Whether lists are documented, and whether no task of ours can tell of the list beforehand."""
+
+
+@pytest.mark.parametrize(("documented", "quiet"), MEETINGS)
 @pytest.mark.parametrize("name", LIES)
 async def test_no_list_makes_a_client_buy_twice_or_look_without_end(
     name: str, documented: bool, quiet: bool
@@ -78,7 +86,14 @@ async def test_no_list_makes_a_client_buy_twice_or_look_without_end(
     assert complaints(case, await run(case)) == []
 
 
-@pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "documented",
+    [
+        pytest.param(True, id="documented"),
+        pytest.param(False, id="undocumented", marks=pytest.mark.full),
+    ],
+)
 @pytest.mark.parametrize("name", LIES)
 async def test_no_list_makes_the_next_process_buy_twice(
     tmp_path: Path, name: str, documented: bool
