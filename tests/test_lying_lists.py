@@ -62,7 +62,7 @@ async def run(case: Case, *, ids: str | None = None, echo: bool = True) -> Resul
     account = Account(case.lie, echo=echo)
     provider = provider_at("http://hostile.test", case, speed=1.0)
     case = attrs.evolve(case, transport=HostileTransport(account))
-    result = await shoot(case, provider, key="key", timeout=20.0, ids=ids)
+    result = await shoot(case, provider, key="key", patience=20.0, ids=ids)
     result.bill, result.posts = account.bill(), account.posts
     return result
 
@@ -78,9 +78,7 @@ MEETINGS = [
 
 @pytest.mark.parametrize(("documented", "quiet"), MEETINGS)
 @pytest.mark.parametrize("name", LIES)
-async def test_no_list_makes_a_client_buy_twice_or_look_without_end(
-    name: str, documented: bool, quiet: bool
-):
+async def test_no_list_makes_a_client_buy_twice_or_look_without_end(name: str, documented, quiet):
     """A list is believed only as far as nothing that is known contradicts it."""
     case = Case(lie=LIES[name], documented=documented, quiet=quiet)
     assert complaints(case, await run(case)) == []
@@ -95,9 +93,7 @@ async def test_no_list_makes_a_client_buy_twice_or_look_without_end(
     ],
 )
 @pytest.mark.parametrize("name", LIES)
-async def test_no_list_makes_the_next_process_buy_twice(
-    tmp_path: Path, name: str, documented: bool
-):
+async def test_no_list_makes_the_next_process_buy_twice(tmp_path: Path, name: str, documented):
     """The same holds for a client that takes a journal over while creates are looked for."""
     case = Case(lie=LIES[name], documented=documented, journal=tmp_path / "shoot.db")
     assert complaints(case, await run(case)) == []
@@ -107,7 +103,7 @@ async def test_no_list_makes_the_next_process_buy_twice(
 @pytest.mark.parametrize("documented", [True, False], ids=["documented", "undocumented"])
 @pytest.mark.parametrize("way", ID_WAYS)
 async def test_where_lists_show_tokens_a_wrong_id_costs_nothing(
-    tmp_path: Path, way: str, documented: bool, journal: bool
+    tmp_path: Path, way: str, documented, journal
 ):
     """The token says which task is that of a spec, whatever id the create was answered with."""
     path = tmp_path / "shoot.db" if journal else None
@@ -117,13 +113,13 @@ async def test_where_lists_show_tokens_a_wrong_id_costs_nothing(
 
 @pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
 @pytest.mark.parametrize("way", ID_WAYS)
-async def test_without_lists_no_spec_gets_the_video_of_another(
-    tmp_path: Path, way: str, journal: bool
-):
+async def test_without_lists_no_spec_gets_the_video_of_another(tmp_path: Path, way: str, journal):
     """A status answer with the token of another spec, or with a stranger's, is no answer."""
     case = Case(lie=None, documented=False, journal=tmp_path / "shoot.db" if journal else None)
     result = await run(case, ids=way)
-    assert id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []
+    assert (
+        id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []
+    )
 
 
 @pytest.mark.parametrize("way", sorted({*ID_WAYS} - {"foreign", "thief"}))
@@ -131,4 +127,6 @@ async def test_without_tokens_one_id_is_never_the_task_of_two_specs(way: str):
     """An id is that of the first spec that got it; the gateway's own id is as good as another."""
     case = Case(lie=None, documented=False, token=False)
     result = await run(case, ids=way, echo=False)
-    assert id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []
+    assert (
+        id_complaints(case, result, must=lambda prompt: prompt[:7] in {"honest ", "gateway"}) == []
+    )

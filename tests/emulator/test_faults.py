@@ -231,6 +231,132 @@ async def test_faults_can_be_changed_over_http(make_client):
     assert (await client.send("PUT", url, json=[])).json() == []
 
 
+LISTED = ["aaa", "bbb", "ccc", "ddd", "eee", "fff"]
+"""Identifiers of tasks, newest first."""
+
+
+async def listed(client, **params):
+    """Identifiers on one page of a list, and its total."""
+    page = (await client.list(**params)).json()
+    return [item.get("safety_identifier") for item in page["items"]], page.get("total")
+
+
+@pytest.mark.parametrize(
+    ("lie", "shown", "total"),
+    [
+        ({"lie": "missing", "part": 1.0}, [], 0),
+        ({"lie": "missing", "part": 0.0}, LISTED, 6),
+        ({"lie": "other-project"}, [], 0),
+        ({"lie": "late", "delay": 30.0}, LISTED[3:], 3),
+        ({"lie": "frozen"}, LISTED[3:], 3),
+        ({"lie": "capped", "most": 4}, LISTED[:4], 6),
+        ({"lie": "same-page"}, LISTED, 6),
+        ({"lie": "no-total"}, LISTED, None),
+        ({"lie": "total-of-page"}, LISTED, 6),
+        ({"lie": "total-zero"}, LISTED, 0),
+        ({"lie": "marks-upper"}, [mark.upper() for mark in LISTED], 6),
+        ({"lie": "marks-cut"}, LISTED, 6),
+        ({"lie": "marks-prefixed"}, [f"gateway-{mark}" for mark in LISTED], 6),
+        ({"lie": "no-marks"}, [None] * 6, 6),
+    ],
+    ids=lambda value: value["lie"] if isinstance(value, dict) else None,
+)
+async def test_a_list_that_lies(make_client, lie, shown, total):
+    """Three tasks are older than the fault, and three are younger; the list shows what it says."""
+    client = make_client(render_seconds=5.0)
+    for mark in reversed(LISTED[3:]):
+        await client.create(safety_identifier=mark)
+    client.advance(10)
+    client.emulator.set_faults(Fault(verbs="list", **lie))
+    client.advance(50)
+    for mark in reversed(LISTED[:3]):
+        await client.create(safety_identifier=mark)
+    assert await listed(client) == (shown, total)
+    client.emulator.set_faults()
+    assert await listed(client) == (LISTED, 6)
+
+
+async def test_a_list_that_lies_about_pages(make_client):
+    """A cap holds for any page size, one page stands for all, and a total may be of one page."""
+    client = make_client()
+    for mark in reversed(LISTED):
+        await client.create(safety_identifier=mark)
+    for lie, second in (
+        ({"lie": "capped", "most": 2}, (LISTED[2:4], 6)),
+        ({"lie": "same-page"}, (LISTED[:4], 6)),
+        ({"lie": "total-of-page"}, (LISTED[4:], 2)),
+    ):
+        client.emulator.set_faults(Fault(verbs="list", **lie))
+        assert await listed(client, page_num=2, page_size=4) == second
+
+
+async def test_a_list_leaves_out_or_mixes_always_the_same_tasks(make_client):
+    """What is missing stays missing, and an order that means nothing stays as well."""
+    client = make_client(creates_per_minute=1000)
+    marks = [f"{number:03d}" for number in range(100)]
+    for mark in marks:
+        await client.create(safety_identifier=mark)
+    client.emulator.set_faults(Fault(verbs="list", lie="missing", part=0.3))
+    shown, total = await listed(client, page_size=500)
+    assert 55 < len(shown) == total < 85
+    assert await listed(client, page_size=500) == (shown, total)
+    client.emulator.set_faults(Fault(verbs="list", lie="unsorted"))
+    shown, total = await listed(client, page_size=500)
+    assert sorted(shown) == marks != shown
+    assert await listed(client, page_size=500) == (shown, total)
+
+
+async def test_a_frozen_list_shows_no_later_end(make_client):
+    """A task that ends after the fault began is still running in the list, and has no video."""
+    client = make_client(faults=[Fault(verbs="list", lie="frozen", since=10.0)])
+    await client.list()
+    task_id = await client.created()
+    client.advance(60)
+    (item,) = (await client.list()).json()["items"]
+    assert (item["status"], "content" in item, "usage" in item) == ("running", False, False)
+    assert await client.status(task_id) == "succeeded"
+
+
+async def test_marks_are_cut_to_twenty_characters(make_client):
+    """A mark that is longer than twenty characters loses the rest."""
+    client = make_client(faults=[Fault(verbs="list", lie="marks-cut")])
+    await client.create(safety_identifier="abcdefghij" * 4)
+    assert await listed(client) == (["abcdefghij" * 2], 1)
+
+
+async def test_one_id_for_two_creates(make_client):
+    """The second create makes a task, too, but is answered with the id of the first."""
+    client = make_client()
+    first = await client.created()
+    client.emulator.set_faults(Fault(lie="id-twice"))
+    assert await client.created() == first
+    assert client.emulator.ledger.created == 2
+    client.key = "another"
+    assert await client.created() != first  # an account without an earlier task
+
+
+async def test_an_id_of_the_gateways_own(make_client):
+    """It works in get and delete, whose answers show the id of the service."""
+    client = make_client(faults=[Fault(lie="id-of-gateway")], concurrency=1)
+    aliases = [await client.created() for _ in range(2)]
+    rows = [(await client.get(alias)).json() for alias in aliases]
+    assert len({*aliases, *(row["id"] for row in rows)}) == 4
+    assert [row["id"] for row in (await client.list()).json()["items"]] == [
+        row["id"] for row in reversed(rows)
+    ]
+    assert (await client.delete(aliases[1])).status_code == 200
+    assert await client.status(rows[1]["id"]) == "cancelled"
+
+
+async def test_a_padded_id_is_not_known(make_client):
+    """The answer has the id with spaces around it, which a get does not know."""
+    client = make_client(faults=[Fault(lie="id-padded")])
+    padded = await client.created()
+    assert padded == f" {padded.strip()} "
+    assert problem(await client.get("%20" + padded.strip() + "%20"))[0] == 404
+    assert (await client.get(padded.strip())).status_code == 200
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -248,6 +374,13 @@ async def test_faults_can_be_changed_over_http(make_client):
         {"cut_at": 5, "answer": "silence"},
         {"cut_at": 5, "request": "late"},
         {"retry_after": 5},
+        {"lie": "white"},
+        {"lie": "late"},
+        {"lie": "id-twice", "verbs": ("create", "list")},
+        {"lie": "late", "verbs": "list", "answer": 503},
+        {"lie": "id-twice", "request": "taken"},
+        {"lie": "missing", "verbs": "list", "part": 2},
+        {"lie": "capped", "verbs": "list", "most": 0},
     ],
 )
 def test_faults_that_make_no_sense_are_refused(fields):

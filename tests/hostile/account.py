@@ -62,7 +62,7 @@ class Account:
         self.began: float | None = None
         self.lists = 0
         self.posts: list[tuple[str, float]] = []
-        self._rng = random.Random(1)  # noqa: S311 - repeatable
+        self._rng = random.Random(1)
         self._crowd: list[Row] = []
         self._told: list[dict[str, Any]] = []
         self._aliases: dict[str, str] = {}

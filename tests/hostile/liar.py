@@ -40,7 +40,7 @@ class Server:
     def account(self, key: str) -> Account:
         """The account of a key."""
         if key not in self.accounts:
-            lie = LIES.get(key.split("/")[0])
+            lie = LIES.get(key.split("/", maxsplit=1)[0])
             self.accounts[key] = Account(lie, echo=not key.endswith("mute"))
         return self.accounts[key]
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 Row = dict[str, Any]
@@ -86,8 +89,8 @@ class Lie:
         proves: What the list does not show was never made, and a client can see that.
         late: What it hides is new. No task that is old enough contradicts it, so it may cost what
             the first create after a loss costs.
-        some: It treats some tasks rightly. The first task that was bought without a witness may be one
-            of these, and then it is a witness for the list.
+        some: It treats some tasks rightly. The first task that was bought without a witness may be
+            one of these, and then it is a witness for the list.
         shy: The first list of a client shows nothing, or takes long, so a client that does not know
             whether there are lists may believe that there are none.
         crowd: Other users of the account make hundreds of tasks after those that get lost.
@@ -266,7 +269,7 @@ def by_hash(rows: list[Row], _: Asked) -> list[Row]:
 
 def shuffled(rows: list[Row], asked: Asked) -> list[Row]:
     """All rows, in another order for each request."""
-    return random.Random(asked.number).sample(rows, len(rows))  # noqa: S311 - repeatable
+    return random.Random(asked.number).sample(rows, len(rows))
 
 
 # What is said about the page.
@@ -332,7 +335,9 @@ _TABLE = {
     "another-project": Lie(rows=another_project),
     "every-2nd-task": Lie(rows=_kept(lambda row, _: _number(row) % 2 == 0), some=True),
     "three-of-five-tasks": Lie(rows=_kept(lambda row, _: _number(row) % 5 > 1), some=True),
-    "one-of-eight-by-mark": Lie(rows=_kept(lambda row, _: _hash(row.get(MARK, "")) % 8 == 0), some=True),
+    "one-of-eight-by-mark": Lie(
+        rows=_kept(lambda row, _: _hash(row.get(MARK, "")) % 8 == 0), some=True
+    ),
     "one-model": Lie(rows=_kept(lambda row, _: row["model"] != OTHER_MODEL)),
     "one-tier": Lie(rows=_kept(lambda row, _: row.get("service_tier") != FLEX)),
     "any-tier": Lie(rows=_each(lambda row: row | {"service_tier": "default"})),
@@ -382,10 +387,12 @@ _TABLE = {
     "marks-one-of-ours": Lie(rows=one_of_ours, some=True, forges=True),
     # totals
     "total-of-page": Lie(told=_total(lambda _, page: page), **_ALL),
-    "total-of-page-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda _, page: page)),
+    "total-of-page-pages-of-10": Lie(_kept_for(50.0), _capped(10), _total(lambda _, page: page)),
     "total-zero": Lie(told=_total(lambda _all, _page: 0), finds=True),
-    "total-zero-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda _all, _page: 0)),
-    "total-half-pages-of-10": Lie(_kept_for(50.0), _capped(10), told=_total(lambda total, _: total // 2)),
+    "total-zero-pages-of-10": Lie(_kept_for(50.0), _capped(10), _total(lambda *_: 0)),
+    "total-half-pages-of-10": Lie(
+        _kept_for(50.0), _capped(10), _total(lambda total, _: total // 2)
+    ),
     "total-of-page-crowd": Lie(_kept_for(50.0), told=_total(lambda _, page: page), crowd=True),
     "total-zero-crowd": Lie(_kept_for(50.0), told=_total(lambda _all, _page: 0), crowd=True),
     "total-half-crowd": Lie(_kept_for(50.0), told=_total(lambda total, _: total // 2), crowd=True),
@@ -414,7 +421,5 @@ _TABLE = {
     "ends-empty": Lie(told=_after(1.6 * LOOKUP, Answer(200, {"items": [], "total": 0}))),
 }  # fmt: skip
 
-LIES: dict[str, Lie] = {
-    name: Lie(**{**vars(lie), "name": name}) for name, lie in _TABLE.items()
-}
+LIES: dict[str, Lie] = {name: Lie(**{**vars(lie), "name": name}) for name, lie in _TABLE.items()}
 """All of them by name."""

@@ -9,11 +9,10 @@ import urllib.request
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import anyio
-import attrs
 import pytest
 
 from hostile.lies import LIES
@@ -41,21 +40,38 @@ TIMEOUT = 1.0
 AT_ONCE = 40
 """How many clients run at once: more of them would make each other late."""
 
+
+class Way(NamedTuple):
+    """How a client meets the provider."""
+
+    backend: str
+    transport: str
+    documented: bool
+    journal: bool
+
+    def __str__(self) -> str:
+        lists = "documented" if self.documented else "undocumented"
+        words = (self.backend, self.transport, lists, "journal" if self.journal else "memory")
+        return "-".join(words)
+
+
 WAYS = [
-    ("asyncio", "httpx", True, False),
-    ("asyncio", "aiohttp", False, True),
-    ("trio", "httpx", True, True),
+    pytest.param(way, id=str(way))
+    for way in (
+        Way("asyncio", "httpx", documented=True, journal=False),
+        Way("asyncio", "aiohttp", documented=False, journal=True),
+        Way("trio", "httpx", documented=True, journal=True),
+    )
+] + [
     *(
-        pytest.param(backend, transport, documented, journal, marks=pytest.mark.full)
+        pytest.param(way, id=f"all-{way}", marks=pytest.mark.full)
         for backend, transport in (("asyncio", "httpx"), ("asyncio", "aiohttp"), ("trio", "httpx"))
         for documented in (True, False)
         for journal in (False, True)
+        for way in (Way(backend, transport, documented=documented, journal=journal),)
     ),
 ]
-"""Event loop, transport, whether lists are documented, and whether there is a journal.
-
-The first ones have each value at least once. `nox -s full` runs all of them.
-"""
+"""The first ones have each value at least once. `nox -s full` runs all of them."""
 
 
 @contextmanager
@@ -98,7 +114,7 @@ def shoot_all(
         jobs = {
             key: partial(
                 shoot, case, provider_at(address, case, speed=SPEED),
-                key=key, timeout=TIMEOUT, ids=ids and ids[key],
+                key=key, patience=TIMEOUT, ids=ids and ids[key],
             )
             for key, case in cases.items()
         }  # fmt: skip
@@ -110,7 +126,7 @@ def shoot_all(
     return results
 
 
-def case_of(path: Path, *, transport: str, documented: bool, journal: bool, **fields: Any) -> Case:
+def case_of(path: Path, *, transport: str, documented, journal, **fields: Any) -> Case:
     """A case with a journal of its own, if any."""
     return Case(
         documented=documented,
@@ -121,11 +137,10 @@ def case_of(path: Path, *, transport: str, documented: bool, journal: bool, **fi
 
 
 @pytest.mark.parametrize("quiet", [pytest.param(True, marks=pytest.mark.full), False])
-@pytest.mark.parametrize(("backend", "transport", "documented", "journal"), WAYS)
-def test_no_list_of_a_hostile_provider_makes_a_client_buy_twice(
-    tmp_path: Path, backend: str, transport: str, documented: bool, journal: bool, quiet: bool
-):
+@pytest.mark.parametrize("way", WAYS)
+def test_no_list_of_a_hostile_provider_makes_a_client_buy_twice(tmp_path: Path, way: Way, quiet):
     """Whatever its lists say, each video is paid for once, and each look for it ends."""
+    backend, transport, documented, journal = way
     make = partial(case_of, transport=transport, documented=documented, journal=journal)
     cases = {
         f"{name}/1": make(tmp_path / f"{name}.db", lie=lie, quiet=quiet)
@@ -136,20 +151,19 @@ def test_no_list_of_a_hostile_provider_makes_a_client_buy_twice(
     assert {key: found for key, found in wrong.items() if found} == {}
 
 
-@pytest.mark.parametrize(("backend", "transport", "documented", "journal"), WAYS)
-def test_no_id_of_a_hostile_provider_gives_a_spec_the_video_of_another(
-    tmp_path: Path, backend: str, transport: str, documented: bool, journal: bool
-):
+@pytest.mark.parametrize("way", WAYS)
+def test_no_id_of_a_hostile_provider_gives_a_spec_the_video_of_another(tmp_path: Path, way: Way):
     """Where lists show tokens, each spec has its own video; elsewhere that, or an error."""
+    backend, transport, documented, journal = way
     make = partial(case_of, transport=transport, journal=journal)
     cases, ids = {}, {}
-    for way in ID_WAYS:
+    for id_way in ID_WAYS:
         for name in ("honest", "no-list"):
-            key = f"{name}/{way}"
-            path = tmp_path / f"{name}-{way}.db"
+            key = f"{name}/{id_way}"
+            path = tmp_path / f"{name}-{id_way}.db"
             shown = documented and name == "honest"
             cases[key] = make(path, lie=LIES.get(name), documented=shown)
-            ids[key] = way
+            ids[key] = id_way
     results = shoot_all(cases, backend=backend, ids=ids)
     wrong = {}
     for key, case in cases.items():

@@ -9,23 +9,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import anyio
 import attrs
 
-from callsheet import Client, Provider, RetryPolicy, TaskSpec
+from callsheet import Batch, Client, Outcome, Provider, RetryPolicy, TaskSpec
 from callsheet._catalog import PROVIDERS
-from hostile.lies import FLEX, LOOKUP, MARK, OTHER_MODEL
+from hostile.lies import FLEX, LOOKUP, OTHER_MODEL, Lie
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from callsheet import Batch, Outcome
-    from hostile.lies import Lie
 
 
 ATTEMPTS = 6
@@ -148,12 +145,20 @@ def provider_at(url: str, case: Case, *, speed: float) -> Provider:
 
 
 async def shoot(
-    case: Case, provider: Provider, *, key: str, timeout: float, ids: str | None = None
+    case: Case, provider: Provider, *, key: str, patience: float, ids: str | None = None
 ) -> Result:
-    """Make all videos, or as many as have an outcome within ``LIMIT``."""
+    """Make all videos, or as many as have an outcome within ``LIMIT``.
+
+    Args:
+        case: How the client meets the lie.
+        provider: The provider, as the client knows it.
+        key: The API key.
+        patience: Real seconds that one request may take.
+        ids: The way in which ids lie, if they do.
+    """
     open_client = partial(
         Client, provider=provider, api_key=key, journal=case.journal, transport=case.transport,
-        retry=RetryPolicy(lookup=LOOKUP, timeout=timeout),
+        retry=RetryPolicy(lookup=LOOKUP, timeout=patience),
     )  # fmt: skip
     speed, result = provider.speed, Result()
     chosen = id_specs(ids) if ids else specs(quiet=case.quiet)

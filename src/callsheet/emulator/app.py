@@ -21,7 +21,8 @@ from callsheet.emulator.answers import Refusal, ark_error, comet_error
 from callsheet.emulator.callback_sender import CallbackSender, Post, post_on_loopback
 from callsheet.emulator.callbacks import Callback, Callbacks
 from callsheet.emulator.faults import Fault, Faults, read_faults
-from callsheet.emulator.faulty import LATE, FaultInjector
+from callsheet.emulator.faulty import LATE, LIE, FaultInjector
+from callsheet.emulator.lies import Ids
 from callsheet.emulator.messages import dump, json_answer, read_body, read_key, wrong_route
 from callsheet.emulator.routes import ARK, COMET, FILES
 from callsheet.emulator.service import Service
@@ -75,6 +76,7 @@ class Emulator:
         self._clock = clock or time.monotonic
         self._origin: tuple[float, float] | None = None
         self._store = Store(self._service, self._advance, film)
+        self._ids = Ids()
         self._answered = 0
         self._callbacks = Callbacks(
             self.settings.seed,
@@ -213,25 +215,28 @@ class Emulator:
             self._callback_sender.wake()
         if task is None:
             return json_answer({})  # a late create: the fault discards this answer
-        answer = {"id": task.id}
+        answer = {"id": self._ids.told(task.id, key, request.scope.get(LIE))}
         if task.order.safety_identifier is not None and self._is_full(comet=_is_comet(request)):
             answer["safety_identifier"] = task.order.safety_identifier
         return json_answer(answer)
 
     async def _get(self, request: Request) -> Response:
         self.requests.get.seen += 1
-        task = self._service.get(read_key(request), request.path_params["task_id"], self.now())
+        task_id = self._ids.real(request.path_params["task_id"])
+        task = self._service.get(read_key(request), task_id, self.now())
         return json_answer(self._show(task, _origin(request), comet=_is_comet(request)))
 
     async def _list(self, request: Request) -> Response:
         self.requests.list.seen += 1
         account = self._service.account_to_list(read_key(request), self.now())
         query = Query.read(request.query_params)
-        return json_answer(query.run(account, partial(self._store.link, _origin(request))))
+        link = partial(self._store.link, _origin(request))
+        return json_answer(query.run(account, link, request.scope.get(LIE)))
 
     async def _delete(self, request: Request) -> Response:
         self.requests.delete.seen += 1
-        self._service.delete(read_key(request), request.path_params["task_id"], self.now())
+        task_id = self._ids.real(request.path_params["task_id"])
+        self._service.delete(read_key(request), task_id, self.now())
         return json_answer({})
 
     async def _state(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, min_len, optional
 
+from callsheet.emulator.lies import ID_LIES, LIST_LIES
 from callsheet.emulator.routes import VERBS
 
 
@@ -45,7 +46,8 @@ class Fault:
         request: What happens to the request. ``lost``: the service does not receive it. ``taken``:
             the service carries it out, and only the answer fails. ``late``: for creates only; the
             task is made *delay* seconds later and cannot be seen before.
-        delay: How many seconds later the task of a ``late`` create is made, > 0.
+        delay: How many seconds later the task of a ``late`` create is made, or a list with the lie
+            ``late`` shows a task, > 0.
         answer: What the client gets. ``reset``: the connection is reset. ``close``: it is closed.
             ``silence``: no answer, and the connection stays open. A number: an answer with that
             status. 429 and 500 have the service's error body; 200, 403, 502, 503 and 504 are web
@@ -54,6 +56,11 @@ class Fault:
             of the answer; if it is ``lost``, bytes of the request, with its head. None: the whole
             request and nothing of the answer. Without a real connection it means the same as None.
         retry_after: Seconds in the ``Retry-After`` header of a status, >= 0; None: no such header.
+        lie: The request works, and its answer is well formed and wrong. For lists one of
+            `LIST_LIES`, for creates one of `ID_LIES`; None: it does not lie.
+        part: Share of the tasks that a list with the lie ``missing`` leaves out, 0 to 1. It is
+            always the same tasks.
+        most: Most tasks on a page of a list with the lie ``capped``, >= 1.
     """
 
     verbs: tuple[str, ...] = attrs.field(
@@ -71,8 +78,14 @@ class Fault:
     )
     retry_after: float | None = attrs.field(default=None, validator=optional(ge(0)))
 
+    lie: str | None = attrs.field(default=None, validator=optional(in_((*LIST_LIES, *ID_LIES))))
+    part: float = attrs.field(default=0.5, validator=and_(ge(0), le(1)))
+    most: int = attrs.field(default=10, validator=_count)
+
     def __attrs_post_init__(self) -> None:
         """Refuse combinations that have no meaning."""
+        if self.lie is not None:
+            self._check_lie("list" if self.lie in LIST_LIES else "create")
         if self.until is not None and self.until <= self.since:
             raise ValueError("until must be after since")
         if self.request == "late" and self.verbs != ("create",):
@@ -81,6 +94,12 @@ class Fault:
             raise ValueError("cut_at is for a reset or close of a request that is lost or taken")
         if self.retry_after is not None and not isinstance(self.answer, int):
             raise ValueError("retry_after is for an answer with a status")
+
+    def _check_lie(self, verb: str) -> None:
+        if self.verbs != (verb,):
+            raise ValueError(f"the lie {self.lie!r} is for the verb {verb!r} alone")
+        if (self.request, self.answer) != ("lost", "reset"):
+            raise ValueError("a lie is an answer; it has neither request nor answer")
 
     def covers(self, verb: str, seconds: float) -> bool:
         """Whether it may affect a *verb* that comes *seconds* after the faults were set."""
@@ -155,6 +174,10 @@ class Faults:
                 return fault
             chance -= fault.share
         return None
+
+    def began(self, fault: Fault) -> float:
+        """When the times of *fault* began, unix seconds."""
+        return (self._start or 0.0) + fault.since
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every fault and how many requests it has affected, as JSON values."""

@@ -1,4 +1,7 @@
-"""An ASGI application that applies faults to the requests of another one."""
+"""An ASGI application that applies faults to the requests of another one.
+
+A lie is only passed on to it: the application itself knows what the true answer is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from callsheet.emulator.answers import Refusal, ark_error, comet_error, failed, too_many_calls
 from callsheet.emulator.faults import CUTS, Fault, Faults
+from callsheet.emulator.lies import Lie
 from callsheet.emulator.messages import json_answer, page_answer
 from callsheet.emulator.routes import COMET, verb_of
 
@@ -22,6 +26,10 @@ FAULT = "callsheet.fault"
 
 LATE = "callsheet.late"
 """Scope key of the number of seconds by which a create is late."""
+
+
+LIE = "callsheet.lie"
+"""Scope key of the `Lie` that the answer to a request tells."""
 
 
 class ConnectionCut(ConnectionResetError):  # noqa: N818 - a wanted fault, not an error here
@@ -69,6 +77,9 @@ class FaultInjector:
         if fault is None:
             await self._app(scope, receive, send)
             return
+        if fault.lie is not None:
+            await self._app({**scope, LIE: self._lie(fault, fault.lie)}, receive, send)
+            return
         if fault.request == "lost":
             await _read(receive)
         else:
@@ -80,6 +91,11 @@ class FaultInjector:
             await _refuse(fault.answer, fault, scope["path"])(scope, receive, send)
         else:
             await wait_for_disconnect(receive)
+
+    def _lie(self, fault: Fault, name: str) -> Lie:
+        since = self._faults.began(fault)
+        chosen = {"part": fault.part, "delay": fault.delay}
+        return Lie(name=name, most=fault.most, now=self._now(), since=since, **chosen)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

@@ -15,6 +15,8 @@ from callsheet.emulator.tasks import FPS, Task
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
+    from callsheet.emulator.lies import Lie
+
 
 _STATUSES = frozenset({"queued", "running", "cancelled", "succeeded", "failed"})
 _MOST = 500
@@ -136,13 +138,17 @@ class Query:
             tier=tier,
         )
 
-    def run(self, account: Account, link: Link) -> dict[str, Any]:
+    def run(self, account: Account, link: Link, lie: Lie | None = None) -> dict[str, Any]:
         """Return one page of the tasks of *account*, newest first.
 
         *total* counts the matches on all pages. With ids the cost is O(ids), else O(tasks on
-        record).
+        record). A *lie* makes the page wrong.
         """
         found = [task for task in self._candidates(account) if self._matches(task)]
+        if lie is not None:
+            return lie.page(
+                [full_view(task, link) for task in found], self.page_num, self.page_size
+            )
         first = (self.page_num - 1) * self.page_size
         page = found[first : first + self.page_size]
         return {"total": len(found), "items": [full_view(task, link) for task in page]}
