@@ -4,7 +4,7 @@ Run it as ``python -m hostile.liar`` in the folder of the tests, with its speed 
 prints its port, and stops when its input closes. Each API key is one account. The word before the
 first slash of the key names the lie of its lists (see ``hostile.lies``), or is ``no-list``. A key
 with the word ``mute`` at its end gets answers about single tasks without marks.
-``GET /bill/<key>`` shows what was made for a key.
+``GET /bill/<key>`` shows what was made for a key. After ``GET /truth/<key>`` its lists are honest.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class Server:
             if url.path.startswith("/bill/"):
                 account = self.account(unquote(url.path.removeprefix("/bill/")))
                 return Answer(200, {"tasks": account.bill(), "posts": account.posts})
+            if url.path.startswith("/truth/"):
+                self.account(unquote(url.path.removeprefix("/truth/"))).lie = LIES["honest"]
+                return Answer(200, {})
             tail = url.path.partition(TASKS)[2].removeprefix("/")
             order = json.loads(body) if body else None
             return self.account(key).answer(verb, tail, parse_qs(url.query), order, self.now())

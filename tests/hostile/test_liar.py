@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import urllib.request
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 import anyio
 import pytest
 
 from hostile.lies import LIES
+from hostile.process import bill_of, running
 from hostile.worlds import (
     ID_WAYS,
     Case,
@@ -28,7 +22,8 @@ from hostile.worlds import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -74,23 +69,6 @@ WAYS = [
 """The first ones have each value at least once. `nox -s full` runs all of them."""
 
 
-@contextmanager
-def running() -> Iterator[str]:
-    """Run the provider as a process; yield its address."""
-    command = [sys.executable, "-m", "hostile.liar", str(SPEED)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    folder = Path(__file__).parents[1]
-    with subprocess.Popen(command, text=True, cwd=folder, **pipes) as process:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.stdin.close()
-
-
-def bill_of(address: str, key: str) -> dict[str, Any]:
-    """What the provider made for a key."""
-    with urllib.request.urlopen(f"{address}/bill/{quote(key, safe='')}") as answer:
-        return json.load(answer)
-
-
 async def run_all(jobs: dict[str, Callable[[], Awaitable[Result]]]) -> dict[str, Result]:
     """Run jobs side by side; return their results by name."""
     results: dict[str, Result] = {}
@@ -110,7 +88,7 @@ def shoot_all(
     cases: dict[str, Case], *, backend: str, ids: dict[str, str] | None = None
 ) -> dict[str, Result]:
     """Shoot with one account for each case; the name of a case is its API key."""
-    with running() as address:
+    with running(SPEED) as address:
         jobs = {
             key: partial(
                 shoot, case, provider_at(address, case, speed=SPEED),

@@ -216,7 +216,7 @@ def paid_twice(case: Case, result: Result) -> list[str]:
         surplus[task["tier"]] += made[task["prompt"]] - 1
     found = []
     for tier, count in surplus.items():
-        allowed = most_canaries(result) if case.allows_canary else 0
+        allowed = most_canaries_of(result.posts) if case.allows_canary else 0
         if case.allows_canary and case.lie is not None and case.lie.some:
             allowed = len(result.posts)  # the first one may be shown, and then all are believed
         if count > allowed:
@@ -224,13 +224,13 @@ def paid_twice(case: Case, result: Result) -> list[str]:
     return found
 
 
-def most_canaries(result: Result) -> int:
+def most_canaries_of(posts: list[tuple[str, float]]) -> int:
     """How many submissions of a scope can have been sent again without a witness.
 
     They are sent one at a time, each a lookup after the one before.
     """
-    lost = [at for prompt, at in result.posts if prompt.split(" ")[0].split(".")[0] in LOSSES]
-    last = max(at for _, at in result.posts)
+    lost = [at for prompt, at in posts if prompt.split(" ")[0].split(".")[0] in LOSSES]
+    last = max(at for _, at in posts)
     return int((last - min(lost)) / LOOKUP) if lost else 0
 
 

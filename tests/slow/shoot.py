@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from functools import partial
 
 import anyio
@@ -31,8 +32,29 @@ def report_id(event: Event) -> None:
         say("id", event.index, event.task_id)
 
 
-async def shoot(*, journal: str, base_url: str, key: str, speed: float, lookup: float) -> None:
-    """Continue a journal until every spec has its video."""
+async def shoot(
+    *,
+    journal: str,
+    base_url: str,
+    key: str,
+    speed: float,
+    lookup: float,
+    prompts: list[str] | None = None,
+    skew: float = 0.0,
+) -> None:
+    """Continue a journal until every spec has its outcome.
+
+    Args:
+        journal: Its path.
+        base_url: The provider's address.
+        key: The API key.
+        speed: How much faster than life the provider runs.
+        lookup: Seconds for which a lost create is looked for.
+        prompts: The prompts; each ends with its number. By default there are a hundred boats.
+        skew: How many seconds the wall clock of this process is fast.
+    """
+    true_time = time.time
+    time.time = lambda: true_time() + skew
     provider = Provider(
         name="emulator",
         base_url=base_url,
@@ -53,11 +75,12 @@ async def shoot(*, journal: str, base_url: str, key: str, speed: float, lookup: 
         say("open")
         batch = await client.resume()
         if len(batch) == 0:
-            batch = await client.submit_many(TaskSpec(f"boat {i}") for i in range(COUNT))
+            prompts = prompts or [f"boat {i}" for i in range(COUNT)]
+            batch = await client.submit_many(TaskSpec(prompt) for prompt in prompts)
         async for outcome in batch.as_completed():
             say("video" if outcome.ok else f"error {outcome.error!r}", outcome.index)
         for handle in batch:
-            say("end", handle.spec.prompt.split()[1], handle.task_id)
+            say("end", handle.spec.prompt.split()[-1], handle.task_id)
         say("spent", client.spend.spent.tasks, client.spend.spent.tokens)
         say("left", client.spend.reserved.tasks + client.spend.uncertain.tasks)
 
