@@ -317,11 +317,11 @@ async def test_a_frozen_list_shows_no_later_end(make_client):
     assert await client.status(task_id) == "succeeded"
 
 
-async def test_marks_are_cut_to_twenty_characters(make_client):
-    """A mark that is longer than twenty characters loses the rest."""
+async def test_marks_are_cut_to_32_characters(make_client):
+    """A mark that is longer than 32 characters loses the rest."""
     client = make_client(faults=[Fault(verbs="list", lie="marks-cut")])
     await client.create(safety_identifier="abcdefghij" * 4)
-    assert await listed(client) == (["abcdefghij" * 2], 1)
+    assert await listed(client) == (["abcdefghij" * 3 + "ab"], 1)
 
 
 async def test_one_id_for_two_creates(make_client):

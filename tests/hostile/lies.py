@@ -369,7 +369,8 @@ _TABLE = {
     # marks
     "marks-upper": Lie(rows=_marks(str.upper), finds=True),
     "marks-title": Lie(rows=_marks(str.title), finds=True),
-    "marks-cut-24": Lie(rows=_marks(lambda mark: mark[:24]), finds=True),
+    "marks-cut-32": Lie(rows=_marks(lambda mark: mark[:32]), finds=True),
+    "marks-cut-20": Lie(rows=_marks(lambda mark: mark[:20])),
     "marks-cut-8": Lie(rows=_marks(lambda mark: mark[:8])),
     "marks-tail": Lie(rows=_marks(lambda mark: mark[-8:])),
     "marks-prefixed": Lie(rows=_marks(lambda mark: f"gateway-7:{mark}"), finds=True),

@@ -41,11 +41,14 @@ WAYS = ("honest", "lost", "dropped", "honest", "failed", "broken", "honest", "bu
 """What happens to the creates, one spec after the other."""
 
 NAMES = (
-    "three-of-five-tasks", "marks-cut-24", "another-project", "late-90", "total-zero", "html-404",
+    "three-of-five-tasks", "marks-cut-32", "another-project", "late-90", "total-zero", "html-404",
     "marks-upper", "every-2nd-task", "no-marks", "empty", "frozen", "pages-skip", "marks-replaced",
-    "half-an-answer", "ends-empty", "marks-one-of-ours", "cached-120",
+    "half-an-answer", "ends-empty", "marks-prefixed", "cached-120",
 )  # fmt: skip
-"""The lies that the lists tell, one run after the other."""
+"""The lies that the lists tell, one run after the other.
+
+None shows a task with the token of another one: a task that was found so is not looked for again.
+"""
 
 SKEWS = (0.0, 0.0, 45.0, -45.0, 3600.0, -3600.0, 100_000.0)
 """How many seconds the clock of a process may be fast."""

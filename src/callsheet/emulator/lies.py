@@ -37,7 +37,7 @@ ID_LIES = ("id-twice", "id-of-gateway", "id-padded")
 """Ways in which the id in the answer to a create may lie."""
 
 _MARK = "safety_identifier"
-_LEFT = 20  # characters of a mark that is cut
+_LEFT = 32  # characters of a mark that is cut
 
 Row = dict[str, Any]
 
