@@ -64,7 +64,10 @@ class Server:
             while head := received.readline():
                 verb, target, _ = head.decode().split(" ")
                 fields = dict(_fields(received))
-                body = received.read(int(fields.get("content-length", 0)))
+                length = int(fields.get("content-length", 0))
+                body = received.read(length)
+                if len(body) < length:
+                    return  # the other side has given up, so the request never arrived
                 key = fields.get("authorization", "").removeprefix("Bearer ")
                 answer = self.answer(verb, target, key, body)
                 if answer is None:

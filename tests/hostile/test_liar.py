@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPEED = 60.0
-TIMEOUT = 1.0
-"""Real seconds for one request, which are a minute at the provider."""
+TIMEOUT = 2.0
+"""Real seconds for one request, which are two minutes at the provider."""
 
-AT_ONCE = 40
+AT_ONCE = 20
 """How many clients run at once: more of them would make each other late."""
 
 
@@ -123,6 +123,7 @@ def test_no_list_of_a_hostile_provider_makes_a_client_buy_twice(tmp_path: Path, 
     cases = {
         f"{name}/1": make(tmp_path / f"{name}.db", lie=lie, quiet=quiet)
         for name, lie in LIES.items()
+        if not lie.crowd  # lists of hundreds of tasks take real time, so they are virtual only
     }
     results = shoot_all(cases, backend=backend)
     wrong = {key: complaints(case, results[key]) for key, case in cases.items()}
