@@ -22,6 +22,7 @@ from hostile.worlds import (
     id_complaints,
     provider_at,
     shoot,
+    wrong_videos,
 )
 
 
@@ -97,6 +98,17 @@ async def test_no_list_makes_the_next_process_buy_twice(tmp_path: Path, name: st
     """The same holds for a client that takes a journal over while creates are looked for."""
     case = Case(lie=LIES[name], documented=documented, journal=tmp_path / "shoot.db")
     assert complaints(case, await run(case)) == []
+
+
+@pytest.mark.parametrize("name", [name for name, lie in LIES.items() if lie.forges])
+async def test_a_list_with_the_tokens_of_others_takes_no_video_from_a_spec_that_was_answered(
+    name: str,
+):
+    """A get shows the true token of a task, so the id of the create's own answer stays right."""
+    result = await run(Case(lie=LIES[name]))
+    answered = [each for each in result.outcomes if each.spec.prompt.startswith("honest ")]
+    assert wrong_videos(attrs.evolve(result, outcomes=answered)) == []
+    assert all(each.ok for each in answered)
 
 
 @pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])

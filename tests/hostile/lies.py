@@ -387,7 +387,7 @@ _TABLE = {
     "marks-swapped": Lie(rows=swapped, forges=True),
     "marks-one-of-ours": Lie(rows=one_of_ours, some=True, forges=True),
     # totals
-    "total-of-page": Lie(told=_total(lambda _, page: page), **_ALL),
+    "total-of-page": Lie(told=_total(lambda _, page: page), finds=True),
     "total-of-page-pages-of-10": Lie(_kept_for(50.0), _capped(10), _total(lambda _, page: page)),
     "total-zero": Lie(told=_total(lambda _all, _page: 0), finds=True),
     "total-zero-pages-of-10": Lie(_kept_for(50.0), _capped(10), _total(lambda *_: 0)),
