@@ -54,13 +54,31 @@ def test_success_is_settled_from_the_count_of_the_provider():
     assert buckets(ledger) == (NOTHING, NOTHING, spent)
 
 
-@pytest.mark.parametrize("tokens", [None, -1])
+@pytest.mark.parametrize("tokens", [None, -1, 0, 1, 79_999])
 def test_success_without_a_count_is_settled_from_the_estimate(tokens):
-    """A count that is missing or negative makes the whole reservation count as spent."""
+    """A count that is missing, or too low, makes the whole reservation count as spent."""
     ledger = Ledger()
     ledger.reserve("a", TASK)
     assert ledger.settle("a", tokens)
     assert buckets(ledger) == (NOTHING, NOTHING, ONE)
+
+
+@pytest.mark.parametrize(
+    ("least", "said", "spent"),
+    [
+        (80_000, 0, Amount(tasks=1, tokens=80_000, unpriced=1)),
+        (80_000, 90_000, Amount(tasks=1, tokens=90_000, unpriced=1)),
+        (80_000, None, Amount(tasks=1, unmeasured=1, unpriced=1)),
+        (0, 0, Amount(tasks=1, unmeasured=1, unpriced=1)),
+        (0, 1, Amount(tasks=1, tokens=1, unpriced=1)),
+    ],
+)
+def test_a_count_that_is_too_low_is_not_believed_without_a_highest_cost(least, said, spent):
+    """If the most is not known, the larger of what is said and the least counts."""
+    ledger = Ledger()
+    ledger.reserve("a", Estimate(tokens=None, tokens_at_least=least))
+    assert ledger.settle("a", said)
+    assert buckets(ledger) == (NOTHING, NOTHING, spent)
 
 
 def test_failure_is_not_billed():

@@ -22,8 +22,11 @@ PRICES = [
 KEYS = st.integers(0, 7)
 COUNTS = st.integers(0, 400_000)
 ESTIMATES = st.builds(
-    lambda tokens, price: Estimate(tokens=tokens, tokens_at_least=0, price=price),
+    lambda tokens, least, price: Estimate(
+        tokens=tokens, tokens_at_least=least if tokens is None else min(least, tokens), price=price
+    ),
     st.none() | COUNTS,
+    COUNTS,
     st.sampled_from(PRICES),
 )
 LIMITS = st.builds(
@@ -40,6 +43,15 @@ def money(tokens: int | None, price: Price | None, currency: str) -> Decimal:
     if tokens is None or price is None or price.currency != currency:
         return Decimal(0)
     return price.per_million * tokens / 1_000_000
+
+
+def billed(said: int | None, estimate: Estimate) -> int | None:
+    """What a task has cost: what is said, if that is possible, and otherwise the most."""
+    if said is not None and said > 0 and said >= estimate.tokens_at_least:
+        return said
+    if estimate.tokens is not None:
+        return estimate.tokens
+    return None if said is None or estimate.tokens_at_least == 0 else estimate.tokens_at_least
 
 
 class LedgerSteps(RuleBasedStateMachine):
@@ -160,14 +172,14 @@ class LedgerSteps(RuleBasedStateMachine):
         assert key in self.ledger
         return key
 
-    @rule(key=keys | KEYS, tokens=st.none() | COUNTS)
+    @rule(key=keys | KEYS, tokens=st.none() | COUNTS | st.sampled_from([-1, 0, 1]))
     def settle(self, key: int, tokens: int | None) -> None:
         """A task succeeds, with or without a count."""
         known = key in self.where
         assert self.ledger.settle(key, tokens) is known
         if known:
             _, estimate = self.where.pop(key)
-            self.spent.append((estimate.tokens if tokens is None else tokens, estimate.price))
+            self.spent.append((billed(tokens, estimate), estimate.price))
 
     @rule(key=keys | KEYS)
     def release(self, key: int) -> None:

@@ -253,6 +253,14 @@ def test_reasons_are_read_in_every_shape(keys, error, read):
         ),
         ({"tool_usage": {"web_search": "2", "odd": "x"}}, Usage(tool_usage={"web_search": 2})),
         ({"completion_tokens": "lots", "tool_usage": 3}, Usage()),
+        ({"completion_tokens": -1, "total_tokens": 0}, Usage(total_tokens=0)),
+        ({"completion_tokens": 1.5, "total_tokens": 2.0}, Usage(total_tokens=2)),
+        ({"completion_tokens": 10**4299, "total_tokens": "9" * 4300}, Usage()),
+        ({"completion_tokens": 2**53, "total_tokens": 2**53 + 1}, Usage(completion_tokens=2**53)),
+        (
+            {"tool_usage": {"web_search": 10**400, "other": -1, "more": 1}},
+            Usage(tool_usage={"more": 1}),
+        ),
         ({}, None),
         (None, None),
         (7, None),
@@ -330,6 +338,19 @@ def test_error_in_a_success_is_never_read_as_a_task(body, kind, answer):
             parse(answer(body))
 
 
+@pytest.mark.parametrize("field", ["seed", "created_at", "duration", "total_tokens"])
+def test_a_number_of_thousands_of_digits_hides_nothing_else(field, answer):
+    """A number that Python refuses to read counts as missing; the video of the answer is read."""
+    usage = '"total_tokens": 7' if field != "total_tokens" else f'"total_tokens": {"9" * 5000}'
+    body = f"""{{"id": "t", "status": "succeeded", "content": {{"video_url": "https://v/1"}},
+        "{field}": {"9" * 5000}, "usage": {{{usage}}}}}"""
+    snapshot = ARK.parse_snapshot(answer(body.encode()))
+    assert snapshot.video_url == "https://v/1"
+    assert (snapshot.seed, snapshot.created_at, snapshot.duration) == (None, None, None)
+    tokens = None if field == "total_tokens" else 7
+    assert snapshot.usage == Usage(total_tokens=tokens)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -347,7 +368,6 @@ def test_error_in_a_success_is_never_read_as_a_task(body, kind, answer):
         b'{"error": [1]}',
         b"<!DOCTYPE html><title>Welcome</title>",
         b"[" * 100_000,
-        b'{"id": "t", "status": "running", "seed": ' + b"9" * 5000 + b"}",
         b'{"id": "t", "status": "running"',
     ],
 )

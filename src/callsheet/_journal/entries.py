@@ -298,7 +298,10 @@ def _attached(facts: Facts, value: Any, _: float | None) -> None:
 
 def _answer(facts: Facts, value: Any, at: float | None) -> None:
     task_id, raw = value
-    facts.answer = read_snapshot(raw, task_id=task_id)
+    answer, known = read_snapshot(raw, task_id=task_id), facts.answer
+    if known is not None and known.status is Status.SUCCEEDED is not answer.status:
+        return  # what has succeeded is billed, whatever is said of it later
+    facts.answer = answer
     facts.status, facts.ended_at = facts.answer.status, at
 
 

@@ -274,7 +274,7 @@ class Ledger:
 
         Args:
             key: The task.
-            tokens: The provider's own count. Without one, or with one below 0, the estimate counts.
+            tokens: The provider's own count; see `count`.
         """
         estimate = self._take(key)
         if estimate is None:
@@ -283,9 +283,14 @@ class Ledger:
         return True
 
     def count(self, estimate: Estimate, tokens: int | None) -> None:
-        """Count a task as spent that was never reserved here; see `settle`."""
-        counted = tokens is not None and tokens >= 0
-        self._sum_spent += Amount.of(tokens, estimate.price) if counted else _most(estimate)
+        """Count a task as spent. It may be one that was never reserved here.
+
+        Args:
+            estimate: What it may cost.
+            tokens: The provider's own count. One that is lower than the task can cost, such as 0,
+                is as good as none: then the most that it may cost counts, as without a count.
+        """
+        self._sum_spent += Amount.of(_billed(estimate, tokens), estimate.price)
 
     def release(self, key: Hashable) -> bool:
         """Free the money of a task that is not billed: it failed, or certainly was not made."""
@@ -349,27 +354,50 @@ def _most(estimate: Estimate) -> Amount:
     return Amount.of(estimate.tokens, estimate.price)
 
 
+def _billed(estimate: Estimate, tokens: int | None) -> int | None:
+    """The tokens that a task has cost which succeeded; ``None`` if they are not known.
+
+    Some gateways say 0, or any other number. A count that is too low would free money that is
+    billed, and so lift the cap. Such a count tells nothing, so the bill may be the highest that is
+    possible, and that much stays counted.
+    """
+    # No video costs 0 tokens, also where the least that it costs is not known.
+    if tokens is not None and tokens >= max(estimate.tokens_at_least, 1):
+        return tokens
+    if estimate.tokens is not None or tokens is None:
+        return estimate.tokens
+    return estimate.tokens_at_least or None
+
+
 def _figure_unknown(limit: SpendLimit, estimate: Estimate) -> str | None:
     """Why the caps cannot be kept for a task: a figure is unknown, or its currency has no cap."""
     caps = {"USD": limit.usd, "CNY": limit.cny}
     price, money = estimate.price, estimate.money
+    # A cap that can be kept is named, because otherwise the caller would go on without any.
+    instead = "cap tasks instead: SpendLimit(tasks=100)"
     if limit.tokens is not None and estimate.tokens is None:
         missing = "the tokens of this are not known"
     elif all(cap is None for cap in caps.values()):
         return None
     elif price is None:
         missing = "the price of this is not known"
+        if estimate.tokens is not None:
+            instead = (
+                "cap tasks or tokens instead: SpendLimit(tasks=100) or SpendLimit(tokens=10000000)"
+            )
     elif money is None:
         missing = "the tokens of this, and so the money, are not known"
     elif money > 0 and caps[price.currency] is None:
+        currency = price.currency
         return (
-            f"the spend limit cannot be kept: this is paid in {price.currency}, for which it sets "
-            "no cap; nothing was sent"
+            f"the spend limit cannot be kept: this is paid in {currency}, for which it sets no "
+            f"cap; give a cap in {currency}, such as SpendLimit({currency.lower()}=100); nothing "
+            "was sent"
         )
     else:
         return None
     why = "; ".join(estimate.notes)
-    return f"the spend limit cannot be kept: {missing} ({why}); nothing was sent"
+    return f"the spend limit cannot be kept: {missing} ({why}); {instead}; nothing was sent"
 
 
 def _cap_passed(amount: Amount, spend: Spend) -> str | None:

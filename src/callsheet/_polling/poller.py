@@ -120,7 +120,10 @@ class Poller:
             made = self.registry.made_task(snapshot.task_id)
             token = None if made is None else made.mark
             self._disown(record, SubmissionUncertainError(reason, token))
-            return
+        else:
+            self._apply(record, snapshot, single=single)
+
+    def _apply(self, record: Record, snapshot: Snapshot, *, single: bool) -> None:
         before = record.status
         settled, now = self.registry.apply(snapshot), self.clock.now()
         without_video = not settled and snapshot.status is Status.SUCCEEDED
@@ -129,6 +132,8 @@ class Poller:
             for each in settled:
                 each.snapshot = snapshot  # it is billed nevertheless
         if without_video and not settled:
+            for each in self.registry.records_of(snapshot.task_id):
+                self.lifecycle.moved(each, snapshot)
             self._wake_up.set()
         for each in settled:
             self.lifecycle.task_ended(each)
@@ -138,7 +143,7 @@ class Poller:
             status = record.status or snapshot.status  # a stale answer has changed nothing
             self.planner.schedule.seen(record, status, now=now, updated_at=snapshot.updated_at)
             if before is not status:
-                self.lifecycle.moved(record)
+                self.lifecycle.moved(record, snapshot)
                 self.lifecycle.emit(
                     StatusChanged(task_id=snapshot.task_id, before=before, after=status)
                 )

@@ -218,7 +218,9 @@ def _resume_task(engine: Engine, record: Record, entry: Entry) -> None:
     if not entry.final and entry.task_id is not None:
         if entry.spec is not None:
             engine.bookkeeping.carry(record)  # first: the answer takes the place of the estimate
-        record.snapshot = entry.answer  # a success is billed, even if its task is lost now
+        record.snapshot = answer = entry.answer
+        if answer is not None and answer.status is Status.SUCCEEDED:
+            engine.bookkeeping.succeeded(record, answer)  # billed, whatever is said of it now
         engine.attacher.adopt([record], [entry.task_id])
         if entry.cancelled and not record.settled:
             engine.spawn(partial(engine.canceller.stop, record))

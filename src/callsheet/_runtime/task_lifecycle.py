@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from callsheet._models.snapshot import Status
 from callsheet._runtime.learning import LEARNED_GAP, Learning
 from callsheet._state.clock import Clock
 from callsheet._submission.admission import Admission
@@ -18,6 +19,7 @@ from callsheet.events import Event, TaskSettled
 
 
 if TYPE_CHECKING:
+    from callsheet._models.snapshot import Snapshot
     from callsheet._state.record import Record
     from callsheet.errors import CallsheetError
 
@@ -53,9 +55,12 @@ class TaskLifecycle:
         """Begin the first gap between two writes of what was learned."""
         self._learned_at = self.clock.now()
 
-    def moved(self, record: Record) -> None:
-        """Write down the new status of a task."""
-        self.bookkeeping.moved(record)
+    def moved(self, record: Record, answer: Snapshot) -> None:
+        """Write down the new status of a task, or that it is billed already."""
+        if answer.status is Status.SUCCEEDED:
+            self.bookkeeping.succeeded(record, answer)
+        else:
+            self.bookkeeping.moved(record)
 
     def task_ended(self, record: Record) -> None:
         """Settle the money of a task that has ended, write its end down, and tell of it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 
 if TYPE_CHECKING:
+    from callsheet._models.snapshot import Snapshot
     from callsheet._state.record import Record
     from callsheet.errors import CallsheetError
     from callsheet.events import Event
@@ -17,8 +18,11 @@ class Lifecycle(Protocol):
     It keeps the journal and the money of tasks, lets the next create go, and calls the observer.
     """
 
-    def moved(self, record: Record) -> None:
-        """The task of a record has another status, and has not ended."""
+    def moved(self, record: Record, answer: Snapshot) -> None:
+        """An answer shows another status, and does not end the wait.
+
+        It may say success and have no video yet. Then the task is billed, and is asked for again.
+        """
 
     def task_ended(self, record: Record) -> None:
         """The task of a record has ended, or is watched no longer: its outcome is known."""

@@ -174,8 +174,13 @@ class Registry:
         """Whether a task is that of a spec, pending or ended, and not only attached by its id."""
         if self.made_task(task_id) is not None:
             return True
+        return any(each.spec is not None for each in self.records_of(task_id))
+
+    def records_of(self, task_id: str) -> Iterator[Record]:
+        """All records of a pending task."""
         first = self._pending.get(task_id)
-        return first is not None and any(each.spec is not None for each in self._twins(first))
+        if first is not None:
+            yield from self._twins(first)
 
     def made_task(self, task_id: str) -> MadeTask | None:
         """What is known of a task that was made here; ``None`` if it is not remembered."""

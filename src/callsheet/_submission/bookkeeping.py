@@ -87,6 +87,8 @@ class Bookkeeping:
     provider: Provider
     journal: Journal | None = None
     files: MutableMapping[Record, str] = attrs.field(factory=WeakKeyDictionary[Record, str])
+    _successes: dict[Record, Snapshot] = attrs.field(factory=dict[Record, Snapshot], init=False)
+    """What said that a pending task has succeeded, though without a video."""
 
     @classmethod
     def for_client(
@@ -251,25 +253,40 @@ class Bookkeeping:
         Call this while the record still has its estimate.
         """
         if answer.status is Status.SUCCEEDED:
-            usage = answer.usage
-            self.ledger.count(self._estimate(record), None if usage is None else usage.total_tokens)
+            self.ledger.count(self._estimate(record), _tokens_said(answer))
 
     def carry(self, record: Record) -> None:
         """Count the task that a record has, whatever the limit says now: it was made earlier."""
         self.ledger.carry(record, self._estimate(record))
+
+    def succeeded(self, record: Record, answer: Snapshot) -> None:
+        """Keep an answer that says success and does not end the task, since it has no video yet.
+
+        A task that has succeeded is billed, whatever a later answer says, in any process.
+        """
+        known = self._successes.get(record)
+        if known is None or (_tokens_said(answer) or 0) > (_tokens_said(known) or 0):
+            self._successes[record] = answer
+        if known is None and record.row is not None:
+            self._note(record, AnswerNote(record.row, answer, time.time()))
 
     def account(self, record: Record) -> None:
         """Settle the money of a record that has its outcome.
 
         Only a task that failed at the provider, or that was not made, frees its money.
         """
+        earlier = self._successes.pop(record, None)
         if record not in self.ledger:
             return
         snapshot = record.snapshot
+        ended_well = snapshot is not None and snapshot.status is Status.SUCCEEDED
+        successes = (earlier, snapshot if ended_well else None)
         match record.error:
-            case _ if snapshot is not None and snapshot.status is Status.SUCCEEDED:
-                usage = snapshot.usage  # billed, even if its video has no URL or is lost
-                self.ledger.settle(record, None if usage is None else usage.total_tokens)
+            # Billed, even if its video has no URL or is lost, or another answer denies it now.
+            case _ if any(successes):
+                said = [_tokens_said(each) for each in successes if each is not None]
+                counts = [each for each in said if each is not None]
+                self.ledger.settle(record, max(counts, default=None))
             case TaskError():
                 self.ledger.release(record)
             case SubmissionUncertainError():
@@ -307,6 +324,15 @@ class Bookkeeping:
         """Write notes about a record, if there is a journal and the record has a row in it."""
         if self.journal is not None and record.row is not None:
             self.journal.write(found)
+
+
+def _tokens_said(answer: Snapshot) -> int | None:
+    """The number of tokens that an answer names: both are the bill, so the larger one counts."""
+    usage = answer.usage
+    if usage is None:
+        return None
+    said = (usage.completion_tokens, usage.total_tokens)
+    return max((each for each in said if each is not None), default=None)
 
 
 def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:

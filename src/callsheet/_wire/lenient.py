@@ -34,6 +34,20 @@ _NESTING = frozenset((dict, list))
 _FLAG_WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
+def _whole(digits: str) -> float:
+    """A whole number; infinity for one of thousands of digits.
+
+    One absurd number must not hide the rest of an answer, which may name a video that is paid for.
+    """
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+_DECODER_OF_LONG_NUMBERS = json.JSONDecoder(strict=False, parse_int=_whole)
+
+
 def load_json(body: bytes) -> object:
     """The JSON value of a body. Bytes that are not UTF-8 become U+FFFD.
 
@@ -45,7 +59,7 @@ def load_json(body: bytes) -> object:
     """
     try:
         return _decode(body.decode("utf-8-sig", "replace"))
-    except ValueError as exc:  # not JSON, or an integer of thousands of digits
+    except ValueError as exc:
         raise ProtocolError("the answer is not JSON", excerpt(body)) from exc
     except RecursionError as exc:
         raise ProtocolError("the answer is nested too deeply", excerpt(body)) from exc
@@ -62,7 +76,12 @@ def unwrap_json(value: object) -> object:
 
 
 def _decode(json_text: str) -> object:
-    value: Any = _DECODER.decode(json_text)
+    try:
+        value: Any = _DECODER.decode(json_text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a whole number of thousands of digits, which Python refuses to read
+        value = _DECODER_OF_LONG_NUMBERS.decode(json_text)
     if json_text.count("{") + json_text.count("[") < DEEPEST:
         return value
     level: list[Any] = [[value]]

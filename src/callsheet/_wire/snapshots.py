@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MOST_COUNTED = 2**53
+"""Most tokens, or uses of a tool, that are believed of one task: a million years of film. A gateway
+may send thousands of digits, and then no sum of them could be shown."""
+
 STATUS_WORDS = {
     **{status.value: status for status in Status if status is not Status.UNKNOWN},
     "pending": Status.QUEUED,
@@ -287,9 +291,15 @@ def _usage(value: object) -> Usage | None:
     if not row:
         return None
     tools = mapping(row.get("tool_usage")) or {}
-    counts = {name: integer(count) for name, count in tools.items()}
+    counts = {name: _count(count) for name, count in tools.items()}
     return Usage(
-        completion_tokens=integer(row.get("completion_tokens")),
-        total_tokens=integer(row.get("total_tokens")),
+        completion_tokens=_count(row.get("completion_tokens")),
+        total_tokens=_count(row.get("total_tokens")),
         tool_usage={name: count for name, count in counts.items() if count is not None},
     )
+
+
+def _count(value: object) -> int | None:
+    """A count, or ``None`` if it is no whole number from 0 to `MOST_COUNTED`."""
+    found = integer(value)
+    return found if found is not None and 0 <= found <= MOST_COUNTED else None
