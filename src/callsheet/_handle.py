@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from callsheet._models.outcome import Outcome
+    from callsheet._models.outcome import Outcome, UncertainAttempt
     from callsheet._models.snapshot import Snapshot, Status, Video
     from callsheet._models.spec import TaskSpec
     from callsheet._runtime.engine import Engine
@@ -141,6 +141,38 @@ class TaskHandle:
         watched. Until one of these happens, a later `Client.resume` may send it again.
         """
         self._engine.canceller.withdraw(self._record)
+
+    @property
+    def uncertain_attempts(self) -> tuple[UncertainAttempt, ...]:
+        """The creates of its spec that may have made a task, and nobody knows; oldest first."""
+        return self._engine.resolver.uncertain(self._record)
+
+    async def resolve(self, task_id: str | None, *, attempt: int | None = None) -> Snapshot | None:
+        """Say by hand what became of a create whose answer was lost.
+
+        Call this after you have looked at the account's own pages, where nothing else can tell. The
+        provider is asked once for the task, so that a misspelt id is refused. What you say is on
+        disk when this returns, if there is a journal. If the spec has its outcome already, that one
+        stays; a later `Client.resume` watches the task, or sends the spec again.
+
+        Args:
+            task_id: The task that the create has made. ``None``: it has made none, so the spec may
+                be sent again. If that is wrong, the video is paid for twice.
+            attempt: Which create this is about, by its number in `uncertain_attempts`. It is needed
+                if there are several, unless the task carries the token of one.
+
+        Returns:
+            What the provider says of the task; ``None`` without an id.
+
+        Raises:
+            ConfigurationError: None of its creates is uncertain, it is not clear which one is
+                meant, or the id is blank or that of another spec. Nothing was changed.
+            CallsheetError: The provider does not know the id, or gave no answer. Nothing was
+                changed.
+            JournalError: It could not be written to the journal.
+            ClosedError: The client was closed.
+        """
+        return await self._engine.resolver.resolve(self._record, task_id, attempt=attempt)
 
     async def cancel(self) -> bool:
         """Stop the task if it does not run yet; return whether it was stopped in time.

@@ -14,6 +14,7 @@ from callsheet._journal.notes import (
     AnswerNote,
     AttachmentNote,
     AttemptNote,
+    ByHandNote,
     CancelNote,
     DoubtNote,
     EndNote,
@@ -51,6 +52,11 @@ def witnessed(n):
     return AbsenceNote(1, n, Grade.WITNESSED)
 
 
+def by_hand(n, task_id):
+    """What a person says of an attempt."""
+    return ByHandNote(1, n, task_id, 9.0)
+
+
 def without_video(task_id):
     """A success whose answer holds no video."""
     whole = answer(task_id)
@@ -78,6 +84,9 @@ def lives(draw, *, orderless=False):
             [presumed(n)],
             [presumed(n), witnessed(n)],
             [TaskNote(1, n, f"cgt-{n}")],
+            [DoubtNote(1, n), by_hand(n, f"cgt-{n}")],
+            [DoubtNote(1, n), by_hand(n, None)],
+            [by_hand(n, None), TaskNote(1, n, f"cgt-{n}")],
             [RefusalNote(1, n, tries), TaskNote(1, n, f"cgt-{n}")],
             [witnessed(n), TaskNote(1, n, f"cgt-{n}")],
         ]
@@ -102,7 +111,7 @@ def test_an_attempt_counts_as_open_until_a_note_says_what_became_of_it(life):
             mine = [note for note in prefix if note.n == each.n]
             tries = max(note.tries for note in mine if isinstance(note, AttemptNote))
             said = any(
-                isinstance(note, AbsenceNote)
+                isinstance(note, AbsenceNote | ByHandNote)
                 or (isinstance(note, RefusalNote) and note.tries == tries)
                 for note in mine
             )
@@ -153,6 +162,9 @@ def test_a_fate_only_climbs(life):
         ([witnessed(1), presumed(1)], Fate.ABSENT, Grade.WITNESSED),
         ([presumed(1), DoubtNote(1, 1), witnessed(1)], Fate.ABSENT, Grade.WITNESSED),
         ([presumed(1), DoubtNote(1, 1), TaskNote(1, 1, "a")], Fate.MADE, None),
+        ([by_hand(1, None), DoubtNote(1, 1)], Fate.ABSENT, Grade.WITNESSED),
+        ([by_hand(1, None), presumed(1)], Fate.ABSENT, Grade.WITNESSED),
+        ([DoubtNote(1, 1), by_hand(1, "a"), by_hand(1, None)], Fate.MADE, None),
     ],
 )
 def test_only_a_presumed_absence_is_taken_back(told, fate, grade):

@@ -62,6 +62,7 @@ class Known:
     error: str | None = None
     file: str | None = None
     cancelled: bool = False
+    succeeded: bool = attrs.field(default=False, eq=False)
 
 
 def known_from(entry):
@@ -213,6 +214,15 @@ class JournalSteps(RuleBasedStateMachine):
             self._change(row, n, Fate.MADE, task_id)
             self.known[row].task_id = self.known[row].task_id or task_id
 
+    @rule(row=rows, data=st.data(), task_id=st.none() | st.text(min_size=1, max_size=5))
+    def resolve(self, row, data, task_id):
+        """A person says what became of an attempt."""
+        n = self._one_of(row, data, Fate.OUT, Fate.DOUBTED)
+        if n:
+            self._tell(ByHandNote(row, n, task_id, 1.0))
+            self._change(row, n, Fate.ABSENT if task_id is None else Fate.MADE, task_id)
+            self.known[row].task_id = self.known[row].task_id or task_id
+
     @rule(row=rows, status=st.sampled_from(Status))
     def move(self, row, status):
         """A status comes."""
@@ -228,6 +238,9 @@ class JournalSteps(RuleBasedStateMachine):
             known.error = None if known.answer else repr(end)
         else:
             self._tell(AnswerNote(row, end, 1.0))
+            if known.succeeded and end.status is not Status.SUCCEEDED:
+                return  # what has succeeded is billed, whatever is said of it later
+            known.succeeded = end.status is Status.SUCCEEDED
             known.answer, known.status, known.error = repr(end), end.status, None
 
     @rule(row=rows)

@@ -59,6 +59,7 @@ from callsheet._submission.submission_events import (
     NoteWritten,
     Owner,
     Refused,
+    Resolved,
     Retracted,
     Taken,
     TurnCame,
@@ -192,6 +193,7 @@ class Rules:
 
 TROUBLES = (
     "lists lie",
+    "people err",
     "refusals lie",
     "posts are repeated",
     "ids clash",
@@ -386,6 +388,10 @@ class World:
             moves += [Found(n, tasks), Found(n, tasks[:1])]
         if open_ and not tasks:
             moves += [Absent(n), Absent(n, Grade.WITNESSED)]
+        if open_:
+            moves += [Resolved(n, each) for each in tasks or (None,)]
+        if open_ and tasks and self._may("people err"):
+            moves.append(Resolved(n, None))
         if open_ and tasks and self._may("lists lie"):
             moves.append(Absent(n))
         if n in self.looked_for:
@@ -449,7 +455,7 @@ class World:
         """Remember what the world has said with an event."""
         if isinstance(event, OF_WORKERS):
             del self.workers[event.n]
-        if isinstance(event, Found | Absent | CannotTell):
+        if isinstance(event, Found | Absent | CannotTell | Resolved):
             self.looked_for.discard(event.n)
         match event:
             case NoteWritten(n):
@@ -459,14 +465,14 @@ class World:
             case Refused(n):
                 self.refused[n] += 1
                 self._lie(n)
-            case Absent(n):
+            case Absent(n) | Resolved(n, None):
                 self._lie(n)
             case Answered(n, task_id, Owner.NOBODY):
                 attempt = attempt_of(self.submission, n)
                 # An answer that contradicts the callback is not believed, if there was one try.
                 if attempt.heard in {None, task_id} or attempt.tries > 1:
                     self.told[n].add(task_id)
-            case Called(n, task_id, Owner.NOBODY):
+            case Called(n, task_id, Owner.NOBODY) | Resolved(n, str(task_id)):
                 self.told[n].add(task_id)
             case Found(n, task_ids, Owner.NOBODY):
                 self.told[n].update(task_ids)
@@ -719,7 +725,7 @@ def test_lists_and_callbacks_may_come_in_any_order(rules, data):
         fact
         for attempt in world.submission.attempts
         for fact in world._rumours(attempt)
-        if isinstance(fact, Called | Found | Absent)
+        if isinstance(fact, Called | Found | Absent | Resolved)
         if getattr(fact, "owner", Owner.NOBODY) is Owner.NOBODY
     ]
     some = [fact for fact in facts if data.draw(st.integers(0, 2), label=f"{fact}, unless 0")]

@@ -291,6 +291,13 @@ def _doubted(_: Facts, attempt: _Attempt, _value: Any, _at: float | None) -> Non
         attempt.verdict, attempt.grade = Fate.DOUBTED, None
 
 
+def _by_hand(facts: Facts, attempt: _Attempt, value: Any, at: float | None) -> None:
+    if value is None:
+        _absent(facts, attempt, Grade.WITNESSED.value, at)
+    else:
+        _made(facts, attempt, value, at)
+
+
 def _attached(facts: Facts, value: Any, _: float | None) -> None:
     if facts.task_id is None:
         facts.task_id = value
@@ -335,6 +342,7 @@ _OF_ATTEMPT: Final[dict[str, Callable[[Facts, _Attempt, Any, float | None], None
     NoteKind.MADE: _made,
     NoteKind.FOUND: _found,
     NoteKind.DISOWNED: _disowned,
+    NoteKind.BY_HAND: _by_hand,
     NoteKind.REFUSED: _refused,
     NoteKind.ABSENT: _absent,
     NoteKind.DOUBTED: _doubted,

@@ -109,6 +109,20 @@ class WrongIdNote:
 
 
 @attrs.frozen
+class ByHandNote:
+    """A person has said what became of an attempt: *task_id* is its task, or it has made none.
+
+    It counts like `TaskNote`, or like an `AbsenceNote` that is witnessed. It is a note of its own
+    so that the file says where this comes from: by hand, and neither from an answer nor a list.
+    """
+
+    row: int
+    n: int
+    task_id: str | None
+    at: float
+
+
+@attrs.frozen
 class AttachmentNote:
     """The row is about a task that existed already."""
 
@@ -165,6 +179,7 @@ RowNote = (
     | DoubtNote
     | TaskNote
     | WrongIdNote
+    | ByHandNote
     | AttachmentNote
     | CancelNote
     | EndNote
@@ -186,6 +201,7 @@ class NoteKind(enum.StrEnum):
     MADE = "made"
     FOUND = "found"
     DISOWNED = "disowned"
+    BY_HAND = "by_hand"
     ATTACHED = "attached"
     CANCELLED = "cancelled"
     ENDED = "ended"

@@ -17,6 +17,21 @@ def _to_video(video: Video | Packed | None) -> Video | None:
     return Video.from_snapshot(unpack(video)) if isinstance(video, Packed) else video
 
 
+@attrs.frozen(kw_only=True)
+class UncertainAttempt:
+    """A create whose answer was lost: its task may exist and be billed.
+
+    Attributes:
+        attempt: Its number among the creates of its spec, from 1, over all processes.
+        token: The mark that its task carries in ``safety_identifier``; ``None`` if it has none.
+        sent_at: When it was sent, in Unix seconds; ``None`` if that is not known.
+    """
+
+    attempt: int
+    token: str | None
+    sent_at: float | None
+
+
 _OUTCOME = ("index", "spec", "task_id", "video", "error")
 
 

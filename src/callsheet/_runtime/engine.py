@@ -14,6 +14,7 @@ from callsheet._runtime.cancel import Canceller
 from callsheet._runtime.intake import Intake
 from callsheet._runtime.learning import Learning
 from callsheet._runtime.quotas import quotas
+from callsheet._runtime.resolve import Resolver
 from callsheet._runtime.task_lifecycle import TaskLifecycle
 from callsheet._state.circuit_breaker import CircuitBreaker
 from callsheet._state.clock import Clock, Waiters
@@ -168,6 +169,13 @@ class Engine:
             registry=self.registry,
             poller=self.poller,
             tasks=self.tasks,
+            waiting=self.waiting,
+        )
+        self.resolver = Resolver(
+            submitter=self.submitter,
+            tasks=self.tasks,
+            bookkeeping=bookkeeping,
+            clock=clock,
             waiting=self.waiting,
         )
 

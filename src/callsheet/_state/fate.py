@@ -44,7 +44,8 @@ class Grade(enum.Enum):
     """How well it is proven that an attempt made no task."""
 
     WITNESSED = "witnessed"
-    """The list that does not show it shows a task that was sent later. This is final."""
+    """The list that does not show it shows a task that was sent later, or a person has looked at
+    the account's pages. This is final."""
     PRESUMED = "presumed"
     """The list that does not show it is believed, but it has shown no later task. This may be
     taken back."""

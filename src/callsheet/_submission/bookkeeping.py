@@ -16,6 +16,7 @@ from callsheet._journal.notes import (
     AnswerNote,
     AttachmentNote,
     AttemptNote,
+    ByHandNote,
     CancelNote,
     DoubtNote,
     EndNote,
@@ -344,12 +345,14 @@ def _note_of(row: int, submission: Submission, effect: NoteEffect) -> Note:
             return WrongIdNote(row, effect.n, effect.task_id)
         case NoteEnded():
             return EndNote(row, effect.error, time.time())
-        case NoteFate():
-            return _note_of_fate(row, attempt_of(submission, effect.n))
+        case NoteFate(by_hand=by_hand):
+            return _note_of_fate(row, attempt_of(submission, effect.n), by_hand=by_hand)
 
 
-def _note_of_fate(row: int, attempt: Attempt | None) -> Note:
+def _note_of_fate(row: int, attempt: Attempt | None, *, by_hand: bool) -> Note:
     match attempt:
+        case Attempt() if by_hand:
+            return ByHandNote(row, attempt.n, attempt.task_id, time.time())
         case Attempt(fate=Fate.REFUSED):
             return RefusalNote(row, attempt.n, attempt.tries)
         case Attempt(fate=Fate.ABSENT):

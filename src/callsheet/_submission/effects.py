@@ -90,9 +90,10 @@ class Pause:
 
 @attrs.frozen
 class NoteFate:
-    """Write down what became of attempt *n*."""
+    """Write down what became of attempt *n*; *by_hand* means that a person has said so."""
 
     n: int
+    by_hand: bool = False
 
 
 @attrs.frozen

@@ -161,6 +161,19 @@ class Retracted:
 
 
 @attrs.frozen
+class Resolved:
+    """A person has looked at the account's pages, and says what became of attempt *n*.
+
+    Attributes:
+        n: The attempt.
+        task_id: The task that it has made; ``None`` if it has made none.
+    """
+
+    n: int
+    task_id: str | None
+
+
+@attrs.frozen
 class Disowned:
     """The id that the answer to attempt *n* has brought is not that of its task.
 
@@ -201,6 +214,7 @@ Event = (
     | CannotTell
     | Retracted
     | Disowned
+    | Resolved
     | Cancel
     | Close
 )

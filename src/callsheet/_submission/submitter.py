@@ -70,6 +70,7 @@ from callsheet._submission.submission_events import (
     NoteWritten,
     Owner,
     Refused,
+    Resolved,
     Taken,
     TurnCame,
     Unpreparable,
@@ -230,6 +231,27 @@ class Submitter:
         record, n = known
         self._apply(record, Called(n, task_id, self.reconciler.owner_of(task_id, record)))
         return True
+
+    def uncertain_attempts(self, record: Record) -> list[Attempt]:
+        """The attempts that may have made a task: it is looked for, or nobody can tell."""
+        submission = self._submissions.of(record)
+        attempts = () if submission is None else submission.attempts
+        return [each for each in attempts if each.fate in {Fate.LOST, Fate.DOUBTED}]
+
+    def by_token(self, token: str) -> tuple[Record, int] | None:
+        """The record and the number of the attempt that carries a token."""
+        return self._submissions.by_token(token)
+
+    def has_task(self, task_id: str, record: Record) -> bool:
+        """Whether an id is that of another spec, or of another attempt of this one."""
+        submission = self._submissions.of(record)
+        attempts = () if submission is None else submission.attempts
+        own = any(task_id in {each.task_id, *each.more_ids} for each in attempts)
+        return own or self.reconciler.owner_of(task_id, record) is Owner.ANOTHER
+
+    def resolve(self, record: Record, n: int, task_id: str | None) -> None:
+        """Take what a person says of attempt *n*: that it has made this task, or none."""
+        self._apply(record, Resolved(n, task_id))
 
     def resume(self, record: Record, submission: Submission) -> None:
         """Go on where an earlier process has left off: queue a record, or look for its task."""

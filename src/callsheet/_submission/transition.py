@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from callsheet._state.fate import OPEN, Fate
+from callsheet._state.fate import OPEN, Fate, Grade
 from callsheet._submission.effects import (
     Carry,
     Confirm,
@@ -83,6 +83,7 @@ from callsheet._submission.submission_events import (
     NoteWritten,
     Owner,
     Refused,
+    Resolved,
     Retracted,
     Taken,
     TurnCame,
@@ -819,6 +820,33 @@ def _retracted(d: _Draft, event: Retracted) -> None:
     d.do(NoteFate(event.n))
 
 
+def _resolved(d: _Draft, event: Resolved) -> None:
+    """A person has seen on the account's pages what became of attempt *n*.
+
+    An id is as good as one that a list shows. That nothing was made is final, and the spec may be
+    sent again, whatever the policy is: the caller has decided.
+    """
+    attempt = d.attempt(event.n)
+    if attempt.fate not in {Fate.LOST, Fate.DOUBTED}:
+        return  # it is known better by now, or its answer is still to come
+    if event.task_id is not None:
+        told = d.submission.state in {State.ACCEPTED, State.ENDED}
+        (_shown_late if told else _found)(d, Found(event.n, (event.task_id,)))
+        note, by_hand = NoteFate(event.n), NoteFate(event.n, by_hand=True)
+        d.effects = [by_hand if each == note else each for each in d.effects]
+        return
+    if attempt.fate is Fate.LOST:
+        d.do(StopLook(event.n))
+    d.change_attempt(event.n, fate=Fate.ABSENT, grade=Grade.WITNESSED)
+    d.do(NoteFate(event.n, by_hand=True))
+    if d.submission.state is State.LOST and d.is_current(event.n):
+        nothing = NotSubmittedError("its create made nothing, as was said by hand")
+        nothing.__cause__ = attempt.error
+        _resend(d, event.n, nothing)
+    else:
+        d.do(Release(event.n))
+
+
 def _cancelled_unsent(d: _Draft, event: Cancel) -> None:
     """Nothing of the current attempt has left, so the spec ends at once."""
     _remember_cancel(d, event)
@@ -863,6 +891,7 @@ _IN_ANY: dict[type, _Handler] = {
     Absent: _absent,
     CannotTell: _cannot_tell,
     Retracted: _retracted,
+    Resolved: _resolved,
 }
 
 _IN_STATE: dict[State, dict[type, _Handler]] = {
