@@ -172,6 +172,36 @@ def check(
 
 
 @app.command
+def resolve(
+    folder: Path,
+    spec: str,
+    *,
+    task_id: str | None = None,
+    none: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what became of an uncertain create, after a look at the account's own pages.
+
+    Args:
+        folder: The --out folder of the run. No run may use it now.
+        spec: Which one: the number of its line in results.jsonl, or its whole prompt. If it has
+            several uncertain creates, LINE/CREATE.
+        task_id: The task that it has made; the next run fetches its video.
+        none: It has made no task; the next run sends it again. If that is wrong, it is paid twice.
+        json: Print one JSON object.
+    """
+    from callsheet._cli.resolving import Resolution
+    from callsheet._cli.resolving import resolve as write_down
+
+    if none == (task_id is not None):
+        return _refuse(["say what became of it: either --task-id ID, or --none"])
+    if task_id is not None and not task_id.strip():
+        return _refuse([f"--task-id {task_id!r} is no task id"])
+    given = None if task_id is None else task_id.strip()
+    return anyio.run(write_down, Resolution(folder=folder, name=spec, task_id=given, events=json))
+
+
+@app.command
 def emulate(
     *,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8787,

@@ -99,6 +99,7 @@ class Results:
 
     Attributes:
         rows: The rows that count, by index.
+        unsorted: Whether the file has them in another order, or some of them twice.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +109,7 @@ class Results:
         self._file: io.FileIO | None = None
         self._end = 0
         self._last_index = -1
-        self._unsorted = False
+        self.unsorted = False
 
     def __enter__(self) -> Self:
         """Read the file.
@@ -130,7 +131,7 @@ class Results:
             ResultsError: The file cannot be read or written.
         """
         self.rows.clear()
-        self._last_index, self._unsorted = -1, False
+        self._last_index, self.unsorted = -1, False
         try:
             with self.path.open("r+b") as file:
                 data = file.read()
@@ -162,7 +163,7 @@ class Results:
                 self._end = self._rewrite()
             except OSError as exc:
                 raise ResultsError(f"{self.path}: {exc.strerror}") from exc
-            self._last_index, self._unsorted = max(self.rows, default=-1), False
+            self._last_index, self.unsorted = max(self.rows, default=-1), False
 
     def put(self, row: Row) -> bool:
         """Append *row*; False if it cannot be written now. It is then written with a later row."""
@@ -189,13 +190,13 @@ class Results:
         lost: list[Row] = []
         if self._unwritten and not self._append():
             lost = [_read(line) for line in self._unwritten.splitlines()]
-        if self._unsorted and not lost:
+        if self.unsorted and not lost:
             with contextlib.suppress(OSError):  # the unsorted file is complete, too
                 self._rewrite()
         return lost
 
     def _record(self, row: Row) -> None:
-        self._unsorted |= row.index <= self._last_index
+        self.unsorted |= row.index <= self._last_index
         self._last_index = row.index
         self.rows[row.index] = row
 

@@ -139,6 +139,18 @@ def not_made_row(row: Row, error: CallsheetError) -> Row:
     return attrs.evolve(row, status=Ending.NOT_SUBMITTED, error=_error(error))
 
 
+def resolved_row(row: Row, snapshot: Snapshot) -> Row:
+    """Change an uncertain row to one whose task is known: a person has named it."""
+    said = {"type": "Resolved", "message": "by hand: its create has made this task", "code": None}
+    return attrs.evolve(
+        row,
+        task_id=snapshot.task_id,
+        status=Ending.INTERRUPTED,
+        last_status=None if snapshot.status.terminal else snapshot.status.value,
+        error=said,
+    )
+
+
 def _usage(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from callsheet._cli.run_request import RunRequest
 
 
+_MOST_LINES = 10
+
 _FULL = (os.strerror(errno.ENOSPC), "disk is full")
 """How the operating system reports a full disk, and how SQLite does."""
 
@@ -109,11 +111,7 @@ def _lines(
     if not finish.stopped:
         yield from _unsent_lines(request, unsent)
     if numbers[Ending.UNCERTAIN]:
-        yield (
-            "uncertain: these may have been made and billed. Where the provider lists its tasks, "
-            "the same command looks for them again, and sends only what was never made; where it "
-            "does not, look there yourself: with --resubmit always they are sent again"
-        )
+        yield from _uncertain_lines(request, rows)
     words = ", ".join(
         f"{numbers[ending]} {in_words(ending)}" for ending in Ending if numbers[ending]
     )
@@ -125,6 +123,20 @@ def _lines(
     if spent is not None:
         yield spent
     yield from _advice(request, rows, numbers, finish)
+
+
+def _uncertain_lines(request: RunRequest, rows: Sequence[tuple[Job, Row]]) -> Iterator[str]:
+    yield (
+        "uncertain: these may have been made and billed. Where the provider lists its tasks, the "
+        "same command looks for them again, and sends only what was never made"
+    )
+    lines = [str(place) for place, (_, row) in enumerate(rows, 1) if row.status is Ending.UNCERTAIN]
+    named = ", ".join(lines[:_MOST_LINES]) + ", …" * (len(lines) > _MOST_LINES)
+    yield (
+        f"where it does not, look at the account's own pages and say what you have found: "
+        f"callsheet resolve {request.folder} LINE --task-id ID, or --none; LINE of results.jsonl "
+        f"is {named}. With --resubmit always all are sent again, and may be billed twice"
+    )
 
 
 def _advice(

@@ -66,7 +66,7 @@ class Resolver:
             # A misspelt id would never bring a video, and the spec would wait for it for ever. So
             # the provider is asked before anything is written.
             snapshot = await self.tasks.get(task_id)
-            attempt = self._carrier(record, snapshot) or attempt
+            attempt = self._carrier(record, snapshot, attempt)
         # Once more, since the request took time. Nothing is awaited from here to `resolve`.
         n = self._one(record, attempt)
         if task_id is not None and self.submitter.has_task(task_id, record):
@@ -76,18 +76,21 @@ class Resolver:
             await self.bookkeeping.journal.flush()
         return snapshot
 
-    def _carrier(self, record: Record, snapshot: Snapshot) -> int | None:
-        """The attempt whose token a task carries, which must be one of this record.
+    def _carrier(self, record: Record, snapshot: Snapshot, attempt: int | None) -> int | None:
+        """The attempt whose token a task carries; *attempt* if it carries none of ours.
 
         Raises:
-            ConfigurationError: It is the token of another spec.
+            ConfigurationError: It is the token of another spec, or of another attempt.
         """
         known = self.submitter.by_token(snapshot.safety_identifier or "")
-        if known is None:
-            return None
-        if known[0] is not record:
+        if known is None or known == (record, attempt):
+            return attempt
+        whose, n = known
+        if whose is not record:
             raise ConfigurationError(f"task {snapshot.task_id} carries the token of another spec")
-        return known[1]
+        if attempt is not None:
+            raise ConfigurationError(f"task {snapshot.task_id} carries the token of attempt {n}")
+        return n
 
     def _check(self, record: Record, attempt: int | None) -> None:
         """Check that there is something to settle.
