@@ -24,6 +24,7 @@ from callsheet._journal.notes import (
     AbsenceNote,
     AnswerNote,
     AttachmentNote,
+    ByHandNote,
     CancelNote,
     DoubtNote,
     EndNote,

@@ -52,6 +52,7 @@ from callsheet._submission.submission_events import (
     NoteWritten,
     Owner,
     Refused,
+    Resolved,
     Retracted,
     Taken,
     TurnCame,
@@ -682,6 +683,50 @@ def test_an_absence_that_is_taken_back_stops_the_next_attempt(after):
     assert s.state is State.ENDED
     assert isinstance(end_of(effects), SubmissionUncertainError)
     assert not {type(each) for each in effects} & {StartAttempt, Reserve, Send}
+
+
+def test_a_task_that_is_named_by_hand_is_accepted():
+    """While it is looked for, its id counts as one that a list shows, and the note says by hand."""
+    s, effects = play(*LOST, Resolved(1, "a"))
+    assert s.state is State.ACCEPTED
+    assert NoteFate(1, by_hand=True) in effects
+    assert NoteFate(1) not in effects
+    assert {Confirm(1), StopLook(1), Register(1, "a", answered=False)} <= set(effects)
+
+
+def test_a_task_that_is_named_by_hand_after_the_end_is_watched_for_its_money():
+    """The outcome stays, and a later process gives the video."""
+    s, effects = play(*DOUBTED, Resolved(1, "a"))
+    assert s.state is State.ENDED
+    assert effects == (
+        Confirm(1),
+        NoteFate(1, by_hand=True),
+        WatchSurplus(1, "a", duplicate=False, own_money=True),
+    )
+
+
+@pytest.mark.parametrize("resubmit", ["if-absent", "never", "always"])
+def test_what_is_said_to_have_made_nothing_is_sent_again(resubmit):
+    """A person decides, so the policy "never" does not keep the spec from being sent once more."""
+    s, effects = play(*LOST, Resolved(1, None), resubmit=resubmit)
+    assert s.state is State.QUEUED
+    assert effects == (StopLook(1), NoteFate(1, by_hand=True), Hold(1), Requeue())
+    assert s.attempts[0].grade is Grade.WITNESSED
+
+
+def test_what_is_said_to_have_made_nothing_after_the_end_frees_its_money():
+    """The outcome stays, and a later process sends the spec again."""
+    s, effects = play(*DOUBTED, Resolved(1, None))
+    assert (s.state, fates(s)) == (State.ENDED, [Fate.ABSENT])
+    assert effects == (NoteFate(1, by_hand=True), Release(1))
+
+
+def test_nothing_is_resolved_that_is_known_or_still_awaited():
+    """An answer that is still to come, a proof and an id are better than what a person says."""
+    for events in (SENT, ABSENT, (*SENT, Answered(1, "a")), (*SENT, Refused(1, BUSY))):
+        for said in ("b", None):
+            before, _ = play(*events)
+            assert play(*events, Resolved(1, said)) == (before, ())
 
 
 def test_a_cancel_of_a_spec_with_a_task_changes_nothing_here():

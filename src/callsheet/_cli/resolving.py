@@ -16,6 +16,7 @@ from callsheet._catalog import PROVIDERS
 from callsheet._cli.matching import comparable, spec_key, spec_of_row
 from callsheet._cli.plan import title_of
 from callsheet._cli.printing import put_line
+from callsheet._cli.progress import in_words
 from callsheet._cli.refusal import Refusal
 from callsheet._cli.results import Results, Row
 from callsheet._cli.rows import not_made_row, resolved_row
@@ -129,7 +130,7 @@ async def _resolve_in(client: Client, results: Results, resolution: Resolution) 
     uncertain = () if handle is None else handle.uncertain_attempts
     if handle is None or not uncertain:
         task = f" as task {row.task_id}" if row.task_id else ""
-        known = f"{row.status.replace('_', ' ')}{task}"
+        known = f"{in_words(row.status)}{task}"
         raise ResolveError(f"line {line} {_title(row)} is not uncertain: it is {known}")
     for number, other in enumerate(_in_order(results), 1):
         if task_id is not None and other.task_id == task_id:
@@ -290,5 +291,5 @@ def _lines(results: Results, found: _Resolved) -> Sequence[str]:
             if changed
             else "it does not count the money of this create any longer"
         )
-    row = f"its row was {found.before.status.value}, and is {found.after.status.value} now"
+    row = f"its row was {in_words(found.before.status)}, and is {in_words(found.after.status)} now"
     return [said, *([row] if changed else []), f"run the same command as before: {then}"]
