@@ -303,3 +303,21 @@ async def test_a_cap_that_cannot_be_kept_says_which_one_can(provider, spec, limi
     assert words in str(caught.value)
     assert str(caught.value).endswith("nothing was sent")
     assert wire.sent("POST") == []
+
+
+PRICES = {"doubao-seedance-1-5-pro-251215": "USD 2.4"}
+DOLLARS = Decimal(COST) * Decimal("2.4") / 1_000_000
+ZEROS = {"verbs": ["get", "list"], "request": "taken", "answer": "usage"}
+
+
+@pytest.mark.parametrize("provider", [EMULATOR, COMET], ids=["ark", "comet"])
+@pytest.mark.parametrize("faults", [[], [ZEROS]], ids=["honest", "zeros"])
+async def test_a_limit_on_money_is_rehearsed_with_prices_of_its_own(provider, faults):
+    """With the emulator's prices the client keeps its cap, and both say the same bill."""
+    wire = Wire(prices=PRICES, faults=faults)
+    limit = SpendLimit(usd=3 * DOLLARS)
+    async with client(wire, provider=provider, api_key="k", prices=PRICES, spend=limit) as c:
+        ended = await (await c.submit_many([BOAT_WITH_SOUND] * 5)).result()
+        assert c.spend.spent.usd == pytest.approx(wire.emulator.ledger.usd, rel=Decimal("0.01"))
+    assert wire.emulator.ledger.usd <= limit.usd
+    assert [type(each.error) for each in ended if not each.ok] == [SpendLimitError] * 2

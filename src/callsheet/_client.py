@@ -20,20 +20,26 @@ import attrs
 from callsheet._http.transport import Transport, TransportChoice, check_transport
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider, without_secrets
-from callsheet._runtime.configuration import check_settings, check_timeout, key_for, provider_at
+from callsheet._runtime.configuration import (
+    check_settings,
+    check_timeout,
+    key_for,
+    provider_at,
+    with_prices,
+)
 from callsheet.errors import ClosedError, ConfigurationError
 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 
     from callsheet._batch import Batch
     from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
     from callsheet._models.snapshot import Video
     from callsheet._models.spec import TaskSpec
-    from callsheet._models.spend import Spend
+    from callsheet._models.spend import Price, Spend
     from callsheet._runtime.engine import Engine
     from callsheet._runtime.lifetime import LoopGuard
     from callsheet._runtime.resume import Resumption
@@ -66,6 +72,9 @@ class Client(anyio.AsyncContextManagerMixin):
             give the new process as long as the old one may take to stop.
         spend: The most that may be spent in total. A create that would exceed it is not sent, and
             its spec ends with `SpendLimitError`.
+        prices: What a million tokens of a model cost you, by model id, such as ``"USD 2.4"`` or a
+            `pricing.Price`. They go before the list prices. With them a limit on money works where
+            no price is known. The embedded emulator bills them.
         observer: Function that is called with every event of `callsheet.events`.
         transport: ``"aiohttp"`` uses that library instead of `httpx`: less CPU time, on asyncio
             only (``pip install 'callsheet[fast]'``). An `httpx` transport answers the requests
@@ -91,11 +100,13 @@ class Client(anyio.AsyncContextManagerMixin):
         journal: str | os.PathLike[str] | None = None,
         journal_timeout: float = 0.25,
         spend: SpendLimit | None = None,
+        prices: Mapping[str, Price | str] | None = None,
         observer: Callable[[Event], None] | None = None,
         transport: TransportChoice | None = None,
         cancel_on_exit: bool = False,
     ) -> None:
-        self.provider, elsewhere = provider_at(provider, base_url)
+        known, elsewhere = provider_at(provider, base_url)
+        self.provider = with_prices(known, prices)
         network = transport is None or isinstance(transport, str)
         self._embedded = provider == "emulator" and not elsewhere and network
         self._key = key_for(api_key, self.provider)
@@ -138,7 +149,13 @@ class Client(anyio.AsyncContextManagerMixin):
                 from callsheet import emulator
 
                 origin = await stack.enter_async_context(
-                    emulator.running(speed=self.provider.speed)
+                    emulator.running(
+                        speed=self.provider.speed,
+                        prices={
+                            model: f"{price.currency} {price.per_million:f}"
+                            for model, price in self.provider.prices.items()
+                        },
+                    )
                 )
                 self.provider = attrs.evolve(self.provider, base_url=f"{origin}/api/v3")
             if bookkeeping.journal is not None:

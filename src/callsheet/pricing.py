@@ -37,8 +37,8 @@ def estimate(spec: TaskSpec, *, provider: str | Provider = "cometapi") -> Estima
     Args:
         spec: The video to make.
         provider: The provider that the spec is for: a name or a `Provider`, as in `Client`. The
-            prices depend on its name. Those of ``"cometapi"`` are not known, and ``"emulator"``
-            costs nothing.
+            prices depend on its name, unless it has its own. Those of ``"cometapi"`` are not known,
+            and ``"emulator"`` costs nothing.
 
     Raises:
         ConfigurationError: No provider has this name.

@@ -361,7 +361,12 @@ def test_the_last_event_tells_what_was_spent(workspace, capfd):
     assert end["spend"]["spent"]["tasks"] == 3
     assert end["spend"]["spent"]["tokens"] > 0
     assert end["spend"]["uncertain"]["tasks"] == 0
-    assert end["spend"]["limit"] == {"usd": "5", "cny": None}
+    assert end["spend"]["limit"] == {
+        "usd": "5",
+        "cny": None,
+        "tasks": None,
+        "tokens": None,
+    }
 
 
 def test_what_may_have_been_bought_is_sent_again_only_if_that_is_asked_for(
@@ -383,3 +388,39 @@ def test_what_may_have_been_bought_is_sent_again_only_if_that_is_asked_for(
         assert main([*command, "--resubmit", "always"]) == 1
         assert service.state["requests"]["create"]["seen"] == 2
         assert [row["error"]["type"] for row in workspace.rows] == ["ContentRejectedError"]
+
+
+def test_a_limit_is_rehearsed_with_prices_and_a_provider_that_lies(tmp_path, capfd):
+    """With prices, a limit on money is kept at the emulator, though every usage says 0."""
+    prices, model = tmp_path / "prices.json", "doubao-seedance-1-5-pro-251215"
+    prices.write_text(json.dumps({model: "USD 2.4"}), "utf-8")
+    lie = {"verbs": ["get", "list"], "request": "taken", "answer": "usage"}
+    with serving(prices={model: "USD 2.4"}, faults=[lie]) as service:
+        space = Workspace(service, tmp_path / "shots.jsonl", tmp_path / "videos")
+        space.write(*({"prompt": f"shot {n}", "duration": 5, "ratio": "16:9"} for n in range(9)))
+        assert space.run("--prices", prices, "--max-usd", "0.8", "--json") == 1
+        assert space.run("--prices", prices, "--max-usd", "0.8") == 1
+        assert (service.state["created"], service.state["usd"]) == (3, "0.78408")
+    assert "spent: 3 tasks, 326,700 tokens, USD 0.7841; limit: USD 0.8" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [(("--max-tasks", 2), "2 tasks"), (("--max-tokens", 220_000), "220,000 tok")],
+)
+def test_tasks_and_tokens_are_limited_where_no_price_is_known(
+    tmp_path, capfd, monkeypatch, option, limit
+):
+    """A limit that needs no price holds at any provider, also over several runs."""
+    monkeypatch.setenv("COMETAPI_KEY", "key")
+    source, out = tmp_path / "shots.jsonl", tmp_path / "videos"
+    rows = ({"prompt": f"shot {n}", "duration": 5, "ratio": "16:9"} for n in range(5))
+    source.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    with serving() as service:
+        command = ["run", str(source), "--out", str(out), *map(str, option)]
+        for _ in range(2):
+            assert main([*command, "--base-url", f"{service.origin}/volc/v3"]) == 1
+        assert service.state["created"] == 2
+    said = capfd.readouterr().out
+    assert f"limit: {limit}" in said
+    assert "run the same command with a limit that allows it" in said

@@ -154,3 +154,40 @@ def test_quiet_dry_run_says_only_the_sum(source, tmp_path, capfd):
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == ["together, if all succeed: at most 217,800 tokens, CNY 2.62"]
+
+
+def test_own_prices_are_used_where_none_is_known(source, capfd, tmp_path):
+    """With a file of prices, check and dry run say what videos cost at any provider."""
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"doubao-seedance-1-5-pro-251215": "USD 2.4"}', "utf-8")
+    path = str(source({"prompt": "a", "duration": 5, "ratio": "16:9"}))
+    for command in (["check", path], ["run", path, "--out", str(tmp_path / "o"), "--dry-run"]):
+        for provider in ("cometapi", "emulator", "ark"):
+            more = ["--provider", provider, "--prices", str(prices)]
+            assert main([*command, *more]) == 0
+            said = capfd.readouterr().out
+            assert "together, if all succeed: 108,900 tokens, USD 0.2614" in said
+            assert "prices: given by you" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("no", "Expecting value"),
+        ("[]", "an object is expected"),
+        ('{"a": 2}', "2 is no price; write it like"),
+        ('{"a": "2 USD"}', "'2 USD' is no price; write it like"),
+        (None, "No such file"),
+    ],
+)
+def test_a_bad_file_of_prices_is_named(source, capfd, tmp_path, content, reason):
+    """Each command that takes prices names the file and the reason, and does nothing."""
+    prices, path = tmp_path / "prices.json", str(source(PLAIN))
+    if content is not None:
+        prices.write_text(content, "utf-8")
+    out = tmp_path / "o"
+    for command in (["check", path], ["run", path, "--out", str(out)], ["emulate", "--port", "0"]):
+        assert main([*command, "--prices", str(prices)]) == 2
+        assert (said := capfd.readouterr().err).startswith(f"{prices}: ")
+        assert reason in said
+    assert not out.exists()

@@ -52,6 +52,7 @@ def request_of(folder: Path, **values: object) -> RunRequest:
         "parallel_downloads": 4,
         "resubmit": "if-absent",
         "spend": SpendLimit(),
+        "prices": {},
         "quiet": False,
         "events": False,
     }
@@ -117,7 +118,7 @@ def test_rows_that_the_journal_can_give_back_are_counted_and_not_printed(tmp_pat
     ("provider", "advice"),
     [
         ("ark", "with --max-cny: ark is paid in it"),
-        ("cometapi", "run the same command without it"),
+        ("cometapi", "in its place, or name your own prices with --prices"),
         ("byteplus", "with a limit that allows it"),
     ],
 )

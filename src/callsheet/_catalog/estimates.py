@@ -154,7 +154,8 @@ def estimate(spec: TaskSpec, provider: Provider) -> Estimate:
     model = capability(name)
     if model is None:
         return _unknown_estimate(f"tokens and price of the model {name} are not known")
-    return _estimate(model, possible_outputs(spec, model), provider.name)
+    own = provider.prices.get(name)
+    return _estimate(model, possible_outputs(spec, model), provider.name, own)
 
 
 def try_estimate(spec: TaskSpec, provider: Provider) -> Estimate | SpecError:
@@ -173,7 +174,9 @@ def _unknown_estimate(reason: str) -> Estimate:
 
 
 @lru_cache(maxsize=1024)
-def _estimate(model: Capability, outputs: PossibleOutputs, provider: str) -> Estimate:
+def _estimate(
+    model: Capability, outputs: PossibleOutputs, provider: str, own: Price | None
+) -> Estimate:
     sizes = [
         output_size(model, resolution, ratio)
         for resolution in outputs.resolutions
@@ -186,7 +189,7 @@ def _estimate(model: Capability, outputs: PossibleOutputs, provider: str) -> Est
     if outputs.draft:
         share, whole = _DRAFT_SHARE.get(model.generation, (0, 1))
         least = least * share // whole
-    prices = _prices(model, outputs, provider) if size_known else None
+    prices = _prices(model, outputs, provider, own) if size_known else None
     highest = None if prices is None else max(prices, key=lambda price: price.per_million)
     lowest = None if prices is None else min(prices, key=lambda price: price.per_million)
     notes = _notes(model, outputs, provider, size_known=size_known, prices=prices)
@@ -205,7 +208,7 @@ def price_of(
     """The list price of a video of this kind.
 
     Args:
-        provider: Name of the provider; the one called ``emulator`` costs nothing.
+        provider: Name of the provider; the one called ``emulator`` has no prices of its own.
         family: The model's family, as in its `Capability`.
         resolution: Lower-case name of a resolution that the model can make.
         sound: Whether the video has sound.
@@ -235,10 +238,17 @@ def price_of(
     )
 
 
-def _prices(model: Capability, outputs: PossibleOutputs, provider: str) -> list[Price] | None:
-    """All prices that may apply; ``None`` if one of them is unknown."""
+def _prices(
+    model: Capability, outputs: PossibleOutputs, provider: str, own: Price | None
+) -> list[Price] | None:
+    """All prices that may apply; ``None`` if one of them is unknown.
+
+    A price of the caller's own holds for every video of the model.
+    """
     if outputs.tools and provider != "emulator":
         return None
+    if own is not None:
+        return [own]
     found = [
         price_of(
             provider,

@@ -11,9 +11,11 @@ from functools import partial
 from json import loads
 from math import fsum
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from shlex import quote
 from typing import Annotated, Any, Literal, cast
 
 import anyio
+from attrs import evolve
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
@@ -22,6 +24,7 @@ from callsheet._cli.options import Defaults
 from callsheet._cli.printing import BAD_INPUT, INTERRUPTED, put_line
 from callsheet._cli.refusal import Refusal
 from callsheet._models.policy import Resubmit  # noqa: TC001 - cyclopts reads the annotations
+from callsheet._models.spend import Price
 from callsheet.errors import CallsheetError, ConfigurationError
 
 
@@ -32,6 +35,7 @@ Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
 Positive = Annotated[float | None, Parameter(validator=Number(gt=0))]
 Money = Annotated[float | None, Parameter(validator=Number(gte=0, lte=1e12))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+Whole = Annotated[int | None, Parameter(validator=Number(gte=0))]
 
 app = App(
     name="callsheet",
@@ -76,6 +80,9 @@ def run(
     speed: Positive = None,
     max_usd: Money = None,
     max_cny: Money = None,
+    max_tasks: Whole = None,
+    max_tokens: Whole = None,
+    prices: Path | None = None,
     resubmit: Resubmit = "if-absent",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -100,6 +107,9 @@ def run(
         speed: How much faster than life the emulator runs.
         max_usd: Most US dollars that may be spent into the folder; what would pass it is not sent.
         max_cny: The same in yuan.
+        max_tasks: Most videos that may be bought into the folder; works where no price is known.
+        max_tokens: Most tokens that may be bought into the folder; the same.
+        prices: JSON file of what a million tokens of a model cost you: {"MODEL": "USD 2.4", …}.
         resubmit: When a create whose answer was lost is sent again. always: also where nobody can
             say whether it made a task, which may then be billed twice.
         dry_run: Check FILE and say what it may cost; nothing is sent or written.
@@ -128,7 +138,8 @@ def run(
         transport=None if transport == "httpx" else transport,
         speed=speed,
         resubmit=resubmit,
-        spend=SpendLimit(usd=max_usd, cny=max_cny),
+        spend=SpendLimit(usd=max_usd, cny=max_cny, tasks=max_tasks, tokens=max_tokens),
+        prices=_read_prices(prices),
         quiet=quiet,
         events=json,
     )
@@ -141,6 +152,7 @@ def check(
     *,
     provider: ProviderName = "cometapi",
     limit: Count = None,
+    prices: Path | None = None,
     defaults: Defaults | None = None,
 ) -> int:
     """Say everything that is wrong with FILE, or what it may cost; nothing is sent.
@@ -149,24 +161,26 @@ def check(
         file: .txt with one prompt a line, .jsonl or .csv with the fields of TaskSpec.
         provider: For whom it is meant.
         limit: Look only at the first specs of the file.
+        prices: JSON file of what a million tokens of a model cost you: {"MODEL": "USD 2.4", …}.
         defaults: What specs hold that do not say it themselves.
     """
     from callsheet._catalog import PROVIDERS
     from callsheet._cli.estimates import estimates_of, summary
     from callsheet._cli.plan import entries_of
 
+    priced = evolve(PROVIDERS[provider], prices=_read_prices(prices))
     entries = anyio.run(
         partial(
             entries_of,
             file,
-            provider=PROVIDERS[provider],
+            provider=priced,
             defaults=(defaults or Defaults()).given(),
             limit=limit,
         )
     )
     count = "1 spec" if len(entries) == 1 else f"{len(entries)} specs"
     put_line(f"{file}: {count}, nothing wrong for {provider}")
-    for line in summary(file, estimates_of(entries, provider)):
+    for line in summary(file, estimates_of(entries, priced)):
         put_line(line)
     return 0
 
@@ -212,6 +226,7 @@ def emulate(
     lost_creates: Share = 0.0,
     lost_answers: Share = 0.0,
     late_creates: Share = 0.0,
+    prices: Path | None = None,
     faults: Path | None = None,
 ) -> int:
     """Serve an emulated provider on this machine until Ctrl-C.
@@ -225,6 +240,7 @@ def emulate(
         lost_creates: Share of creates that never arrive, 0 to 1; their connection is reset.
         lost_answers: Share of creates that make their task, but whose answer is lost, 0 to 1.
         late_creates: Share of creates whose answer is lost and whose task is made 120 s later.
+        prices: JSON file of what a million tokens of a model cost: {"MODEL": "USD 2.4", …}.
         faults: JSON file with a list of other things that go wrong.
     """
     try:
@@ -235,6 +251,7 @@ def emulate(
     if (total := fsum(shares.values())) > 1:
         words = "--lost-creates, --lost-answers and --late-creates share out the creates"
         return _refuse([f"{words}: at most 1 together, not {total:g}"])
+    billed = _read_prices(prices)
     rules = [Fault(request=kind, share=share) for kind, share in shares.items() if share]
     try:
         settings = Settings(
@@ -242,6 +259,7 @@ def emulate(
             seed=seed,
             concurrency=concurrency,
             failure_rate=failure_rate,
+            prices=billed,
             faults=[*rules, *(_read_list(faults) if faults is not None else ())],
         )
     except OSError as exc:
@@ -249,7 +267,7 @@ def emulate(
     except (TypeError, ValueError) as exc:
         return _refuse([f"{faults}: {exc}"])
     try:
-        serve(settings, port=port, on_ready=partial(_announce, speed=speed))
+        serve(settings, port=port, on_ready=partial(_announce, speed=speed, prices=prices))
     except OSError as exc:
         return _refuse([f"port {port}: {exc.strerror or exc}"])
     return 0
@@ -269,12 +287,35 @@ def _read_list(file: Path) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", found)
 
 
-def _announce(origin: str, *, speed: float) -> None:
+def _read_prices(file: Path | None) -> dict[str, str]:
+    """Read a JSON file of prices.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds something else.
+    """
+    if file is None:
+        return {}
+    try:
+        found: object = loads(file.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError('an object is expected, such as {"MODEL": "USD 2.4"}')  # noqa: TRY301
+        prices = cast("dict[str, str]", found)
+        for price in prices.values():
+            Price.read(price)
+    except OSError as exc:
+        raise ConfigurationError(f"{file}: {exc.strerror or exc}") from exc
+    except (TypeError, ValueError) as exc:
+        raise ConfigurationError(f"{file}: {exc}") from exc
+    return prices
+
+
+def _announce(origin: str, *, speed: float, prices: Path | None) -> None:
     put_line(f"emulating at {origin}, Ctrl-C ends it; any key will do. In another terminal:")
-    # the client cannot find out the speed by itself
+    # the client cannot find out the speed and the prices by itself
     speed_option = "" if speed == 1 else f" --speed {speed:.15g}"
+    prices_option = "" if prices is None else f" --prices {quote(str(prices))}"
     command = "callsheet run FILE --out DIR --provider emulator --base-url"
-    put_line(f"  {command} {origin}/api/v3{speed_option}")
+    put_line(f"  {command} {origin}/api/v3{speed_option}{prices_option}")
 
 
 def _refuse(lines: list[str]) -> int:

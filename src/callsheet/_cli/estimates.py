@@ -8,7 +8,6 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import TYPE_CHECKING, Any, Protocol
 
 from callsheet import pricing
-from callsheet._catalog import PROVIDERS
 from callsheet._cli.money import exact_text, money_text, rounded
 from callsheet._cli.plan import entries_of, jobs_of
 from callsheet._cli.printing import put_line
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from callsheet._cli.run_request import RunRequest
+    from callsheet._models.provider import Provider
     from callsheet._models.spec import TaskSpec
 
 
@@ -38,8 +38,8 @@ Estimated = tuple[int, pricing.Estimate]
 """The line of a video in the file, and what the video may cost."""
 
 
-def estimates_of(rows: Iterable[SpecWithLine], provider: str) -> list[Estimated]:
-    """Estimate each video by the list prices of a provider."""
+def estimates_of(rows: Iterable[SpecWithLine], provider: Provider) -> list[Estimated]:
+    """Estimate each video by the prices of a provider."""
     return [(row.line, pricing.estimate(row.spec, provider=provider)) for row in rows]
 
 
@@ -53,11 +53,11 @@ async def estimate_order(request: RunRequest) -> int:
     """
     entries = await entries_of(
         request.source,
-        provider=PROVIDERS[request.provider],
+        provider=request.known_provider,
         defaults=request.defaults,
         limit=request.limit,
     )
-    found = estimates_of(jobs_of(entries, request.samples), request.provider)
+    found = estimates_of(jobs_of(entries, request.samples), request.known_provider)
     if request.events:
         for event in events(request.source, found):
             put_line(json.dumps(event, ensure_ascii=False))

@@ -52,7 +52,12 @@ def spend_event(spend: Spend) -> dict[str, Any]:
         "spent": _event(spend.spent),
         "reserved": _event(spend.reserved),
         "uncertain": _event(spend.uncertain),
-        "limit": {"usd": exact_text(spend.limit.usd), "cny": exact_text(spend.limit.cny)},
+        "limit": {
+            "usd": exact_text(spend.limit.usd),
+            "cny": exact_text(spend.limit.cny),
+            "tasks": spend.limit.tasks,
+            "tokens": spend.limit.tokens,
+        },
     }
 
 
@@ -68,10 +73,11 @@ def _words(amount: Amount) -> str:
 
 
 def _limit_words(limit: SpendLimit) -> str | None:
-    caps = (("USD", limit.usd), ("CNY", limit.cny))
-    return (
-        " and ".join(f"{name} {cap.normalize():f}" for name, cap in caps if cap is not None) or None
-    )
+    money = (("USD", limit.usd), ("CNY", limit.cny))
+    caps = [f"{name} {cap.normalize():f}" for name, cap in money if cap is not None]
+    counts = (("tasks", limit.tasks), ("tokens", limit.tokens))
+    caps += [f"{cap:,} {name}" for name, cap in counts if cap is not None]
+    return " and ".join(caps) or None
 
 
 def _event(amount: Amount) -> dict[str, Any]:

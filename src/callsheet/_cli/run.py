@@ -11,7 +11,6 @@ import anyio
 import attrs
 
 from callsheet import Client, Limits, Polling, RetryPolicy
-from callsheet._catalog import PROVIDERS
 from callsheet._cli.continuing import changes
 from callsheet._cli.files import present
 from callsheet._cli.job_runner import JobRunner
@@ -51,7 +50,7 @@ async def run(request: RunRequest) -> int:
     jobs = jobs_of(
         await entries_of(
             request.source,
-            provider=PROVIDERS[request.provider],
+            provider=request.known_provider,
             defaults=request.defaults,
             limit=request.limit,
         ),
@@ -156,11 +155,13 @@ async def _open_client(
     request: RunRequest, runner: JobRunner
 ) -> AsyncGenerator[tuple[Client, Downloader]]:
     async with AsyncExitStack() as stack:
-        provider = PROVIDERS[request.provider]
+        provider = request.known_provider
         if request.embedded:
             speed = request.speed or _EMBEDDED_SPEED
             try:
-                origin = await stack.enter_async_context(running(speed=speed))
+                origin = await stack.enter_async_context(
+                    running(speed=speed, prices=request.prices)
+                )
             except EmulatorStartError as exc:
                 raise ConfigurationError(str(exc)) from exc
             provider = attrs.evolve(provider, base_url=f"{origin}/api/v3", speed=speed)

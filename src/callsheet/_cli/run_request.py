@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import attrs
 
+from callsheet._catalog import PROVIDERS
 from callsheet._models.policy import Resubmit, SpendLimit
-from callsheet._models.provider import without_secrets
+from callsheet._models.provider import Provider, without_secrets
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +32,7 @@ class RunRequest:
         speed: How much faster than real time the emulator runs; ``None`` for the default.
         resubmit: What to do with a create if it cannot be known whether it made a task.
         spend: The spend limit.
+        prices: What a million tokens of a model cost, by model id, such as ``"USD 2.4"``.
         quiet: Print only the summary.
         events: Print JSON events instead of text.
     """
@@ -49,6 +51,7 @@ class RunRequest:
     speed: float | None
     resubmit: Resubmit
     spend: SpendLimit
+    prices: Mapping[str, str]
     quiet: bool
     events: bool
 
@@ -56,6 +59,11 @@ class RunRequest:
     def embedded(self) -> bool:
         """Whether the run starts its own emulator."""
         return self.provider == "emulator" and self.base_url is None
+
+    @property
+    def known_provider(self) -> Provider:
+        """The provider as it is known by its name, with the prices of the user."""
+        return attrs.evolve(PROVIDERS[self.provider], prices=self.prices)
 
     @property
     def label(self) -> str:

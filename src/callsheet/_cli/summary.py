@@ -169,13 +169,21 @@ def _limit_advice(request: RunRequest, job: Job, spend: Spend | None) -> str:
     """How to get a video that the spend limit did not allow."""
     limit = SpendLimit() if spend is None else spend.limit
     caps = {"USD": limit.usd, "CNY": limit.cny}
-    each = estimate(job.spec, provider=request.provider)
-    if each.money is None or each.currency is None:
+    limits_money = any(cap is not None for cap in caps.values())
+    each = estimate(job.spec, provider=request.known_provider)
+    if limit.tokens is not None and each.tokens is None:
+        return (
+            "no limit on tokens can be kept where they are not known: to go on, run the same "
+            "command with --max-tasks in its place"
+        )
+    if limits_money and (each.money is None or each.currency is None):
+        other = " or --max-tokens" if each.tokens is not None else ""
         return (
             "no limit on money can be kept where the price or the tokens are not known: to go on, "
-            "run the same command without it"
+            f"run the same command with --max-tasks{other} in its place, or name your own prices "
+            "with --prices"
         )
-    if caps[each.currency] is None:
+    if limits_money and each.money and each.currency and caps[each.currency] is None:
         option = f"--max-{each.currency.lower()}"
         return f"to go on, run the same command with {option}: {request.provider} is paid in it"
     return "to go on, run the same command with a limit that allows it"

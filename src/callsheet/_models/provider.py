@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
 from callsheet._models.policy import Limits
+from callsheet._models.spend import Price
 
 
 def without_secrets(url: str) -> str:
@@ -30,6 +32,13 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
+def _read_prices(prices: Mapping[str, Price | str]) -> dict[str, Price]:
+    return {
+        model: price if isinstance(price, Price) else Price.read(price)
+        for model, price in prices.items()
+    }
+
+
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Provider:
     """A service with the task API, and what is known about it.
@@ -47,9 +56,11 @@ class Provider:
             carry a token there.
         speed: Seconds that pass at the provider in one real second, > 0. It is 1, except for an
             emulator that runs faster than real time.
+        prices: What a million tokens of a model cost, by model id: a `pricing.Price`, or a text
+            such as ``"USD 2.4"``. They go before the list prices.
 
     Raises:
-        ValueError: The speed is out of its range.
+        ValueError: The speed is out of its range, or a text is no price.
     """
 
     name: str
@@ -63,3 +74,6 @@ class Provider:
     lists: bool | None = None
     token: bool = False
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    prices: Mapping[str, Price] = attrs.field(
+        factory=dict[str, Price], converter=_read_prices, hash=False
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 
@@ -16,6 +17,7 @@ from callsheet.errors import SpendLimitError
 Currency = Literal["CNY", "USD"]
 
 _MILLION_AS_POWER = 6
+_WRITTEN = re.compile(r"(CNY|USD) ([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _ZERO = Decimal(0)
 _NO_LIMIT = SpendLimit()
 
@@ -35,6 +37,19 @@ class Price:
     currency: Currency
     source: str
     dated: str
+
+    @classmethod
+    def read(cls, written: object) -> Self:
+        """The price that a text such as ``"USD 2.4"`` gives for a million tokens.
+
+        Raises:
+            ValueError: It is no such text.
+        """
+        found = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
+        if found is None:
+            raise ValueError(f'{written!r} is no price; write it like "USD 2.4" or "CNY 16"')
+        currency: Currency = "USD" if found[1] == "USD" else "CNY"
+        return cls(per_million=found[2], currency=currency, source="given by you", dated="undated")
 
     def of(self, tokens: int) -> Decimal:
         """The money for this number of tokens, not rounded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -10,6 +11,12 @@ from callsheet._catalog import PROVIDERS
 from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
 from callsheet._models.provider import Provider
 from callsheet.errors import ConfigurationError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callsheet._models.spend import Price
 
 
 def provider_at(provider: str | Provider, base_url: str | None) -> tuple[Provider, bool]:
@@ -25,6 +32,20 @@ def provider_at(provider: str | Provider, base_url: str | None) -> tuple[Provide
     # The speed of an emulator at another address is not known here, so 1.0 is assumed.
     speed = 1.0 if provider == "emulator" else known.speed
     return attrs.evolve(known, base_url=address, speed=speed), True
+
+
+def with_prices(provider: Provider, prices: Mapping[str, Price | str] | None) -> Provider:
+    """The provider with these prices beside its own.
+
+    Raises:
+        ConfigurationError: One of them is no price.
+    """
+    if not prices:
+        return provider
+    try:
+        return attrs.evolve(provider, prices={**provider.prices, **prices})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"prices: {error}") from error
 
 
 def _provider(provider: str | Provider) -> Provider:

@@ -126,6 +126,8 @@ class Emulator:
             "created": ledger.created,
             "billed": ledger.billed,
             "tokens": ledger.tokens,
+            "usd": f"{ledger.usd.normalize():f}",
+            "cny": f"{ledger.cny.normalize():f}",
             "created_twice": ledger.created_twice,
             "billed_twice": ledger.billed_twice,
             "requests": attrs.asdict(self.requests),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 CUTS = ("reset", "close")
 """Answers that end the connection: by a reset, or by an orderly close."""
 
-_ANSWERS: tuple[Any, ...] = (*CUTS, "silence", 200, 403, 429, 500, 502, 503, 504)
+USAGE = "usage"
+"""An answer that is whole, but whose ``usage`` is wrong."""
+
+_ANSWERS: tuple[Any, ...] = (*CUTS, "silence", USAGE, 200, 403, 429, 500, 502, 503, 504)
 
 _count = and_(instance_of(int), ge(1))
 
@@ -51,7 +55,9 @@ class Fault:
         answer: What the client gets. ``reset``: the connection is reset. ``close``: it is closed.
             ``silence``: no answer, and the connection stays open. A number: an answer with that
             status. 429 and 500 have the service's error body; 200, 403, 502, 503 and 504 are web
-            pages. A client sees a 403 on a download as an expired URL.
+            pages. A client sees a 403 on a download as an expired URL. ``usage``: the real answer
+            to a get or list that is ``taken``, but every ``usage`` in it says *tokens*.
+        tokens: The number of tokens that a ``usage`` answer says; None: the usage is left out.
         cut_at: Bytes that pass before a ``reset`` or ``close``. If the request is ``taken``, bytes
             of the answer; if it is ``lost``, bytes of the request, with its head. None: the whole
             request and nothing of the answer. Without a real connection it means the same as None.
@@ -73,6 +79,7 @@ class Fault:
     request: str = attrs.field(default="lost", validator=in_(("lost", "taken", "late")))
     delay: float = attrs.field(default=120.0, validator=gt(0))
     answer: str | int = attrs.field(default="reset", validator=in_(_ANSWERS))
+    tokens: int | None = attrs.field(default=0, validator=instance_of((int, NoneType)))
     cut_at: int | None = attrs.field(
         default=None, validator=optional(and_(instance_of(int), ge(0)))
     )
@@ -94,12 +101,21 @@ class Fault:
             raise ValueError("cut_at is for a reset or close of a request that is lost or taken")
         if self.retry_after is not None and not isinstance(self.answer, int):
             raise ValueError("retry_after is for an answer with a status")
+        self._check_usage()
 
     def _check_lie(self, verb: str) -> None:
         if self.verbs != (verb,):
             raise ValueError(f"the lie {self.lie!r} is for the verb {verb!r} alone")
         if (self.request, self.answer) != ("lost", "reset"):
             raise ValueError("a lie is an answer; it has neither request nor answer")
+
+    def _check_usage(self) -> None:
+        if self.answer == USAGE and (
+            self.request != "taken" or not {"get", "list"}.issuperset(self.verbs)
+        ):
+            raise ValueError("usage is an answer to a get or list that is taken")
+        if self.answer != USAGE and self.tokens != 0:
+            raise ValueError("tokens is for the answer usage")
 
     def covers(self, verb: str, seconds: float) -> bool:
         """Whether it may affect a *verb* that comes *seconds* after the faults were set."""

@@ -5,12 +5,13 @@ A lie is only passed on to it: the application itself knows what the true answer
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from callsheet.emulator.answers import Refusal, ark_error, comet_error, failed, too_many_calls
-from callsheet.emulator.faults import CUTS, Fault, Faults
+from callsheet.emulator.faults import CUTS, USAGE, Fault, Faults
 from callsheet.emulator.lies import Lie
-from callsheet.emulator.messages import json_answer, page_answer
+from callsheet.emulator.messages import dump, json_answer, page_answer
 from callsheet.emulator.routes import COMET, verb_of
 
 
@@ -80,6 +81,9 @@ class FaultInjector:
         if fault.lie is not None:
             await self._app({**scope, LIE: self._lie(fault, fault.lie)}, receive, send)
             return
+        if fault.answer == USAGE:
+            await self._app(scope, receive, _LyingUsage(fault.tokens, send))
+            return
         if fault.request == "lost":
             await _read(receive)
         else:
@@ -96,6 +100,38 @@ class FaultInjector:
         since = self._faults.began(fault)
         chosen = {"part": fault.part, "delay": fault.delay}
         return Lie(name=name, most=fault.most, now=self._now(), since=since, **chosen)
+
+
+class _LyingUsage:
+    """Passes an answer on, with another number of tokens in every ``usage``."""
+
+    def __init__(self, tokens: int | None, send: Send) -> None:
+        self._tokens, self._send = tokens, send
+        self._start: Message | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Take a message of the application. Its answers have one piece each."""
+        if message["type"] == "http.response.start":
+            self._start = message  # its length is known only with the body
+            return
+        assert self._start is not None  # noqa: S101 - ASGI says so
+        body = self._changed(message["body"])
+        headers = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        length = (b"content-length", str(len(body)).encode())
+        await self._send({**self._start, "headers": [*headers, length]})
+        await self._send({**message, "body": body})
+
+    def _changed(self, body: bytes) -> bytes:
+        if not body.startswith(b"{"):
+            return body  # the page of a route that does not exist
+        answer = json.loads(body)
+        for task in answer.get("items", [answer]):
+            if "usage" in task and self._tokens is None:
+                del task["usage"]
+            elif "usage" in task:
+                said = {"completion_tokens": self._tokens, "total_tokens": self._tokens}
+                task["usage"] |= said
+        return dump(answer).encode()
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

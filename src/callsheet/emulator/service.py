@@ -59,13 +59,17 @@ class Service:
 
     settings: Settings
     on_change: Callable[[Task], None] = _ignore_change
-    ledger: Ledger = attrs.field(factory=Ledger, init=False)
+    ledger: Ledger = attrs.field(init=False)
     requests: Requests = attrs.field(factory=Requests, init=False)
     files: dict[str, Task] = attrs.field(factory=dict[str, Task], init=False)
     has_callbacks: bool = attrs.field(default=False, init=False)
     _accounts: dict[str, Account] = attrs.field(factory=dict[str, Account], init=False)
     _events: list[_Event] = attrs.field(factory=list[_Event], init=False)
     _number: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open the ledger, which needs the prices."""
+        self.ledger = Ledger(self.settings.prices)
 
     def account(self, key: str) -> Account:
         """Return the account of *key*; a new one if the key was never used.

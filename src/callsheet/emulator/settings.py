@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import attrs
@@ -13,6 +14,15 @@ from callsheet.emulator.faults import Fault, read_faults
 _positive: Callable[[object, attrs.Attribute[float], float], object] = gt(0)
 _count = and_(instance_of(int), ge(1))
 _share: Callable[[object, attrs.Attribute[float], float], object] = and_(ge(0), le(1))
+
+
+_PRICE = re.compile(r"(CNY|USD) [0-9]{1,9}(\.[0-9]{1,9})?")
+
+
+def _check_prices(_: object, __: object, prices: Mapping[str, str]) -> None:
+    for model, price in prices.items():
+        if _PRICE.fullmatch(str(price)) is None:
+            raise ValueError(f'{price!r} of {model} is no price; write it like "USD 2.4"')
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -52,6 +62,8 @@ class Settings:
         deletes_per_second: DELETEs per account in any second, >= 1.
         not_open: Model ids that are refused with ``ModelNotOpen``.
         endpoints: Model id of each endpoint id (``ep-…``); empty: every endpoint id is 1.5 pro.
+        prices: What a million tokens of a model cost, by model id, such as ``"USD 2.4"``. A model
+            that is not named costs nothing.
         faults: Which requests fail, and how: each a `Fault` or a mapping of its fields.
         callbacks_doubled: Share of the callbacks that are sent twice, 0 to 1.
         callbacks_held: Share of the callbacks that are delayed by up to 60 s, 0 to 1. Later ones
@@ -77,6 +89,9 @@ class Settings:
     deletes_per_second: int = attrs.field(default=20, validator=_count)
     not_open: tuple[str, ...] = attrs.field(default=(), converter=_names)
     endpoints: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_mapping)
+    prices: Mapping[str, str] = attrs.field(
+        factory=dict[str, str], converter=_mapping, validator=_check_prices
+    )
     faults: tuple[Fault, ...] = attrs.field(default=(), converter=read_faults)
     callbacks_doubled: float = attrs.field(default=0.0, validator=_share)
     callbacks_held: float = attrs.field(default=0.0, validator=_share)
