@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,6 @@ from callsheet._cli.refusal import Refusal
 from callsheet._cli.results import Results, Row
 from callsheet._cli.rows import not_made_row, resolved_row
 from callsheet._cli.run import JOURNAL
-from callsheet._models.provider import without_secrets
 from callsheet.errors import ConfigurationError, NotFoundError, NotSubmittedError
 
 
@@ -170,10 +168,7 @@ def _provider_of(row: Row) -> Provider:
         raise ResolveError(f"the rows are of provider {name!r}, which is not known here")
     if not address:
         return PROVIDERS[name]
-    # A row holds no secrets. An address with a password in it is in the environment, if anywhere.
-    own = os.environ.get("CALLSHEET_BASE_URL") or ""
-    whole = own if without_secrets(own) == address else address
-    return attrs.evolve(PROVIDERS[name], base_url=whole, speed=1.0)
+    return attrs.evolve(PROVIDERS[name], base_url=address, speed=1.0)
 
 
 def _in_order(results: Results) -> list[Row]:
