@@ -721,12 +721,19 @@ def test_what_is_said_to_have_made_nothing_after_the_end_frees_its_money():
     assert effects == (NoteFate(1, by_hand=True), Release(1))
 
 
-def test_nothing_is_resolved_that_is_known_or_still_awaited():
-    """An answer that is still to come, a proof and an id are better than what a person says."""
-    for events in (SENT, ABSENT, (*SENT, Answered(1, "a")), (*SENT, Refused(1, BUSY))):
+def test_what_a_person_says_is_left_out_while_an_answer_is_awaited():
+    """An answer that is still to come, and a refusal, are better than what a person says."""
+    for events in (SENT, (*SENT, Refused(1, BUSY))):
         for said in ("b", None):
-            before, _ = play(*events)
-            assert play(*events, Resolved(1, said)) == (before, ())
+            assert play(*events, Resolved(1, said)) == (play(*events)[0], ())
+
+
+def test_an_id_weighs_more_than_that_nothing_was_found():
+    """In any order, an id that was named counts, and a second one is one more task."""
+    absent, made = (*DOUBTED, Resolved(1, None)), (*DOUBTED, Resolved(1, "a"))
+    assert fates(play(*absent, Resolved(1, "a"))[0]) == [Fate.MADE]
+    assert play(*made, Resolved(1, None)) == (play(*made)[0], ())
+    assert play(*made, Resolved(1, "b"))[1] == (WatchSurplus(1, "b", duplicate=True),)
 
 
 def test_a_cancel_of_a_spec_with_a_task_changes_nothing_here():

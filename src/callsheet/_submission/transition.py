@@ -827,14 +827,16 @@ def _resolved(d: _Draft, event: Resolved) -> None:
     sent again, whatever the policy is: the caller has decided.
     """
     attempt = d.attempt(event.n)
-    if attempt.fate not in {Fate.LOST, Fate.DOUBTED}:
-        return  # it is known better by now, or its answer is still to come
+    if attempt.fate not in {Fate.LOST, Fate.DOUBTED, Fate.ABSENT, Fate.MADE}:
+        return  # its answer is still to come, or it was refused
     if event.task_id is not None:
         told = d.submission.state in {State.ACCEPTED, State.ENDED}
         (_shown_late if told else _found)(d, Found(event.n, (event.task_id,)))
         note, by_hand = NoteFate(event.n), NoteFate(event.n, by_hand=True)
         d.effects = [by_hand if each == note else each for each in d.effects]
         return
+    if attempt.fate in {Fate.ABSENT, Fate.MADE}:
+        return  # an id weighs more than that nobody has found one
     if attempt.fate is Fate.LOST:
         d.do(StopLook(event.n))
     d.change_attempt(event.n, fate=Fate.ABSENT, grade=Grade.WITNESSED)
