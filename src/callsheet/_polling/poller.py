@@ -115,13 +115,16 @@ class Poller:
             return
         if snapshot.task_id != record.task_id:  # the gateway has an id of its own for it
             snapshot = attrs.evolve(snapshot, task_id=_id(record))
-        if self.registry.is_of_another(snapshot):
+        if not self.registry.is_of_another(snapshot):
+            self._apply(record, snapshot, single=single)
+        elif not single:
+            self.planner.ask_alone(record)  # a list may show marks of other tasks
+            self._wake_up.set()
+        else:
             reason = f"the id {snapshot.task_id} that its create brought is that of another task"
             made = self.registry.made_task(snapshot.task_id)
             token = None if made is None else made.mark
             self._disown(record, SubmissionUncertainError(reason, token))
-        else:
-            self._apply(record, snapshot, single=single)
 
     def _apply(self, record: Record, snapshot: Snapshot, *, single: bool) -> None:
         before = record.status

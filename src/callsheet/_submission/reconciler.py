@@ -229,6 +229,7 @@ class Reconciler:
         try:
             if any(lost.listed for lost in scan.lost):
                 await self._read(scan)
+                await self._ask_about_claims(scan)
                 witnesses = self._obliged(scan)
                 if witnesses:
                     existing = await self._existing(scan, evidence.missing(scan, witnesses))
@@ -286,6 +287,21 @@ class Reconciler:
             await self.clock.sleep(RECHECK_GAP)
             for each in waiting:
                 each.paused += RECHECK_GAP
+
+    async def _ask_about_claims(self, scan: ListScan) -> None:
+        """Ask for each task that shows the token of a lost create, and that another spec claims.
+
+        A list may show marks of other tasks. If the task itself shows the mark of the spec that was
+        answered with its id, that spec keeps it. If it shows none, the list is believed.
+        """
+        for (record, _), snapshots in scan.found.items():
+            for task_id in [each.task_id for each in snapshots]:
+                made = self.registry.made_task(task_id)
+                taken = self.owner_of(task_id, record) is Owner.ANOTHER
+                if made is None or made.proven or not taken:
+                    continue
+                await self.clock.sleep_until(self.planner.gets.take(now=self.clock.now()))
+                self.registry.is_of_another(await self.api.get(task_id))
 
     def _obliged(self, scan: ListScan) -> list[MadeTask]:
         """The tasks that this look must have shown to be believed."""
