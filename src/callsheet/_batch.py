@@ -104,7 +104,8 @@ class Batch(Sequence[TaskHandle]):
     async def cancel(self) -> int:
         """Cancel all tasks that have not started yet; return how many were stopped in time.
 
-        Specs that were not sent yet are never sent. Tasks that already run continue and are billed.
+        Specs that were not sent yet are never sent; with a journal, no later process sends them
+        either once this has returned. Tasks that already run continue and are billed.
         An error of one task does not keep the others from being cancelled. You can call this again
         to try again.
 
@@ -112,6 +113,8 @@ class Batch(Sequence[TaskHandle]):
             CallsheetError: For at least one task, the provider could not be asked or refused. It is
                 the first such error in input order. Its note says how many tasks were stopped in
                 time, and which could not be.
+            JournalError: It could not be written down, so a later process may send what this one
+                has not sent.
         """
         stopped, failures = await self._engine.canceller.cancel_many(self._records)
         if failures:

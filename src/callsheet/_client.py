@@ -70,6 +70,9 @@ class Client(anyio.AsyncContextManagerMixin):
         journal_timeout: Seconds to wait, on entering, until another client or process closes the
             journal; by default long enough for one that is just about to. In a rolling deploy,
             give the new process as long as the old one may take to stop.
+        journal_takeover: Whether to take over a journal that was written with another key of the
+            same account. The key of this client owns it from then on. With a key of another account
+            its tasks would not be found.
         spend: The most that may be spent in total. A create that would exceed it is not sent, and
             its spec ends with `SpendLimitError`.
         prices: What a million tokens of a model cost you, by model id, such as ``"USD 2.4"`` or a
@@ -99,6 +102,7 @@ class Client(anyio.AsyncContextManagerMixin):
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         journal: str | os.PathLike[str] | None = None,
         journal_timeout: float = 0.25,
+        journal_takeover: bool = False,
         spend: SpendLimit | None = None,
         prices: Mapping[str, Price | str] | None = None,
         observer: Callable[[Event], None] | None = None,
@@ -116,6 +120,7 @@ class Client(anyio.AsyncContextManagerMixin):
         self._custom: TransportChoice | None = transport
         self._observer, self._cancel_on_exit = observer, cancel_on_exit
         self._limit, self._journal, self._journal_timeout = spend, journal, journal_timeout
+        self._journal_takeover = journal_takeover
         if journal is not None:
             _ = self._bookkeeping  # a path that cannot be one is reported here
         self._engine: Engine | None = None
@@ -382,6 +387,31 @@ class Client(anyio.AsyncContextManagerMixin):
             )
         return await journal.prune(before=before.timestamp())
 
+    async def backup_journal(self, path: str | os.PathLike[str]) -> None:
+        """Copy the journal to a new file, while it is in use.
+
+        The copy holds all that was known when it was complete. It is written beside its place under
+        another name, and gets its name when it is whole. Only its owner can read it. Submitting and
+        watching go on meanwhile. Cancelling this call stops the copy.
+
+        Use a copy only in the place of a journal that is lost. What the client has sent after the
+        copy was made is not in it, so a client that resumes the copy would send that again.
+
+        Args:
+            path: Where the copy is to be. A file that is there already is never replaced.
+
+        Raises:
+            ConfigurationError: The client has no journal; or there is something at the path, or no
+                file can be made there.
+            JournalError: The journal cannot be written, read or copied; there is no copy.
+            ClosedError: The client is not open in this event loop, or was closed meanwhile.
+        """
+        self._open_engine()
+        journal = self._bookkeeping.journal
+        if journal is None:
+            raise ConfigurationError("there is nothing to copy: pass journal= to the client")
+        await journal.copy(path)
+
     def take_callback(self, body: bytes, *, token: str | None = None) -> bool:
         """Use a callback, which the provider has posted to a spec's ``callback_url``.
 
@@ -431,6 +461,7 @@ class Client(anyio.AsyncContextManagerMixin):
             self._limit,
             path=self._journal,
             journal_timeout=self._journal_timeout,
+            journal_takeover=self._journal_takeover,
             key=self._key,
         )
 

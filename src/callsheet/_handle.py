@@ -179,10 +179,12 @@ class TaskHandle:
 
         ``False`` means that the task already runs or has ended. The provider then continues and
         bills it. A queued task often starts within seconds. A spec that was not sent yet is never
-        sent. If this call itself is cancelled, the task may or may not be cancelled at the
-        provider; the next poll shows which.
+        sent; with a journal, no later process sends it either once this has returned. If this call
+        itself is cancelled, the task may or may not be cancelled at the provider; the next poll
+        shows which.
 
         Raises:
+            JournalError: It could not be written down, so a later process may send the spec.
             CallsheetError: The provider could not be asked, or refused.
             ClosedError: The client was closed.
         """

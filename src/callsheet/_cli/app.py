@@ -84,6 +84,7 @@ def run(
     max_tokens: Whole = None,
     prices: Path | None = None,
     resubmit: Resubmit = "if-absent",
+    journal_takeover: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -112,6 +113,8 @@ def run(
         prices: JSON file of what a million tokens of a model cost you: {"MODEL": "USD 2.4", …}.
         resubmit: When a create whose answer was lost is sent again. always: also where nobody can
             say whether it made a task, which may then be billed twice.
+        journal_takeover: Go on with a folder whose journal was written with another key of the same
+            account. The new key owns it from then on.
         dry_run: Check FILE and say what it may cost; nothing is sent or written.
         quiet: Say only how it ended.
         json: Print one JSON event a line.
@@ -138,6 +141,7 @@ def run(
         transport=None if transport == "httpx" else transport,
         speed=speed,
         resubmit=resubmit,
+        journal_takeover=journal_takeover,
         spend=SpendLimit(usd=max_usd, cny=max_cny, tasks=max_tasks, tokens=max_tokens),
         prices=_read_prices(prices),
         quiet=quiet,

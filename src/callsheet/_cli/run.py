@@ -178,6 +178,7 @@ async def _open_client(
             polling=Polling() if request.delay is None else Polling(delay=request.delay),
             retry=RetryPolicy(resubmit=request.resubmit),
             journal=None if request.embedded else request.folder / JOURNAL,
+            journal_takeover=request.journal_takeover,
             spend=request.spend,
             transport=request.transport,
         )

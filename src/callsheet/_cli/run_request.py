@@ -31,6 +31,7 @@ class RunRequest:
         transport: Another library than the client's own choice to carry requests and downloads.
         speed: How much faster than real time the emulator runs; ``None`` for the default.
         resubmit: What to do with a create if it cannot be known whether it made a task.
+        journal_takeover: Whether the folder's journal may have been written with another key.
         spend: The spend limit.
         prices: What a million tokens of a model cost, by model id, such as ``"USD 2.4"``.
         quiet: Print only the summary.
@@ -50,6 +51,7 @@ class RunRequest:
     transport: Literal["aiohttp"] | None
     speed: float | None
     resubmit: Resubmit
+    journal_takeover: bool
     spend: SpendLimit
     prices: Mapping[str, str]
     quiet: bool

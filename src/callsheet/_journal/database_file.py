@@ -32,6 +32,12 @@ def has_content(path: Path) -> bool:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise ConfigurationError(f"journal {path} cannot be opened: it is {what}")
+    if found.st_nlink > 1:  # the log and the lock of another name would be other files
+        raise ConfigurationError(
+            f"journal {path} cannot be opened: the file has {found.st_nlink} names (hard links), "
+            "and clients that open it by different names do not see each other; remove the other "
+            "names, or copy it to a file of its own"
+        )
     if 0 < found.st_size < _SMALLEST_DATABASE:  # SQLite would treat it as an empty database
         raise ConfigurationError(f"{path} is no journal; it was left as it is")
     return found.st_size > 0

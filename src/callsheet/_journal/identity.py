@@ -28,5 +28,9 @@ class Identity:
         if self.base_url != other.base_url:
             return f"it holds tasks at {other.base_url}, not {self.base_url}"
         if self.fingerprint != other.fingerprint:
-            return "it was written with another API key"
+            return (
+                "it was written with another API key; if that one was of the same account, "
+                "Client(journal_takeover=True) or callsheet run --journal-takeover takes the "
+                "journal over"
+            )
         return None

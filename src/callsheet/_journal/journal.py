@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,7 +23,9 @@ import anyio.to_thread
 import attrs
 
 from callsheet._journal.codec import PlanText, encode_error, encode_plan
+from callsheet._journal.copying import new_copy
 from callsheet._journal.identity import Identity
+from callsheet._journal.lock_file import InUseError
 from callsheet._journal.notes import (
     AbsenceNote,
     AnswerNote,
@@ -43,7 +46,7 @@ from callsheet._journal.notes import (
     TaskNote,
     WrongIdNote,
 )
-from callsheet._journal.sqlite import InUseError, SqliteStore
+from callsheet._journal.sqlite import SqliteStore
 from callsheet.errors import (
     CallsheetError,
     ClosedError,
@@ -218,11 +221,12 @@ class Journal(anyio.AsyncContextManagerMixin):
 
     Args:
         path: The file, which is made if it does not exist. While it is open, a second file
-            ``…-lease`` beside it names its holder.
+            ``…-lock`` beside it is locked, and names its holder.
         provider: Name of the provider.
         base_url: Its address.
         fingerprint: A one-way hash of the key.
         timeout: Seconds to wait for another holder of the file, >= 0.
+        takeover: Whether the file may have been written with another key.
     """
 
     def __init__(
@@ -233,12 +237,14 @@ class Journal(anyio.AsyncContextManagerMixin):
         base_url: str,
         fingerprint: str,
         timeout: float = 0.25,
+        takeover: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._timeout = timeout
+        self._timeout, self._takeover = timeout, takeover
         self._identity = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         self._file = SqliteStore(self.path)
         self._limiter: anyio.CapacityLimiter | None = None
+        self._copies: anyio.CapacityLimiter | None = None
         self._next_commit: _Commit | None = None
         self._queue = _WriteQueue(self._file)
         self._wake_up = anyio.Event()
@@ -257,7 +263,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         """
         if self._limiter is not None:
             raise ClosedError("a journal can be entered once; make another one")
-        self._limiter = anyio.CapacityLimiter(1)
+        self._limiter, self._copies = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
         failure: BaseException | None = None
         try:
             await self._open()
@@ -285,6 +291,11 @@ class Journal(anyio.AsyncContextManagerMixin):
             raise failure
         if unwritten is not None:
             raise unwritten
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open any more, or was never opened."""
+        return self._next_commit is None
 
     @property
     def rows(self) -> int:
@@ -369,7 +380,7 @@ class Journal(anyio.AsyncContextManagerMixin):
         await self.flush()
         pages = self._file.read(before=self.rows if before is None else before)
         try:
-            while (page := await self._in_thread(partial(next, pages, None))) is not None:
+            while (page := await self._in_thread(partial(self._file.next_page, pages))) is not None:
                 yield page
         finally:
             with anyio.CancelScope(shield=True):
@@ -408,7 +419,34 @@ class Journal(anyio.AsyncContextManagerMixin):
         await self.flush()
         return await self._in_thread(partial(self._file.prune, before=before))
 
+    async def copy(self, path: str | os.PathLike[str]) -> None:
+        """Copy the journal to another file, without holding up what is written meanwhile.
+
+        It takes turns with the writer, in a thread of its own. Cancelling stops it.
+
+        Raises:
+            ConfigurationError: There is something at the path, or a file cannot be made there.
+            JournalError: Notes could not be written, or the journal cannot be read or copied.
+            ClosedError: The journal is not open, or was closed before the copy was complete.
+        """
+        await self.flush()
+        stop = threading.Event()
+
+        def copy() -> None:
+            with new_copy(Path(path), self._file.path) as target:
+                self._file.copy(target, stop)
+
+        try:
+            await anyio.to_thread.run_sync(copy, limiter=self._copies, abandon_on_cancel=True)
+        finally:
+            stop.set()
+
     def _append(self, transaction: _Transaction, *, soon: bool = True) -> _Commit:
+        if self._file.inherited:
+            raise ClosedError(
+                f"journal {self.path} belongs to the process that this one was forked from; open a "
+                "client of its own here, with another journal"
+            )
         if self._next_commit is None:
             raise ClosedError(f"journal {self.path} is not open")
         self._next_commit.transactions.append(transaction)
@@ -447,20 +485,14 @@ class Journal(anyio.AsyncContextManagerMixin):
 
         SQLite could wait, too, but nothing can interrupt that.
         """
-        deadline, waited = anyio.current_time() + self._timeout, False
+        deadline = anyio.current_time() + self._timeout
+        work = partial(self._file.open, self._identity, takeover=self._takeover)
         while True:
             try:
-                await self._in_thread(partial(self._file.open, self._identity))
+                await self._in_thread(work)
             except InUseError as error:
                 if anyio.current_time() >= deadline:
                     raise ConfigurationError(str(error)) from error
-                waited = True
-            except ConfigurationError:
-                # A file that is closed while it is looked at may seem incomplete. So what is said
-                # of a file that was in use a moment ago must be said twice.
-                if not waited:
-                    raise
-                waited = False
             else:
                 return
             await anyio.sleep(RETRY_GAP)

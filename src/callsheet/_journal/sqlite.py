@@ -1,6 +1,12 @@
-"""The journal on disk: an SQLite database that one process at a time has locked.
+"""The journal on disk: an SQLite database that one client at a time has locked.
 
-Everything here blocks. Call it in a worker thread, one call at a time.
+Everything here blocks. Call it in a worker thread.
+
+What is written counts only if the next process finds it. So before and after each transaction the
+lock, the epoch and the files themselves are looked at. Looking before keeps a database whole that
+another client has opened. Looking after makes sure that what was written is in the file that the
+next client opens: another client first writes its name into the lock file and only then reads the
+database. If its name is not there yet, it will read what was written here.
 """
 
 from __future__ import annotations
@@ -9,21 +15,26 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import operator
+import os
 import sqlite3
 import sys
 import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from callsheet._journal import lock_note
 from callsheet._journal.codec import decode_spec, digests_in
 from callsheet._journal.database_file import has_content, writable
 from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
+from callsheet._journal.lock_file import InUseError, LockFile, make_private
 from callsheet._journal.notes import NoteKind
-from callsheet.errors import CallsheetError, ConfigurationError, JournalError
+from callsheet._journal.watch import FileWatch
+from callsheet.errors import CallsheetError, ClosedError, ConfigurationError, JournalError
 
 
 if TYPE_CHECKING:
@@ -34,8 +45,18 @@ if TYPE_CHECKING:
     from callsheet._journal.notes import StoredNote
 
 
+log = logging.getLogger("callsheet")
+
 VERSION: Final = 2
-"""The format of the file. A file of another format is refused."""
+"""The format of the file. A file of another format is refused.
+
+The lowest byte of the database's ``user_version`` holds it. The rest is the epoch: each opener
+raises it by one."""
+
+VERSION_BITS: Final = 8
+
+MOST_EPOCHS: Final = 1 << 23
+"""After so many openings the epoch begins anew: only whether two are equal matters."""
 
 APPLICATION_ID: Final = 0x63736A6C
 """The database's application id: it tells a journal from other databases."""
@@ -46,6 +67,12 @@ waits for the holder of a file."""
 
 ENTRIES_PER_PAGE: Final = 200
 """Entries that are read together."""
+
+PAGES_PER_STEP: Final = 256
+"""Pages of the database, of 4 KiB, that are copied before the writer gets a turn."""
+
+STEP_GAP: Final = 0.002
+"""Seconds between two steps of a copy. Without a pause the writer would not get the lock."""
 
 _SCHEMA: Final = f"""
     CREATE TABLE identity (provider TEXT, base_url TEXT, fingerprint TEXT);
@@ -59,15 +86,14 @@ _SCHEMA: Final = f"""
     );
     CREATE TABLE learned (kind TEXT PRIMARY KEY, value TEXT);
     PRAGMA application_id = {APPLICATION_ID};
-    PRAGMA user_version = {VERSION};
 """
 
 
 _ADD_NOTE: Final = "INSERT INTO notes (row, kind, n, value, at) VALUES (?, ?, ?, ?, ?)"
 
 
-class InUseError(Exception):
-    """Another process or client has the journal open. The text is for the user."""
+class LostError(Exception):
+    """Somebody else has opened or changed the journal while this client holds it."""
 
 
 class SqliteStore:
@@ -83,14 +109,27 @@ class SqliteStore:
         self.path = path
         self.rows = self.batches = 0
         self._stored: set[str] = set()
-        self._inode: tuple[int, int] | None = None
-        self._one_at_a_time = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._lock_file: LockFile | None = None
+        self._watch: FileWatch | None = None
+        self._written = False
+        """Whether something was written since the files were last looked at."""
+        self._stopped: str | None = None
+        """Why nothing more may be sent, although what is known can still be written."""
+        self._inherited = False
+        self._turn = threading.RLock()
+        """Held by whoever uses the database, and by a copy for one step at a time."""
+        self._copying = threading.Lock()
+        self._closing = False
 
-    def open(self, identity: Identity) -> None:
+    def open(self, identity: Identity, *, takeover: bool = False) -> None:
         """Open and lock the database, or make it. What a killed process left is recovered.
 
         A file that is refused is not changed.
+
+        Args:
+            identity: Whose journal it is.
+            takeover: Whether it may be of another key.
 
         Raises:
             InUseError: Another process or client holds it.
@@ -98,11 +137,17 @@ class SqliteStore:
                 one of another format, or it cannot be read and written. The text holds the path.
         """
         try:
-            with self._one_at_a_time:
+            with self._turn:
                 self.path = self.path.resolve()  # two paths to one file must meet the same lock
-                if has_content(self.path):
-                    self._inspect(identity)
-                self._database = self._lock(identity)
+                has_content(self.path)  # a path that cannot be one is refused without a lock file
+                _OPEN.add(self)
+                self._lock_file = LockFile(self.path)
+                self._lock_file.acquire()
+                try:
+                    self._open_locked(identity, takeover=takeover)
+                except BaseException:
+                    self._release()
+                    raise
         except sqlite3.Error as exc:
             raise self._refusal(exc) from exc
         except (OSError, ValueError, RuntimeError) as exc:  # a loop of links, a NUL in the name
@@ -111,13 +156,69 @@ class SqliteStore:
             words = getattr(exc, "strerror", None) or str(exc)
             raise ConfigurationError(f"journal {self.path}: {words}") from exc
 
+    def _open_locked(self, identity: Identity, *, takeover: bool) -> None:
+        # Nothing of the database was opened before. Only the holder of the lock may do that,
+        # because closing it again could end SQLite's lock of another client of this process.
+        if has_content(self.path):
+            self._inspect(identity, takeover=takeover)
+        self._watch = FileWatch(self.path, _made_private(self.path))
+        self._database = self._lock(identity, takeover=takeover)
+        self._watch.begin()
+
     def close(self) -> None:
         """Move everything into the one file, and release the lock."""
-        with self._one_at_a_time:
-            if self._database is not None:
-                lock_note.remove(self.path)
-                self._database.close()
-                self._database = None
+        self._closing = True  # a copy stops after its present step
+        with self._copying, self._turn:
+            database, self._database = self._database, None
+            if database is None:
+                return
+            try:
+                if self._may_be_closed():
+                    database.close()
+                else:
+                    keep_open(database)
+            finally:
+                self._release()
+
+    def _may_be_closed(self) -> bool:
+        """Whether the files are this client's. SQLite deletes the log by its name."""
+        try:
+            assert self._watch is not None  # noqa: S101 - for the type checkers
+            assert self._lock_file is not None  # noqa: S101 - for the type checkers
+            change = self._watch.change(written=self._written)
+            return self._lock_file.loss() is None and (change is None or change.log_is_missing)
+        except OSError:
+            return False
+
+    def _release(self) -> None:
+        """Close what was opened beside the database, and release the lock."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        if self._lock_file is not None:
+            self._lock_file.release()
+        _OPEN.discard(self)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process is a fork of the one that opened it, and so has no part in it."""
+        return self._inherited
+
+    def leave_to_parent(self) -> None:
+        """Have no part in the journal any more, in a process that was forked from its holder.
+
+        The lock and the files stay the parent's: nothing is closed that it needs.
+        """
+        self._inherited = True
+        self._turn, self._copying = threading.RLock(), threading.Lock()  # a thread may hold them
+        if self._database is not None:
+            keep_open(self._database)
+            self._database = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._lock_file is not None:
+            self._lock_file.let_go()
 
     def write(
         self,
@@ -128,12 +229,25 @@ class SqliteStore:
         """Write in one transaction; it is on disk when this returns.
 
         Raises:
+            LostError: Somebody else has opened or changed the journal. Nothing may be sent.
             sqlite3.Error: It failed; nothing was written.
         """
         if not (plans or notes or learned):
             return
+        with self._turn:
+            self._check()
+            if self._stopped is not None and (plans or any(map(_is_act, notes))):
+                raise LostError(self._stopped)
+            with self._writing():
+                self._write(plans, notes, learned)
+
+    def _write(
+        self,
+        plans: Sequence[PlanText],
+        notes: Sequence[StoredNote],
+        learned: Sequence[tuple[str, str]],
+    ) -> None:
         database = self._opened()
-        self._check_place()
         stored: set[str] = set()
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -159,8 +273,24 @@ class SqliteStore:
         """
         try:
             yield from self._pages(self._opened(), before)
-        except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
+        except (
+            sqlite3.Error,
+            LostError,
+            ValueError,
+            TypeError,
+            LookupError,
+            CallsheetError,
+        ) as exc:
             raise JournalError(f"journal {self.path} cannot be read: {exc}") from exc
+
+    def next_page(self, pages: Generator[list[Entry]]) -> list[Entry] | None:
+        """The next page of `read`; ``None`` after the last one.
+
+        Raises:
+            JournalError: A part of the journal cannot be read.
+        """
+        with self._turn:
+            return next(pages, None)
 
     def _pages(self, database: sqlite3.Connection, before: int) -> Generator[list[Entry]]:
         names = {batch: json.loads(name) for batch, name in database.execute(_READ_NAMES)}
@@ -190,7 +320,8 @@ class SqliteStore:
         Raises:
             sqlite3.Error: It cannot be read.
         """
-        return dict(self._opened().execute("SELECT kind, value FROM learned"))
+        with self._turn:
+            return dict(self._opened().execute("SELECT kind, value FROM learned"))
 
     def prune(self, *, before: float) -> int:
         """Remove the rows that ended before a time in Unix seconds; return how many.
@@ -202,16 +333,25 @@ class SqliteStore:
             JournalError: The journal cannot be read or written; nothing was removed.
         """
         try:
+            self._check()
             database = self._opened()
-            self._check_place()
             gone = [
                 row
                 for (row, *_), facts in _folded(database, self.rows)
                 if facts is not None and _is_over(facts.entry(row, 0, 0), before)
             ]
             if gone:
-                self._remove(database, gone)
-        except (sqlite3.Error, ValueError, TypeError, LookupError, CallsheetError) as exc:
+                with self._writing():
+                    self._remove(database, gone)
+        except (
+            sqlite3.Error,
+            LostError,
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            CallsheetError,
+        ) as exc:
             raise JournalError(f"journal {self.path} cannot be pruned: {exc}") from exc
         return len(gone)
 
@@ -239,18 +379,96 @@ class SqliteStore:
         finally:
             database.execute("DROP TABLE gone")
 
-    def _check_place(self) -> None:
-        """Check that the file is still there: otherwise nobody would find what is written."""
-        if self._place() != self._inode:
-            raise sqlite3.OperationalError("it was deleted, moved or replaced")
+    def copy(self, to: Path, stop: threading.Event) -> None:
+        """Copy everything into a file, a step at a time. Others may write between two steps.
 
-    def _place(self) -> tuple[int, int] | None:
-        """The device and inode of the file at the path; ``None`` if there is no file."""
+        Args:
+            to: An empty file.
+            stop: Set it to stop the copy after its present step.
+
+        Raises:
+            ClosedError: It was stopped, or the journal was closed.
+            JournalError: Somebody else has opened or changed the journal, or it could not be
+                copied.
+        """
         try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+            self._copy(to, stop)
+        except (sqlite3.Error, LostError, OSError) as exc:
+            raise JournalError(f"journal {self.path} cannot be copied: {exc}") from exc
+
+    def _copy(self, to: Path, stop: threading.Event) -> None:
+        stopped = f"journal {self.path} was closed before its copy was complete"
+
+        def pause(*_: int) -> None:
+            self._turn.release()
+            try:
+                time.sleep(STEP_GAP)
+            finally:
+                self._turn.acquire()
+            if stop.is_set() or self._closing:
+                raise ClosedError(stopped)
+
+        with self._copying, contextlib.closing(_connect(to.as_uri())) as copy, self._turn:
+            if self._closing:
+                raise ClosedError(stopped)
+            self._check()
+            copy.execute("PRAGMA synchronous = OFF")  # it is flushed once, when it is complete
+            copy.execute("PRAGMA journal_mode = OFF")
+            # What is written here meanwhile, SQLite writes into the copy as well.
+            self._opened().backup(copy, pages=PAGES_PER_STEP, progress=pause)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        """Look at the files after the block, which writes."""
+        self._written = True
+        try:
+            yield
+        finally:
+            self._check()
+
+    def _check(self) -> None:
+        """Check that the journal is still this client's, and that its files are whole.
+
+        Raises:
+            LostError: Somebody else has opened or changed it.
+            OSError: The files cannot be looked at.
+            sqlite3.Error: The log has no name any more, and could not be saved.
+        """
+        database, watch, lock = self._opened(), self._watch, self._lock_file
+        assert watch is not None  # noqa: S101 - for the type checkers
+        assert lock is not None  # noqa: S101 - for the type checkers
+        loss = lock.loss()
+        if loss is not None:
+            raise LostError(f"{loss}; end all clients of this journal, and open it again with one")
+        change = watch.change(written=self._written)
+        self._written = False
+        if change is not None and not change.log_is_missing:
+            raise LostError(
+                f"{change.words}; end this client, put the files back as they were, and open the "
+                "journal again"
+            )
+        if change is not None:
+            self._save_log(database, watch, change.words)
+
+    def _save_log(self, database: sqlite3.Connection, watch: FileWatch, words: str) -> None:
+        """Move into the database what is in a log that was deleted, and begin a new log.
+
+        The log is still open here, so nothing of it is lost yet. A process that is killed from now
+        on is continued as usual. But somebody deletes files that hold what was paid for, so no
+        request follows any more; facts are still written.
+        """
+        database.execute("PRAGMA wal_checkpoint(FULL)")
+        database.close()
+        self._database = database = _connect(f"{self.path.as_uri()}?mode=rw")
+        _configure(database)
+        database.execute("BEGIN IMMEDIATE")  # makes the log
+        database.execute("COMMIT")
+        watch.begin()
+        self._stopped = (
+            f"{words}; what it held is saved in {self.path.name}, but nothing more is sent; find "
+            "out what deletes files there, then open the journal again"
+        )
+        log.error("journal %s: %s", self.path, self._stopped)
 
     def _write_plan(self, database: sqlite3.Connection, plan: PlanText) -> set[str]:
         if plan.name is not None and plan.tasks:
@@ -265,14 +483,18 @@ class SqliteStore:
         )
         return new
 
-    def _inspect(self, identity: Identity) -> None:
+    def _inspect(self, identity: Identity, *, takeover: bool) -> None:
         """Check that the file is a journal of *identity*, without changing a byte of it."""
         beside = (self.path.with_name(f"{self.path.name}-{kind}") for kind in ("wal", "journal"))
         whole = not any(path.exists() for path in beside)  # no process has it open
         address = f"{self.path.as_uri()}?{'immutable=1' if whole else 'mode=ro'}"
         try:
             with contextlib.closing(_connect(address)) as database:
-                tables = ("tasks", "notes") if self._check(database, identity) else ()
+                tables = (
+                    ("tasks", "notes")
+                    if self._is_journal(database, identity, takeover=takeover)
+                    else ()
+                )
                 for table in tables:
                     ((word,),) = database.execute(f"PRAGMA quick_check('{table}')").fetchmany(1)
                     if word != "ok":
@@ -282,35 +504,37 @@ class SqliteStore:
             if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
 
-    def _lock(self, identity: Identity) -> sqlite3.Connection:
-        database = _connect(f"{self.path.as_uri()}?mode=rwc")
+    def _lock(self, identity: Identity, *, takeover: bool) -> sqlite3.Connection:
+        database = _connect(f"{self.path.as_uri()}?mode=rw")
         try:
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute(
-                "PRAGMA synchronous = FULL"
-            )  # an id that is lost in a power cut is lost money
+            _configure(database)
             database.execute("BEGIN EXCLUSIVE")
-            if not self._check(database, identity):
+            if not self._is_journal(database, identity, takeover=takeover):
                 for statement in _SCHEMA.strip().split(";")[:-1]:
                     database.execute(statement)
             database.execute("DELETE FROM identity")
             values = attrs.astuple(identity)
             database.execute("INSERT INTO identity VALUES (?, ?, ?)", values)
-            database.execute("COMMIT")  # the lock stays
+            ((version,),) = database.execute("PRAGMA user_version")
+            epoch = ((version >> VERSION_BITS) + 1) % MOST_EPOCHS
+            database.execute(f"PRAGMA user_version = {epoch << VERSION_BITS | VERSION}")
+            database.execute("COMMIT")  # SQLite's lock stays
             database.execute("PRAGMA journal_mode = WAL")
             ((self.rows, self.batches),) = database.execute(
                 "SELECT max(ifnull(max(row), 0), (SELECT ifnull(max(row), 0) FROM notes)) + 1,"
                 " ifnull(max(batch), 0) + 1 FROM tasks"
             )
+            # The epoch goes into the database file, where another holder would read it.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except BaseException:
             database.close()
             raise
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by `_inspect`
-        lock_note.write(self.path)
-        self._inode = self._place()
         return database
 
-    def _check(self, database: sqlite3.Connection, identity: Identity) -> bool:
+    def _is_journal(
+        self, database: sqlite3.Connection, identity: Identity, *, takeover: bool
+    ) -> bool:
         """Whether the database is a journal of *identity*; ``False`` if it is empty.
 
         Raises:
@@ -326,6 +550,7 @@ class SqliteStore:
                     f"{self.path} is a database, but no journal; it was left as it is"
                 )
             return False
+        version &= (1 << VERSION_BITS) - 1
         if version != VERSION:
             age = "a newer" if version > VERSION else "an older"
             raise ConfigurationError(
@@ -335,7 +560,8 @@ class SqliteStore:
                 "new one"
             )
         ((provider, base_url, fingerprint),) = database.execute("SELECT * FROM identity")
-        if not _has_tasks(database):  # without tasks, a wrong key may be corrected
+        # Without tasks, a wrong key may be corrected.
+        if fingerprint != identity.fingerprint and (takeover or not _has_tasks(database)):
             fingerprint = identity.fingerprint
         other = Identity(provider=provider, base_url=base_url, fingerprint=fingerprint)
         difference = identity.difference(other)
@@ -346,10 +572,10 @@ class SqliteStore:
     def _refusal(self, exc: sqlite3.Error) -> ConfigurationError | InUseError:
         match getattr(exc, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                who = lock_note.holder(self.path)
                 return InUseError(
-                    f"journal {self.path} is in use by {who}; close that one first, or wait for it "
-                    "with Client(journal_timeout=SECONDS)"
+                    f"journal {self.path} is in use by another program, which has opened it as a "
+                    "database; close that one first, or wait for it with "
+                    "Client(journal_timeout=SECONDS)"
                 )
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
                 text = self._damaged(str(exc))
@@ -363,6 +589,8 @@ class SqliteStore:
         return f"{self.path} is no journal, or a damaged one; it was left as it is ({words})"
 
     def _opened(self) -> sqlite3.Connection:
+        if self._inherited:
+            raise LostError("it belongs to the process that this one was forked from")
         assert self._database is not None, "open() comes first"  # noqa: S101 - for the type checkers
         return self._database
 
@@ -450,7 +678,53 @@ _PRUNE: Final = (
 """Removes the rows whose numbers are in the table `gone`."""
 
 
+def _is_act(note: StoredNote) -> bool:
+    """Whether a note comes before a request. Any other states a fact, which is always welcome."""
+    return note[1] == NoteKind.ATTEMPT
+
+
+def _made_private(path: Path) -> int:
+    """A descriptor of a file. If there is none, it is made, and only its owner can use it.
+
+    SQLite gives the files beside it the same permissions.
+    """
+    try:
+        return make_private(path)
+    except FileExistsError:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+
 def _connect(address: str) -> sqlite3.Connection:
     return sqlite3.connect(
         address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
     )
+
+
+def _configure(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    database.execute("PRAGMA synchronous = FULL")  # an id that is lost in a power cut is lost money
+
+
+def keep_open(database: sqlite3.Connection) -> None:
+    """Keep a database open until the process ends, whatever else is dropped.
+
+    Closing it would write into the database, and delete the log at its path. Both may belong to
+    another process by now: to the parent of a fork, or to whoever replaced the files. Python closes
+    what nobody refers to. So this leaves a reference that is never given back.
+    """
+    import ctypes  # noqa: PLC0415 - hardly ever needed
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))
+
+
+_OPEN: Final[weakref.WeakSet[SqliteStore]] = weakref.WeakSet()
+"""The stores of this process that have a file open, or are about to."""
+
+
+def _leave_to_parent() -> None:
+    for store in list(_OPEN):
+        store.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

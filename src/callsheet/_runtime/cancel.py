@@ -15,6 +15,7 @@ from callsheet._polling.poller import Poller
 from callsheet._state.clock import Waiters
 from callsheet._state.cooperative import gathered
 from callsheet._state.registry import Registry
+from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.states import Cancelled
 from callsheet._submission.submitter import Submitter
 from callsheet.errors import (
@@ -55,6 +56,7 @@ class Canceller:
         poller: Takes the status answers that cancelling brings.
         tasks: Sends requests within the rate limits.
         waiting: The waiters of the client.
+        bookkeeping: Keeps the journal.
     """
 
     submitter: Submitter
@@ -62,9 +64,18 @@ class Canceller:
     poller: Poller
     tasks: Tasks
     waiting: Waiters
+    bookkeeping: Bookkeeping
 
     async def cancel(self, record: Record) -> bool:
-        """Stop a task that has not started; return whether it was stopped in time."""
+        """Stop a task that has not started; return whether it was stopped in time.
+
+        When this returns, it is on disk that no process begins an attempt at it any more.
+        """
+        stopped = await self._cancel(record)
+        await self.bookkeeping.flush()
+        return stopped
+
+    async def _cancel(self, record: Record) -> bool:
         # One that has not left ends at once. If a create is in flight or lost, a task may exist.
         # Only its id allows to cancel it, and ending the record would hide a task that is billed.
         self.submitter.cancel(record, Cancelled.FOR_GOOD, "cancelled before it was sent")
@@ -83,8 +94,13 @@ class Canceller:
     async def cancel_many(self, records: Sequence[Record]) -> tuple[int, dict[int, CallsheetError]]:
         """Cancel each record, even if others fail.
 
+        When this returns, it is on disk that no process begins an attempt at any of them any more.
+
         Returns:
             How many were stopped in time, and the failures by index.
+
+        Raises:
+            JournalError: That could not be written. A later process may send them.
         """
         stopped = 0
         failures: dict[int, CallsheetError] = {}
@@ -92,7 +108,7 @@ class Canceller:
         async def stop(record: Record) -> None:
             nonlocal stopped
             try:
-                in_time = await self.cancel(record)
+                in_time = await self._cancel(record)
             except CallsheetError as error:
                 failures[record.index] = error
             else:
@@ -113,6 +129,7 @@ class Canceller:
         async with anyio.create_task_group() as cancels:
             for _ in range(MOST_CANCELS):
                 cancels.start_soon(stop_all, open_ones)
+        await self.bookkeeping.flush()  # once for all of them
         return stopped, failures
 
     async def timeout_error(
@@ -142,7 +159,7 @@ class Canceller:
     async def stop(self, record: Record) -> None:
         """Cancel a record when no caller waits for the result; a failure is logged."""
         try:
-            await self.cancel(record)
+            await self._cancel(record)
         except CallsheetError:
             log.warning("task %s was not cancelled", record.task_id, exc_info=True)
 

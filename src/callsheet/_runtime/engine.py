@@ -170,6 +170,7 @@ class Engine:
             poller=self.poller,
             tasks=self.tasks,
             waiting=self.waiting,
+            bookkeeping=bookkeeping,
         )
         self.resolver = Resolver(
             submitter=self.submitter,

@@ -99,6 +99,7 @@ class Bookkeeping:
         *,
         path: str | os.PathLike[str] | None,
         journal_timeout: float,
+        journal_takeover: bool,
         key: str | None,
     ) -> Self:
         """Bookkeeping for a client; with a *path*, its journal belongs to this provider and key."""
@@ -113,6 +114,7 @@ class Bookkeeping:
                 base_url=provider.base_url,
                 fingerprint=mark,
                 timeout=journal_timeout,
+                takeover=journal_takeover,
             )
         return cls(ledger=Ledger(limit or SpendLimit()), provider=provider, journal=journal)
 
@@ -235,6 +237,15 @@ class Bookkeeping:
         self.account(record)
         if record.row is not None:
             self._note_end(record)
+
+    async def flush(self) -> None:
+        """Wait until all that was noted so far is in the journal, if there is one.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        if self.journal is not None and not self.journal.closed:  # closing it has written all
+            await self.journal.flush()
 
     def saved(self, record: Record, path: str) -> None:
         """Note where a record's video was saved."""

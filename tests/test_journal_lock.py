@@ -54,7 +54,7 @@ async def test_a_second_client_is_refused_with_the_name_of_the_holder(tmp_path):
         assert len(await again.resume()) == 1
 
 
-async def test_the_lease_belongs_to_the_file_and_not_to_its_name(tmp_path, monkeypatch):
+async def test_the_lock_belongs_to_the_file_and_not_to_its_name(tmp_path, monkeypatch):
     """The journal is also in use under any other path to the same file."""
     path = tmp_path / "shoot.db"
     (tmp_path / "link.db").symlink_to(path)
@@ -64,7 +64,7 @@ async def test_the_lease_belongs_to_the_file_and_not_to_its_name(tmp_path, monke
         assert "is in use" in await refusal_of("shoot.db")
 
 
-async def test_a_refused_client_does_not_end_the_lease(tmp_path):
+async def test_a_refused_client_does_not_end_the_lock(tmp_path):
     """However often others try to open it, the journal stays with its holder."""
     path = tmp_path / "shoot.db"
     async with journal(path) as first:
@@ -79,24 +79,24 @@ async def test_a_closed_journal_is_one_file(tmp_path):
     path = tmp_path / "shoot.db"
     async with journal(path) as opened:
         await opened.submit_many([TaskSpec("boat")])
-        assert files(tmp_path) == ["shoot.db", "shoot.db-lease", "shoot.db-wal"]
+        assert files(tmp_path) == ["shoot.db", "shoot.db-lock", "shoot.db-wal"]
     assert files(tmp_path) == ["shoot.db"]
 
 
 @pytest.mark.parametrize(
     "note", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": "h", "since": 1e30}']
 )
-async def test_an_unreadable_note_does_not_end_the_lease(tmp_path, note):
+async def test_an_unreadable_note_does_not_end_the_lock(tmp_path, note):
     """The note only names the holder; without it the journal is still in use."""
     path = tmp_path / "shoot.db"
     async with journal(path):
-        (tmp_path / "shoot.db-lease").write_text(note)
+        (tmp_path / "shoot.db-lock").write_text(note)
         assert "in use by another process" in await refusal_of(path)
 
 
-async def test_the_note_of_a_dead_holder_is_no_lease(tmp_path):
+async def test_the_note_of_a_dead_holder_is_no_lock(tmp_path):
     """A note without a holder refuses no client."""
-    (tmp_path / "shoot.db-lease").write_text('{"pid": 1, "host": "h", "since": 1}')
+    (tmp_path / "shoot.db-lock").write_text('{"pid": 1, "host": "h", "since": 1}')
     async with journal(tmp_path / "shoot.db"):
         pass
     assert files(tmp_path) == ["shoot.db"]
@@ -114,7 +114,7 @@ async def test_a_journal_that_is_being_made_is_in_use(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_killed_holder_has_no_lease(tmp_path, backend):
+def test_a_killed_holder_has_no_lock(tmp_path, backend):
     """Another process that holds the journal is named, and after a kill it holds nothing."""
     path = tmp_path / "shoot.db"
     holder = started("processes", "hold", str(path))
@@ -133,9 +133,9 @@ def test_a_killed_holder_has_no_lease(tmp_path, backend):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file modes of another kind")
-async def test_a_lease_without_a_note_is_a_lease(tmp_path):
+async def test_a_lock_that_cannot_be_made_is_named(tmp_path):
     """If the note cannot be written, the journal is in use without a name."""
-    (tmp_path / "shoot.db-lease").mkdir()
+    (tmp_path / "shoot.db-lock").mkdir()
     async with journal(tmp_path / "shoot.db"):
         assert "in use by another process" in await refusal_of(tmp_path / "shoot.db")
 
