@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
+from datetime import datetime
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from callsheet import TaskSpec
+from callsheet import CallsheetError, JournalError, TaskSpec
+from callsheet._journal import lock_file
+from callsheet._journal.identity import Identity
+from callsheet._journal.sqlite import LostError, SqliteStore
 from emulation import Wire, client
 
 
@@ -51,6 +57,133 @@ def take_over(path):
         say("waiting")
         async with client(Wire(), journal=path, journal_timeout=60) as c:
             say((await c.resume()).name)
+
+    anyio.run(serve)
+
+
+def read_and_hold(path):
+    """Hold a journal, read all its files and copy them, and write into it when told."""
+    copies = Path(path).parent / "copies"
+
+    async def serve():
+        async with client(Wire(), journal=path) as c:
+            await c.submit_many([TaskSpec("boat")], name="held")
+            copies.mkdir()
+            for file in Path(path).parent.glob("shoot.db*"):
+                (copies / file.name).write_bytes(file.read_bytes())
+            say("read")
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+            await c.submit_many([TaskSpec("kite")])
+            say("written")
+
+    anyio.run(serve)
+
+
+def lose_the_lock(path, how):
+    """Hold a journal whose locks are gone, and try to send when told."""
+    wire = Wire(render_seconds=1e6)
+
+    async def serve():
+        async with client(wire, journal=path) as c:
+            await c.submit(TaskSpec("boat"))
+            await c.prune(before=datetime.now())  # noqa: DTZ005 - the id is on disk now
+            Path(path).read_bytes()  # noqa: ASYNC240 - ends SQLite's own lock
+            if how == "deleted":
+                Path(f"{path}-lock").unlink()  # noqa: ASYNC240 - nothing else runs
+            say("lost")
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+            try:
+                await c.submit(TaskSpec("kite"))
+            except JournalError as error:
+                say(error)
+        say("sent", len(wire.prompts))
+
+    anyio.run(serve)
+
+
+def steal(path):
+    """Open a journal as on a file system without locks, and write into it twice."""
+    lock_file._lock = lambda _descriptor: True
+    wire = Wire(render_seconds=1e6, seed=2)
+
+    async def serve():
+        async with client(wire, journal=path) as c:
+            say(*[handle.spec.prompt for handle in await c.resume()])
+            await c.submit(TaskSpec("one"))
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+            await c.submit(TaskSpec("two"))
+        say("sent", len(wire.prompts))
+
+    anyio.run(serve)
+
+
+def fork_a_store(path, end):
+    """Fork while a file is open; the child tries to use it and ends."""
+    store = SqliteStore(Path(path))
+    store.open(Identity(provider="ark", base_url="http://a.test", fingerprint="f"))
+    store.write([], [(1, "attempt", 1, '["t",1]', 1.0)])
+    child = os.fork()
+    if not child:
+        try:
+            store.write([], [(2, "attempt", 1, '["t",1]', 1.0)])
+        except LostError:
+            say("LostError")
+        store.close()
+        del store
+        if end == "_exit":
+            os._exit(0)
+        if end == "collect":
+            gc.collect()
+        sys.exit(0)
+    say("child", os.waitpid(child, 0)[1])
+    say("log", Path(f"{path}-wal").exists())
+    store.write([], [(2, "attempt", 1, '["t",1]', 1.0)])
+    store.close()
+    store = SqliteStore(Path(path))
+    store.open(Identity(provider="ark", base_url="http://a.test", fingerprint="f"))
+    say("rows", store.rows)
+    store.close()
+
+
+def fork_a_client(path, backend):
+    """Fork while a client is open; the child tries to use it."""
+    wire = Wire(render_seconds=1e6)
+
+    def in_child(c, handle):
+        for use in (lambda: c.submit(TaskSpec("child")), handle.cancel):
+            try:
+                anyio.run(use, backend=backend)
+            except CallsheetError as error:
+                say(type(error).__name__, error)
+
+    async def serve():
+        async with client(wire, journal=path) as c:
+            await c.submit(TaskSpec("boat"))
+            batch = await c.submit_many([TaskSpec("kite")])
+            child = os.fork()
+            if not child:
+                thread = threading.Thread(target=in_child, args=(c, batch[0]))
+                thread.start()
+                thread.join(30)
+                os._exit(thread.is_alive())
+            say("child", os.waitpid(child, 0)[1])  # noqa: ASYNC222 - nothing else runs
+            await batch.submitted()
+        say(*wire.prompts)
+
+    anyio.run(serve, backend=backend)
+
+
+def fork_and_wait(path):
+    """Hold a journal with a child that lives on until standard input closes."""
+
+    async def serve():
+        async with client(Wire(), journal=path) as c:
+            await c.submit_many([TaskSpec("boat")], name="held")
+            if not os.fork():
+                sys.stdin.read()
+                os._exit(0)
+            say("forked")
+            await anyio.sleep_forever()
 
     anyio.run(serve)
 

@@ -6,13 +6,16 @@ import contextlib
 import os
 import socket
 import sqlite3
+import stat
 import sys
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 
 from callsheet import TaskSpec
-from callsheet.errors import ConfigurationError
+from callsheet._journal.sqlite import VERSION
+from callsheet.errors import ConfigurationError, JournalError
 from emulation import Wire, client
 from processes import files, started
 
@@ -132,12 +135,20 @@ def test_a_killed_holder_has_no_lock(tmp_path, backend):
     assert files(tmp_path) == ["shoot.db"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="file modes of another kind")
-async def test_a_lock_that_cannot_be_made_is_named(tmp_path):
-    """If the note cannot be written, the journal is in use without a name."""
-    (tmp_path / "shoot.db-lock").mkdir()
-    async with journal(tmp_path / "shoot.db"):
-        assert "in use by another process" in await refusal_of(tmp_path / "shoot.db")
+@pytest.mark.skipif(sys.platform == "win32", reason="links and devices of another kind")
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+async def test_a_lock_that_cannot_be_made_is_named(tmp_path, kind):
+    """Without a lock the journal is not opened or made, and the error names the lock's file."""
+    lock, other = tmp_path / "shoot.db-lock", tmp_path / "other"
+    match kind:
+        case "folder":
+            lock.mkdir()
+        case "link":
+            lock.symlink_to(other)
+        case "pipe":
+            os.mkfifo(lock)
+    assert "shoot.db-lock, the file that locks it" in await refusal_of(tmp_path / "shoot.db")
+    assert files(tmp_path) == ["shoot.db-lock"]
 
 
 async def test_a_refusal_says_how_to_wait(tmp_path):
@@ -190,3 +201,206 @@ def test_a_time_to_wait_that_is_none_is_refused(tmp_path, seconds):
     """The error says what was given and what is wanted."""
     with pytest.raises(ConfigurationError, match=r"journal_timeout is .* number of seconds"):
         journal(tmp_path / "shoot.db", journal_timeout=seconds)
+
+
+# The lock holds
+
+
+def next_line(process):
+    """The next line that a process prints, without its end."""
+    return process.stdout.readline().rstrip("\n")
+
+
+def test_reading_the_files_in_the_holder_does_not_end_the_lock(tmp_path):
+    """After the holder has read or copied its own files, another process is still refused."""
+    path = tmp_path / "shoot.db"
+    with started("processes", "read_and_hold", str(path)) as holder:
+        assert next_line(holder) == "read"
+        assert f"in use by process {holder.pid}" in anyio.run(refusal_of, path)
+        print(file=holder.stdin, flush=True)
+        assert next_line(holder) == "written"
+    assert holder.returncode == 0
+    assert files(tmp_path / "copies") == ["shoot.db", "shoot.db-lock", "shoot.db-wal"]
+
+
+async def test_a_copied_lock_file_locks_nothing(tmp_path):
+    """A journal that was copied with its lock file belongs to nobody."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    async with journal(tmp_path / "shoot.db") as c:
+        await c.submit_many([TaskSpec("boat")])
+        for file in tmp_path.glob("shoot.db*"):
+            (copies / file.name).write_bytes(file.read_bytes())
+    assert files(copies) == ["shoot.db", "shoot.db-lock", "shoot.db-wal"]
+    async with journal(copies / "shoot.db") as c:
+        assert len(await c.resume()) == 1
+
+
+async def test_a_file_with_two_names_is_refused(tmp_path):
+    """A hard link is refused, because clients by different names would not see each other."""
+    path, other = tmp_path / "shoot.db", tmp_path / "other.db"
+    async with journal(path) as first:
+        await first.submit_many([TaskSpec("boat")])
+        other.hardlink_to(path)
+        assert "2 names (hard links)" in await refusal_of(other)
+        await first.submit_many([TaskSpec("kite")])
+    assert "2 names (hard links)" in await refusal_of(path)
+    other.unlink()
+    async with journal(path) as again:
+        assert len(await again.resume()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be renamed")
+async def test_the_lock_moves_with_a_renamed_folder(tmp_path):
+    """In a renamed folder the journal is still in use, and its holder sends nothing more."""
+    (tmp_path / "a").mkdir()
+    wire = Wire()
+
+    async def hold():
+        async with client(wire, journal=tmp_path / "a" / "shoot.db") as c:
+            await c.submit(TaskSpec("boat"))
+            await c.prune(before=datetime.now(UTC))  # what is known is on disk
+            (tmp_path / "a").rename(tmp_path / "b")
+            assert "is in use" in await refusal_of(tmp_path / "b" / "shoot.db")
+            with pytest.raises(JournalError, match="deleted or moved"):
+                await c.submit(TaskSpec("kite"))
+            await c.attach("cgt-1").outcome()
+
+    with pytest.raises(JournalError, match="not on disk"):
+        await hold()
+    assert wire.prompts == ["boat"]
+    async with journal(tmp_path / "b" / "shoot.db") as again:
+        (boat,) = await again.resume()
+        assert (boat.spec.prompt, boat.task_id) == ("boat", wire.emulator.ledger.tasks[0].id)
+
+
+@pytest.mark.parametrize("how", ["deleted", "ignored"])
+def test_a_holder_that_finds_another_one_sends_nothing_more(tmp_path, how):
+    """If the lock is deleted, or the file system ignores it, the first holder stops.
+
+    What the second one writes is not touched, also when the first one closes.
+    """
+    path = tmp_path / "shoot.db"
+    with started("processes", "lose_the_lock", str(path), how) as first:
+        assert next_line(first) == "lost"
+        with started("processes", "steal", str(path)) as second:
+            assert next_line(second) == "boat"
+            print(file=first.stdin, flush=True)
+            assert f"process {second.pid} on" in next_line(first)
+            assert next_line(first) == "sent 1"
+            assert first.wait() == 0
+            print(file=second.stdin, flush=True)
+            assert next_line(second) == "sent 2"
+    assert second.returncode == 0
+    assert files(tmp_path) == ["shoot.db"]
+
+    async def see():
+        async with journal(path) as c:
+            assert [handle.spec.prompt for handle in await c.resume()] == ["boat", "one", "two"]
+
+    anyio.run(see)
+
+
+async def test_each_opener_raises_the_epoch(tmp_path):
+    """The database file holds the number of times that it was opened, beside its format."""
+    path = tmp_path / "shoot.db"
+    epochs = []
+    for _ in range(3):
+        async with journal(path):
+            epochs.append(int.from_bytes(path.read_bytes()[60:64], "big"))
+    assert [epoch >> 8 for epoch in epochs] == [1, 2, 3]
+    assert {epoch & 0xFF for epoch in epochs} == {VERSION}
+
+
+async def test_another_epoch_in_the_database_stops_its_holder(tmp_path):
+    """A client that opened the same file where its lock file is not seen is noticed, too."""
+    path = tmp_path / "shoot.db"
+    wire = Wire()
+    async with client(wire, journal=path) as c:
+        await c.submit(TaskSpec("boat"))
+        await anyio.sleep(1)
+        with path.open("r+b") as file:
+            file.seek(61)
+            file.write(b"\0\7")
+        with pytest.raises(JournalError, match="another client has opened"):
+            await c.submit(TaskSpec("kite"))
+    assert wire.prompts == ["boat"]
+
+
+# Forks
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked")
+
+
+@forks
+@pytest.mark.parametrize("end", ["exit", "_exit", "collect"])
+def test_a_forked_child_does_not_touch_the_journal(tmp_path, end):
+    """The child cannot write, and however it ends, the parent goes on undisturbed."""
+    with started("processes", "fork_a_store", str(tmp_path / "shoot.db"), end) as parent:
+        said = parent.stdout.read().split("\n")
+    assert said[:3] == ["LostError", "child 0", "log True"]
+    assert said[3] == "rows 3"
+    assert parent.returncode == 0
+    assert files(tmp_path) == ["shoot.db"]
+
+
+@forks
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_says_that_a_forked_child_cannot_use_it(tmp_path, backend):
+    """Submitting and cancelling in a child are errors, and the parent submits on."""
+    with started("processes", "fork_a_client", str(tmp_path / "shoot.db"), backend) as parent:
+        said = parent.stdout.read().split("\n")
+    assert said[0].startswith("ClosedError the client belongs to process")
+    assert said[1].startswith("ClosedError journal")
+    assert said[2:4] == ["child 0", "boat kite"]
+    assert parent.returncode == 0
+
+
+@forks
+def test_a_forked_child_does_not_hold_the_lock(tmp_path):
+    """When the holder is killed, its child that lives on does not keep the journal in use."""
+    path = tmp_path / "shoot.db"
+    with started("processes", "fork_and_wait", str(path)) as parent:
+        assert next_line(parent) == "forked"
+        assert "is in use" in anyio.run(refusal_of, path)
+        parent.kill()
+        parent.wait()
+
+        async def follow():
+            async with journal(path) as c:
+                assert (await c.resume()).name == "held"
+
+        anyio.run(follow)
+        parent.stdin.close()  # the child ends
+
+
+# Permissions
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes of another kind")
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+async def test_files_of_a_journal_are_its_owners_alone(tmp_path, umask):
+    """Whatever the umask is, only the owner reads and writes the files that are made."""
+    path = tmp_path / "shoot.db"
+    before = os.umask(umask)
+    try:
+        async with journal(path) as c:
+            await c.submit_many([TaskSpec("boat")])
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        assert modes == dict.fromkeys(["shoot.db", "shoot.db-lock", "shoot.db-wal"], 0o600)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes of another kind")
+async def test_a_file_that_is_there_keeps_its_permissions(tmp_path):
+    """The permissions of an existing journal stay, and its log gets the same ones."""
+    path = tmp_path / "shoot.db"
+    async with journal(path):
+        pass
+    path.chmod(0o640)
+    async with journal(path) as c:
+        await c.submit_many([TaskSpec("boat")])
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"shoot.db": 0o640, "shoot.db-wal": 0o640, "shoot.db-lock": 0o600}

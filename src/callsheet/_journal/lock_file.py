@@ -99,17 +99,20 @@ class LockFile:
         Raises:
             OSError: The file cannot be read.
         """
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
-        except FileNotFoundError:
+        found = self._read()
+        if found is None:
             return f"{self.path.name}, the file that locks it, was deleted or moved"
-        try:
-            found = os.read(descriptor, LONGEST_NOTE)
-        finally:
-            os.close(descriptor)
-        if found == self._note:
-            return None
-        return f"{_named(found)} has opened it, too: the lock of this client did not hold"
+        if found != self._note:
+            return f"{_named(found)} has opened it, too: the lock of this client did not hold"
+        return None
+
+    def taken(self) -> bool:
+        """Whether the file at the path is another's.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return self._read() not in {None, self._note}
 
     def release(self) -> None:
         """Remove the file if it is still this client's, and release the lock."""
@@ -117,7 +120,7 @@ class LockFile:
             return
         # Removed while it is locked, or it may be the file of the next holder by now.
         with contextlib.suppress(OSError):
-            ours = self.loss() is None
+            ours = self._read() == self._note
             if sys.platform == "win32":  # cannot remove an open file, nor one that another has open
                 self.let_go()
             if ours:
@@ -128,6 +131,16 @@ class LockFile:
         """Close the descriptor. The lock stays with a process that this one was forked from."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            os.close(descriptor)
+
+    def _read(self) -> bytes | None:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.read(descriptor, LONGEST_NOTE)
+        finally:
             os.close(descriptor)
 
     def _in_use(self) -> InUseError:

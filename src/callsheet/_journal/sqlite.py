@@ -162,8 +162,13 @@ class SqliteStore:
         if has_content(self.path):
             self._inspect(identity, takeover=takeover)
         self._watch = FileWatch(self.path, _made_private(self.path))
-        self._database = self._lock(identity, takeover=takeover)
-        self._watch.begin()
+        database = self._lock(identity, takeover=takeover)
+        try:
+            self._watch.begin()
+        except BaseException:
+            database.close()
+            raise
+        self._database = database
 
     def close(self) -> None:
         """Move everything into the one file, and release the lock."""
@@ -173,22 +178,24 @@ class SqliteStore:
             if database is None:
                 return
             try:
-                if self._may_be_closed():
+                if self._harmless_to_close():
                     database.close()
                 else:
                     keep_open(database)
             finally:
                 self._release()
 
-    def _may_be_closed(self) -> bool:
-        """Whether the files are this client's. SQLite deletes the log by its name."""
+    def _harmless_to_close(self) -> bool:
+        watch, lock = self._opened_files()
         try:
-            assert self._watch is not None  # noqa: S101 - for the type checkers
-            assert self._lock_file is not None  # noqa: S101 - for the type checkers
-            change = self._watch.change(written=self._written)
-            return self._lock_file.loss() is None and (change is None or change.log_is_missing)
+            return not lock.taken() and watch.harmless_to_close(written=self._written)
         except OSError:
             return False
+
+    def _opened_files(self) -> tuple[FileWatch, LockFile]:
+        assert self._watch is not None  # noqa: S101 - for the type checkers
+        assert self._lock_file is not None  # noqa: S101 - for the type checkers
+        return self._watch, self._lock_file
 
     def _release(self) -> None:
         """Close what was opened beside the database, and release the lock."""
@@ -434,9 +441,8 @@ class SqliteStore:
             OSError: The files cannot be looked at.
             sqlite3.Error: The log has no name any more, and could not be saved.
         """
-        database, watch, lock = self._opened(), self._watch, self._lock_file
-        assert watch is not None  # noqa: S101 - for the type checkers
-        assert lock is not None  # noqa: S101 - for the type checkers
+        database = self._opened()
+        watch, lock = self._opened_files()
         loss = lock.loss()
         if loss is not None:
             raise LostError(f"{loss}; end all clients of this journal, and open it again with one")

@@ -80,7 +80,7 @@ class FileWatch:
                 return Change(words, log_is_missing=path == self._log)
             if not os.path.samestat(now, before):
                 return Change(f"{path.name} was deleted, moved or replaced while it was in use")
-            if now.st_size < before.st_size or (now.st_size != before.st_size and not written):
+            if not _may_be(now, before, written=written):
                 return Change(
                     f"another program has changed {path.name}: it had {before.st_size} bytes, and "
                     f"has {now.st_size} now"
@@ -90,6 +90,26 @@ class FileWatch:
             return Change(f"another client has opened {self._journal.name} meanwhile")
         return None
 
+    def harmless_to_close(self, *, written: bool) -> bool:
+        """Whether closing the database harms nobody, wherever the files are by now.
+
+        SQLite then moves the log into the database, and deletes the log by its path. So nobody else
+        may have changed the database, and the log at that path may not be another's.
+
+        Raises:
+            OSError: The files cannot be looked at.
+        """
+        if self._read_epoch() != self._epoch or not _may_be(
+            os.fstat(self._descriptor), self._seen[self._journal], written=written
+        ):
+            return False
+        try:
+            log = self._log.stat()
+        except FileNotFoundError:
+            return True
+        before = self._seen[self._log]
+        return os.path.samestat(log, before) and _may_be(log, before, written=written)
+
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self._descriptor)
@@ -97,3 +117,8 @@ class FileWatch:
     def _read_epoch(self) -> bytes:
         os.lseek(self._descriptor, _EPOCH_AT, os.SEEK_SET)
         return os.read(self._descriptor, _EPOCH_BYTES)
+
+
+def _may_be(now: os.stat_result, before: os.stat_result, *, written: bool) -> bool:
+    """Whether a file has the size that it can have if only its holder has written."""
+    return now.st_size == before.st_size or (written and now.st_size > before.st_size)
