@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -184,6 +185,23 @@ def fork_and_wait(path):
                 os._exit(0)
             say("forked")
             await anyio.sleep_forever()
+
+    anyio.run(serve)
+
+
+def cancel_and_wait(path, what):
+    """Cancel specs that cannot be sent yet, and wait to be killed as soon as that has returned."""
+    wire = Wire(concurrency=1, queue_limit=1, render_seconds=1e6)
+
+    async def serve():
+        async with client(wire, journal=path) as c:
+            batch = await c.submit_many([TaskSpec(f"boat {n}") for n in range(40)])
+            if what == "batch":
+                await batch.cancel()
+            else:
+                for handle in batch[5:]:
+                    await handle.cancel()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     anyio.run(serve)
 

@@ -240,6 +240,30 @@ async def test_a_key_may_be_corrected_while_no_task_exists(path):
     assert "another API key" in await refusal_of(path, api_key="wrong")
 
 
+async def test_a_rotated_key_takes_a_journal_over_when_told_to(path):
+    """The new key goes on with the tasks, owns the journal from then on, and buys nothing again."""
+    wire = Wire(keys=("old", "new"), render_seconds=1e5)
+    async with client(wire, api_key="old", journal=path) as c:
+        ids = list(await (await c.submit_many(BOATS)).submitted())
+    before = state_of(path)
+    assert "journal_takeover=True" in await refusal_of(path, api_key="new")
+    assert state_of(path) == before
+    async with client(wire, api_key="new", journal_takeover=True, journal=path) as c:
+        assert [handle.task_id for handle in await c.resume()] == ids
+    async with client(wire, api_key="new", journal=path) as c:
+        assert len(await c.resume()) == 5
+    assert "another API key" in await refusal_of(path, api_key="old")
+    assert len(wire.sent("POST")) == 5
+
+
+async def test_only_a_key_can_be_taken_over(path):
+    """A journal of another provider or address is refused, whatever the client was told."""
+    await leave(path, sent=True)
+    for other in (attrs.evolve(COMET, base_url=ARK.base_url), ELSEWHERE):
+        text = await refusal_of(path, provider=other, api_key="k", journal_takeover=True)
+        assert "it holds tasks" in text
+
+
 def _other_database(path):
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE recipes (name TEXT)")
