@@ -42,9 +42,6 @@ else:
 MODE: Final = 0o600
 """The permissions of each file that is made: the owner alone reads and writes it."""
 
-LONGEST_NOTE: Final = 4096
-"""Bytes of the file that are read. The note of a holder is shorter."""
-
 _LOCKED_BYTE: Final = 1 << 30
 """Where the lock is on Windows. Others cannot read a locked byte, so it is far behind the note."""
 
@@ -58,13 +55,14 @@ class LockFile:
 
     Attributes:
         path: The path of its file.
+        note: What this client has written into it; no other client writes the same.
     """
 
     def __init__(self, journal: Path) -> None:
         self.path = journal.with_name(f"{journal.name}-lock")
         self._journal = journal
         self._descriptor: int | None = None
-        self._note = b""
+        self.note = b""
 
     def acquire(self) -> None:
         """Lock the file, and write into it who holds it.
@@ -90,11 +88,8 @@ class LockFile:
                 f"it, cannot be used ({words})"
             ) from exc
 
-    def loss(self) -> str | None:
-        """In words, why the lock may be another's by now; ``None`` if it is this client's.
-
-        The file is opened anew each time. So a network file system asks its server, and a file that
-        was replaced is noticed.
+    def loss(self) -> str:
+        """In words, why the lock may be another's by now, if its file is not what it was.
 
         Raises:
             OSError: The file cannot be read.
@@ -102,9 +97,7 @@ class LockFile:
         found = self._read()
         if found is None:
             return f"{self.path.name}, the file that locks it, was deleted or moved"
-        if found != self._note:
-            return f"{_named(found)} has opened it, too: the lock of this client did not hold"
-        return None
+        return f"{_named(found)} has opened it, too: the lock of this client did not hold"
 
     def taken(self) -> bool:
         """Whether the file at the path is another's.
@@ -112,7 +105,7 @@ class LockFile:
         Raises:
             OSError: The file cannot be read.
         """
-        return self._read() not in {None, self._note}
+        return self._read() not in {None, self.note}
 
     def release(self) -> None:
         """Remove the file if it is still this client's, and release the lock."""
@@ -120,7 +113,7 @@ class LockFile:
             return
         # Removed while it is locked, or it may be the file of the next holder by now.
         with contextlib.suppress(OSError):
-            ours = self._read() == self._note
+            ours = self.note != b"" and self._read() == self.note
             if sys.platform == "win32":  # cannot remove an open file, nor one that another has open
                 self.let_go()
             if ours:
@@ -135,20 +128,18 @@ class LockFile:
 
     def _read(self) -> bytes | None:
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
+            if not stat.S_ISREG(self.path.lstat().st_mode):  # reading a pipe would never end
+                return b""
+            return self.path.read_bytes()
         except FileNotFoundError:
             return None
-        try:
-            return os.read(descriptor, LONGEST_NOTE)
-        finally:
-            os.close(descriptor)
 
     def _in_use(self) -> InUseError:
         """The error that says who holds the journal."""
         try:
-            who = _named(self.path.read_bytes())
+            who = _named(self._read() or b"")
         except OSError:
-            who = "another process"
+            who = _named(b"")
         return InUseError(
             f"journal {self._journal} is in use by {who}; close that one first, or wait for it "
             "with Client(journal_timeout=SECONDS)"
@@ -174,11 +165,11 @@ class LockFile:
             "since": time.time(),
             "id": secrets.token_hex(8),  # two hosts may have the same name
         }
-        self._note = json.dumps(row).encode()
+        self.note = json.dumps(row).encode()
         assert self._descriptor is not None  # noqa: S101 - for the type checkers
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, self._note)
+        os.write(self._descriptor, self.note)
 
 
 def _named(note: bytes) -> str:

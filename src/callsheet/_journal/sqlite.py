@@ -33,7 +33,6 @@ from callsheet._journal.entries import Entry, Facts, fold
 from callsheet._journal.identity import Identity
 from callsheet._journal.lock_file import InUseError, LockFile, make_private
 from callsheet._journal.notes import NoteKind
-from callsheet._journal.watch import FileWatch
 from callsheet.errors import CallsheetError, ClosedError, ConfigurationError, JournalError
 
 
@@ -54,6 +53,11 @@ The lowest byte of the database's ``user_version`` holds it. The rest is the epo
 raises it by one."""
 
 VERSION_BITS: Final = 8
+
+EPOCH_AT: Final = 60
+"""Where SQLite keeps ``user_version`` in a database file."""
+
+EPOCH_BYTES: Final = 4
 
 MOST_EPOCHS: Final = 1 << 23
 """After so many openings the epoch begins anew: only whether two are equal matters."""
@@ -103,6 +107,8 @@ class SqliteStore:
         path: The path of its file.
         rows: The number of the next row.
         batches: The number of the next batch.
+        inherited: Whether this process is a fork of the one that opened it, and so has no part in
+            it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,12 +117,12 @@ class SqliteStore:
         self._stored: set[str] = set()
         self._database: sqlite3.Connection | None = None
         self._lock_file: LockFile | None = None
-        self._watch: FileWatch | None = None
+        self._files: _Files | None = None
         self._written = False
         """Whether something was written since the files were last looked at."""
         self._stopped: str | None = None
         """Why nothing more may be sent, although what is known can still be written."""
-        self._inherited = False
+        self.inherited = False
         self._turn = threading.RLock()
         """Held by whoever uses the database, and by a copy for one step at a time."""
         self._copying = threading.Lock()
@@ -140,11 +146,11 @@ class SqliteStore:
             with self._turn:
                 self.path = self.path.resolve()  # two paths to one file must meet the same lock
                 has_content(self.path)  # a path that cannot be one is refused without a lock file
-                _OPEN.add(self)
-                self._lock_file = LockFile(self.path)
-                self._lock_file.acquire()
+                _HELD.add(self)
+                self._lock_file = lock = LockFile(self.path)
+                lock.acquire()
                 try:
-                    self._open_locked(identity, takeover=takeover)
+                    self._open_locked(lock, identity, takeover=takeover)
                 except BaseException:
                     self._release()
                     raise
@@ -156,15 +162,15 @@ class SqliteStore:
             words = getattr(exc, "strerror", None) or str(exc)
             raise ConfigurationError(f"journal {self.path}: {words}") from exc
 
-    def _open_locked(self, identity: Identity, *, takeover: bool) -> None:
+    def _open_locked(self, lock: LockFile, identity: Identity, *, takeover: bool) -> None:
         # Nothing of the database was opened before. Only the holder of the lock may do that,
         # because closing it again could end SQLite's lock of another client of this process.
         if has_content(self.path):
             self._inspect(identity, takeover=takeover)
-        self._watch = FileWatch(self.path, _made_private(self.path))
+        self._files = _Files(self.path, lock, _made_private(self.path))
         database = self._lock(identity, takeover=takeover)
         try:
-            self._watch.begin()
+            self._files.begin()
         except BaseException:
             database.close()
             raise
@@ -186,44 +192,34 @@ class SqliteStore:
                 self._release()
 
     def _harmless_to_close(self) -> bool:
-        watch, lock = self._opened_files()
+        assert self._files is not None  # noqa: S101 - for the type checkers
         try:
-            return not lock.taken() and watch.harmless_to_close(written=self._written)
+            return self._files.harmless_to_close(written=self._written)
         except OSError:
             return False
 
-    def _opened_files(self) -> tuple[FileWatch, LockFile]:
-        assert self._watch is not None  # noqa: S101 - for the type checkers
-        assert self._lock_file is not None  # noqa: S101 - for the type checkers
-        return self._watch, self._lock_file
-
     def _release(self) -> None:
         """Close what was opened beside the database, and release the lock."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
         if self._lock_file is not None:
             self._lock_file.release()
-        _OPEN.discard(self)
-
-    @property
-    def inherited(self) -> bool:
-        """Whether this process is a fork of the one that opened it, and so has no part in it."""
-        return self._inherited
+        _HELD.discard(self)
 
     def leave_to_parent(self) -> None:
         """Have no part in the journal any more, in a process that was forked from its holder.
 
         The lock and the files stay the parent's: nothing is closed that it needs.
         """
-        self._inherited = True
+        self.inherited = True
         self._turn, self._copying = threading.RLock(), threading.Lock()  # a thread may hold them
         if self._database is not None:
             keep_open(self._database)
             self._database = None
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._files is not None:
+            self._files.close()
+            self._files = None
         if self._lock_file is not None:
             self._lock_file.let_go()
 
@@ -441,22 +437,16 @@ class SqliteStore:
             OSError: The files cannot be looked at.
             sqlite3.Error: The log has no name any more, and could not be saved.
         """
-        database = self._opened()
-        watch, lock = self._opened_files()
-        loss = lock.loss()
-        if loss is not None:
-            raise LostError(f"{loss}; end all clients of this journal, and open it again with one")
-        change = watch.change(written=self._written)
+        database, files = self._opened(), self._files
+        assert files is not None  # noqa: S101 - for the type checkers
+        change = files.change(written=self._written)
         self._written = False
         if change is not None and not change.log_is_missing:
-            raise LostError(
-                f"{change.words}; end this client, put the files back as they were, and open the "
-                "journal again"
-            )
+            raise LostError(change.words)
         if change is not None:
-            self._save_log(database, watch, change.words)
+            self._save_log(database, files, change.words)
 
-    def _save_log(self, database: sqlite3.Connection, watch: FileWatch, words: str) -> None:
+    def _save_log(self, database: sqlite3.Connection, files: _Files, words: str) -> None:
         """Move into the database what is in a log that was deleted, and begin a new log.
 
         The log is still open here, so nothing of it is lost yet. A process that is killed from now
@@ -469,7 +459,7 @@ class SqliteStore:
         _configure(database)
         database.execute("BEGIN IMMEDIATE")  # makes the log
         database.execute("COMMIT")
-        watch.begin()
+        files.begin()
         self._stopped = (
             f"{words}; what it held is saved in {self.path.name}, but nothing more is sent; find "
             "out what deletes files there, then open the journal again"
@@ -595,10 +585,150 @@ class SqliteStore:
         return f"{self.path} is no journal, or a damaged one; it was left as it is ({words})"
 
     def _opened(self) -> sqlite3.Connection:
-        if self._inherited:
+        if self.inherited:
             raise LostError("it belongs to the process that this one was forked from")
         assert self._database is not None, "open() comes first"  # noqa: S101 - for the type checkers
         return self._database
+
+
+_READ_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Without waiting, should somebody have put a pipe there."""
+
+_PUT_BACK: Final = (
+    "end this client, put the files back as they were, and open the journal in a new process"
+)
+_END_ALL: Final = "end all clients of this journal, and open it again with one"
+
+
+@attrs.frozen
+class _Change:
+    """What somebody else has done to a file.
+
+    Attributes:
+        words: It in words.
+        log_is_missing: Whether only the name of the log is gone. Its content is still open here,
+            and the database is as it was.
+    """
+
+    words: str
+    log_is_missing: bool = False
+
+
+class _Files:
+    """The files of one open journal, and what they looked like after the last write here.
+
+    Nobody but the holder may change them. A file that was deleted or replaced is still open here,
+    and SQLite would write into it without an error. But the next process would not find it.
+
+    Args:
+        journal: The path of the database.
+        lock: Its lock.
+        descriptor: A descriptor of it. It must be closed after SQLite has closed the database:
+            closing it earlier would end SQLite's own lock.
+    """
+
+    def __init__(self, journal: Path, lock: LockFile, descriptor: int) -> None:
+        self._journal = journal
+        self._log = journal.with_name(f"{journal.name}-wal")
+        self._lock = lock
+        self._descriptor = descriptor
+        self._seen: dict[Path, os.stat_result] = {}
+        self._epoch = b""
+
+    def begin(self) -> None:
+        """Note what the files look like now. They hold everything, and the journal is locked.
+
+        Raises:
+            OSError: A file is not there.
+        """
+        self._seen = {path: path.stat() for path in (self._journal, self._log)}
+        self._epoch = self._read_epoch()
+
+    def change(self, *, written: bool = False) -> _Change | None:
+        """What somebody else has done to a file; ``None`` if nobody has done anything.
+
+        Args:
+            written: Whether this process has written since the last call, so that files may have
+                grown. They never become smaller while the journal is open.
+        """
+        if self._read_note() != self._lock.note:
+            return _Change(f"{self._lock.loss()}; {_END_ALL}")
+        for path in self._seen:
+            change = self._change_of(path, written=written)
+            if change is not None:
+                return change
+        if self._read_epoch() != self._epoch:
+            return _Change(f"another client has opened {self._journal.name} meanwhile; {_END_ALL}")
+        return None
+
+    def _change_of(self, path: Path, *, written: bool) -> _Change | None:
+        before = self._seen[path]
+        words = f"{path.name} was deleted, moved or replaced while it was in use"
+        try:
+            now = path.stat()
+        except FileNotFoundError:
+            if path == self._log:
+                return _Change(words, log_is_missing=True)
+            return _Change(f"{words}; {_PUT_BACK}")
+        if not os.path.samestat(now, before):
+            return _Change(f"{words}; {_PUT_BACK}")
+        if not _may_be(now, before, written=written):
+            return _Change(
+                f"another program has changed {path.name}: it had {before.st_size} bytes, and has "
+                f"{now.st_size} now; {_PUT_BACK}"
+            )
+        self._seen[path] = now
+        return None
+
+    def harmless_to_close(self, *, written: bool) -> bool:
+        """Whether closing the database harms nobody, wherever the files are by now.
+
+        SQLite then moves the log into the database, and deletes the log by its path. So nobody else
+        may have changed the database, and the log at that path may not be another's.
+
+        Raises:
+            OSError: The files cannot be looked at.
+        """
+        if (
+            self._lock.taken()
+            or self._read_epoch() != self._epoch
+            or not _may_be(os.fstat(self._descriptor), self._seen[self._journal], written=written)
+        ):
+            return False
+        try:
+            log = self._log.stat()
+        except FileNotFoundError:
+            return True
+        before = self._seen[self._log]
+        return os.path.samestat(log, before) and _may_be(log, before, written=written)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+    def _read_note(self) -> bytes | None:
+        """What is in the lock file; ``None`` if there is none.
+
+        It is opened anew each time. So a network file system asks its server, and a file that was
+        replaced is noticed.
+        """
+        try:
+            descriptor = os.open(self._lock.path, os.O_RDONLY | _READ_FLAGS)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.read(descriptor, 2 * len(self._lock.note))
+        finally:
+            os.close(descriptor)
+
+    def _read_epoch(self) -> bytes:
+        os.lseek(self._descriptor, EPOCH_AT, os.SEEK_SET)
+        return os.read(self._descriptor, EPOCH_BYTES)
+
+
+def _may_be(now: os.stat_result, before: os.stat_result, *, written: bool) -> bool:
+    """Whether a file has the size that it can have if only its holder has written."""
+    return now.st_size == before.st_size or (written and now.st_size > before.st_size)
 
 
 @attrs.define
@@ -697,7 +827,7 @@ def _made_private(path: Path) -> int:
     try:
         return make_private(path)
     except FileExistsError:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        return os.open(path, os.O_RDONLY | _READ_FLAGS)
 
 
 def _connect(address: str) -> sqlite3.Connection:
@@ -723,12 +853,12 @@ def keep_open(database: sqlite3.Connection) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))
 
 
-_OPEN: Final[weakref.WeakSet[SqliteStore]] = weakref.WeakSet()
+_HELD: Final[weakref.WeakSet[SqliteStore]] = weakref.WeakSet()
 """The stores of this process that have a file open, or are about to."""
 
 
 def _leave_to_parent() -> None:
-    for store in list(_OPEN):
+    for store in list(_HELD):
         store.leave_to_parent()
 
 
