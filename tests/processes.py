@@ -105,9 +105,11 @@ def lose_the_lock(path, how):
 def steal(path):
     """Open a journal as on a file system without locks, and write into it twice."""
     lock_file._lock = lambda _descriptor: True
-    wire = Wire(render_seconds=1e6, seed=2)
+    wire = Wire(render_seconds=1e6)
 
     async def serve():
+        async with client(wire) as other:  # the first id of an emulator is that of the other one
+            await other.submit(TaskSpec("zero"))
         async with client(wire, journal=path) as c:
             say(*[handle.spec.prompt for handle in await c.resume()])
             await c.submit(TaskSpec("one"))

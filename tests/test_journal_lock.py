@@ -290,7 +290,7 @@ def test_a_holder_that_finds_another_one_sends_nothing_more(tmp_path, how):
             assert next_line(first) == "sent 1"
             assert first.wait() == 0
             print(file=second.stdin, flush=True)
-            assert next_line(second) == "sent 2"
+            assert next_line(second) == "sent 3"
     assert second.returncode == 0
     assert files(tmp_path) == ["shoot.db"]
 
