@@ -663,14 +663,14 @@ class _Files:
 
     def _change_of(self, path: Path, *, written: bool) -> _Change | None:
         before = self._seen[path]
-        words = f"{path.name} was deleted, moved or replaced while it was in use"
         try:
-            now = path.stat()
+            now = os.stat(path)  # noqa: PTH116 - half the time of `Path.stat`, in each transaction
         except FileNotFoundError:
-            if path == self._log:
+            now = None
+        if now is None or (now.st_ino, now.st_dev) != (before.st_ino, before.st_dev):
+            words = f"{path.name} was deleted, moved or replaced while it was in use"
+            if now is None and path == self._log:
                 return _Change(words, log_is_missing=True)
-            return _Change(f"{words}; {_PUT_BACK}")
-        if not os.path.samestat(now, before):
             return _Change(f"{words}; {_PUT_BACK}")
         if not _may_be(now, before, written=written):
             return _Change(
