@@ -51,6 +51,7 @@ def request_of(folder: Path, **values: object) -> RunRequest:
         "defaults": {},
         "parallel_downloads": 4,
         "resubmit": "if-absent",
+        "journal_takeover": False,
         "spend": SpendLimit(),
         "prices": {},
         "quiet": False,
