@@ -830,8 +830,10 @@ def _resolved(d: _Draft, event: Resolved) -> None:
     if attempt.fate not in {Fate.LOST, Fate.DOUBTED, Fate.ABSENT, Fate.MADE}:
         return  # its answer is still to come, or it was refused
     if event.task_id is not None:
-        told = d.submission.state in {State.ACCEPTED, State.ENDED}
-        (_shown_late if told else _found)(d, Found(event.n, (event.task_id,)))
+        if d.submission.state in {State.ACCEPTED, State.ENDED}:
+            _shown_late(d, Found(event.n, (event.task_id,)))
+        else:
+            _shown(d, event.n, (event.task_id,), Owner.NOBODY)
         note, by_hand = NoteFate(event.n), NoteFate(event.n, by_hand=True)
         d.effects = [by_hand if each == note else each for each in d.effects]
         return
