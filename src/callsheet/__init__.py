@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
     from callsheet._models.media import AudioRef, Image, Media, VideoRef
-    from callsheet._models.outcome import BatchResult, Outcome, Progress, UncertainAttempt
+    from callsheet._models.outcome import BatchResult, Outcome, Progress, Stats, UncertainAttempt
     from callsheet._models.policy import Limits, Polling, RetryPolicy, SpendLimit
     from callsheet._models.provider import Provider
     from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage, Video
@@ -49,6 +49,7 @@ __all__ = [
     "Snapshot",
     "Spend",
     "SpendLimit",
+    "Stats",
     "Status",
     "TaskHandle",
     "TaskSpec",
@@ -71,7 +72,13 @@ if not TYPE_CHECKING:
             "_handle": ("TaskHandle",),
             "_http.tasks_api": ("Tasks",),
             "_models.media": ("AudioRef", "Image", "Media", "VideoRef"),
-            "_models.outcome": ("BatchResult", "Outcome", "Progress", "UncertainAttempt"),
+            "_models.outcome": (
+                "BatchResult",
+                "Outcome",
+                "Progress",
+                "Stats",
+                "UncertainAttempt",
+            ),
             "_models.policy": ("Limits", "Polling", "RetryPolicy", "SpendLimit"),
             "_models.provider": ("Provider",),
             "_models.snapshot": ("ErrorDetail", "Page", "Snapshot", "Status", "Usage", "Video"),

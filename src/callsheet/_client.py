@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from callsheet._batch import Batch
     from callsheet._handle import TaskHandle
     from callsheet._http.tasks_api import Tasks
+    from callsheet._models.outcome import Stats
     from callsheet._models.snapshot import Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Price, Spend
@@ -433,6 +434,18 @@ class Client(anyio.AsyncContextManagerMixin):
         from callsheet._wire import parse_callback
 
         return self._open_engine().take_callback(parse_callback(body), token)
+
+    async def stats(self) -> Stats:
+        """What the client is doing at this moment, for health checks.
+
+        It is computed when it is asked for, from memory alone; cancelling it changes nothing.
+
+        Raises:
+            ClosedError: The client is not open in this event loop.
+        """
+        from callsheet._runtime.statistics import stats_of
+
+        return await stats_of(self._open_engine())
 
     @property
     def spend(self) -> Spend:

@@ -156,6 +156,31 @@ def _with_note(outcome: Outcome) -> CallsheetError:
 
 
 @attrs.frozen(kw_only=True)
+class Stats:
+    """What a client is doing at one moment, for health checks and pages.
+
+    Attributes:
+        backlog: Specs that wait to be sent.
+        in_flight: Creates whose answer is awaited.
+        uncertain: Creates that may have made a task, and nobody knows, and tasks that are watched
+            no longer although they may go on. All of them may be billed.
+        queued: Tasks that are watched and were not seen running yet.
+        running: Tasks that are watched and were seen running.
+        service_up: Whether the provider answered the last time.
+        doubted_lists: Why the provider's lists are not believed about what they do not show, one
+            sentence for each reason; see `callsheet.events.ListDoubted`.
+    """
+
+    backlog: int
+    in_flight: int
+    uncertain: int
+    queued: int
+    running: int
+    service_up: bool
+    doubted_lists: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Progress:
     """The progress of a batch, as numbers of specs.
 

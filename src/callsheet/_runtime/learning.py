@@ -20,7 +20,7 @@ LEARNED_GAP = 5.0
 _RENDER_TIMES = "render times of "
 """Begins the kind of what is kept, so that other things can be kept beside it."""
 
-_RATE = "rate of gets"
+_GETS_RATE = "rate of gets"
 """The kind under which the proven rate of gets is kept, where the provider publishes none."""
 
 log = logging.getLogger("callsheet")
@@ -54,7 +54,7 @@ class Learning:
             try:
                 if kind.startswith(_RENDER_TIMES):
                     self.schedule.recall(_kind_from(kind), _times_from(value))
-                elif kind == _RATE:
+                elif kind == _GETS_RATE:
                     self._recall_rate(value)
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 log.warning(
@@ -76,7 +76,7 @@ class Learning:
         proven = self.gets.proven if isinstance(self.gets, ProbingRateLimit) else None
         if proven is not None and proven != self._kept_rate:
             self._kept_rate = proven
-            values[_RATE] = json.dumps(proven)
+            values[_GETS_RATE] = json.dumps(proven)
         if values:
             self.journal.learn(values)
 

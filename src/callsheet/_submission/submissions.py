@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -111,6 +111,14 @@ class Submissions:
     def by_token(self, token: str) -> tuple[Record, int] | None:
         """The record and the number of the attempt that carries this token."""
         return self._by_token.get(token)
+
+    def count(self) -> Counter[State]:
+        """How many specs stand in each state, but for those that have their task or their end."""
+        return Counter(
+            submission.state
+            for submission in self._by_record.values()
+            if submission.state not in _ENDED
+        )
 
     def queued(self) -> list[Record]:
         """The records that wait in the queue, in the order in which they may be taken."""

@@ -106,6 +106,7 @@ from callsheet.events import (
 
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from callsheet._state.moment import Moment
@@ -191,6 +192,10 @@ class Submitter:
         queued = self._submissions.queued()
         rest = (r for r in self._submissions if not (r.task_id or r.settled or r.surplus))
         return list(dict.fromkeys((*queued, *rest)))
+
+    def count(self) -> Counter[State]:
+        """How many specs without a task or an end stand in each state."""
+        return self._submissions.count()
 
     def may_end_now(self, record: Record) -> bool:
         """Whether a record can end now with the certainty that no task exists for it."""
