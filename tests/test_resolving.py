@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import anyio
 import attrs
 import httpx
@@ -91,6 +93,22 @@ async def test_a_create_that_made_nothing_by_hand_is_sent_by_the_next_client(tmp
         (handle,) = await c.resume()
         assert (await handle).url
     assert wire.emulator.ledger.created == 1
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_key_may_be_corrected_once_every_create_is_said_to_have_made_nothing(
+    tmp_path, made
+):
+    """A journal belongs to the account of its tasks, and what a person says of them counts."""
+    wire, options = LossyWire(), {"provider": COMET, "journal": tmp_path / "j"}
+    async with client(wire, api_key="one", **options) as c:
+        (handle,) = await c.submit_many([BOAT])
+        await handle.outcome()
+        await handle.resolve(wire.ids[0] if made else None)
+    kept = pytest.raises(ConfigurationError, match="another API key") if made else nullcontext()
+    with kept:
+        async with client(wire, api_key="two", **options):
+            pass
 
 
 @pytest.mark.parametrize("resubmit", ["if-absent", "never", "always"])

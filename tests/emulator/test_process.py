@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 
 import anyio
 import anyio.abc
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from callsheet import Client, SpendLimit, SpendLimitError, TaskSpec
 from callsheet.emulator import ARK, EmulatorStartError, running
 from callsheet.emulator.callback_sender import post_on_loopback
 from emulator.desk import PRO, text
@@ -57,6 +59,20 @@ async def test_a_cancelled_block_stops_the_process():
             await anyio.lowlevel.checkpoint()
     assert url
     assert not await reachable(url)
+
+
+async def test_a_client_gives_its_prices_to_the_emulator_that_it_starts():
+    """The embedded emulator bills the prices of the client, which it is asked for by its state."""
+    limit = SpendLimit(usd=Decimal("0.3"))
+    async with Client(provider="emulator", prices={PRO: "USD 2.4"}, spend=limit) as client:
+        spec = TaskSpec("a boat", duration=5, ratio="16:9")
+        made, refused = await (await client.submit_many([spec, spec])).result()
+        origin = client.provider.base_url.removesuffix("/api/v3")
+        async with httpx.AsyncClient(trust_env=False) as other:
+            state = (await other.get(f"{origin}/_emulator/state")).json()
+    assert made.ok
+    assert isinstance(refused.error, SpendLimitError)
+    assert (state["usd"], str(client.spend.spent.usd.normalize())) == ("0.26136", "0.26136")
 
 
 async def test_an_exception_of_the_block_is_not_wrapped():

@@ -32,6 +32,7 @@ from callsheet import (
     Tasks,
     TaskSpec,
     TaskTimeoutError,
+    UncertainAttempt,
     Usage,
     Video,
     VideoRef,
@@ -83,6 +84,8 @@ async def one(client: Client) -> None:
     assert_type(await handle.wait(timeout=3.5), Video)
     assert_type(await handle.outcome(), Outcome)
     assert_type(await handle.cancel(), bool)
+    assert_type(handle.uncertain_attempts, tuple[UncertainAttempt, ...])
+    assert_type(await handle.resolve("cgt-1", attempt=2), Snapshot | None)
     assert_type(client.attach("cgt-1"), TaskHandle)
 
 

@@ -125,15 +125,15 @@ async def _resolve_in(client: Client, results: Results, resolution: Resolution) 
     line, row, attempt = _row_of(results, resolution.name)
     task_id = resolution.task_id
     handle = _handle_of(row, results, batch)
-    uncertain = () if handle is None else handle.uncertain_attempts
-    if handle is None or not uncertain:
+    if handle is None or not (uncertain := handle.uncertain_attempts):
         task = f" as task {row.task_id}" if row.task_id else ""
         known = f"{in_words(row.status)}{task}"
         raise ResolveError(f"line {line} {_title(row)} is not uncertain: it is {known}")
     for number, other in enumerate(_in_order(results), 1):
         if task_id is not None and other.task_id == task_id:
             raise ResolveError(f"task {task_id} is that of line {number} {_title(other)}")
-    if attempt is None and len(uncertain) > 1:
+    first, *others = uncertain
+    if attempt is None and others:
         raise ResolveError(
             f"line {line} {_title(row)} has {len(uncertain)} uncertain creates; say which:",
             *(
@@ -142,7 +142,7 @@ async def _resolve_in(client: Client, results: Results, resolution: Resolution) 
                 for each in uncertain
             ),
         )
-    n = uncertain[0].attempt if attempt is None else attempt
+    n = first.attempt if attempt is None else attempt
     try:
         snapshot = await handle.resolve(task_id, attempt=n)
     except NotFoundError as exc:

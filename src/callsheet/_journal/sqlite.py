@@ -792,13 +792,14 @@ _ABOUT_TASKS: Final = (
     NoteKind.MADE,
     NoteKind.FOUND,
     NoteKind.DISOWNED,
+    NoteKind.BY_HAND,
     NoteKind.ATTACHED,
 )
 """The kinds of notes from which follows whether a task may exist."""
 
 _READ_NOTES_ABOUT_TASKS: Final = (
     "SELECT row, kind, n, value, at FROM notes "
-    "WHERE kind IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY row, seq"
+    "WHERE kind IN (?, ?, ?, ?, ?, ?, ?, ?, ?) ORDER BY row, seq"
 )
 _GONE: Final = "row IN (SELECT row FROM temp.gone)"
 _PRUNE: Final = (

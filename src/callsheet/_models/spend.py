@@ -166,7 +166,8 @@ class Spend:
         reserved: Tasks that have not ended, each with the most that it can cost.
         uncertain: Submissions whose answer was lost, and tasks that the client stopped watching
             before they ended. Both may be billed.
-        spent: Tasks that succeeded, with the provider's number of tokens if it gave one.
+        spent: Tasks that succeeded, with the provider's number of tokens. If it gave none, or one
+            that is lower than the task can cost, the most that it can cost counts.
     """
 
     limit: SpendLimit
