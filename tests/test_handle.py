@@ -16,6 +16,8 @@ from callsheet import (
     Limits,
     NotFoundError,
     NotSubmittedError,
+    RetryPolicy,
+    State,
     Status,
     SubmissionUncertainError,
     TaskCancelledError,
@@ -347,3 +349,36 @@ async def test_tasks_cancel_raises_for_a_running_task():
             await c.tasks.cancel(running)
         await c.tasks.cancel(queued)
         assert (await c.tasks.get(queued)).status is Status.CANCELLED
+
+
+async def test_a_handle_says_in_one_word_where_its_task_stands():
+    """From the queue of the client to the outcome there is one state at a time."""
+    wire = Wire(concurrency=1, render_seconds=30.0)
+    async with client(wire, limits=Limits(creates_per_minute=6)) as c:
+        batch = await c.submit_many([TaskSpec(f"boat {n}") for n in range(3)])
+        await anyio.sleep(5)
+        assert [each.state for each in batch] == [State.RUNNING, State.WAITING, State.WAITING]
+        await batch.submitted()
+        assert batch[2].state is State.QUEUED
+        await batch[2].cancel()
+        await batch.result()
+        assert [each.state for each in batch] == [State.SUCCEEDED] * 2 + [State.CANCELLED]
+
+
+async def test_the_state_of_a_spec_without_a_task_says_whether_there_may_be_one():
+    """A lost create is uncertain, while it is looked for and after that; a refused one is not."""
+    wire = Wire(render_seconds=30.0)
+    wire.lose = lambda request: httpx.ReadError("reset") if request.method == "POST" else None
+    wire.fault = first(99, lambda: httpx.Response(503), method="GET")
+    async with client(wire, retry=RetryPolicy(lookup=5)) as c:
+        lost = (await c.submit_many([TaskSpec("a boat")]))[0]
+        await anyio.sleep(1)
+        assert (lost.state, lost.done) == (State.UNCERTAIN, False)
+        await lost.outcome()
+        assert (lost.state, lost.done) == (State.UNCERTAIN, True)
+        wire.lose, wire.fault = None, first(1, lambda: refusal(400, "InvalidParameter"))
+        refused = (await c.submit_many([TaskSpec("a boat")]))[0]
+        await refused.outcome()
+        assert refused.state == "not_submitted"
+        attached = c.attach("cgt-unknown")
+        assert attached.state is State.SUBMITTED

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from callsheet._models.snapshot import ErrorDetail, Page, Snapshot, Status, Usage, Video
     from callsheet._models.spec import TaskSpec
     from callsheet._models.spend import Spend
+    from callsheet._models.state import State
     from callsheet._stream import OutcomeStream
 
 
@@ -49,6 +50,7 @@ __all__ = [
     "Snapshot",
     "Spend",
     "SpendLimit",
+    "State",
     "Stats",
     "Status",
     "TaskHandle",
@@ -83,6 +85,7 @@ if not TYPE_CHECKING:
             "_models.provider": ("Provider",),
             "_models.snapshot": ("ErrorDetail", "Page", "Snapshot", "Status", "Usage", "Video"),
             "_models.spec": ("TaskSpec",),
+            "_models.state": ("State",),
             "_models.spend": ("Spend",),
             "_stream": ("OutcomeStream",),
             "events": ("events",),

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callsheet.errors import ClosedError, TaskTimeoutError
+from callsheet._models.snapshot import Status
+from callsheet._models.state import State
+from callsheet._submission import states
+from callsheet.errors import (
+    ClosedError,
+    SubmissionUncertainError,
+    TaskCancelledError,
+    TaskError,
+    TaskExpiredError,
+    TaskTimeoutError,
+)
 
 
 if TYPE_CHECKING:
@@ -14,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from callsheet._models.outcome import Outcome, UncertainAttempt
-    from callsheet._models.snapshot import Snapshot, Status, Video
+    from callsheet._models.snapshot import Snapshot, Video
     from callsheet._models.spec import TaskSpec
     from callsheet._runtime.engine import Engine
     from callsheet._state.record import Record
@@ -56,6 +66,25 @@ class TaskHandle:
     def status(self) -> Status | None:
         """The last known status; ``None`` without an id. Unless it is terminal, it may be old."""
         return self._record.status
+
+    @property
+    def state(self) -> State:
+        """Where the spec and its task stand, from the queue of this client to the outcome.
+
+        If the waiting has ended but the task may go on, such as after `TaskTimeoutError`, it is the
+        last state that was known.
+        """
+        record = self._record
+        if record.settled:
+            ended = _end_of(record)
+            if ended is not None:
+                return ended
+        inner = self._engine.submitter.state_of(record)
+        if record.task_id is None or inner is states.State.LOST:
+            return states.PUBLIC_STATES[inner or states.State.QUEUED]
+        if record.unseen or record.status is None:
+            return State.SUBMITTED
+        return State.QUEUED if record.status is Status.QUEUED else State.RUNNING
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -189,3 +218,20 @@ class TaskHandle:
             ClosedError: The client was closed.
         """
         return await self._engine.canceller.cancel(self._record)
+
+
+def _end_of(record: Record) -> State | None:
+    """The state of a spec that has ended; ``None`` if its task may go on."""
+    match record.error:
+        case None:
+            return State.SUCCEEDED
+        case TaskExpiredError():
+            return State.EXPIRED
+        case TaskCancelledError():
+            return State.CANCELLED
+        case TaskError():
+            return State.FAILED
+        case SubmissionUncertainError():
+            return State.UNCERTAIN
+        case _:
+            return State.NOT_SUBMITTED if record.task_id is None else None

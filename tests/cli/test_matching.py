@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet import Image, TaskSpec
+from callsheet import Image, State, TaskSpec
 from callsheet._cli.continuing import changes, find_work, refusal
 from callsheet._cli.files import _in_order, rename
-from callsheet._cli.matching import Stage, Task, comparable, match, spec_key
+from callsheet._cli.matching import OVER, Task, comparable, match, spec_key
 from callsheet._cli.plan import Job
 from callsheet._cli.results import Ending, Row
 
@@ -44,15 +44,16 @@ def row(
 
 def task(
     place: int,
-    stage: Stage = Stage.UNDER_WAY,
+    state: State = State.RUNNING,
     task_id: str | None = None,
     *,
     prompt: str | None = "a cat",
     file: str | None = None,
+    done: bool = False,
 ) -> Task:
     """Make a submission of the journal; without a prompt it was attached by id."""
     spec = None if prompt is None else TaskSpec(prompt)
-    return Task(place=place, spec=spec, task_id=task_id, file=file, stage=stage)
+    return Task(place=place, spec=spec, task_id=task_id, file=file, state=state, done=done)
 
 
 def places(jobs: list[Job], *tasks: Task, rows: tuple[Row, ...] = ()) -> dict[int, int]:
@@ -89,7 +90,7 @@ def test_a_job_with_a_task_outside_the_journal_gets_no_other():
 
 def test_a_task_that_ended_without_a_video_belongs_to_no_job():
     """A job whose task failed gets the later attempt; without one it is submitted."""
-    over = task(0, Stage.OVER, "cgt-a")
+    over = task(0, State.FAILED, "cgt-a")
     known = (row(0, Ending.INTERRUPTED, "cgt-a"),)
     assert places([job(0)], over, task(1, task_id="cgt-b"), rows=known) == {0: 1}
     found = match([job(0)], known, [over])
@@ -99,14 +100,14 @@ def test_a_task_that_ended_without_a_video_belongs_to_no_job():
 
 @given(
     wanted=st.lists(st.sampled_from("abc"), max_size=8),
-    kept=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Stage)), max_size=8),
+    kept=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(State)), max_size=8),
 )
 def test_every_task_belongs_to_one_job_or_to_none(wanted, kept):
     """No task is lost or used twice, and no job is bought while a task with its spec is unused."""
     jobs = [job(i, prompt) for i, prompt in enumerate(wanted)]
-    tasks = [task(i, stage, prompt=prompt) for i, (prompt, stage) in enumerate(kept)]
+    tasks = [task(i, state, prompt=prompt) for i, (prompt, state) in enumerate(kept)]
     found = match(jobs, [], tasks)
-    alive = [each for each in tasks if each.stage is not Stage.OVER]
+    alive = [each for each in tasks if each.state not in OVER]
     taken = sorted(each.place for each in [*found.tasks.values(), *found.other_tasks])
     assert taken == [each.place for each in alive]
     assert all(jobs[index].spec == each.spec for index, each in found.tasks.items())
@@ -171,9 +172,12 @@ def test_tasks_of_an_embedded_emulator_are_made_anew(tmp_path):
 
 def test_a_run_says_how_many_jobs_it_continues(tmp_path):
     """Each submission counts under what the run does about it."""
-    stages = [Stage.UNDER_WAY, Stage.RENDERED, Stage.SOUGHT, Stage.UNCERTAIN, Stage.PLANNED]
+    states = [State.RUNNING, State.SUCCEEDED, State.UNCERTAIN, State.UNCERTAIN, State.WAITING]
     jobs = [job(index, f"cat {index}") for index in range(6)]
-    tasks = [task(place, stage, prompt=f"cat {place}") for place, stage in enumerate(stages)]
+    tasks = [
+        task(place, state, prompt=f"cat {place}", done=place == 3)
+        for place, state in enumerate(states)
+    ]
     work = find_work(jobs, match(jobs, [], tasks), tmp_path, tasks_live=True)
     assert work.words() == (
         "going on: 2 asked for again, not bought again, 1 without an answer to be looked for, "
@@ -182,22 +186,23 @@ def test_a_run_says_how_many_jobs_it_continues(tmp_path):
     assert find_work(jobs, match(jobs, [], []), tmp_path, tasks_live=True).words() is None
 
 
-@pytest.mark.parametrize("stage", [Stage.UNDER_WAY, Stage.SOUGHT, Stage.UNCERTAIN, Stage.RENDERED])
-def test_paid_work_of_another_input_is_refused(tmp_path, stage):
+@pytest.mark.parametrize("state", [State.RUNNING, State.UNCERTAIN, State.SUCCEEDED])
+@pytest.mark.parametrize("done", [False, True])
+def test_paid_work_of_another_input_is_refused(tmp_path, state, done):
     """A folder belongs to another run if it holds paid work and this run asks for none of it."""
     jobs = [job(0, "a dog")]
     assert "another run" in (
-        refusal(jobs, match(jobs, [], [task(0, stage)]), tmp_path, tasks_live=True) or ""
+        refusal(jobs, match(jobs, [], [task(0, state, done=done)]), tmp_path, tasks_live=True) or ""
     )
-    both = match([*jobs, job(1)], [], [task(0, stage)])
+    both = match([*jobs, job(1)], [], [task(0, state, done=done)])
     assert refusal([*jobs, job(1)], both, tmp_path, tasks_live=True) is None
 
 
-@pytest.mark.parametrize("stage", [Stage.PLANNED, Stage.OVER])
-def test_an_input_that_cost_nothing_may_be_replaced(tmp_path, stage):
+@pytest.mark.parametrize("state", [State.WAITING, State.FAILED])
+def test_an_input_that_cost_nothing_may_be_replaced(tmp_path, state):
     """An input whose specs were never sent, or have failed, may be replaced completely."""
     jobs = [job(0, "a dog")]
-    found = match(jobs, [row(0, Ending.FAILED, "cgt-0")], [task(0, stage)])
+    found = match(jobs, [row(0, Ending.FAILED, "cgt-0")], [task(0, state)])
     assert refusal(jobs, found, tmp_path, tasks_live=True) is None
 
 
@@ -212,7 +217,7 @@ def test_a_video_is_protected_even_if_names_differ_only_by_case(tmp_path):
 def test_each_task_that_nobody_asks_for_is_named_once(tmp_path):
     """At most twenty ids and prompts are listed; downloaded and failed tasks are not."""
     tasks = [task(i, task_id=f"cgt-{i}", prompt=f"cat {i}") for i in range(25)]
-    tasks += [task(25, Stage.RENDERED, "cgt-25", file="25.mp4"), task(26, Stage.OVER, "cgt-26")]
+    tasks += [task(25, State.SUCCEEDED, "cgt-25", file="25.mp4"), task(26, State.FAILED, "cgt-26")]
     rows = [row(0, Ending.INTERRUPTED, "cgt-0", prompt="cat 0"), row(1, Ending.TIMEOUT, "cgt-99")]
     said = list(changes(match([], rows, tasks), tmp_path, tasks_live=True))
     assert "not asked for now: 26." in said[0]

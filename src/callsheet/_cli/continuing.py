@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from callsheet import State
 from callsheet._cli.files import present
-from callsheet._cli.matching import Stage, Task, spec_key, spec_of_row
+from callsheet._cli.matching import AT_PROVIDER, UNSENT, Task, spec_key, spec_of_row
 from callsheet._cli.names import key_of
 from callsheet._cli.plan import Job, title_of
 from callsheet._cli.results import PAID, UNFETCHED, Ending
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from callsheet._models.spec import TaskSpec
 
 
-_AT_STAKE = {Stage.SOUGHT, Stage.UNCERTAIN, Stage.UNDER_WAY, Stage.RENDERED}
+_AT_STAKE = {State.UNCERTAIN, State.SUCCEEDED, *AT_PROVIDER}
 
 _MOST_NAMED = 20
 
@@ -55,13 +56,14 @@ class Work:
 
     def words(self) -> str | None:
         """Describe what this run continues; ``None`` if no earlier run left anything."""
-        stages = [task.stage for _, task in self.resumed]
+        tasks = [task for _, task in self.resumed]
         asked = len(self.attached) + sum(
-            stage in {Stage.UNDER_WAY, Stage.RENDERED} for stage in stages
+            task.state in {State.SUCCEEDED, *AT_PROVIDER} for task in tasks
         )
-        sought = stages.count(Stage.SOUGHT)
-        uncertain = len(self.uncertain) + stages.count(Stage.UNCERTAIN)
-        unsent = len(self.submitted) + stages.count(Stage.PLANNED)
+        sought = sum(task.is_sought for task in tasks)
+        uncertain = sum(task.state is State.UNCERTAIN for task in tasks) - sought
+        uncertain += len(self.uncertain)
+        unsent = len(self.submitted) + sum(task.state in UNSENT for task in tasks)
         again = f" ({self.again} of them failed before)" if self.again else ""
         parts = (
             f"{len(self.kept)} kept" * bool(self.kept),
@@ -70,7 +72,7 @@ class Work:
             f"{uncertain} uncertain" * bool(uncertain),
             f"{unsent} to submit{again}" * bool(unsent),
         )
-        continues = self.kept or stages or self.attached or self.uncertain or self.again
+        continues = self.kept or tasks or self.attached or self.uncertain or self.again
         return f"going on: {', '.join(filter(None, parts))}" if continues else None
 
 
@@ -121,7 +123,7 @@ def refusal(
     """
     paid = {*PAID, Ending.UNCERTAIN} if tasks_live else {Ending.SUCCEEDED}
     left = any(row.status in paid for row in earlier.other_rows)
-    left |= any(task.stage in _AT_STAKE for task in earlier.other_tasks)
+    left |= any(task.state in _AT_STAKE for task in earlier.other_tasks)
     if left and not earlier.rows and not earlier.tasks:
         return (
             f"{folder} is of another run: nothing that was made there is asked for now; use "
@@ -153,10 +155,10 @@ def journal_loss(
     """
     known_ids = {None, *(task.task_id for task in tasks)}
     unknown = [row for row in rows if row.status in PAID and row.task_id not in known_ids]
-    planned = _keys(task.spec for task in earlier.other_tasks if task.stage is Stage.PLANNED)
+    planned = _keys(task.spec for task in earlier.other_tasks if task.state in UNSENT)
     if not unknown or (tasks and planned.isdisjoint(_keys(map(spec_of_row, unknown)))):
         return None
-    sent = {index for index, task in earlier.tasks.items() if task.stage is not Stage.PLANNED}
+    sent = {index for index, task in earlier.tasks.items() if task.state not in UNSENT}
     if all(job.index in earlier.rows or job.index in sent for job in jobs):
         return None
     return (
@@ -171,15 +173,15 @@ def changes(earlier: EarlierRuns, folder: Path, *, tasks_live: bool) -> Iterator
     """Lines about what earlier runs left and this run does not ask for, and what happens to it."""
     known = {None, *earlier.over, *(task.task_id for task in earlier.other_tasks)}
     left = [
-        _line(task.task_id, None if task.spec is None else task.spec.prompt, task.stage)
+        _line(task.task_id, None if task.spec is None else task.spec.prompt, _words(task))
         for task in earlier.other_tasks
-        if task.stage in _AT_STAKE and task.file is None
+        if task.state in _AT_STAKE and task.file is None
     ] + [
         _line(row.task_id, row.spec.get("prompt"), row.last_status or row.status)
         for row in earlier.other_rows
         if tasks_live and row.status in UNFETCHED and row.task_id not in known
     ]
-    unsent = sum(task.stage is Stage.PLANNED for task in earlier.other_tasks)
+    unsent = sum(task.state in UNSENT for task in earlier.other_tasks)
     videos = sum(present(row, folder) for row in earlier.other_rows)
     changed = "input or options have changed"
     if left:
@@ -198,6 +200,15 @@ def changes(earlier: EarlierRuns, folder: Path, *, tasks_live: bool) -> Iterator
 
 def _keys(specs: Iterable[TaskSpec | None]) -> set[Hashable]:
     return {None if spec is None else spec_key(spec) for spec in specs}
+
+
+def _words(task: Task) -> str:
+    """The state of a task of another input, for the user."""
+    if task.is_sought:
+        return "its create got no answer, and is looked for"
+    if task.state is State.UNCERTAIN:
+        return "may exist and be billed"
+    return "rendered" if task.state is State.SUCCEEDED else "under way"
 
 
 def _line(task_id: str | None, prompt: str | None, state: str) -> str:

@@ -15,7 +15,6 @@ from callsheet import Batch, Client, TaskHandle
 from callsheet._cli.continuing import Work, changes, find_work, journal_loss, refusal
 from callsheet._cli.files import rename
 from callsheet._cli.matching import (
-    Stage,
     comparable,
     match,
     spec_key,
@@ -87,7 +86,7 @@ class JobRunner:
     """Tasks that no job asks for. They are looked up because their create got no answer."""
     _uncertain: dict[Hashable, deque[int]] | None = attrs.field(default=None, init=False)
     """Indices of uncertain rows that no job asks for, by their spec, once one has to be found."""
-    _unanswered: set[int] = attrs.field(factory=set[int], init=False)
+    _lost_is_told: bool = attrs.field(default=False, init=False)
     _endings: Counter[Ending] = attrs.field(factory=Counter[Ending], init=False)
     _settled: int = attrs.field(default=0, init=False)
     _started: float = attrs.field(factory=anyio.current_time, init=False)
@@ -161,7 +160,7 @@ class JobRunner:
                 was sent.
         """
         self.results.read()  # another run may have written it since it was read
-        tasks = [] if batch is None else await tasks_of(batch, self._unanswered)
+        tasks = [] if batch is None else tasks_of(batch)
         earlier = match(self.jobs, self.results.rows.values(), tasks)
         live = self.tasks_live
         problem = refusal(self.jobs, earlier, self.folder, tasks_live=live)
@@ -173,7 +172,7 @@ class JobRunner:
             if batch is not None:
                 # the client has had no chance yet to send it
                 batch[task.place].withdraw()
-                if task.stage is Stage.SOUGHT:
+                if task.is_sought:
                     self._unrequested.append(batch[task.place])
         self.changes += changes(earlier, self.folder, tasks_live=live)
         for index, row in rename(earlier.rows, self.jobs, self.folder).items():
@@ -183,7 +182,6 @@ class JobRunner:
         self.results.arrange(earlier.arranged(self.jobs, self.folder))
         work = find_work(self.jobs, earlier, self.folder, tasks_live=live, resubmit=self.resubmit)
         self._work, self._open = work, {job.index: job for job in work.open}
-        self._unanswered.clear()
         for words in filter(None, [*self.changes, work.words()]):
             self.display.note(words)
         return work
@@ -216,16 +214,16 @@ class JobRunner:
             self._put(job, row)
 
     def observe(self, event: Event) -> None:
-        """Record lost creates, and since when the provider is down."""
+        """Tell of the first lost create, and record since when the provider is down."""
         match event:
             case GateShut(error=error):
                 self._outage.begin(error)
             case PollFailed(error=error):
                 self._outage.update(error)
-            case SubmissionLost(index=index):
-                if self.work_is_known and not self._unanswered:
+            case SubmissionLost():
+                if self.work_is_known and not self._lost_is_told:
                     self.display.note(LOST)
-                self._unanswered.add(index)
+                    self._lost_is_told = True
             case GateOpened():
                 self._outage.end()
             case _:

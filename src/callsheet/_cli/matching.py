@@ -5,37 +5,33 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from callsheet import TaskSpec
+from callsheet import State, TaskSpec
 from callsheet._cli.results import PAID, Row
 from callsheet._models.media import Media
-from callsheet.errors import SpecError, SubmissionUncertainError, TaskError
+from callsheet.errors import SpecError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-    from callsheet import Batch, TaskHandle
+    from callsheet import Batch
     from callsheet._cli.plan import Job
 
 
 T = TypeVar("T")
 
 
-class Stage(StrEnum):
-    """The state of a submission in the journal when a run begins. The values are user text."""
-
-    PLANNED = "not sent"
-    SOUGHT = "its create got no answer, and is looked for"
-    UNCERTAIN = "may exist and be billed"
-    UNDER_WAY = "under way"
-    RENDERED = "rendered"
-    OVER = "ended without a video"
+AT_PROVIDER = frozenset({State.SUBMITTED, State.QUEUED, State.RUNNING})
+"""The task exists, and has not ended as far as is known."""
+UNSENT = frozenset({State.WAITING, State.SENDING})
+"""Nothing was sent, or not yet, of what this run is going on with."""
+OVER = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED, State.NOT_SUBMITTED})
+"""There is no video, and none will come."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,14 +43,21 @@ class Task:
         spec: Its spec, made `comparable`; ``None`` if the task was attached by id.
         task_id: The provider's id; ``None`` if it has none.
         file: Name of the saved video; ``None`` if it was not saved.
-        stage: Its state.
+        state: Its state.
+        done: Whether it has its outcome.
     """
 
     place: int
     spec: TaskSpec | None
     task_id: str | None
     file: str | None
-    stage: Stage
+    state: State
+    done: bool = False
+
+    @property
+    def is_sought(self) -> bool:
+        """Whether its create got no answer, and its task is looked for."""
+        return self.state is State.UNCERTAIN and not self.done
 
 
 @attrs.frozen(kw_only=True)
@@ -94,20 +97,16 @@ class EarlierRuns:
         return rows
 
 
-async def tasks_of(batch: Batch, unanswered: Collection[int]) -> list[Task]:
-    """Describe every submission of a resumed journal.
-
-    Args:
-        batch: All submissions of the journal.
-        unanswered: Positions of those whose create got no answer.
-    """
+def tasks_of(batch: Batch) -> list[Task]:
+    """Describe every submission of a resumed journal."""
     return [
         Task(
             place=place,
             spec=None if handle.spec is None else comparable(handle.spec),
             task_id=handle.task_id,
             file=None if handle.file is None else handle.file.name,
-            stage=await _stage(handle, unanswered=place in unanswered),
+            state=handle.state,
+            done=handle.done,
         )
         for place, handle in enumerate(batch)
     ]
@@ -145,10 +144,10 @@ def match(jobs: Sequence[Job], rows: Iterable[Row], tasks: Iterable[Task]) -> Ea
         unknown_task = row is not None and row.status in PAID and row.task_id not in known_ids
         return None if unknown_task else specs[job.index]
 
-    over = frozenset(task.task_id for task in all_tasks if task.stage is Stage.OVER)
+    over = frozenset(task.task_id for task in all_tasks if task.state in OVER)
     found, other_tasks = _pair(
         jobs,
-        [task for task in all_tasks if task.stage is not Stage.OVER],
+        [task for task in all_tasks if task.state not in OVER],
         (lambda job: _id_in(rows_by_job, job), lambda task: task.task_id),
         (
             lambda job: None if (key := spec_of(job)) is None else (key, job.file),
@@ -237,21 +236,6 @@ def _pair(
         taken = set(map(id, pairs.values()))
         left = [each for each in left if id(each) not in taken]
     return pairs, left
-
-
-async def _stage(handle: TaskHandle, *, unanswered: bool) -> Stage:
-    if not handle.done:
-        if handle.task_id is not None:
-            return Stage.UNDER_WAY
-        return Stage.SOUGHT if unanswered else Stage.PLANNED
-    outcome = await handle.outcome()
-    if outcome.video is not None:
-        return Stage.RENDERED
-    if isinstance(outcome.error, SubmissionUncertainError):
-        return Stage.UNCERTAIN
-    # "no such task" may only mean that the key is of another account
-    given_up = outcome.task_id is not None and not isinstance(outcome.error, TaskError)
-    return Stage.UNDER_WAY if given_up else Stage.OVER
 
 
 def _id_in(rows: Mapping[int, Row], job: Job) -> str | None:

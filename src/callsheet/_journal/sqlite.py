@@ -798,8 +798,8 @@ _ABOUT_TASKS: Final = (
 """The kinds of notes from which follows whether a task may exist."""
 
 _READ_NOTES_ABOUT_TASKS: Final = (
-    "SELECT row, kind, n, value, at FROM notes "
-    "WHERE kind IN (?, ?, ?, ?, ?, ?, ?, ?, ?) ORDER BY row, seq"
+    f"SELECT row, kind, n, value, at FROM notes WHERE kind IN ({', '.join('?' for _ in _ABOUT_TASKS)}) "  # noqa: E501, S608 - ours
+    "ORDER BY row, seq"
 )
 _GONE: Final = "row IN (SELECT row FROM temp.gone)"
 _PRUNE: Final = (

@@ -15,6 +15,7 @@ import enum
 
 import attrs
 
+from callsheet._models import state as models
 from callsheet._models.policy import RetryPolicy
 from callsheet._state.fate import OPEN, Fate, Grade
 from callsheet._state.moment import Moment
@@ -117,6 +118,15 @@ class Submission:
     held: int | None = None
     registered: int | None = None
 
+
+PUBLIC_STATES = {
+    State.QUEUED: models.State.WAITING,
+    State.WAITING: models.State.WAITING,
+    State.NOTING: models.State.SENDING,
+    State.IN_FLIGHT: models.State.SENDING,
+    State.LOST: models.State.UNCERTAIN,
+}
+"""What callers see of a spec that has neither a task nor an outcome."""
 
 WITH_ATTEMPT = frozenset({State.WAITING, State.NOTING, State.IN_FLIGHT, State.LOST})
 """The states in which the last attempt is under way."""

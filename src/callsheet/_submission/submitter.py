@@ -193,6 +193,11 @@ class Submitter:
         rest = (r for r in self._submissions if not (r.task_id or r.settled or r.surplus))
         return list(dict.fromkeys((*queued, *rest)))
 
+    def state_of(self, record: Record) -> State | None:
+        """Where a record stands, unless nothing more is awaited of its creates."""
+        submission = self._submissions.of(record)
+        return None if submission is None else submission.state
+
     def count(self) -> Counter[State]:
         """How many specs without a task or an end stand in each state."""
         return self._submissions.count()
