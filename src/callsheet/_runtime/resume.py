@@ -157,7 +157,8 @@ class _Found:
             for task_id in ids:
                 reconciler = self._engine.submitter.reconciler
                 task = reconciler.made_task(record, task_id, attempt.n, attempt.token)
-                task.sent = None if attempt.at is None else Moment(None, attempt.at)
+                wall = self._engine.clock.wall(attempt.at or 0.0)
+                task.sent = None if attempt.at is None else Moment(None, wall)
                 task.listed = attempt.listed
                 # A task that the caller has cancelled may not be listed any more.
                 task.denied = entry.cancelled
