@@ -18,7 +18,7 @@ from callsheet._state.moment import Moment
 from callsheet._state.registry import MOST_MADE, MadeTask, result_of
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.states import Attempt, Cancelled, State, Submission
-from callsheet.errors import CallsheetError, ConfigurationError
+from callsheet.errors import CallsheetError, ConfigurationError, SubmissionUncertainError
 
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Found:
         self._names: set[str | None] = set()
         self._open: deque[tuple[Record, Entry]] = deque()
         self._dropped: list[Record] = []
-        self._made: deque[tuple[str | None, MadeTask]] = deque(maxlen=MOST_MADE)
+        self._made: deque[tuple[Record, MadeTask]] = deque(maxlen=MOST_MADE)
         # The money of finished rows is added up apart, so that a resume that fails counts nothing.
         self._finished = Bookkeeping(
             ledger=Ledger(), provider=engine.bookkeeping.provider, files=engine.bookkeeping.files
@@ -164,13 +164,38 @@ class _Found:
                 task.denied = entry.cancelled
                 own = task_id == entry.task_id
                 task.confirmed = own and (entry.answer is not None or entry.status is not None)
-                self._made.append((record.tier, task))
+                self._made.append((record, task))
+
+    def _owners(self) -> dict[str | None, Record]:
+        """Whose the ids are that are looked for here, by id.
+
+        The answer to a create may have brought the id of another spec's task. The spec has it whose
+        token a list has shown with it, or else the one whose task has ended, or the first one.
+        """
+        if all(entry.task_id is None for _, entry in self._open):
+            return {}
+        owners: dict[str | None, Record] = {
+            each.task_id: each for each in self.records if each.settled and each.spec is not None
+        }
+        listed: set[str | None] = set()
+        for record, entry in self._open:
+            shown = any(each.listed and each.task_id == entry.task_id for each in entry.attempts)
+            if entry.spec is None or entry.task_id in listed:
+                continue  # whoever attaches an id does not say that it is that of a spec
+            if shown:
+                listed.add(entry.task_id)
+                owners[entry.task_id] = record
+            else:
+                owners.setdefault(entry.task_id, record)
+        return owners
 
     async def take_up(self) -> None:
         """Continue what is not finished. This cannot be cancelled."""
         engine = self._engine
         without_id: list[tuple[Record, Entry]] = []
-        reconciler, bookkeeping = engine.submitter.reconciler, engine.bookkeeping
+        claimed: list[tuple[Record, Entry]] = []
+        owners = self._owners()
+        bookkeeping = engine.bookkeeping
         bookkeeping.ledger.absorb(self._finished.ledger)
         lost = False
         for number in range(1, len(self._open) + 1):
@@ -179,27 +204,41 @@ class _Found:
             bookkeeping.recall(record, entry)
             if entry.task_id is None and not entry.final:
                 without_id.append((record, entry))
+            elif not entry.final and _is_claim(record, entry, owners):
+                claimed.append((record, entry))
             else:
                 _resume_task(engine, record, entry)
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-        # A search for lost creates must know which tasks in the list are those of other specs.
-        for number, record in enumerate((*self._dropped, *self.records) if lost else (), start=1):
-            if record.spec is not None and record.task_id is not None:
-                task = reconciler.made_task(record, record.task_id, 0, None)
-                engine.registry.remember(record.tier, task, keep_all=True)
-            if number % ENTRIES_PER_TURN == 0:
-                await anyio.lowlevel.cancel_shielded_checkpoint()
-        for number, (tier, task) in enumerate(self._made, start=1):
-            engine.registry.remember(tier, task, keep_all=lost)
-            if number % ENTRIES_PER_TURN == 0:
-                await anyio.lowlevel.cancel_shielded_checkpoint()
+        await self._remember_all(owners, keep_all=lost)
         # Some of these are sent again at once under the policy "always". Nothing is awaited from
         # here on, so the caller has the records before that and can withdraw them.
+        for record, entry in claimed:
+            _resume_claim(engine, record, entry)
         for record, entry in without_id:
             _resume_submission(engine, record, entry, State.QUEUED)
             if entry.cancelled and not record.settled:
                 engine.spawn(partial(engine.canceller.stop, record))
+
+    async def _remember_all(self, owners: dict[str | None, Record], *, keep_all: bool) -> None:
+        """Remember which tasks were made by specs of the journal; with *keep_all*, all of them.
+
+        A search for lost creates must know which tasks in the list are those of other specs.
+        """
+        registry, reconciler = self._engine.registry, self._engine.submitter.reconciler
+        # The oldest are known by their ids alone: they are of no use as witnesses.
+        old = (*self._dropped, *self.records) if keep_all else ()
+        for number, record in enumerate(old, start=1):
+            if record.spec is not None and record.task_id is not None:
+                task = reconciler.made_task(record, record.task_id, 0, None)
+                registry.remember(record.tier, task, keep_all=True)
+            if number % ENTRIES_PER_TURN == 0:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        for number, (record, task) in enumerate(self._made, start=1):
+            if owners.get(task.task_id, record) is record:
+                registry.remember(record.tier, task, keep_all=keep_all)
+            if number % ENTRIES_PER_TURN == 0:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
 
 
 def _settle(record: Record, entry: Entry) -> None:
@@ -243,6 +282,24 @@ def _resume_submission(engine: Engine, record: Record, entry: Entry, state: Stat
         registered=own if entry.task_id is not None else None,
     )
     engine.submitter.resume(record, submission)
+
+
+def _is_claim(record: Record, entry: Entry, owners: dict[str | None, Record]) -> bool:
+    """Whether the id of an entry is that of another spec's task."""
+    return entry.spec is not None and owners.get(entry.task_id, record) is not record
+
+
+def _resume_claim(engine: Engine, record: Record, entry: Entry) -> None:
+    """Look for the task of an entry whose id is that of another spec's task."""
+    why = SubmissionUncertainError(f"the id {entry.task_id} is that of another spec's task")
+    attempts = [
+        attrs.evolve(each, task_id=None, fate=Fate.OUT, disowned=why, wrong_id=entry.task_id)
+        if each.task_id == entry.task_id
+        else each
+        for each in (_attempt_of(each, engine.clock) for each in entry.attempts)
+    ]
+    cancelled = Cancelled.FOR_GOOD if entry.cancelled else Cancelled.NO
+    engine.submitter.resume(record, Submission(attempts=tuple(attempts), cancelled=cancelled))
 
 
 def _attempt_of(entry: AttemptEntry, clock: Clock) -> Attempt:

@@ -92,11 +92,20 @@ class Presumed:
 
     Attributes:
         left: When the create had left.
+        since: The same on the client's clock. For a create of another process it is the time when
+            this one learned that its answer was lost, which is later.
         model: The model under which its task would be listed; ``None`` if that cannot be known.
     """
 
     left: Moment
+    since: float
     model: str | None
+
+    @classmethod
+    def of(cls, lost: LostCreate) -> Presumed:
+        """The absence of the task of a lost create."""
+        since = lost.lost_at if lost.sent is None else lost.sent
+        return cls(Moment(lost.sent, lost.at), since, lost.model)
 
 
 @attrs.define(eq=False)
@@ -141,7 +150,7 @@ class Scope:
     def confirm_presumed(self, scan: ListScan, witnesses: Sequence[MadeTask]) -> None:
         """Let the presumed absences stand that a finished look has proven after all."""
         for token, absence in [*self.presumed.items()]:
-            if any(_is_fresh(scan, task, absence.left) for task in witnesses):
+            if any(_is_fresh(scan, task, absence) for task in witnesses):
                 del self.presumed[token]
 
     def take_back(self, contradiction: Contradiction) -> list[str]:
@@ -243,12 +252,16 @@ def judge(
         return Verdict(why="the list could not be read to its end", again=True)
     if now:
         return Verdict(why=now[0].why, again=True)
+    claim = next((each.task.task_id for each in scan.shown.values() if _is_unsettled(each)), None)
+    if claim is not None:
+        unsettled = f"the list shows another mark on task {claim}, which may not be ours"
+        return Verdict(why=unsettled, again=True)
     shows_marks = documented or any(_testifies(scan, task, lost) for task in witnesses)
     why = next(_doubts(scan, lost, lasting, shows_marks=shows_marks), None)
     if why is not None:
         return Verdict(why=why)
-    left = Moment(lost.sent, lost.at)
-    fresh = any(_is_fresh(scan, task, left) for task in witnesses)
+    absence = Presumed.of(lost)
+    fresh = any(_is_fresh(scan, task, absence) for task in witnesses)
     return Verdict(Grade.WITNESSED if fresh else Grade.PRESUMED)
 
 
@@ -267,6 +280,13 @@ def _doubts(
         yield "no task of its model has shown its mark in the list"
 
 
+def _is_unsettled(shown: Shown) -> bool:
+    """Whether either the list is wrong about a task, or the answer that has brought its id was."""
+    task = shown.task
+    changed = task.mark is not None and shown.snapshot.safety_identifier != task.mark
+    return changed and not task.confirmed
+
+
 def _testifies(scan: ListScan, task: MadeTask, lost: LostCreate) -> bool:
     """Whether a task shows that the list has the marks of tasks of the lost create's model."""
     shown = scan.shown.get(task.task_id)
@@ -275,7 +295,7 @@ def _testifies(scan: ListScan, task: MadeTask, lost: LostCreate) -> bool:
     return shown.snapshot.safety_identifier == task.mark and lost.may_be_of(shown.snapshot.model)
 
 
-def _is_fresh(scan: ListScan, task: MadeTask, left: Moment) -> bool:
+def _is_fresh(scan: ListScan, task: MadeTask, absence: Presumed) -> bool:
     """Whether a task shows that the list was made after a lost create had left.
 
     A list that was kept from before that, or that stands still, cannot show such a task.
@@ -283,11 +303,11 @@ def _is_fresh(scan: ListScan, task: MadeTask, left: Moment) -> bool:
     shown = scan.shown.get(task.task_id)
     if shown is None:
         return False
-    if task.sent is not None and _is_after(task.sent, left):
+    if task.sent is not None and _is_after(task.sent, absence.left):
         return True
     changed = shown.snapshot.updated_at
     at = None if changed is None or scan.clock_wrong else scan.local(changed)
-    return at is not None and left.now is not None and at > left.now + MARGIN
+    return at is not None and at > absence.since + MARGIN
 
 
 def _is_after(sent: Moment, left: Moment) -> bool:

@@ -154,6 +154,7 @@ class ListScan:
         found: The tasks that carry a token of ours whose task is not known, by attempt.
         exactly: The ids of those that show it as it was sent.
         nearly: The ids of those that show it changed: in another case, cut off, or with more.
+        undecided: The ids that another spec claims, and about which the provider did not answer.
         shown: The tasks that were made here and are in the list, by id.
         least_total: The least total that a page has given.
         total_too_small: Whether a page has given a total below the number of tasks shown so far.
@@ -179,6 +180,7 @@ class ListScan:
     )
     exactly: set[str] = attrs.field(factory=set[str], init=False)
     nearly: set[str] = attrs.field(factory=set[str], init=False)
+    undecided: set[str] = attrs.field(factory=set[str], init=False)
     shown: dict[str, Shown] = attrs.field(factory=dict[str, Shown], init=False)
     least_total: int | None = attrs.field(default=None, init=False)
     total_too_small: bool = attrs.field(default=False, init=False)

@@ -292,7 +292,8 @@ class Reconciler:
         """Ask for each task that shows the token of a lost create, and that another spec claims.
 
         A list may show marks of other tasks. If the task itself shows the mark of the spec that was
-        answered with its id, that spec keeps it. If it shows none, the list is believed.
+        answered with its id, that spec keeps it. If it shows none, the list is believed. If there
+        is no answer, nothing is decided.
         """
         for (record, _), snapshots in scan.found.items():
             for task_id in [each.task_id for each in snapshots]:
@@ -301,7 +302,10 @@ class Reconciler:
                 if made is None or made.proven or not taken:
                     continue
                 await self.clock.sleep_until(self.planner.gets.take(now=self.clock.now()))
-                self.registry.is_of_another(await self.api.get(task_id))
+                try:
+                    self.registry.is_of_another(await self.api.get(task_id))
+                except CallsheetError:
+                    scan.undecided.add(task_id)
 
     def _obliged(self, scan: ListScan) -> list[MadeTask]:
         """The tasks that this look must have shown to be believed."""
@@ -350,13 +354,10 @@ class Reconciler:
         # What a look has found is certain, even if the look was not finished: no other task carries
         # the token.
         for (record, n), snapshots in scan.found.items():
-            self.stop_looking(record, n)
-            # A gateway may have repeated the create. The task that was made first is the spec's.
-            made = tuple(each.task_id for each in sorted(snapshots, key=_age))
-            owner = self.owner_of(made[0], record)
-            if owner is Owner.ANOTHER and made[0] in scan.exactly:
-                owner = self._displace(made[0], findings)
-            findings.events.append((record, Found(n, made, owner)))
+            found = self._found(record, n, snapshots, scan, findings)
+            if found is not None:
+                self.stop_looking(record, n)
+                findings.events.append((record, found))
         if scan.shown or scan.nearly or scope.lasting:
             scope.observe(scan)
         now = evidence.contradictions(scan, witnesses, existing) if scan.proving else []
@@ -389,6 +390,29 @@ class Reconciler:
         if scan.finished and scan.proving and not now:
             scope.confirm_presumed(scan, witnesses)
         return findings
+
+    def _found(
+        self,
+        record: Record,
+        n: int,
+        snapshots: list[Snapshot],
+        scan: ListScan,
+        findings: Findings,
+    ) -> Found | None:
+        """The event of an attempt whose token is shown; ``None`` if it is to be looked for again.
+
+        A gateway may have repeated the create. The task that was made first is the spec's.
+        """
+        ids = [each.task_id for each in sorted(snapshots, key=_age)]
+        free = tuple(each for each in ids if self.owner_of(each, record) is Owner.NOBODY)
+        if free:
+            return Found(n, free)
+        if ids[0] in scan.undecided:
+            return None
+        owner = Owner.ANOTHER
+        if ids[0] in scan.exactly:
+            owner = self._displace(ids[0], findings)
+        return Found(n, (ids[0],), owner)
 
     def _displace(self, task_id: str, findings: Findings) -> Owner:
         """Take an id from the spec that was answered with it: a token says more than an answer.
@@ -426,8 +450,7 @@ class Reconciler:
             most = self.policy.attempts
         if grade is not None:
             if grade is Grade.PRESUMED and lost.ours:
-                left = Moment(lost.sent, lost.at)
-                self._scope(lost.tier).presumed[lost.mark] = Presumed(left, lost.model)
+                self._scope(lost.tier).presumed[lost.mark] = Presumed.of(lost)
             # Only this allows a second create without the policy "always".
             return Absent(lost.n, grade)
         waited = self.clock.now() - lost.lost_at - lost.paused
@@ -471,7 +494,8 @@ class Reconciler:
         if made is None:
             over = canary.settled or canary.task_id is not None
         else:
-            over = made.denied or (scan.finished and made in witnesses)
+            # A task that a list has shown is no witness, so nothing more is learned from it.
+            over = made.denied or made.listed or (scan.finished and made in witnesses)
         if over:
             scope.canary = None
 
