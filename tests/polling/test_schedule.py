@@ -11,7 +11,7 @@ from callsheet._models.snapshot import Status
 from callsheet._polling.pages import SIZE
 from callsheet._polling.queue_model import LONGEST_SWEEP
 from callsheet._polling.render_times import ENOUGH_ENDS
-from callsheet._polling.schedule import MOST_MISSES_GAP, SWEEP, Schedule
+from callsheet._polling.schedule import ANSWER_TIME, MOST_MISSES_GAP, SWEEP, Schedule
 from callsheet._state.record import Record
 from making import LOST, NEVER, moments, pauses, record
 
@@ -347,11 +347,15 @@ def test_few_running_tasks_are_polled_together():
 
 @given(st.floats(0.1, 600.0), st.floats(0.0, 5000.0))
 def test_the_gap_between_polls_follows_the_age_and_the_delay(delay, age):
-    """Without known ends the gap is 1.8 s plus 9 % of the age, and at most 1.9 delays."""
+    """Without known ends the gap is 1.8 s plus 9 % of the age, and at most 1.9 delays.
+
+    Half of the longest gap and the time of an answer together are at most the delay.
+    """
     plan, one = schedule(delay), record_like()
     begin(plan, one, now=0.0)
     plan.seen(one, Status.RUNNING, now=age)
-    assert one.due - age == pytest.approx(min(1.8 + 0.09 * age, 1.9 * delay))
+    longest = max(delay, min(1.9 * delay, 2.0 * (delay - ANSWER_TIME)))
+    assert one.due - age == pytest.approx(min(1.8 + 0.09 * age, longest))
 
 
 @given(st.integers(0, ENOUGH_ENDS - 1), st.floats(0.0, 500.0))

@@ -30,6 +30,9 @@ LONGEST = 1.9
 """Most times the delay between two looks at a task. Ends fall evenly between two looks, so the mean
 delay is half of that: a little below the promise, which leaves room for what a request takes."""
 
+ANSWER_TIME = 0.1
+"""Seconds that a request takes until its answer is known, as is usual."""
+
 WAITS = 4.0
 """Known ends of a kind for which a gap grows once by its own length: the more ends are known, the
 less is learned by looking often."""
@@ -80,7 +83,8 @@ class Schedule:
     @property
     def longest(self) -> float:
         """Most seconds between two looks at a task that runs and may end."""
-        return LONGEST * self.delay
+        # If the wanted delay is short, the answer takes a larger share of it.
+        return max(self.delay, min(LONGEST * self.delay, 2.0 * (self.delay - ANSWER_TIME)))
 
     def add(self, record: Record, *, now: float) -> None:
         """Plan for a task that was just created."""
