@@ -8,9 +8,12 @@ import enum
 class Fate(enum.Enum):
     """What is known of one attempt. A later fate in this order replaces an earlier one.
 
-    Four steps go back. A new try of a refused attempt begins again at `NOTED`. A new process looks
-    again for a `DOUBTED` one, which is `LOST` then. And a `Grade.PRESUMED` absence that is
-    contradicted becomes `DOUBTED`. And a `MADE` one whose id was not that of its task is `LOST`.
+    Four steps go back:
+
+    * A new try of a refused attempt begins again at `NOTED`.
+    * A new process looks again for a `DOUBTED` one, which is `LOST` then.
+    * A `Grade.PRESUMED` absence that is contradicted becomes `DOUBTED`.
+    * A `MADE` one whose id is not that of its task is `LOST`: its task is looked for by its token.
     """
 
     READY = "ready"

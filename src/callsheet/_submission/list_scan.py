@@ -1,4 +1,4 @@
-"""One look through the list for lost creates, and what the look proves."""
+"""One reading of the list for lost creates: what it shows, and whether it is complete."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ does not name is a defect, and then nothing is sent.
 `step` decides whether a paid request leaves, and `resumed` decides for what an earlier process has
 left. They know no clock, no network and no journal. What was observed comes in with the event, and
 what is to be done goes out as effects. Three judgements come in with an event: that the money fits
-(`Ledger.refusal`), that a refused create may be sent again (`may_repeat`), and that no
-task was made (`Reconciler._proves`).
+(`Ledger.refusal`), that a refused create may be sent again (`may_repeat`), and that no task was
+made (`callsheet._submission.evidence.judge`, which the reconciler asks).
 
 The rules that keep the money right:
 
@@ -448,7 +448,7 @@ def _resend(d: _Draft, n: int, error: CallsheetError) -> None:
     """Queue the spec once more, or end it with *error*.
 
     This is the only way from a lost answer to a further attempt. Attempt *n* is proven to have made
-    nothing, or it is in doubt and the policy is ``"always"``.
+    nothing, or a person has said so, or it is in doubt and the policy is ``"always"``.
     """
     refusal = _why_not_again(d, error)
     absent = d.attempt(n).fate is Fate.ABSENT
@@ -742,7 +742,10 @@ def _surplus(d: _Draft, n: int, *task_ids: str) -> None:
 
 
 def _absent(d: _Draft, event: Absent) -> None:
-    """It is proven that attempt *n* made nothing: the only ground for a second create."""
+    """It is proven that attempt *n* made nothing: the only ground that this client finds itself.
+
+    A person may say so (`_resolved`), and the policy ``"always"`` needs no ground.
+    """
     attempt = d.attempt(event.n)
     if attempt.fate not in {Fate.LOST, Fate.DOUBTED}:
         return  # it is known better by now, or its answer is still to come
