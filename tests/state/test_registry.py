@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet._models.snapshot import ErrorDetail, Status, Video
+from callsheet._state.moment import Moment
 from callsheet._state.record import Record
 from callsheet._state.registry import (
     DEFAULT_EXPIRY,
     EXPIRIES_PER_TURN,
     EXPIRY_GRACE,
+    SAME_ANSWERS,
+    MadeTask,
     Registry,
     result_of,
 )
@@ -300,3 +303,46 @@ def test_a_final_success_without_a_url_is_a_failure():
     assert isinstance(error, TaskFailedError)
     assert not isinstance(error, NotFoundError)
     assert isinstance(result_of(snapshot("cgt-1", Status.SUCCEEDED)), Video)
+
+
+def gateway(*ids: str) -> Registry:
+    """A registry with pending tasks that were made here, each with a mark of its own."""
+    registry = Registry()
+    for number, task_id in enumerate(ids):
+        registry.adopt(record(), task_id, now=0.0)
+        made = MadeTask(task_id, 1, "model", True, f"mark of {task_id}", Moment(number, number))
+        registry.remember(None, made, keep_all=False)
+    return registry
+
+
+def test_one_answer_to_every_question_is_about_none_of_the_tasks():
+    """An id of a gateway that answers about two tasks hold stands for neither of them."""
+    registry = gateway("gw-1", "gw-2")
+    same = snapshot("upstream", Status.RUNNING)
+    heard = [registry.stands_for(asked, same) for _ in range(9) for asked in ("gw-1", "gw-2")]
+    assert not any(heard)
+    assert registry.get("upstream") is None
+
+
+def test_an_id_that_a_gateway_has_stood_for_is_never_that_of_another_task():
+    """Also after the end of the first one, the answers about another do not bring its video."""
+    registry = gateway("gw-1")
+    same = snapshot("upstream", Status.RUNNING)
+    heard = [registry.stands_for("gw-1", same) for _ in range(SAME_ANSWERS + 1)]
+    assert heard == [False] * (SAME_ANSWERS - 1) + [True, True]
+    assert registry.is_of_spec("upstream")
+    registry.settle(registry.get("gw-1"), LOST)
+    registry.adopt(record(), "gw-2", now=0.0)
+    registry.remember(None, MadeTask("gw-2", 1, "model", True, "mark"), keep_all=False)
+    assert not any(registry.stands_for("gw-2", same) for _ in range(9))
+
+
+def test_a_disowned_task_is_forgotten_under_all_its_ids():
+    """The id that a gateway has stood for can then be that of another spec."""
+    registry = gateway("gw-1", "gw-2")
+    for _ in range(SAME_ANSWERS):
+        registry.stands_for("gw-1", snapshot("upstream", Status.RUNNING))
+    registry.disown(registry.get("gw-1"))
+    assert not registry.is_of_spec("upstream")
+    assert not registry.is_of_spec("gw-1")
+    assert registry.is_of_spec("gw-2")

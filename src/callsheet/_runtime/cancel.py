@@ -173,6 +173,11 @@ class Canceller:
         await self.tasks.turn_to_cancel()
         snapshot = await self.tasks.get(task_id)
         self.poller.take(snapshot)
+        if self.registry.is_of_another(snapshot):
+            # A cancel would stop the task of another spec. The next poll finds out that the id is
+            # wrong, and then the spec's own task is looked for.
+            self.poller.nudge(record)
+            return False
         if snapshot.status.terminal or record.status is not Status.QUEUED:
             return isinstance(record.error, TaskCancelledError)
         try:

@@ -128,9 +128,13 @@ class Registry:
         A gateway may give out ids of its own, and answer with those of its upstream. Such an id is
         learned when `SAME_ANSWERS` answers in a row hold it. Once one was learned, an answer that
         shows the task's own mark is enough. An answer about another task of ours is none of that.
+        And an id that answers about two tasks hold stands for neither: something in between may
+        give one answer to every question.
         """
         if asked not in self._pending or told.task_id in self._pending:
             return False
+        if self._stands_for.get(told.task_id) == asked:
+            return True
         made = self.made_task(asked)
         if made is None or self.made_task(told.task_id) is not None:
             return False
@@ -138,10 +142,19 @@ class Registry:
         times = times + 1 if first == told.task_id else 1
         self._told_as[asked] = told.task_id, times
         shown = made.mark is not None and told.safety_identifier == made.mark
-        if times >= SAME_ANSWERS or (shown and self._stands_for):
-            self._stands_for[told.task_id] = asked
-            return True
-        return False
+        if times < SAME_ANSWERS and not (shown and self._stands_for):
+            return False
+        told_for = (each for each, (other, _) in self._told_as.items() if other == told.task_id)
+        if any(each != asked for each in told_for):
+            return False
+        self._stands_for[told.task_id] = asked
+        # Remembered under this id, too. So it is that of no other task, also after its end.
+        for tasks in self.made.values():
+            if asked in tasks:
+                tasks[told.task_id] = attrs.evolve(
+                    made, task_id=told.task_id, confirmed=False, proven=True, listed=True
+                )
+        return True
 
     def listed_as(self, task_id: str) -> str:
         """The id under which lists show a task."""
@@ -167,8 +180,14 @@ class Registry:
     def disown(self, record: Record) -> None:
         """Forget that an id is that of the record's task."""
         self.forget(record)
+        made = self.made_task(record.task_id or "")
+        if made is None:
+            return
+        of_create = (made.n, made.mark, made.sent)  # one of a gateway stands under two ids
         for tasks in self.made.values():
-            tasks.pop(record.task_id or "", None)
+            same = [each for each in tasks.values() if (each.n, each.mark, each.sent) == of_create]
+            for each in same if made.mark is not None else [made]:
+                tasks.pop(each.task_id, None)
 
     def is_of_spec(self, task_id: str) -> bool:
         """Whether a task is that of a spec, pending or ended, and not only attached by its id."""

@@ -10,7 +10,7 @@ from callsheet._http.api import Api
 from callsheet._models.policy import RetryPolicy
 from callsheet._polling.planner import ListSupport, Planner
 from callsheet._state.clock import Clock, WakeEvent
-from callsheet._state.fate import Grade
+from callsheet._state.fate import Fate, Grade
 from callsheet._state.moment import Moment
 from callsheet._state.rate_limit import RateLimit
 from callsheet._state.record import Record
@@ -27,7 +27,7 @@ from callsheet._submission.submission_events import (
     Owner,
     Retracted,
 )
-from callsheet._submission.transition import current_of
+from callsheet._submission.transition import attempt_of, current_of
 from callsheet.errors import CallsheetError, NotFoundError, SubmissionUncertainError
 from callsheet.events import ListDoubted
 
@@ -165,6 +165,8 @@ class Reconciler:
         made = self.registry.made_task(record.task_id or "")
         if made is None or made.proven or made.mark is None or record.surplus or record.twin:
             return False
+        if made.sent is None:
+            return False  # too little is known of its create
         if isinstance(error, NotFoundError) and made.confirmed:
             return False  # it existed, and its record was deleted
         if record.has_own_mark or not self._is_listed(record):
@@ -217,7 +219,8 @@ class Reconciler:
         Args:
             submissions: All attempts about which news may still come, looked for or not.
         """
-        while (scan := self._begin(submissions)) is None:
+        # First those that are not looked for yet: a look may always be due.
+        while self._disowned or (scan := self._begin(submissions)) is None:
             if self._disowned:
                 events: list[tuple[Record, Finding]] = [*self._disowned]
                 self._disowned.clear()
@@ -353,14 +356,21 @@ class Reconciler:
         findings, scope = Findings(), self._scope(scan.tier)
         # What a look has found is certain, even if the look was not finished: no other task carries
         # the token.
+        now = evidence.contradictions(scan, witnesses, existing) if scan.proving else []
         for (record, n), snapshots in scan.found.items():
             found = self._found(record, n, snapshots, scan, findings)
-            if found is not None:
-                self.stop_looking(record, n)
-                findings.events.append((record, found))
+            if found is None:
+                continue
+            self.stop_looking(record, n)
+            if _was_absent(submissions, record, n):
+                # Tasks come into this list later than a window after their create. So this look
+                # may not show the others yet, either.
+                task_id = found.task_ids[0]
+                why = f"task {task_id} exists, and the list had not shown it"
+                now.append(Contradiction(Doubt.REFUTED, why, task_id))
+            findings.events.append((record, found))
         if scan.shown or scan.nearly or scope.lasting:
             scope.observe(scan)
-        now = evidence.contradictions(scan, witnesses, existing) if scan.proving else []
         marks = [
             each
             for other in self._scopes.values()
@@ -368,7 +378,7 @@ class Reconciler:
             if other is scope or each.kind is Doubt.MARK
         ]
         self._doubt(findings, scope, scan.tier, (*now, *marks), submissions)
-        self._free_canary(scope, scan, witnesses)
+        self._free_canary(scope, scan)
         lost_without_list: list[LostCreate] = []
         if self.planner.support is ListSupport.NO and not scan.finished:
             lost_without_list = self._stop_reading_lists()
@@ -423,7 +433,9 @@ class Reconciler:
         made, other = self.registry.made_task(task_id), self.registry.get(task_id)
         if made is None or made.proven or (other is not None and other.twin is not None):
             return Owner.ANOTHER
-        if other is not None:
+        if made.sent is None:
+            return Owner.ANOTHER  # too little is known of that spec's create to look for its task
+        if other is not None and not other.surplus:
             reason = f"the list shows that the task {task_id} is that of another create"
             error = SubmissionUncertainError(reason, made.mark)
             findings.events.append((other, Disowned(made.n, error)))
@@ -481,21 +493,25 @@ class Reconciler:
             return False
         return current.disowned is None and not submission.cancelled
 
-    def _free_canary(self, scope: Scope, scan: ListScan, witnesses: list[MadeTask]) -> None:
+    def _free_canary(self, scope: Scope, scan: ListScan) -> None:
         """Let another record be the canary, if no more can be learned from this one.
 
-        It is the canary until it ends without an id, or until a finished look had to show its task:
-        then that task is a witness for all others, or a contradiction.
+        It is the canary until it ends without an id, or until a finished look has begun a window
+        after its task was sent. If that look had to show the task, then the task is a witness for
+        all others, or a contradiction. If it had not, because the task was cancelled or found in a
+        list, no later look can say more.
         """
         canary = scope.canary
         if canary is None:
             return
         made = self.registry.made.get(scan.tier, {}).get(canary.task_id or "")
-        if made is None:
+        if made is None or made.sent is None or made.sent.now is None:
             over = canary.settled or canary.task_id is not None
         else:
+            old = scan.began - made.sent.now >= self.policy.lookup
             # A task that a list has shown is no witness, so nothing more is learned from it.
-            over = made.denied or made.listed or (scan.finished and made in witnesses)
+            learned = made.listed or (scan.finished and scan.proving and old)
+            over = made.denied or learned
         if over:
             scope.canary = None
 
@@ -573,6 +589,13 @@ class Reconciler:
         """Whether lists can show the task of a lost create of this record."""
         shown = record.has_own_mark or self.api.provider.token
         return shown and self.planner.support is not ListSupport.NO
+
+
+def _was_absent(submissions: Submissions, record: Record, n: int) -> bool:
+    """Whether a list had shown that an attempt made no task."""
+    submission = submissions.of(record)
+    attempt = None if submission is None else attempt_of(submission, n)
+    return attempt is not None and attempt.fate is Fate.ABSENT
 
 
 def _age(snapshot: Snapshot) -> float:

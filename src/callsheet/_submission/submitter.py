@@ -515,6 +515,8 @@ class Submitter:
             self.lifecycle.emit(doubted)
         for record, event in findings.events:
             if isinstance(event, Disowned):
+                if record.settled:
+                    continue  # it has got its outcome meanwhile, and that stands
                 self._keep_again(record, event)
             self._apply(record, event)
 
@@ -631,6 +633,11 @@ class Submitter:
 
     def _register(self, record: Record, submission: Submission, effect: Register) -> None:
         """Watch a new task: from now on it is polled, and its money is the record's."""
+        first = self.registry.get(effect.task_id)
+        if first is not None and first.surplus:
+            # It was watched for its money alone. That is counted under the record from now on.
+            self.poller.drop(first)
+            self.bookkeeping.ledger.release(first)
         self.registry.adopt(record, effect.task_id, now=self.clock.now())
         self.bookkeeping.watched(record, effect.n)
         attempt = attempt_of(submission, effect.n)

@@ -573,7 +573,10 @@ def _answered(d: _Draft, event: Answered) -> None:
         _answer_lost(d, AnswerLost(event.n, error, can_look=event.can_look))
         return
     if not d.is_current(event.n):
-        if attempt.fate is Fate.OUT:
+        if attempt.fate is Fate.OUT and d.submission.state is State.LOST:
+            # The id that the spec had was not that of its task. This one takes its place.
+            _accept(d, event.n, (event.task_id,), answered=True)
+        elif attempt.fate is Fate.OUT:
             _made_late(d, event.n, (event.task_id,))
         else:
             _surplus(d, event.n, event.task_id)
@@ -689,6 +692,9 @@ def _shown(
     if owner is Owner.NOBODY:
         _accept(d, n, task_ids, listed=listed)
     elif d.submission.state is State.LOST and d.is_current(n):
+        if d.attempt(n).disowned is not None:
+            _end_disowned(d, n)
+            return
         d.do(StopLook(n))
         _unknown(d, n, _given_twice(d.attempt(n), task_ids[0]))
 
