@@ -75,7 +75,7 @@ def known_from(entry):
         attempts=tuple((each.token, each.at, each.fate, each.task_id) for each in entry.attempts),
         task_id=entry.task_id,
         status=entry.status,
-        answer=repr(entry.answer) if entry.answer else None,
+        answer=repr(entry.answer.snapshot) if entry.answer else None,
         error=repr(entry.error) if entry.error else None,
         file=entry.file,
         cancelled=entry.cancelled,

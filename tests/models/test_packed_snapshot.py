@@ -14,7 +14,6 @@ from callsheet._models.snapshot import (
     pack,
     packed_updated_at,
     packed_url,
-    squeeze,
     unpack,
 )
 from callsheet._state.record import Record
@@ -58,31 +57,6 @@ def test_a_stored_snapshot_is_read_back_equal(snapshot: Snapshot):
     assert repr(unpack(kept)) == repr(snapshot)
     assert packed_url(kept) == snapshot.video_url
     assert packed_updated_at(kept) == snapshot.updated_at
-
-
-@given(snapshots)
-def test_a_compressed_snapshot_is_read_back_equal(snapshot: Snapshot):
-    """Compression changes no value, and the collector tracks nothing of the result."""
-    squeezed = squeeze(snapshot)
-    assert isinstance(squeezed, Packed)
-    assert not gc.is_tracked(squeezed)
-    assert unpack(squeezed) == snapshot
-    assert packed_url(squeezed) == snapshot.video_url
-    assert packed_updated_at(squeezed) == snapshot.updated_at
-
-
-@given(snapshots)
-def test_a_restored_outcome_equals_the_first_one(snapshot: Snapshot):
-    """A record that gets its outcome from a journal shows what one does that has polled it."""
-    result = result_of(snapshot)
-    first, restored = Record(None, task_id=snapshot.task_id), Record(None)
-    first.settle(result, snapshot.status)
-    restored.restore(snapshot, None if isinstance(result, Video) else result)
-    assert restored.outcome.video == first.outcome.video
-    assert restored.error is first.error
-    assert (restored.task_id, restored.status) == (first.task_id, first.status)
-    assert restored.succeeded is first.succeeded
-    assert restored.snapshot == snapshot
 
 
 @given(snapshots)

@@ -310,7 +310,9 @@ def gateway(*ids: str) -> Registry:
     registry = Registry()
     for number, task_id in enumerate(ids):
         registry.adopt(record(), task_id, now=0.0)
-        made = MadeTask(task_id, 1, "model", True, f"mark of {task_id}", Moment(number, number))
+        made = MadeTask(
+            task_id, 1, "model", marked=True, mark=f"mark of {task_id}", sent=Moment(number, number)
+        )
         registry.remember(None, made, keep_all=False)
     return registry
 
@@ -333,7 +335,7 @@ def test_an_id_that_a_gateway_has_stood_for_is_never_that_of_another_task():
     assert registry.is_of_spec("upstream")
     registry.settle(registry.get("gw-1"), LOST)
     registry.adopt(record(), "gw-2", now=0.0)
-    registry.remember(None, MadeTask("gw-2", 1, "model", True, "mark"), keep_all=False)
+    registry.remember(None, MadeTask("gw-2", 1, "model", marked=True, mark="mark"), keep_all=False)
     assert not any(registry.stands_for("gw-2", same) for _ in range(9))
 
 

@@ -10,10 +10,10 @@ import attrs
 
 from callsheet._journal.codec import decode_error
 from callsheet._journal.notes import NoteKind
-from callsheet._models.snapshot import Snapshot, Status
+from callsheet._models.snapshot import Status
 from callsheet._models.spec import TaskSpec
 from callsheet._state.fate import OPEN, Fate, Grade
-from callsheet._wire.snapshots import read_snapshot
+from callsheet._wire.kept_answer import KeptAnswer
 from callsheet.errors import CallsheetError, TaskError
 
 
@@ -91,7 +91,7 @@ class Entry:
     attempts: tuple[AttemptEntry, ...] = ()
     task_id: str | None = None
     status: Status | None = None
-    answer: Snapshot | None = None
+    answer: KeptAnswer | None = None
     error: CallsheetError | None = None
     ended_at: float | None = None
     file: str | None = None
@@ -193,7 +193,7 @@ class Facts:
     attempts: dict[int, _Attempt] = attrs.field(factory=dict[int, _Attempt])
     task_id: str | None = None
     status: Status | None = None
-    answer: Snapshot | None = None
+    answer: KeptAnswer | None = None
     error: CallsheetError | None = None
     ended_at: float | None = None
     file: str | None = None
@@ -305,7 +305,7 @@ def _attached(facts: Facts, value: Any, _: float | None) -> None:
 
 def _answer(facts: Facts, value: Any, at: float | None) -> None:
     task_id, raw = value
-    answer, known = read_snapshot(raw, task_id=task_id), facts.answer
+    answer, known = KeptAnswer.of(raw, task_id=task_id), facts.answer
     if known is not None and known.status is Status.SUCCEEDED is not answer.status:
         return  # what has succeeded is billed, whatever is said of it later
     facts.answer = answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import overload
 
@@ -13,8 +13,14 @@ from callsheet._models.spec import TaskSpec
 from callsheet.errors import BatchError, CallsheetError
 
 
-def _to_video(video: Video | Packed | None) -> Video | None:
-    return Video.from_snapshot(unpack(video)) if isinstance(video, Packed) else video
+_Unread = Packed | Callable[[], Video]
+"""What stands for a video until it is read: its snapshot as bytes, or what reads it."""
+
+
+def _to_video(video: Video | _Unread | None) -> Video | None:
+    if video is None or isinstance(video, Video):
+        return video
+    return Video.from_snapshot(unpack(video)) if isinstance(video, Packed) else video()
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +55,7 @@ class Outcome:
     index: int
     spec: TaskSpec | None
     task_id: str | None
-    _video: Video | Packed | None = attrs.field(default=None, alias="video", eq=_to_video)
+    _video: Video | _Unread | None = attrs.field(default=None, alias="video", eq=_to_video)
     error: CallsheetError | None = None
 
     def __repr__(self) -> str:
@@ -57,14 +63,14 @@ class Outcome:
         return f"Outcome({', '.join(values)})"
 
     def __reduce__(self) -> tuple[partial[Outcome], tuple[()]]:
-        """Pickle the `Video`, not the bytes that stand for it: they are for this process only."""
+        """Pickle the `Video`, not what stands for it: that is for this process only."""
         values = {name: getattr(self, name) for name in _OUTCOME}
         return partial(Outcome, **values), ()
 
     @property
     def video(self) -> Video | None:
         """The video; ``None`` if there is none. It is built when this is first read."""
-        if isinstance(self._video, Packed):
+        if not isinstance(self._video, Video):
             object.__setattr__(self, "_video", _to_video(self._video))
         return _to_video(self._video)
 
@@ -81,8 +87,10 @@ class Outcome:
                 return None
             case Video() as video:
                 return video.url
-            case kept:
+            case Packed() as kept:
                 return packed_url(kept)
+            case read:
+                return read().url
 
 
 def _to_tuple(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import marshal
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -219,13 +218,16 @@ def _expires_at(updated_at: float | None) -> datetime | None:
 
 
 Packed = bytes
-"""A snapshot as bytes, for this process only: first the URL of its video, then all fields. It may
-be compressed."""
+"""A snapshot as bytes, for this process only: first the URL of its video, then all fields. Or, if
+`is_compressed` says so, an answer that was kept in a journal."""
+
+COMPRESSED: Final = (b"\x00", b"\x01")
+"""First bytes of compressed answers. `marshal`, which writes all others, begins with neither."""
 
 _SNAPSHOT_FIELDS: Final = tuple(field.name for field in attrs.fields(Snapshot))
 _SNAPSHOT_VALUES: Final = attrgetter(*_SNAPSHOT_FIELDS)
-_STATUS, _VIDEO_URL, _ERROR, _USAGE, _UPDATED_AT = (
-    _SNAPSHOT_FIELDS.index(name) for name in ("status", "video_url", "error", "usage", "updated_at")
+_STATUS, _ERROR, _USAGE, _UPDATED_AT = (
+    _SNAPSHOT_FIELDS.index(name) for name in ("status", "error", "usage", "updated_at")
 )
 
 
@@ -240,26 +242,14 @@ def pack(snapshot: Snapshot) -> Packed | Snapshot:
         return snapshot
 
 
-def squeeze(snapshot: Snapshot) -> Packed | Snapshot:
-    """Turn a snapshot into bytes as `pack` does, and compress them, for one that is seldom read.
-
-    Answers are alike in their keys and in the host of their URLs, so a typical one says what need
-    not be repeated.
-    """
-    try:
-        kept = marshal.dumps(_values_of(snapshot))
-    except ValueError:
-        return snapshot
-    squeezer = _SQUEEZER.copy()  # that of a new one would have to read the typical answer again
-    return _SQUEEZED + squeezer.compress(kept) + squeezer.flush()
+def is_compressed(kept: Packed) -> bool:
+    """Whether bytes are an answer of a journal; then no function of this module can read them."""
+    return kept.startswith(COMPRESSED)
 
 
 def packed_url(kept: Packed) -> str | None:
-    """The URL of the video. Of what is not compressed, this is much faster than `unpack`."""
-    if kept.startswith(_SQUEEZED):
-        url: str | None = _kept_values(kept)[_VIDEO_URL]
-    else:
-        url = marshal.loads(kept)[0]  # noqa: S302 - written by `pack`
+    """The URL of the video. This is much faster than `unpack`."""
+    url: str | None = marshal.loads(kept)[0]  # noqa: S302 - written by `pack`
     return url
 
 
@@ -270,7 +260,7 @@ def packed_updated_at(kept: Packed) -> float | None:
 
 
 def unpack(kept: Packed) -> Snapshot:
-    """A snapshot that equals the one that was given to `pack` or `squeeze`."""
+    """A snapshot that equals the one that was given to `pack`."""
     values = _kept_values(kept)
     values[_STATUS] = Status(values[_STATUS])
     if values[_ERROR] is not None:
@@ -295,70 +285,6 @@ def _values_of(snapshot: Snapshot) -> list[Any]:
 
 def _kept_values(kept: Packed) -> list[Any]:
     """What `_values_of` gave."""
-    if kept.startswith(_SQUEEZED):
-        loosener = zlib.decompressobj(wbits=_WINDOW, zdict=_TYPICAL)
-        found = loosener.decompress(kept[len(_SQUEEZED) :])
-    else:
-        found = marshal.loads(kept)[1]  # noqa: S302 - written by `pack`
+    found = marshal.loads(kept)[1]  # noqa: S302 - written by `pack`
     values: list[Any] = marshal.loads(found)  # noqa: S302 - as above
     return values
-
-
-def _typical() -> bytes:
-    """An answer as the provider writes most of them."""
-    url = (
-        "https://ark-content-generation-cn-beijing.tos-cn-beijing.volces.com/doubao-seedance-1-5-"
-        "pro/02.mp4?X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential=AKLTY%2F20260801%2Fcn-beijing"
-        "%2Ftos%2Frequest&X-Tos-Date=20260801T000000Z&X-Tos-Expires=86400&X-Tos-Signature=0123"
-        "456789abcdef&X-Tos-SignedHeaders=host"
-    )
-    usage = {"completion_tokens": 108_900, "total_tokens": 108_900}
-    row = {
-        "id": "cgt-20260801000000-00000",
-        "model": "doubao-seedance-1-5-pro-251215",
-        "status": "succeeded",
-        "content": {"video_url": url},
-        "usage": usage,
-        "created_at": 1_785_000_000,
-        "updated_at": 1_785_000_000,
-        "seed": 1,
-        "resolution": "720p",
-        "ratio": "16:9",
-        "duration": 5,
-        "framespersecond": 24,
-        "service_tier": "default",
-        "execution_expires_after": 172_800,
-        "generate_audio": True,
-    }
-    return marshal.dumps(
-        _values_of(
-            Snapshot(
-                task_id="cgt-20260801000000-00000",
-                status=Status.SUCCEEDED,
-                raw_status="succeeded",
-                model="doubao-seedance-1-5-pro-251215",
-                video_url=url,
-                usage=Usage(completion_tokens=108_900, total_tokens=108_900),
-                created_at=1_785_000_000.0,
-                updated_at=1_785_000_000.0,
-                resolution="720p",
-                ratio="16:9",
-                frames_per_second=24,
-                service_tier="default",
-                raw=row,
-            )
-        )
-    )
-
-
-_SQUEEZED: Final = b"\x00"
-"""First byte of a compressed snapshot. `marshal` never begins with it."""
-
-_WINDOW: Final = -12
-"""A raw stream, whose window holds a typical answer and another one."""
-
-_TYPICAL: Final = _typical()
-
-_SQUEEZER: Final = zlib.compressobj(level=1, wbits=_WINDOW, memLevel=4, zdict=_TYPICAL)
-"""Has read the typical answer. With so little memory it is copied quickly; an answer needs no
-more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import anyio.lowlevel
 import attrs
@@ -15,7 +15,7 @@ from callsheet._models.spend import Ledger
 from callsheet._state.fate import Fate
 from callsheet._state.group import Group
 from callsheet._state.moment import Moment
-from callsheet._state.registry import MOST_MADE, MadeTask, result_of
+from callsheet._state.registry import MOST_MADE, result_of
 from callsheet._submission.bookkeeping import Bookkeeping
 from callsheet._submission.states import Attempt, Cancelled, State, Submission
 from callsheet.errors import CallsheetError, ConfigurationError, SubmissionUncertainError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from callsheet._runtime.engine import Engine
     from callsheet._state.clock import Clock
     from callsheet._state.record import Record
+    from callsheet._state.registry import MadeTask
+    from callsheet._submission.reconciler import Reconciler
 
 
 ENTRIES_PER_TURN = 50
@@ -111,7 +113,7 @@ class _Found:
         self._names: set[str | None] = set()
         self._open: deque[tuple[Record, Entry]] = deque()
         self._dropped: list[Record] = []
-        self._made: deque[tuple[Record, MadeTask]] = deque(maxlen=MOST_MADE)
+        self._made: deque[_Made] = deque(maxlen=MOST_MADE)
         # The money of finished rows is added up apart, so that a resume that fails counts nothing.
         self._finished = Bookkeeping(
             ledger=Ledger(), provider=engine.bookkeeping.provider, files=engine.bookkeeping.files
@@ -155,16 +157,10 @@ class _Found:
         for attempt in entry.attempts:
             ids = () if attempt.task_id is None else (attempt.task_id, *attempt.more_ids)
             for task_id in ids:
-                reconciler = self._engine.submitter.reconciler
-                task = reconciler.made_task(record, task_id, attempt.n, attempt.token)
-                wall = self._engine.clock.wall(attempt.at or 0.0)
-                task.sent = None if attempt.at is None else Moment(None, wall)
-                task.listed = attempt.listed
-                # A task that the caller has cancelled may not be listed any more.
-                task.denied = entry.cancelled
                 own = task_id == entry.task_id
-                task.confirmed = own and (entry.answer is not None or entry.status is not None)
-                self._made.append((record, task))
+                confirmed = own and (entry.answer is not None or entry.status is not None)
+                made = _Made(record, attempt, task_id, confirmed, cancelled=entry.cancelled)
+                self._made.append(made)
 
     def _owners(self) -> dict[str | None, Record]:
         """Whose the ids are that are looked for here, by id.
@@ -234,11 +230,32 @@ class _Found:
                 registry.remember(record.tier, task, keep_all=True)
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-        for number, (record, task) in enumerate(self._made, start=1):
-            if owners.get(task.task_id, record) is record:
-                registry.remember(record.tier, task, keep_all=keep_all)
+        for number, made in enumerate(self._made, start=1):
+            if owners.get(made.task_id, made.record) is made.record:
+                task = made.task(reconciler, self._engine.clock)
+                registry.remember(made.record.tier, task, keep_all=keep_all)
             if number % ENTRIES_PER_TURN == 0:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
+
+
+class _Made(NamedTuple):
+    """A task of an entry, which lists must show. Most of many are dropped as they are."""
+
+    record: Record
+    attempt: AttemptEntry
+    task_id: str
+    confirmed: bool
+    cancelled: bool
+
+    def task(self, reconciler: Reconciler, clock: Clock) -> MadeTask:
+        attempt = self.attempt
+        task = reconciler.made_task(self.record, self.task_id, attempt.n, attempt.token)
+        task.sent = None if attempt.at is None else Moment(None, clock.wall(attempt.at))
+        task.listed = attempt.listed
+        task.confirmed = self.confirmed
+        # A task that the caller has cancelled may not be listed any more.
+        task.denied = self.cancelled
+        return task
 
 
 def _settle(record: Record, entry: Entry) -> None:
@@ -246,7 +263,7 @@ def _settle(record: Record, entry: Entry) -> None:
     answer = entry.answer
     if answer is not None:
         succeeded = answer.status is Status.SUCCEEDED and answer.video_url is not None
-        error = None if succeeded else result_of(answer)
+        error = None if succeeded else result_of(answer.snapshot)
         record.restore(answer, error if isinstance(error, CallsheetError) else None)
     elif entry.error is not None:
         record.task_id = entry.task_id
@@ -258,7 +275,7 @@ def _resume_task(engine: Engine, record: Record, entry: Entry) -> None:
     if not entry.final and entry.task_id is not None:
         if entry.spec is not None:
             engine.bookkeeping.carry(record)  # first: the answer takes the place of the estimate
-        record.snapshot = answer = entry.answer
+        record.snapshot = answer = None if entry.answer is None else entry.answer.snapshot
         if answer is not None and answer.status is Status.SUCCEEDED:
             engine.bookkeeping.succeeded(record, answer)  # billed, whatever is said of it now
         engine.attacher.adopt([record], [entry.task_id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, Protocol
 
 import attrs
@@ -13,14 +14,15 @@ from callsheet._models.snapshot import (
     Snapshot,
     Status,
     Video,
+    is_compressed,
     pack,
     packed_updated_at,
-    squeeze,
     unpack,
 )
 from callsheet._models.spec import TaskSpec, in_body
 from callsheet._models.spend import Estimate
 from callsheet._wire import TOKEN
+from callsheet._wire.kept_answer import KeptAnswer, unpack_kept, unpack_video
 from callsheet._wire.lenient import text
 from callsheet.errors import CallsheetError, SpecError
 
@@ -150,7 +152,7 @@ class Record(Observable):
         """The last answer about the task; answers that say it is queued are not kept."""
         match self._answer:
             case Packed() as kept:
-                return unpack(kept)
+                return unpack_kept(kept) if is_compressed(kept) else unpack(kept)
             case Snapshot() as snapshot:
                 return snapshot
             case _:
@@ -164,12 +166,11 @@ class Record(Observable):
     def updated_at(self) -> float | None:
         """The provider's time of the last change, as in `snapshot`."""
         match self._answer:
-            case Packed() as kept:
+            case Packed() as kept if not is_compressed(kept):
                 return packed_updated_at(kept)
-            case Snapshot() as snapshot:
-                return snapshot.updated_at
             case _:
-                return None
+                snapshot = self.snapshot
+                return None if snapshot is None else snapshot.updated_at
 
     @property
     def estimate(self) -> Estimate | SpecError | None:
@@ -215,11 +216,14 @@ class Record(Observable):
         if self._end is None:
             msg = "the task has no outcome yet"
             raise ValueError(msg)
-        answer = self._answer if self._end is True else None
-        if isinstance(answer, Snapshot):
-            video: Video | Packed | None = Video.from_snapshot(answer)
-        else:
-            video = answer if isinstance(answer, Packed) else None
+        video: Video | Packed | Callable[[], Video] | None
+        match self._answer if self._end is True else None:
+            case Snapshot() as snapshot:
+                video = Video.from_snapshot(snapshot)
+            case Packed() as kept:
+                video = partial(unpack_video, kept) if is_compressed(kept) else kept
+            case _:
+                video = None
         return Outcome(
             index=self.index,
             spec=self.spec,
@@ -256,12 +260,12 @@ class Record(Observable):
         self.wake()
         return True
 
-    def restore(self, answer: Snapshot, error: CallsheetError | None) -> None:
+    def restore(self, answer: KeptAnswer, error: CallsheetError | None) -> None:
         """Take the outcome that an earlier process has known, with the answer that it comes from.
 
         The answer is kept compressed: a journal may hold a hundred thousand of them.
         """
-        self.task_id, self._answer = answer.task_id, squeeze(answer)
+        self.task_id, self._answer = answer.task_id, answer.pack()
         self.move(Status.QUEUED)
         before, self._end, self.status = self.status, error or True, answer.status
         if self.group is not None:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from callsheet._journal.notes import Note
     from callsheet._submission.effects import MoneyEffect, NoteEffect, NoteFirst, WatchSurplus
     from callsheet._submission.states import Submission
+    from callsheet._wire.kept_answer import KeptAnswer
 
 
 _UNPRICED = Estimate(tokens=None, tokens_at_least=0, notes=("nobody has worked out its cost",))
@@ -259,7 +260,7 @@ class Bookkeeping:
         if entry.file is not None:
             self.files[record] = entry.file
 
-    def recall_bill(self, record: Record, answer: Snapshot) -> None:
+    def recall_bill(self, record: Record, answer: KeptAnswer) -> None:
         """Count what a task of an earlier process has cost, if it is billed.
 
         Call this while the record still has its estimate.
@@ -338,7 +339,7 @@ class Bookkeeping:
             self.journal.write(found)
 
 
-def _tokens_said(answer: Snapshot) -> int | None:
+def _tokens_said(answer: Snapshot | KeptAnswer) -> int | None:
     """The number of tokens that an answer names: both are the bill, so the larger one counts."""
     usage = answer.usage
     if usage is None:

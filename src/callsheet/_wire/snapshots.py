@@ -222,14 +222,10 @@ def _task_id_of(row: dict[str, Any]) -> str | None:
 
 def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     """A snapshot of one task object; ``None`` if the object is not a task."""
-    raw_status = row.get("status")
-    if not isinstance(raw_status, str):
+    known = identify(row, task_id)
+    if known is None:
         return None
-    found = _task_id_of(row)
-    if found is None:
-        if task_id is None or not any(key in row for key in _TASK_FIELDS):
-            return None
-        found = task_id
+    found, raw_status = known
     fields: dict[str, Any] = {}
     for key, value in row.items():
         if value is not None and (reader := _READERS.get(key)) is not None:
@@ -238,18 +234,40 @@ def _snapshot(row: dict[str, Any], task_id: str | None) -> Snapshot | None:
     places = _places(row)
     return Snapshot(
         task_id=found,
-        status=STATUS_WORDS.get(raw_status) or _status(raw_status),
+        status=status_of(raw_status),
         raw_status=raw_status,
         video_url=_url("video_url", places),
         last_frame_url=_url("last_frame_url", places),
         error=_error(row.get("error")) or _error(row.get("failure_reason")),
-        usage=_usage(row.get("usage")),
+        usage=usage_of(row),
         raw=row,
         **fields,
     )
 
 
-def _status(raw_status: str) -> Status:
+def identify(row: dict[str, Any], task_id: str | None) -> tuple[str, str] | None:
+    """The id and the status word of a task object; ``None`` if the object is not a task.
+
+    Args:
+        row: The object.
+        task_id: The id that is used if the object holds none.
+    """
+    raw_status = row.get("status")
+    if not isinstance(raw_status, str):
+        return None
+    found = _task_id_of(row)
+    if found is None:
+        if task_id is None or not any(key in row for key in _TASK_FIELDS):
+            return None
+        found = task_id
+    return found, raw_status
+
+
+def status_of(raw_status: str) -> Status:
+    """The status that a provider's word stands for."""
+    found = STATUS_WORDS.get(raw_status)
+    if found is not None:
+        return found
     normalized = raw_status.strip().lower().replace(" ", "_").replace("-", "_")
     return STATUS_WORDS.get(normalized, Status.UNKNOWN)
 
@@ -264,6 +282,11 @@ def _places(row: dict[str, Any]) -> list[dict[str, Any]]:
         parts = [mapping(item) or {} for item in cast("list[object]", content)]
         return [*(part for part in parts if "role" not in part), row]
     return [mapping(content) or {}, row]
+
+
+def video_url_of(row: dict[str, Any]) -> str | None:
+    """The URL of the video of a task object."""
+    return _url("video_url", _places(row))
 
 
 def _url(name: str, places: list[dict[str, Any]]) -> str | None:
@@ -286,8 +309,9 @@ def _error(value: object) -> ErrorDetail | None:
     return None if fields is None else ErrorDetail(fields.code, fields.message)
 
 
-def _usage(value: object) -> Usage | None:
-    row = mapping(value)
+def usage_of(task: dict[str, Any]) -> Usage | None:
+    """What a task object says of its cost."""
+    row = mapping(task.get("usage"))
     if not row:
         return None
     tools = mapping(row.get("tool_usage")) or {}
