@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -79,9 +81,13 @@ class JobRunner:
     changes: list[str] = attrs.field(factory=list[str], init=False)
     _work: Work | None = attrs.field(default=None, init=False)
     _client: Client | None = attrs.field(default=None, init=False)
-    _handles: list[TaskHandle | None] = attrs.field(init=False)
-    """By the index of their job; a list, as there may be very many."""
-    _open: dict[int, Job] = attrs.field(factory=dict[int, Job], init=False)
+    _batches: list[Batch | None] = attrs.field(init=False)
+    """By the index of a job, the batch of its task. A handle for each would take much memory: there
+    may be very many jobs."""
+    _places: array[int] = attrs.field(init=False)
+    """By the index of a job, the place of its task in that batch."""
+    _open: bytearray = attrs.field(init=False)
+    """By the index of a job, whether it still gets a row from this run."""
     _unrequested: list[TaskHandle] = attrs.field(factory=list[TaskHandle], init=False)
     """Tasks that no job asks for. They are looked up because their create got no answer."""
     _uncertain: dict[Hashable, deque[int]] | None = attrs.field(default=None, init=False)
@@ -94,7 +100,9 @@ class JobRunner:
 
     def __attrs_post_init__(self) -> None:
         self._outage = Outage(self.display)
-        self._handles = [None] * len(self.jobs)
+        self._batches = [None] * len(self.jobs)
+        self._places = array("q", bytes(8 * len(self.jobs)))
+        self._open = bytearray(len(self.jobs))
 
     @property
     def work_is_known(self) -> bool:
@@ -135,7 +143,7 @@ class JobRunner:
             new = await client.submit_many([job.spec for job in work.submitted])
             watched.append((new, work.submitted))
             self._add_handles(*watched[-1])
-        send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](len(self._open))
+        send, receive = anyio.create_memory_object_stream[tuple[Job, Video]](sum(self._open))
         async with receive, anyio.create_task_group() as showing:
             showing.start_soon(self._show)
             for handle in self._unrequested:
@@ -181,7 +189,9 @@ class JobRunner:
                 batch[earlier.tasks[index].place].saved(self.folder / self.jobs[index].file)
         self.results.arrange(earlier.arranged(self.jobs, self.folder))
         work = find_work(self.jobs, earlier, self.folder, tasks_live=live, resubmit=self.resubmit)
-        self._work, self._open = work, {job.index: job for job in work.open}
+        self._work = work
+        for job in work.open:
+            self._open[job.index] = True
         for words in filter(None, [*self.changes, work.words()]):
             self.display.note(words)
         return work
@@ -192,8 +202,8 @@ class JobRunner:
         Args:
             reason: Why the run stopped, for the rows.
         """
-        for job in list(self._open.values()):
-            handle = self._handles[job.index]
+        for job in itertools.compress(self.jobs, bytes(self._open)):
+            handle = self._handle(job.index)
             if handle is None:
                 if job.index not in self.results.rows:
                     self._put(job, stopped_row(job, self.provider, reason))
@@ -232,12 +242,15 @@ class JobRunner:
     def counts(self) -> Counts:
         """Count the videos by their current state."""
         work = self._work or Work()
-        states = Counter(_state(self._handles[index]) for index in self._open)
+        states, submitted = Counter[Status | None](), 0
+        for index, still_open in enumerate(self._open):
+            handle = self._handle(index)
+            submitted += handle is not None and handle.task_id is not None
+            if still_open:
+                states[_state(handle)] += 1
         return Counts(
             total=len(self.jobs),
-            submitted=sum(
-                handle is not None and handle.task_id is not None for handle in self._handles
-            ),
+            submitted=submitted,
             kept=len(work.kept),
             waiting=states[None],
             queued=states[Status.QUEUED],
@@ -250,7 +263,12 @@ class JobRunner:
 
     def _add_handles(self, batch: Batch, jobs: _Jobs) -> None:
         for place, job in jobs.items() if isinstance(jobs, Mapping) else enumerate(jobs):
-            self._handles[job.index] = batch[place]
+            self._batches[job.index], self._places[job.index] = batch, place
+
+    def _handle(self, index: int) -> TaskHandle | None:
+        """The handle of the task of a job; ``None`` if it has none in this run."""
+        batch = self._batches[index]
+        return None if batch is None else batch[self._places[index]]
 
     async def _show(self) -> None:
         while True:
@@ -315,7 +333,7 @@ class JobRunner:
         Raises:
             DownloadError: One of them could not be downloaded.
         """
-        handle = self._handles[job.index]
+        handle = self._handle(job.index)
         assert handle is not None, "it has a video"  # noqa: S101 - for the type checkers
         path = self.folder / job.file
         frame = path.with_name(frame_name(job.file)) if video.last_frame_url else None
@@ -328,7 +346,7 @@ class JobRunner:
         handle.saved(path)
 
     def _put(self, job: Job, row: Row) -> None:
-        self._open.pop(job.index, None)
+        self._open[job.index] = False
         self._endings[row.status] += 1
         self._settled += row.task_id is not None
         self.results.put(row)
