@@ -39,13 +39,19 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def full_disk(path: Path, *, room: int = 0) -> Iterator[None]:
-    """No file can grow beyond the present size of the log of the journal *path*, plus *room*."""
+def no_file_beyond(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = path.with_name(f"{path.name}-wal").stat().st_size + room
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full_disk(path: Path, *, room: int = 0) -> Iterator[None]:
+    """No file can grow beyond the present size of the log of the journal *path*, plus *room*."""
+    with no_file_beyond(path.with_name(f"{path.name}-wal").stat().st_size + room):
+        yield

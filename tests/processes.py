@@ -14,11 +14,27 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from callsheet import CallsheetError, JournalError, TaskSpec
+from callsheet import (
+    CallsheetError,
+    Client,
+    ConfigurationError,
+    JournalError,
+    Limits,
+    Provider,
+    TaskSpec,
+)
 from callsheet._journal import lock_file
 from callsheet._journal.identity import Identity
 from callsheet._journal.sqlite import LostError, SqliteStore
 from emulation import Wire, client
+
+
+if sys.platform != "win32":
+    import fcntl
+
+
+ORDINARY_USER = 54_321
+"""The number of a user who owns nothing."""
 
 
 def files(folder):
@@ -189,6 +205,69 @@ def fork_and_wait(path):
             await anyio.sleep_forever()
 
     anyio.run(serve)
+
+
+def contend(path, witness, base_url, count):
+    """Wait for a journal like many others do, and make its videos; say when it is held.
+
+    The holder also locks another file, which the operating system frees when it is killed.
+    """
+    # Opened before the journal, so that of a killed process it is closed before the journal's lock.
+    descriptor = os.open(witness, os.O_RDWR | os.O_CREAT)
+    provider = Provider(
+        name="emulator",
+        base_url=base_url,
+        default_model="doubao-seedance-1-5-pro-251215",
+        limits=Limits(creates_per_minute=600),
+        lists=True,
+        token=True,
+        speed=60.0,
+    )
+
+    async def serve():
+        async with Client(
+            api_key="key", provider=provider, journal=path, journal_timeout=60_000
+        ) as c:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("held by another one, too")
+            say("held")
+            batch = await c.resume()
+            if not batch:
+                batch = await c.submit_many(TaskSpec(f"boat {n}") for n in range(int(count)))
+            result = await batch.result()
+            say("done", len(result.urls()))
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    anyio.run(serve)
+
+
+def open_as_another_user(folder):
+    """Open journals in a folder that another user owns, and say what each error is.
+
+    What a client imports late is imported before: the other user may not read those files.
+    """
+    own = Path(folder) / "own"
+    own.mkdir()
+
+    async def opened(path):
+        try:
+            async with client(Wire(latency=1e6), journal=path) as c:
+                await c.submit_many([TaskSpec("boat")])
+        except ConfigurationError as error:
+            say(error)
+        else:
+            say("opened")
+
+    anyio.run(opened, own / "shoot.db")
+    os.chown(own, ORDINARY_USER, ORDINARY_USER)
+    os.chown(own / "shoot.db", ORDINARY_USER, ORDINARY_USER)
+    os.setgroups([])
+    os.setgid(ORDINARY_USER)
+    os.setuid(ORDINARY_USER)
+    for name in ("own/shoot.db", "shoot.db", "other.db", "open/shoot.db", "locked/shoot.db"):
+        anyio.run(opened, Path(folder) / name)
 
 
 def cancel_and_wait(path, what):

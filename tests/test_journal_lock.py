@@ -8,14 +8,18 @@ import socket
 import sqlite3
 import stat
 import sys
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import anyio
 import pytest
 
 from callsheet import TaskSpec
+from callsheet._journal.database_file import LONGEST_PATH
 from callsheet._journal.sqlite import VERSION
 from callsheet.errors import ConfigurationError, JournalError
+from disks import no_file_beyond
 from emulation import Wire, client
 from processes import files, started
 
@@ -327,6 +331,90 @@ async def test_another_epoch_in_the_database_stops_its_holder(tmp_path):
     assert wire.prompts == ["boat"]
 
 
+# Odd places
+
+
+NAMES = (
+    " ",
+    "~",
+    ".db",
+    "two words.db",
+    "-dash.db",
+    "file:x.db",
+    ":memory:",
+    "x?mode=ro&immutable=1.db",
+    "100%25#.db",
+    "quo'te\".db",
+    "*?[a];$HOME.db",
+    "back\\slash.db",
+    "new\nline\t.db",
+    "船 ünï 😀.db",
+    "e\u0301.db",
+    "\udcff.db",
+    "n" * 247,
+    "船" * 82,
+    "d" * 200 + "/" + "e" * 100,
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="most of these names are none there")
+@pytest.mark.parametrize("name", NAMES)
+async def test_any_name_that_a_file_can_have_is_one_for_a_journal(tmp_path, name):
+    """Whatever the name is, there is one holder, one file, and what it holds is found again."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    async with journal(path) as first:
+        await first.submit_many([TaskSpec("boat")])
+        assert "in use by another client of this process" in await refusal_of(path)
+    assert files(path.parent) == [path.name]
+    async with journal(path) as again:
+        assert len(await again.resume()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="lengths of another kind")
+@pytest.mark.parametrize("length", [248, 251, 255, 256])
+async def test_a_name_that_is_too_long_is_refused_before_a_file_is_made(tmp_path, length):
+    """A name to which SQLite cannot add its own endings is refused, and nothing is left."""
+    assert "its name is too long" in await refusal_of(tmp_path / ("n" * length))
+    assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="lengths of another kind")
+async def test_a_path_that_is_too_long_for_sqlite_is_refused_before_a_file_is_made(tmp_path):
+    """The longest path works; with one byte more it is named as too long, and nothing is left."""
+    folder = tmp_path
+    while (left := LONGEST_PATH - len("/nnnn") - len(bytes(folder))) > 0:
+        folder /= "d" * min(100, left - 1)
+    folder.mkdir(parents=True)
+    async with journal(folder / "nnnn"):
+        assert "is in use" in await refusal_of(folder / "nnnn")
+    assert files(folder) == ["nnnn"]
+    assert "its path is too long" in await refusal_of(folder / "nnnnn")
+    assert files(folder) == ["nnnn"]
+
+
+async def test_a_folder_behind_a_link_has_the_same_journal(tmp_path):
+    """Through a linked folder, and through a link to a link, the one lock is met."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "again").symlink_to(tmp_path / "link")
+    async with journal(tmp_path / "again" / "shoot.db"):
+        assert files(tmp_path / "real") == ["shoot.db", "shoot.db-lock", "shoot.db-wal"]
+        for folder in ("real", "link", "again", "link/../real"):
+            assert "is in use" in await refusal_of(tmp_path / folder / "shoot.db")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+async def test_a_link_that_leads_to_no_file_yet_makes_the_file_that_it_names(tmp_path):
+    """A journal is made where its link leads, with its lock beside it."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "shoot.db")
+    async with journal(tmp_path / "link.db"):
+        assert "is in use" in await refusal_of(tmp_path / "real" / "shoot.db")
+    assert files(tmp_path) == ["link.db", "real"]
+    assert files(tmp_path / "real") == ["shoot.db"]
+
+
 # Forks
 
 
@@ -404,3 +492,65 @@ async def test_a_file_that_is_there_keeps_its_permissions(tmp_path):
         await c.submit_many([TaskSpec("boat")])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {"shoot.db": 0o640, "shoot.db-wal": 0o640, "shoot.db-lock": 0o600}
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser becomes another"
+)
+def test_an_ordinary_user_is_told_what_is_read_only():
+    """Own files work; files and folders of another user are named, and no byte is changed."""
+    with tempfile.TemporaryDirectory() as name:  # `tmp_path` is closed to other users
+        folder = Path(name)
+        folder.chmod(0o755)
+        for place in ("", "open", "locked"):
+            (folder / place).mkdir(exist_ok=True)
+            anyio.run(leave_a_journal, folder / place / "shoot.db")
+            (folder / place / "shoot.db").chmod(0o644)
+        (folder / "open").chmod(0o777)
+        (folder / "locked").chmod(0o700)
+        before = {path: path.read_bytes() for path in folder.rglob("*.db")}
+        with started("processes", "open_as_another_user", name) as process:
+            said = process.stdout.read().splitlines()
+        assert process.returncode == 0
+        assert said[:2] == ["opened", "opened"]
+        for place, text in zip(("", "", "open/", "locked/"), said[2:], strict=True):
+            assert text.startswith(f"journal {folder}/{place}")
+            assert "read-only" in text or "Permission denied" in text
+        assert {path: path.read_bytes() for path in before} == before
+        assert files(folder) == ["locked", "open", "own", "shoot.db"]
+        assert files(folder / "locked") == ["shoot.db"]
+        assert files(folder / "open") == ["shoot.db"]
+
+
+async def leave_a_journal(path):
+    """Make a journal that is closed."""
+    async with journal(path):
+        pass
+
+
+# Full disks
+
+
+@pytest.mark.parametrize("room", [0, 50, 200, 4096, 8192, 30_000])
+@pytest.mark.parametrize("exists", [False, True])
+async def test_a_full_disk_refuses_to_open_and_changes_nothing(tmp_path, room, exists):
+    """Opened without room, a journal is refused, keeps all it holds, and can be opened later."""
+    path = tmp_path / "shoot.db"
+    if exists:
+        async with journal(path) as c:
+            await c.submit_many([TaskSpec("boat")])
+    before = path.read_bytes() if exists else b""
+    with no_file_beyond(min(room, 4096) if exists else room):
+        assert str(path) in await refusal_of(path)
+    assert (path.read_bytes() if path.exists() else b"") == before
+    async with journal(path) as c:
+        assert len(await c.resume()) == exists
+    assert files(tmp_path) == ["shoot.db"]
+
+
+async def test_a_note_that_is_cut_off_by_a_full_disk_is_no_lock(tmp_path):
+    """If the holder's name does not fit whole, the journal is not opened at all."""
+    with no_file_beyond(50):
+        text = await refusal_of(tmp_path / "shoot.db")
+    assert "shoot.db-lock, the file that locks it, cannot be used (No space" in text
+    assert files(tmp_path) == ["shoot.db-lock"]

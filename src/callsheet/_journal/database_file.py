@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 _SMALLEST_DATABASE: Final = 512
 """Bytes. No SQLite database is smaller."""
 
+LONGEST_PATH: Final = 504
+"""Bytes of the longest path that SQLite opens. Its own limit is 512, and includes the ending of a
+file beside the database."""
+
+_LONGEST_ENDING: Final = "-journal"
+"""SQLite makes files with this ending, too, while it makes the database."""
+
 
 def has_content(path: Path) -> bool:
     """Whether the file exists and is not empty, so that it must be checked before it is written.
@@ -25,6 +33,7 @@ def has_content(path: Path) -> bool:
     """
     if not path.parent.is_dir():
         raise ConfigurationError(f"journal {path}: there is no folder {path.parent}")
+    _check_length(path)
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -41,6 +50,22 @@ def has_content(path: Path) -> bool:
     if 0 < found.st_size < _SMALLEST_DATABASE:  # SQLite would treat it as an empty database
         raise ConfigurationError(f"{path} is no journal; it was left as it is")
     return found.st_size > 0
+
+
+def _check_length(path: Path) -> None:
+    """Check that SQLite can open the path. It would only say that it cannot, and leave a file.
+
+    Raises:
+        ConfigurationError: The path or the name is too long.
+    """
+    too_long = f"journal {path} cannot be opened: its {{}} is too long, choose a shorter one"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigurationError(too_long.format("path"))
+    try:
+        path.with_name(f"{path.name}{_LONGEST_ENDING}").lstat()
+    except OSError as exc:
+        if exc.errno == errno.ENAMETOOLONG:
+            raise ConfigurationError(too_long.format("name")) from exc
 
 
 def writable(path: Path) -> bool:

@@ -141,8 +141,8 @@ class LockFile:
         except OSError:
             who = _named(b"")
         return InUseError(
-            f"journal {self._journal} is in use by {who}; close that one first, or wait for it "
-            "with Client(journal_timeout=SECONDS)"
+            f"journal {self._journal} is in use by {who}; close that one first, or wait until "
+            "it ends: Client(journal_timeout=SECONDS) does"
         )
 
     def _lock(self) -> bool:
@@ -169,7 +169,10 @@ class LockFile:
         assert self._descriptor is not None  # noqa: S101 - for the type checkers
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, self.note)
+        if os.write(self._descriptor, self.note) < len(
+            self.note
+        ):  # the disk became full on the way
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _named(note: bytes) -> str:

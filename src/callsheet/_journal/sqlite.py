@@ -570,8 +570,8 @@ class SqliteStore:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return InUseError(
                     f"journal {self.path} is in use by another program, which has opened it as a "
-                    "database; close that one first, or wait for it with "
-                    "Client(journal_timeout=SECONDS)"
+                    "database; close that one first, or wait until it ends: "
+                    "Client(journal_timeout=SECONDS) does"
                 )
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
                 text = self._damaged(str(exc))
