@@ -116,6 +116,25 @@ class Workspace:
         return {path.name: path.read_bytes() for path in self.out.glob("*.mp4")}
 
 
+@attrs.frozen
+class Comet(Workspace):
+    """A workspace whose provider lists nothing and gets no tokens."""
+
+    def arguments(self, *more: object) -> list[str]:
+        """The command."""
+        where = ["--base-url", f"{self.service.origin}/volc/v3"]
+        return ["run", str(self.source), "--out", str(self.out), *where, *map(str, more)]
+
+    def resolve(self, *arguments: object) -> int:
+        """Say what became of a create."""
+        return main(["resolve", str(self.out), *map(str, arguments)])
+
+    @property
+    def made(self) -> list[str]:
+        """The ids of all tasks at the provider, the oldest first."""
+        return [task["id"] for task in self.service.state["tasks"]]
+
+
 def read_until(lines: Iterable[str], **values: object) -> None:
     """Read JSON events up to the first one with these values."""
     for line in lines:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from callsheet._cli import main
-from cli.running import CODE, Service, Workspace, read_until, serving
+from cli.running import CODE, Comet, Service, Workspace, read_until, serving
 
 
 if TYPE_CHECKING:
@@ -424,3 +424,33 @@ def test_tasks_and_tokens_are_limited_where_no_price_is_known(
     said = capfd.readouterr().out
     assert f"limit: {limit}" in said
     assert "run the same command with a limit that allows it" in said
+
+
+def test_a_new_key_goes_on_with_a_folder_when_told_to(service, tmp_path, monkeypatch, capfd):
+    """With --journal-takeover the new key owns the folder from then on, and the old one is refused.
+
+    Without it nothing is sent and no file is changed. Nothing that is on disk is bought again.
+    """
+    comet = Comet(service, tmp_path / "boats.txt", tmp_path / "videos")
+    comet.write("Boat 1", "Boat 2", "Boat 3")
+    before = service.state["created"]
+
+    def run(key: str, *more: object) -> tuple[int, int, str]:
+        monkeypatch.setenv("COMETAPI_KEY", key)
+        capfd.readouterr()
+        code = comet.run("--quiet", *more)
+        return code, service.state["created"] - before, capfd.readouterr().err
+
+    assert run("old", "--limit", "1")[:2] == (0, 1)
+    kept = {path: path.read_bytes() for path in comet.out.iterdir()}
+    code, bought, said = run("new")
+    assert (code, bought) == (2, 1)
+    assert "another API key" in said
+    assert "callsheet run --journal-takeover" in said
+    assert {path: path.read_bytes() for path in comet.out.iterdir()} == kept
+    assert run("new", "--limit", "2", "--journal-takeover")[:2] == (0, 2)
+    code, bought, said = run("old")
+    assert (code, bought) == (2, 2)
+    assert "another API key" in said
+    assert run("new")[:2] == (0, 3)
+    assert sorted(comet.videos) == ["Boat 1.mp4", "Boat 2.mp4", "Boat 3.mp4"]

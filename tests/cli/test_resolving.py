@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 
 from callsheet._cli import main
-from cli.running import Service, Workspace, read_until, serving
+from cli.running import Comet, Service, read_until, serving
 
 
 if TYPE_CHECKING:
@@ -17,25 +16,6 @@ if TYPE_CHECKING:
 
 
 PROMPTS = ("A paper boat", "A kite", "A train")
-
-
-@attrs.frozen
-class Comet(Workspace):
-    """A workspace whose provider lists nothing and gets no tokens."""
-
-    def arguments(self, *more: object) -> list[str]:
-        """The command."""
-        where = ["--base-url", f"{self.service.origin}/volc/v3"]
-        return ["run", str(self.source), "--out", str(self.out), *where, *map(str, more)]
-
-    def resolve(self, *arguments: object) -> int:
-        """Say what became of a create."""
-        return main(["resolve", str(self.out), *map(str, arguments)])
-
-    @property
-    def made(self) -> list[str]:
-        """The ids of all tasks at the provider, the oldest first."""
-        return [task["id"] for task in self.service.state["tasks"]]
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def start(arguments: list[str]) -> int:
 @app.command
 def run(
     file: Path,
+    /,
     *,
     out: Path,
     provider: ProviderName = "cometapi",
@@ -153,6 +154,7 @@ def run(
 @app.command
 def check(
     file: Path,
+    /,
     *,
     provider: ProviderName = "cometapi",
     limit: Count = None,
@@ -193,6 +195,7 @@ def check(
 def resolve(
     folder: Path,
     spec: str,
+    /,
     *,
     task_id: str | None = None,
     none: Annotated[bool, Parameter(negative="")] = False,
