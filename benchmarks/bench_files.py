@@ -182,7 +182,7 @@ async def memory(source: Path) -> dict[str, float]:
         del entries
         batch = await c.submit_many([job.spec for job in jobs])
         # What a run keeps of each job beside it, in the place of a handle.
-        runner = [batch] * len(jobs), array("q", range(len(jobs))), bytearray(len(jobs))
+        runner = array("i", range(len(jobs))), bytearray(len(jobs)), bytearray(len(jobs))
         found["held"], found["peak"] = tracemalloc.get_traced_memory()
         prompts = sum(sys.getsizeof(job.spec.prompt) for job in jobs)
         found["held beyond prompts"] = found["held"] - prompts

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import json
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -179,6 +180,9 @@ def parse_csv(text: str, base: Path) -> Parsed:
     return entries, faults
 
 
+_OF_FEW_WORDS = ("model", "resolution", "ratio", "service_tier", "output_format")
+"""Fields that say the same in nearly all specs of a file."""
+
 _PARSERS: dict[str, Callable[[str, Path], Parsed]] = {
     ".txt": parse_text,
     ".jsonl": parse_jsonl,
@@ -213,6 +217,9 @@ def _add(number: int, value: object, base: Path, entries: list[Entry], faults: l
         text = f"references={_short(row['references'])}: a list is wanted"
         faults.append(Fault(text, number))
     elif not unknown:
+        for name in _OF_FEW_WORDS:
+            if type(word := row.get(name)) is str:
+                row[name] = sys.intern(word)  # one object for all specs of a large file
         try:
             json.dumps(row, ensure_ascii=False).encode()
             entries.append(Entry(number, TaskSpec.from_dict(row, base=base)))

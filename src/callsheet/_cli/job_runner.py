@@ -81,9 +81,11 @@ class JobRunner:
     changes: list[str] = attrs.field(factory=list[str], init=False)
     _work: Work | None = attrs.field(default=None, init=False)
     _client: Client | None = attrs.field(default=None, init=False)
-    _batches: list[Batch | None] = attrs.field(init=False)
-    """By the index of a job, the batch of its task. A handle for each would take much memory: there
-    may be very many jobs."""
+    _batches: list[Batch] = attrs.field(factory=list[Batch], init=False)
+    """The batches of the tasks of this run: at most three."""
+    _numbers: bytearray = attrs.field(init=False)
+    """By the index of a job, the number of the batch of its task, from 1; 0 if it has none. A
+    handle for each would take much memory: there may be very many jobs."""
     _places: array[int] = attrs.field(init=False)
     """By the index of a job, the place of its task in that batch."""
     _open: bytearray = attrs.field(init=False)
@@ -100,8 +102,8 @@ class JobRunner:
 
     def __attrs_post_init__(self) -> None:
         self._outage = Outage(self.display)
-        self._batches = [None] * len(self.jobs)
-        self._places = array("q", bytes(8 * len(self.jobs)))
+        self._numbers = bytearray(len(self.jobs))
+        self._places = array("i", itertools.repeat(0, len(self.jobs)))
         self._open = bytearray(len(self.jobs))
 
     @property
@@ -262,13 +264,14 @@ class JobRunner:
         )
 
     def _add_handles(self, batch: Batch, jobs: _Jobs) -> None:
+        self._batches.append(batch)
         for place, job in jobs.items() if isinstance(jobs, Mapping) else enumerate(jobs):
-            self._batches[job.index], self._places[job.index] = batch, place
+            self._numbers[job.index], self._places[job.index] = len(self._batches), place
 
     def _handle(self, index: int) -> TaskHandle | None:
         """The handle of the task of a job; ``None`` if it has none in this run."""
-        batch = self._batches[index]
-        return None if batch is None else batch[self._places[index]]
+        number = self._numbers[index]
+        return self._batches[number - 1][self._places[index]] if number else None
 
     async def _show(self) -> None:
         while True:
