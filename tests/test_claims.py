@@ -9,7 +9,7 @@ import attrs
 import httpx
 import pytest
 
-from callsheet import RetryPolicy, TaskSpec
+from callsheet import RetryPolicy, SubmissionUncertainError, TaskSpec
 from emulation import ARK, Wire, body_of, client, first, is_list, listed_ids, prompt_of, refusal
 
 
@@ -127,3 +127,34 @@ async def test_a_cancel_of_a_wrong_id_stops_no_task_of_another_spec():
         assert kite.task_id == wire.emulator.ledger.tasks[2].id
         assert not wire.sent("DELETE")
         assert await kite.cancel()
+
+
+async def test_the_task_that_is_named_by_hand_takes_the_place_of_a_wrong_id(tmp_path):
+    """The next client goes by the id that a person has named, and not by the answer's."""
+    wire = Wire(concurrency=3, render_seconds=900.0, render_sigma=0.0)
+    hidden: set[str] = set()
+
+    def wrong(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if request.method == "POST" and prompt_of(request) == "a kite":
+            hidden.add(wire.emulator.ledger.tasks[-1].id)
+            return httpx.Response(200, json={"id": theirs.task_id})
+        if is_list(request) and not listed_ids(request):
+            items = [each for each in body_of(response)["items"] if each["id"] not in hidden]
+            return httpx.Response(200, json={"items": items, "total": len(items)})
+        return None
+
+    options = {"retry": RETRY, "journal": tmp_path / "shoot.db"}
+    async with client(wire) as other:
+        async with client(wire, **options) as c:
+            await c.submit(STAR)
+            await anyio.sleep(60)  # its answers have shown that marks are ours
+            theirs = await other.submit(BOAT)
+            wire.change = wrong
+            (kite,) = await c.submit_many([KITE])
+            assert isinstance((await kite.outcome()).error, SubmissionUncertainError)
+            (own,) = hidden
+            await kite.resolve(own)
+        async with client(wire, **options) as c:
+            _, kite = await c.resume()
+            assert (await kite).task_id == own
+    assert wire.prompts.count("a kite") == 1

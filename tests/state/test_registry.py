@@ -335,7 +335,7 @@ def test_an_id_that_a_gateway_has_stood_for_is_never_that_of_another_task():
     assert registry.is_of_spec("upstream")
     registry.settle(registry.get("gw-1"), LOST)
     registry.adopt(record(), "gw-2", now=0.0)
-    registry.remember(None, MadeTask("gw-2", 1, "model", marked=True, mark="mark"), keep_all=False)
+    registry.remember(None, MadeTask("gw-2", 1, "model", marked=True), keep_all=False)
     assert not any(registry.stands_for("gw-2", same) for _ in range(9))
 
 

@@ -26,6 +26,7 @@ from callsheet._submission.effects import (
     LeaveLine,
     MarkUncertain,
     NoteCancelled,
+    NoteDisowned,
     NoteEnded,
     NoteFate,
     NoteFirst,
@@ -79,7 +80,7 @@ from callsheet.errors import (
     SpendLimitError,
     SubmissionUncertainError,
 )
-from making import BAD_REQUEST, BUSY, REFUSED, UNWRITABLE, WRONG_KEY
+from making import BAD_REQUEST, BUSY, REFUSED, UNKNOWN_ID, UNWRITABLE, WRONG_KEY
 
 
 AT = Moment(1.0, 1.0)
@@ -146,8 +147,6 @@ UNREACHABLE = {
         (state, CannotTell)
         for state in (State.QUEUED, State.WAITING, State.NOTING, State.IN_FLIGHT, State.ENDED)
     ),
-    # The ids of this world are right.
-    *((state, Disowned) for state in (State.LOST, State.ACCEPTED, State.ENDED)),
 }
 """What stands in the table, and cannot happen in this world."""
 
@@ -197,6 +196,7 @@ TROUBLES = (
     "refusals lie",
     "posts are repeated",
     "ids clash",
+    "ids are wrong",
     "others spend",
     "others fail",
     "cancels",
@@ -307,6 +307,10 @@ class World:
         """The tasks that the create under way has made."""
         self.told: defaultdict[int, set[str]] = defaultdict(set)
         """The ids that this client was told."""
+        self.claims: set[int] = set()
+        """Attempts whose id came with an answer, and with nothing of ours."""
+        self.disowned: set[int] = set()
+        """Attempts whose id was found to be wrong. Their creates were answered."""
         self.lied_about: set[int] = set()
         """Attempts that were called refused or absent, and have made a task."""
         self.posts: defaultdict[int, int] = defaultdict(int)
@@ -377,6 +381,8 @@ class World:
             moves += [Refused(n, *refusal) for refusal in REFUSALS]
         if self._may("ids clash"):
             moves.append(Answered(n, THEIRS, Owner.ANOTHER))
+        if self._may("ids are wrong"):
+            moves += [Answered(n, f"wrong id for {n}")] * 2
         return moves
 
     def _rumours(self, attempt: Attempt) -> list[object]:
@@ -394,6 +400,12 @@ class World:
             moves.append(Resolved(n, None))
         if open_ and tasks and self._may("lists lie"):
             moves.append(Absent(n))
+        registered = self.submission.state is State.ACCEPTED and self.submission.registered == n
+        if registered and n in self.claims:
+            error = SubmissionUncertainError("of another", attempt.token)
+            moves += [Disowned(n, error), Disowned(n, UNKNOWN_ID)]
+        if n in self.disowned and self.submission.state is not State.ACCEPTED:
+            moves.append(Disowned(n, UNKNOWN_ID))  # told twice
         if n in self.looked_for:
             error = SubmissionUncertainError("not in the list", attempt.token)
             moves.append(CannotTell(n, error))
@@ -472,14 +484,32 @@ class World:
                 # An answer that contradicts the callback is not believed, if there was one try.
                 if attempt.heard in {None, task_id} or attempt.tries > 1:
                     self.told[n].add(task_id)
+                if attempt.heard is None:
+                    self.claims.add(n)
             case Called(n, task_id, Owner.NOBODY) | Resolved(n, str(task_id)):
                 self.told[n].add(task_id)
             case Found(n, task_ids, Owner.NOBODY):
                 self.told[n].update(task_ids)
+            case Disowned(n):
+                self._disown(n)
             case Close():
                 self.close_told = True
             case _:
                 pass
+        if isinstance(event, Called | Found | Resolved):
+            self.claims.discard(event.n)
+        if isinstance(event, Resolved) and event.task_id is None:
+            self.disowned.discard(event.n)  # a person has decided
+
+    def _disown(self, n: int) -> None:
+        """Forget an id, as the client does. If it was right, a list has lied about its task."""
+        if n not in self.claims:
+            return
+        self.claims.discard(n)
+        self.disowned.add(n)
+        wrong = attempt_of(self.submission, n).task_id
+        self.told[n].discard(wrong)
+        self.outcomes.clear()
 
     def _lie(self, n: int) -> None:
         if self.tasks[n]:
@@ -529,6 +559,9 @@ class World:
                 self.looked_for.discard(n)
             case NoteFate(n):
                 self.journal[n] = attempt_of(self.submission, n).fate.value
+            case NoteDisowned(n, task_id):
+                assert task_id not in self.told[n]
+                self.journal[n] = "disowned"
             case StopBatch(error):
                 self.context = attrs.evolve(self.context, fatal=error)
             case _:
@@ -565,6 +598,8 @@ class World:
         for effect in effects:
             if self.outcomes:
                 assert not isinstance(effect, (*NEVER_AGAIN, Settle, Register, NoteEnded))
+            if self.disowned:
+                assert not isinstance(effect, NEVER_AGAIN), "its create was answered"
             if after.cancelled:
                 assert not isinstance(effect, NEVER_AGAIN), "no attempt begins after a cancel"
             if isinstance(effect, Settle | Register):
@@ -613,7 +648,7 @@ class World:
                 assert n in ledger.own
             if told:
                 # One unit is that of the attempt, and each further task has its own.
-                further = {each for each in ledger.reserved if each in tasks}
+                further = {each for each in ledger.reserved if each in tasks or each in told}
                 assert 1 + len(further) >= len(told)
                 attempt = attempt_of(s, n)
                 waits = s.state is State.IN_FLIGHT and current_of(s) is attempt
@@ -624,6 +659,10 @@ class World:
         """Law 3, later on: after a crash now, the next process would know as much."""
         for attempt in self.submission.attempts:
             note = self.journal.get(attempt.n)
+            if attempt.disowned is not None and attempt.fate in {Fate.LOST, Fate.DOUBTED}:
+                # The next process asks about the id once more, or looks for the token.
+                assert note == ("made" if attempt.wrong_id is not None else "disowned")
+                continue
             match attempt.fate:
                 case Fate.READY:
                     assert note is None
@@ -665,7 +704,8 @@ class World:
 def check_climb(before: Submission, after: Submission, event: Event) -> None:
     """Law 8: fates only climb, and law 10: so does the cancellation."""
     assert after.cancelled >= before.cancelled
-    assert [each.n for each in after.attempts] == list(range(1, len(after.attempts) + 1))
+    # A disowned attempt comes last.
+    assert sorted(each.n for each in after.attempts) == list(range(1, len(after.attempts) + 1))
     for old in before.attempts:
         new = attempt_of(after, old.n)
         if new is None:
@@ -673,7 +713,8 @@ def check_climb(before: Submission, after: Submission, event: Event) -> None:
         elif new.fate is not old.fate:
             back = isinstance(event, Retracted) and old.grade is Grade.PRESUMED
             retracted = back and (old.fate, new.fate) == (Fate.ABSENT, Fate.DOUBTED)
-            assert retracted or (old.fate, new.fate) in CLIMBS
+            disowned = isinstance(event, Disowned) and (old.fate, new.fate) == (Fate.MADE, Fate.LOST)
+            assert retracted or disowned or (old.fate, new.fate) in CLIMBS
         elif old.fate is Fate.MADE:
             assert new.task_id == old.task_id
 

@@ -222,9 +222,7 @@ class Reconciler:
         # First those that are not looked for yet: a look may always be due.
         while self._disowned or (scan := self._begin(submissions)) is None:
             if self._disowned:
-                events: list[tuple[Record, Finding]] = [*self._disowned]
-                self._disowned.clear()
-                return Findings(events)
+                return Findings(self._take_disowned())
             due = min((each.look_at for each in self._lost.values()), default=None)
             await self._wake_up.wait(due)
         witnesses: list[MadeTask] = []
@@ -244,6 +242,12 @@ class Reconciler:
                 self.planner.support = ListSupport.NO
         witnesses = [task for task in witnesses if not task.denied]
         return self._conclude(scan, witnesses, existing, submissions)
+
+    def _take_disowned(self) -> list[tuple[Record, Finding]]:
+        """The events of the records that were disowned, each once."""
+        events: list[tuple[Record, Finding]] = [*self._disowned]
+        self._disowned.clear()
+        return events
 
     def _begin(self, submissions: Submissions) -> ListScan | None:
         """Begin a look for all lost creates of one tier, if one is due."""
@@ -353,7 +357,9 @@ class Reconciler:
         submissions: Submissions,
     ) -> Findings:
         """What a look has shown of each create; nothing of those that are looked for again."""
-        findings, scope = Findings(), self._scope(scan.tier)
+        # Those come first that were disowned meanwhile. This look may give their ids to others, and
+        # then nothing is known any more of the creates that had brought these ids.
+        findings, scope = Findings(self._take_disowned()), self._scope(scan.tier)
         # What a look has found is certain, even if the look was not finished: no other task carries
         # the token.
         now = evidence.contradictions(scan, witnesses, existing) if scan.proving else []

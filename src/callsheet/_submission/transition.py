@@ -364,10 +364,7 @@ def _accept(
     _leave_unsent(d, but=n)
     if d.attempt(n).fate is Fate.LOST:
         d.do(StopLook(n))
-    wrong_id = d.attempt(n).wrong_id
-    if wrong_id is not None and wrong_id != first:
-        # Noted only now. Until the right id is known, a later process asks about this one again.
-        d.do(NoteDisowned(n, wrong_id))
+    _note_wrong_ids(d, but=task_ids)
     d.change_attempt(n, fate=Fate.MADE, task_id=first, heard=None, listed=listed)
     d.change(state=State.ACCEPTED, registered=n)
     d.do(NoteFate(n), LeaveLine(), MarkAccepted(), Register(n, first, answered, listed))
@@ -376,6 +373,19 @@ def _accept(
         # A callback has told of its task while its answer was awaited: nothing unsays that.
         if other.fate is Fate.OUT and other.heard is not None:
             _made_late(d, other.n, (other.heard,))
+
+
+def _note_wrong_ids(d: _Draft, *, but: tuple[str, ...] = ()) -> None:
+    """Note which ids were not those of the spec's tasks.
+
+    This is noted only now. Until it is known what the spec has made, a later process asks about
+    such an id again. After that it would go by the wrong one of two ids.
+    """
+    for each in d.submission.attempts:
+        if each.wrong_id is not None:
+            if each.wrong_id not in but:
+                d.do(NoteDisowned(each.n, each.wrong_id))
+            d.change_attempt(each.n, wrong_id=None)
 
 
 def _take_money(d: _Draft, n: int, task_id: str) -> None:
@@ -573,7 +583,7 @@ def _answered(d: _Draft, event: Answered) -> None:
         _answer_lost(d, AnswerLost(event.n, error, can_look=event.can_look))
         return
     if not d.is_current(event.n):
-        if attempt.fate is Fate.OUT and d.submission.state is State.LOST:
+        if attempt.fate is Fate.OUT and d.submission.state not in {State.ACCEPTED, State.ENDED}:
             # The id that the spec had was not that of its task. This one takes its place.
             _accept(d, event.n, (event.task_id,), answered=True)
         elif attempt.fate is Fate.OUT:
@@ -730,6 +740,7 @@ def _made_late(d: _Draft, n: int, task_ids: tuple[str, ...]) -> None:
     _take_money(d, n, first)
     if d.attempt(n).fate is Fate.LOST:
         d.do(StopLook(n))
+    _note_wrong_ids(d, but=task_ids)
     d.change_attempt(n, fate=Fate.MADE, task_id=first, heard=None)
     d.do(NoteFate(n), WatchSurplus(n, first, duplicate, own_money=True))
     _surplus(d, n, *others)
@@ -850,6 +861,7 @@ def _resolved(d: _Draft, event: Resolved) -> None:
         return  # an id weighs more than that nobody has found one
     if attempt.fate is Fate.LOST:
         d.do(StopLook(event.n))
+    _note_wrong_ids(d)
     d.change_attempt(event.n, fate=Fate.ABSENT, grade=Grade.WITNESSED)
     d.do(NoteFate(event.n, by_hand=True))
     if d.submission.state is State.LOST and d.is_current(event.n):
