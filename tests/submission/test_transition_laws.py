@@ -66,6 +66,7 @@ from callsheet._submission.submission_events import (
     TurnCame,
     Unpreparable,
 )
+from callsheet._submission.submissions import Submissions
 from callsheet._submission.transition import (
     TABLE,
     attempt_of,
@@ -80,7 +81,7 @@ from callsheet.errors import (
     SpendLimitError,
     SubmissionUncertainError,
 )
-from making import BAD_REQUEST, BUSY, REFUSED, UNKNOWN_ID, UNWRITABLE, WRONG_KEY
+from making import BAD_REQUEST, BUSY, REFUSED, UNKNOWN_ID, UNWRITABLE, WRONG_KEY, record
 
 
 AT = Moment(1.0, 1.0)
@@ -320,6 +321,9 @@ class World:
         self.outcomes: list[Effect] = []
         self.close_told = False
         self.visited: set[tuple[State, type]] = set()
+        self.index = Submissions()
+        self.record = record(callback_url="https://hook.test/?token={token}")
+        self.index.put([self.record])
 
     # --- what may happen next ---------------------------------------------------------------
 
@@ -484,18 +488,23 @@ class World:
                 # An answer that contradicts the callback is not believed, if there was one try.
                 if attempt.heard in {None, task_id} or attempt.tries > 1:
                     self.told[n].add(task_id)
-                if attempt.heard is None:
-                    self.claims.add(n)
             case Called(n, task_id, Owner.NOBODY) | Resolved(n, str(task_id)):
                 self.told[n].add(task_id)
             case Found(n, task_ids, Owner.NOBODY):
                 self.told[n].update(task_ids)
-            case Disowned(n):
-                self._disown(n)
             case Close():
                 self.close_told = True
             case _:
                 pass
+        self._observe_id(event)
+
+    def _observe_id(self, event: Event) -> None:
+        """Remember which ids are claims, and which were wrong."""
+        if isinstance(event, Disowned):
+            self._disown(event.n)
+        answered = isinstance(event, Answered) and event.owner is Owner.NOBODY
+        if answered and attempt_of(self.submission, event.n).heard is None:
+            self.claims.add(event.n)
         if isinstance(event, Called | Found | Resolved):
             self.claims.discard(event.n)
         if isinstance(event, Resolved) and event.task_id is None:
@@ -527,12 +536,24 @@ class World:
         check_climb(before, after, event)
         self._check_effects(before, after, effects)
         self.submission = after
+        self._keep(before, after, event)
+        if any(isinstance(effect, Requeue) for effect in effects):
+            self.index.put_first(self.record)
         for effect in effects:
             self.ledger.execute(effect, after)
             self._execute(effect)
         self._check_rest()
+        self._check_indexes()
         self._check_money()
         self._check_journal()
+
+    def _keep(self, before: Submission, after: Submission, event: Event) -> None:
+        """Keep the submission as a client does; it was dropped if nothing was awaited of it."""
+        if isinstance(event, Taken):
+            assert self.index.take(most=9, most_ready=9) is self.record
+        if self.index.of(self.record) is None:
+            self.index.keep(self.record, before)
+        self.index.replace(self.record, after)
 
     def _execute(self, effect: Effect) -> None:
         match effect:
@@ -557,11 +578,10 @@ class World:
                 self.looked_for.add(n)
             case StopLook(n):
                 self.looked_for.discard(n)
-            case NoteFate(n):
-                self.journal[n] = attempt_of(self.submission, n).fate.value
-            case NoteDisowned(n, task_id):
-                assert task_id not in self.told[n]
-                self.journal[n] = "disowned"
+            case NoteFate(n) | NoteDisowned(n):
+                of_fate = isinstance(effect, NoteFate)
+                fate = attempt_of(self.submission, n).fate.value
+                self.journal[n] = fate if of_fate else "disowned"
             case StopBatch(error):
                 self.context = attrs.evolve(self.context, fatal=error)
             case _:
@@ -633,6 +653,22 @@ class World:
         assert s.held is None or s.state in {State.QUEUED, State.WAITING}
         assert not told or not any(each.fate in {Fate.READY, Fate.NOTED} for each in s.attempts)
         assert all(attempt_of(s, n).fate is Fate.LOST for n in self.looked_for)
+
+    def _check_indexes(self) -> None:
+        """Law 14: each index is that of the submissions that are kept."""
+        index, kept = self.index, {each: self.index.of(each) for each in self.index}
+        own = kept.get(self.record)
+        assert own is None or own is self.submission
+        waits = self.submission.state is State.QUEUED
+        assert index.queued() == ([self.record] if waits else [])
+        under_way = {State.WAITING, State.NOTING, State.IN_FLIGHT}
+        assert {*index._under_way} == {each for each, s in kept.items() if s.state in under_way}
+        for token, (of, n) in index.with_token().items():
+            assert attempt_of(kept[of], n).token == token
+        known = {each.token for s in kept.values() for each in s.attempts}
+        assert known == {*index.with_token()}
+        for each in () if own is None else own.attempts:
+            assert index.by_token(each.token) == (self.record, each.n)
 
     def _check_money(self) -> None:
         """Law 4: the ledger is the fold of the fates, and covers all that may be billed."""
@@ -713,7 +749,10 @@ def check_climb(before: Submission, after: Submission, event: Event) -> None:
         elif new.fate is not old.fate:
             back = isinstance(event, Retracted) and old.grade is Grade.PRESUMED
             retracted = back and (old.fate, new.fate) == (Fate.ABSENT, Fate.DOUBTED)
-            disowned = isinstance(event, Disowned) and (old.fate, new.fate) == (Fate.MADE, Fate.LOST)
+            disowned = isinstance(event, Disowned) and (old.fate, new.fate) == (
+                Fate.MADE,
+                Fate.LOST,
+            )
             assert retracted or disowned or (old.fate, new.fate) in CLIMBS
         elif old.fate is Fate.MADE:
             assert new.task_id == old.task_id

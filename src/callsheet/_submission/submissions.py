@@ -198,12 +198,12 @@ class Submissions:
         else:
             self._under_way.pop(record, None)
         if submission.attempts is not before.attempts:
-            self._drop_tokens(before)
+            self._drop_tokens(record, before)
         # A stand-in stays where it is, until newer ones take its place.
         over = submission.state in _ENDED and nothing_awaited(submission) and not record.surplus
         if over:
             self._by_record.pop(record, None)
-            self._drop_tokens(submission)
+            self._drop_tokens(record, submission)
             if record.tells_token or any(each.fate is Fate.ABSENT for each in submission.attempts):
                 self._stand_in(record, submission)
             return
@@ -239,11 +239,14 @@ class Submissions:
         self._stand_ins.append(kept)
         if len(self._stand_ins) > MOST_STAND_INS:
             oldest = self._stand_ins.popleft()
-            self._drop_tokens(self._by_record.pop(oldest, FRESH))
+            self._drop_tokens(oldest, self._by_record.pop(oldest, FRESH))
 
-    def _drop_tokens(self, submission: Submission) -> None:
+    def _drop_tokens(self, record: Record, submission: Submission) -> None:
         for attempt in submission.attempts:
-            self._by_token.pop(attempt.token or "", None)
+            token = attempt.token or ""
+            # If the record was kept again, the token is its own and not that of its stand-in.
+            if self._by_token.get(token) == (record, attempt.n):
+                del self._by_token[token]
 
     def _ready(self) -> int:
         """How many of those under way are prepared, or wait for their first turn."""

@@ -699,7 +699,9 @@ def _called(d: _Draft, event: Called) -> None:
 def _shown(
     d: _Draft, n: int, task_ids: tuple[str, ...], owner: Owner, *, listed: bool = False
 ) -> None:
-    if owner is Owner.NOBODY:
+    if owner is Owner.NOBODY and d.attempt(n).fate is Fate.MADE:
+        _surplus(d, n, *task_ids)  # it is watched already, beside a task whose id was wrong
+    elif owner is Owner.NOBODY:
         _accept(d, n, task_ids, listed=listed)
     elif d.submission.state is State.LOST and d.is_current(n):
         if d.attempt(n).disowned is not None:
