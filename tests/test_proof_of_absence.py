@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 import httpx
 import pytest
 
 from callsheet import Polling, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Emulator, Fault, Settings
-from emulation import ManyTasksWire, Wire, client, first, is_list, listed_ids
+from emulation import ARK, ManyTasksWire, Wire, client, first, is_list, listed_ids
 
 
 if TYPE_CHECKING:
@@ -86,6 +87,26 @@ async def test_a_clock_that_was_set_back_proves_nothing(
         assert outcome.ok == (posts == 2)
         assert outcome.ok or isinstance(outcome.error, SubmissionUncertainError)
     assert len(wire.sent("POST")) == posts
+
+
+@pytest.mark.parametrize("speed", [1.0, 64.0])  # a power of two: virtual time stays exact
+async def test_what_an_earlier_process_made_speaks_against_an_empty_list(
+    tmp_path: Path, speed: float
+):
+    """Tasks in the journal must be in the list, whatever the speed of the client's clock is."""
+    wire = Wire(latency=0.03 / speed)
+    provider = attrs.evolve(ARK, speed=speed)
+    wire.lose = lose_boat
+    async with client(wire, journal=tmp_path / "shoot.db", provider=provider) as c:
+        await c.submit(TaskSpec("a kite"))
+        await c.submit_many([BOAT])
+        await anyio.sleep(1 / speed)
+    wire.emulator.set_faults(Fault(verbs="list", lie="other-project"))
+    async with client(wire, journal=tmp_path / "shoot.db", provider=provider) as c:
+        _, boat = await c.resume()
+        with pytest.raises(SubmissionUncertainError):
+            await boat
+    assert wire.prompts.count(BOAT.prompt) == 1
 
 
 async def test_a_sleep_of_the_machine_makes_no_task_count_as_too_old(

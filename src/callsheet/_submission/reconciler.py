@@ -300,7 +300,7 @@ class Reconciler:
 
         A list may show marks of other tasks. If the task itself shows the mark of the spec that was
         answered with its id, that spec keeps it. If it shows none, the list is believed. If there
-        is no answer, nothing is decided.
+        is no answer, that is decided after the window.
         """
         for (record, _), snapshots in scan.found.items():
             for task_id in [each.task_id for each in snapshots]:
@@ -423,8 +423,9 @@ class Reconciler:
         free = tuple(each for each in ids if self.owner_of(each, record) is Owner.NOBODY)
         if free:
             return Found(n, free)
-        if ids[0] in scan.undecided:
-            return None
+        lost = self._lost.get((record, n))
+        if ids[0] in scan.undecided and lost is not None and not self._is_over(lost, scan.began):
+            return None  # the next look asks again; after the window the list is believed
         owner = Owner.ANOTHER
         if ids[0] in scan.exactly:
             owner = self._displace(ids[0], findings)
