@@ -23,7 +23,7 @@ def _image(value: Image | MediaSource | None) -> Image | None:
 def _sequence(value: Any) -> Any:
     """A tuple from any sequence. Other values stay unchanged: the preflight reports them."""
     if type(value) is tuple:  # most often: the default
-        return value
+        return cast("Any", value)
     if isinstance(value, str) or not isinstance(value, Sequence):
         return value
     return tuple(cast("Sequence[object]", value))

@@ -32,6 +32,7 @@ class Lifecycle(Protocol):
 
     def disowned(self, record: Record, error: CallsheetError) -> bool:
         """The id of a record is not that of its task; whether its task can be looked for."""
+        ...
 
     def room_made(self) -> None:
         """A task has left the provider's queue, or has ended: another one may be sent."""
