@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callsheet._polling.planner import PollRequest
+    from callsheet.errors import CallsheetError
     from callsheet.events import Event
 
 
@@ -147,11 +148,13 @@ class _Now(Clock):
 class _NobodyTold:
     """A lifecycle without a journal, money or an observer."""
 
-    def moved(self, record: Record) -> None: ...
+    def moved(self, record: Record, answer: Snapshot) -> None: ...
 
     def task_ended(self, record: Record) -> None: ...
 
     def ended(self, record: Record) -> None: ...
+
+    def disowned(self, record: Record, error: CallsheetError) -> bool: ...  # type: ignore[empty-body]
 
     def room_made(self) -> None: ...
 

@@ -135,8 +135,13 @@ def watch(
 
 @pytest.mark.parametrize(
     ("name", "lists"),
-    # where gets fail and there are no lists, there is no other way to ask
-    [(name, lists) for name in CASES for lists in (True, False) if lists or name != "gets fail"],
+    # Where gets fail and there are no lists, there is no other way to ask. Queues take long.
+    [
+        pytest.param(name, lists, marks=[pytest.mark.full] * (QUEUE.items() <= case.items()))
+        for name, (_, _, case) in CASES.items()
+        for lists in (True, False)
+        if lists or name != "gets fail"
+    ],
 )
 def test_every_end_is_known_in_time_within_the_quota(name, lists):
     """No wait is lost, each is as short as the provider lets it be, and no rate is passed."""
