@@ -105,7 +105,7 @@ def pythons(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the tests of more than ten seconds: real processes, cut connections, many tasks."""
     session.install(EXTRAS, *_group("tests"))
-    session.run("pytest", "-m", "slow and not full", "--durations=5", *session.posargs)
+    _suite(session, "-m", "slow and not full", "--durations=5", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])

@@ -71,8 +71,8 @@ async def run(case: Case, *, ids: str | None = None, echo: bool = True) -> Resul
 MEETINGS = [
     pytest.param(True, False, id="documented-busy"),
     pytest.param(True, True, id="documented-quiet", marks=pytest.mark.slow),
-    pytest.param(False, False, id="undocumented-busy", marks=pytest.mark.slow),
-    pytest.param(False, True, id="undocumented-quiet", marks=pytest.mark.slow),
+    pytest.param(False, False, id="undocumented-busy", marks=pytest.mark.full),
+    pytest.param(False, True, id="undocumented-quiet", marks=pytest.mark.full),
 ]
 """Whether lists are documented, and whether no task of ours can tell of the list beforehand."""
 
@@ -85,7 +85,7 @@ async def test_no_list_makes_a_client_buy_twice_or_look_without_end(name: str, d
     assert complaints(case, await run(case)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "documented",
     [
