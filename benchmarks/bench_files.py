@@ -126,7 +126,7 @@ async def steps(source: Path, folder: Path) -> dict[str, float]:
         raise GiveUp
     async with give_up(), client(desk, journal=path) as c:
         with times.of("resume"):
-            tasks = await tasks_of(await c.resume(), ())
+            tasks = tasks_of(await c.resume())
         with times.of("match journal"):
             assert len(match(jobs, [], tasks).tasks) == len(jobs)
         raise GiveUp
