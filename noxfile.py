@@ -37,7 +37,7 @@ CALLERS = [
     "tests/emulator",
     "tests/journal",
     *_tests("aiohttp", "batch", "callbacks", "cancellation", "client", "docs", "downloads"),
-    *_tests("exports", "journal", "journal_file", "lease", "media", "money", "requests"),
+    *_tests("exports", "journal", "journal_file", "journal_lock", "media", "money", "requests"),
     *_tests("sockets", "stream"),
 ]
 """Tests of the code that calls anyio, attrs, httpx, tenacity, or a package of an extra."""
