@@ -72,8 +72,7 @@ class Resolver:
         if task_id is not None and self.submitter.has_task(task_id, record):
             raise ConfigurationError(f"task {task_id} is that of another spec or attempt")
         self.submitter.resolve(record, n, task_id)
-        if self.bookkeeping.journal is not None:
-            await self.bookkeeping.journal.flush()
+        await self.bookkeeping.flush()
         return snapshot
 
     def _carrier(self, record: Record, snapshot: Snapshot, attempt: int | None) -> int | None:

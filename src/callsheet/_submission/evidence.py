@@ -38,16 +38,13 @@ class Doubt(enum.Enum):
     """A task that exists is not shown. It may be shown later, so the list is read again."""
     TOTAL = "total"
     """The total is less than what was shown, or than what exists. The list is read again."""
+    # The following ones stand until a look shows the same task as it must be.
     MARK = "mark"
     """A task shows another mark than it was sent with, so a gateway changes marks."""
     NO_MARK = "no mark"
     """A task shows no mark although it was sent with one. Lists may omit marks of its model."""
     REFUTED = "refuted"
     """The task of a create exists although the list has shown that there is none."""
-
-
-LASTING = frozenset({Doubt.MARK, Doubt.NO_MARK, Doubt.REFUTED})
-"""These stand until a look shows the same task as it must be."""
 
 
 @attrs.frozen
@@ -65,6 +62,12 @@ class Contradiction:
     why: str
     task_id: str = ""
     model: str | None = None
+
+    @classmethod
+    def refuted(cls, task_id: str) -> Contradiction:
+        """A task exists whose create the list has shown to have made none."""
+        why = f"task {task_id} exists, and the list had not shown it"
+        return cls(Doubt.REFUTED, why, task_id)
 
     def is_about(self, model: str | None) -> bool:
         """Whether tasks of a model are in doubt; ``None`` if the model cannot be known."""

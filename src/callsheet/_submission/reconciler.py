@@ -199,8 +199,7 @@ class Reconciler:
         believed before are taken back.
         """
         scope = self._scope(record.tier)
-        why = f"task {task_id} exists, and the list had not shown it"
-        refuted = Contradiction(Doubt.REFUTED, why, task_id)
+        refuted = Contradiction.refuted(task_id)
         scope.add(refuted)
         found = Findings()
         self._doubt(found, scope, record.tier, (refuted,), submissions)
@@ -371,9 +370,7 @@ class Reconciler:
             if _was_absent(submissions, record, n):
                 # Tasks come into this list later than a window after their create. So this look
                 # may not show the others yet, either.
-                task_id = found.task_ids[0]
-                why = f"task {task_id} exists, and the list had not shown it"
-                now.append(Contradiction(Doubt.REFUTED, why, task_id))
+                now.append(Contradiction.refuted(found.task_ids[0]))
             findings.events.append((record, found))
         if scan.shown or scan.nearly or scope.lasting:
             scope.observe(scan)

@@ -209,13 +209,14 @@ class Submissions:
             return
         self._by_record[record] = submission
         if submission.attempts is not before.attempts:
-            for attempt in submission.attempts:
-                if attempt.token is not None:
-                    self._by_token[attempt.token] = record, attempt.n
+            self._index_tokens(record, submission)
 
     def keep(self, record: Record, submission: Submission) -> None:
         """Keep a submission, although nothing more was awaited of it so far."""
         self._by_record[record] = submission
+        self._index_tokens(record, submission)
+
+    def _index_tokens(self, record: Record, submission: Submission) -> None:
         for attempt in submission.attempts:
             if attempt.token is not None:
                 self._by_token[attempt.token] = record, attempt.n
@@ -232,10 +233,7 @@ class Submissions:
         # The errors are left out, because a traceback holds on to the record.
         attempts = tuple(attrs.evolve(each, error=None) for each in submission.attempts)
         kept.row = record.row
-        self._by_record[kept] = attrs.evolve(submission, attempts=attempts)
-        for attempt in attempts:
-            if attempt.token is not None:
-                self._by_token[attempt.token] = kept, attempt.n
+        self.keep(kept, attrs.evolve(submission, attempts=attempts))
         self._stand_ins.append(kept)
         if len(self._stand_ins) > MOST_STAND_INS:
             oldest = self._stand_ins.popleft()
