@@ -13,7 +13,7 @@ import pytest
 
 from callsheet import Polling, RetryPolicy, SubmissionUncertainError, TaskSpec
 from callsheet.emulator import Emulator, Fault, Settings
-from emulation import ARK, ManyTasksWire, Wire, client, first, is_list, listed_ids
+from emulation import ARK, ManyTasksWire, Wire, body_of, client, first, is_list, listed_ids
 
 
 if TYPE_CHECKING:
@@ -267,3 +267,26 @@ async def test_a_task_without_a_token_may_be_the_lost_one(age: int, kites: int):
         wire.change = without_tokens
         (outcome,) = await (await c.submit_many([BOAT])).result()
     assert outcome.ok == (age > 0 and kites > 0)
+
+
+async def test_marks_that_are_omitted_in_one_tier_are_missed_in_the_others():
+    """A list without the marks of a model proves nothing of that model, whatever its tier."""
+    wire = Wire(render_seconds=20.0)
+
+    def without_tokens(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if not is_list(request) or "filter.service_tier" in request.url.params:
+            return None
+        body = body_of(response)
+        rows = [{k: v for k, v in row.items() if k != "safety_identifier"} for row in body["items"]]
+        return httpx.Response(200, json=body | {"items": rows})
+
+    async with client(wire, retry=RetryPolicy(lookup=60)) as c:
+        for tier in (None, "flex"):
+            await c.run(TaskSpec("a kite", service_tier=tier))
+        await anyio.sleep(60)  # both kites are old enough to be in their lists
+        wire.change = without_tokens
+        wire.fault = first(2, lambda: httpx.Response(502))
+        lost = [attrs.evolve(BOAT, service_tier=tier) for tier in (None, "flex")]
+        outcomes = (await (await c.submit_many(lost)).result()).outcomes
+    assert all(isinstance(each.error, SubmissionUncertainError) for each in outcomes)
+    assert wire.prompts.count("a paper boat") == 2

@@ -378,7 +378,8 @@ class Reconciler:
             each
             for other in self._scopes.values()
             for each in other.lasting.values()
-            if other is scope or each.kind is Doubt.MARK
+            # A gateway changes or drops marks of a model in every tier alike.
+            if other is scope or each.kind in {Doubt.MARK, Doubt.NO_MARK}
         ]
         self._doubt(findings, scope, scan.tier, (*now, *marks), submissions)
         self._free_canary(scope, scan)
